@@ -1,0 +1,179 @@
+"""What all resource models share: naming, metadata, references, and the marks that only a CRD schema has.
+
+A model is parsed from what the API server sends (`model_validate`) and written back by `wire`. Python names are
+snake_case, wire names camelCase by alias; an absent optional field is None here and absent there, never null.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+GROUP = "harborhook.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+FINALIZER = f"{GROUP}/cleanup"
+ANNOTATION_RELEASE = f"{GROUP}/release"
+ANNOTATION_RECONCILE_AT = f"{GROUP}/reconcile-at"
+ANNOTATION_CREATE_PENDING = f"{GROUP}/create-pending"
+
+PROJECT_NAME_PATTERN = "^[a-z0-9]+([._-][a-z0-9]+)*$"
+"""Harbor's own rule for the name of a project."""
+
+
+class Key(NamedTuple):
+    """Names one object: of ours, or a Secret, ConfigMap or claim that ours depend on. `namespace` is "" if it has none."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+def _whole_seconds(value: datetime) -> datetime:
+    return value.astimezone(UTC).replace(microsecond=0)
+
+
+def format_time(value: datetime) -> str:
+    """RFC 3339 in UTC and whole seconds, as `metav1.Time` is written."""
+    return _whole_seconds(value).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+Time = Annotated[
+    datetime,
+    AfterValidator(_whole_seconds),
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+
+class ApiModel(BaseModel):
+    """Base of everything in a spec or a status."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    def wire(self) -> dict[str, Any]:
+        """The object as the API server has it: camelCase, absent instead of null."""
+        return self.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+
+def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """CEL validation rules for a schema node; each pair is an expression and the sentence shown when it is false."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
+
+
+def transition_rule(rule: str, message: str) -> dict[str, Any]:
+    """A CEL rule that compares with `oldSelf`."""
+    return rules((rule, message))
+
+
+class Metadata(ApiModel):
+    """The parts of `metadata` that the operator reads."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    creation_timestamp: Time = datetime.fromtimestamp(0, UTC)
+    deletion_timestamp: Time | None = None
+    annotations: dict[str, str] = {}
+    finalizers: list[str] = []
+
+    @property
+    def deleting(self) -> bool:
+        return self.deletion_timestamp is not None
+
+    @property
+    def released(self) -> bool:
+        """The person in charge asked to let go of the object whatever Harbor says."""
+        return self.annotations.get(ANNOTATION_RELEASE) == "true"
+
+
+class Resource(ApiModel):
+    """One of our custom resources; subclasses add `spec` and `status`."""
+
+    kind: str = ""
+    metadata: Metadata
+
+    @property
+    def key(self) -> Key:
+        return Key(self.kind, self.metadata.namespace, self.metadata.name)
+
+    @property
+    def reconcile_request(self) -> str | None:
+        """What `harborhook.io/reconcile-at` says; to be answered in `status.lastHandledReconcileAt`."""
+        return self.metadata.annotations.get(ANNOTATION_RECONCILE_AT)
+
+
+class Condition(ApiModel):
+    type: str = Field(description="Name of the condition in CamelCase.", max_length=316)
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    reason: str = Field(description="Why the condition has its status, as one CamelCase word.", max_length=1024)
+    message: str = Field(
+        "", description="What happened and what to do about it, in one or two sentences.", max_length=512
+    )
+    observed_generation: int = Field(description="The generation of the spec that the condition was made for.")
+    last_transition_time: Time = Field(description="When the status of the condition last changed.")
+
+
+ConnectionKind = Literal["ClusterHarborConnection", "HarborConnection"]
+
+
+class ConnectionRef(ApiModel):
+    kind: ConnectionKind = Field(
+        "ClusterHarborConnection",
+        description="ClusterHarborConnection (for the whole cluster) or HarborConnection (of the same namespace).",
+    )
+    name: str = Field(description="Name of the connection.", min_length=1, max_length=253)
+
+
+class RecordedConnection(ApiModel):
+    """The connection over which an object in Harbor was made or adopted."""
+
+    kind: ConnectionKind = Field(description="Kind of the connection in use.")
+    name: str = Field(description="Name of the connection in use.")
+    url: str = Field(description="URL of the Harbor at the time the object was made or adopted.")
+
+
+Origin = Literal["Created", "Adopted"]
+CreationPolicy = Literal["Create", "Adopt", "CreateOrAdopt"]
+DeletionPolicy = Literal["Retain", "Delete"]
+
+ConditionList = Annotated[
+    list[Condition],
+    Field(
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        description="Ready and Reconciling or Stalled, as kstatus defines them.",
+        max_length=16,
+    ),
+]
+
+
+class CommonStatus(ApiModel):
+    """The part of the status that every kind has."""
+
+    observed_generation: int | None = Field(None, description="The generation of the spec that this status speaks of.")
+    last_handled_reconcile_at: str | None = Field(
+        None, description="The value of annotation harborhook.io/reconcile-at that was last acted upon."
+    )
+    conditions: ConditionList = []
+
+    def condition(self, kind: str) -> Condition | None:
+        return next((condition for condition in self.conditions if condition.type == kind), None)
+
+    @property
+    def ready_reason(self) -> str:
+        ready = self.condition("Ready")
+        return ready.reason if ready else ""
+
+    @property
+    def is_ready(self) -> bool:
+        ready = self.condition("Ready")
+        return ready is not None and ready.status == "True"

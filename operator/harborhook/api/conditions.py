@@ -1,0 +1,170 @@
+"""Reasons, what each means for the conditions, and the one function that turns a verdict into conditions.
+
+kstatus rules: `Ready` is always there after the first visit; `Reconciling` and `Stalled` only while they are True.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, StrEnum
+
+from harborhook.api.base import Condition
+
+MESSAGE_LIMIT = 512
+
+
+class Outcome(Enum):
+    """What a reason means for the conditions."""
+
+    READY = "Ready is True"
+    STALLED = "Ready is False, and only a person's change can help"
+    RECONCILING = "Ready is False, and the operator keeps trying"
+    UNCHANGED = "Ready keeps its status"
+
+
+class Reason(StrEnum):
+    """Why a resource is as it is. Each has an outcome, and a sentence for the reference documentation."""
+
+    outcome: Outcome
+    sentence: str
+
+    def __new__(cls, value: str, outcome: Outcome, sentence: str) -> Reason:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.outcome = outcome
+        member.sentence = sentence
+        return member
+
+    RECONCILED = "Reconciled", Outcome.READY, "Harbor is as the spec says."
+
+    ALREADY_EXISTS = (
+        "AlreadyExists",
+        Outcome.STALLED,
+        "Harbor has an object of that name which this resource did not make; set creationPolicy to take it over.",
+    )
+    OWNED_BY_OTHER = "OwnedByOther", Outcome.STALLED, "Another resource or another cluster owns that object in Harbor."
+    NOT_ALLOWED_BY_CONNECTION = (
+        "NotAllowedByConnection",
+        Outcome.STALLED,
+        "The connection's access rules do not give that Harbor project to this namespace.",
+    )
+    TARGET_HOST_NOT_ALLOWED = (
+        "TargetHostNotAllowed",
+        Outcome.STALLED,
+        "The connection's allowedTargetHosts do not include the host of a target.",
+    )
+    UNSUPPORTED_EVENT_TYPE = (
+        "UnsupportedEventType",
+        Outcome.STALLED,
+        "This Harbor does not know one of the event types.",
+    )
+    UNSUPPORTED_PAYLOAD_FORMAT = (
+        "UnsupportedPayloadFormat",
+        Outcome.STALLED,
+        "This Harbor does not know one of the payload formats.",
+    )
+    UNSUPPORTED_HARBOR_VERSION = (
+        "UnsupportedHarborVersion",
+        Outcome.STALLED,
+        "This Harbor is older than 2.3, the oldest version that is supported.",
+    )
+    INVALID_SPEC = "InvalidSpec", Outcome.STALLED, "The spec, or a value it refers to, cannot be sent to Harbor."
+    CONNECTION_CHANGED = (
+        "ConnectionChanged",
+        Outcome.STALLED,
+        "The resource now points to another Harbor than the one its object lives in.",
+    )
+    PROJECT_NOT_EMPTY = (
+        "ProjectNotEmpty",
+        Outcome.STALLED,
+        "The Harbor project still has repositories and images are never removed for you.",
+    )
+
+    SECRET_NOT_FOUND = "SecretNotFound", Outcome.RECONCILING, "A Secret or ConfigMap that the spec names is missing."
+    SECRET_KEY_MISSING = "SecretKeyMissing", Outcome.RECONCILING, "A key that the spec names is missing."
+    CONNECTION_NOT_FOUND = "ConnectionNotFound", Outcome.RECONCILING, "There is no connection of that name."
+    CONNECTION_NOT_READY = "ConnectionNotReady", Outcome.RECONCILING, "The connection to Harbor does not work yet."
+    PROJECT_NOT_READY = (
+        "ProjectNotReady",
+        Outcome.RECONCILING,
+        "The HarborProject of a policy is missing or has no project in Harbor yet.",
+    )
+    NOT_FOUND = "NotFound", Outcome.RECONCILING, "Harbor has no such object, and creationPolicy Adopt never makes one."
+    HARBOR_UNREACHABLE = "HarborUnreachable", Outcome.RECONCILING, "Harbor does not answer."
+    TLS_UNTRUSTED = "TLSUntrusted", Outcome.RECONCILING, "Harbor's certificate is not trusted."
+    NOT_A_HARBOR_API = "NotAHarborAPI", Outcome.RECONCILING, "Something answers at the URL, but not Harbor's API."
+    UNAUTHORIZED = "Unauthorized", Outcome.RECONCILING, "Harbor refuses the credentials."
+    FORBIDDEN = "Forbidden", Outcome.RECONCILING, "The principal lacks a permission in Harbor."
+    HARBOR_READ_ONLY = "HarborReadOnly", Outcome.RECONCILING, "Harbor is in read-only mode."
+    HARBOR_REJECTED = "HarborRejected", Outcome.RECONCILING, "Harbor refused a request for a reason of its own."
+    DELIVERIES_PENDING = (
+        "DeliveriesPending",
+        Outcome.RECONCILING,
+        "Harbor does not delete a policy while notifications are under way.",
+    )
+    WAITING_FOR_POLICIES = (
+        "WaitingForPolicies",
+        Outcome.RECONCILING,
+        "A project that is being deleted lets its webhook policies go first.",
+    )
+    IN_USE = "InUse", Outcome.RECONCILING, "A connection is kept until no resource uses it any more."
+
+    SUSPENDED = "Suspended", Outcome.UNCHANGED, "Nothing is written to Harbor while suspend is true."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a visit to a resource ended: one reason and one message for a person."""
+
+    reason: Reason
+    message: str = ""
+
+
+class NotReady(Exception):
+    """Raised where a visit cannot go on; carries the verdict and, if known, when to look again (seconds)."""
+
+    def __init__(self, reason: Reason, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.verdict = Verdict(reason, message)
+        self.retry_after = retry_after
+
+
+def conditions_for(
+    verdict: Verdict, previous: Iterable[Condition], *, generation: int, now: datetime
+) -> list[Condition]:
+    """The whole condition list after a visit; an unchanged condition keeps its lastTransitionTime."""
+    before = {condition.type: condition for condition in previous}
+    wanted = {"Ready": _ready_status(verdict, before.get("Ready"))}
+    if verdict.reason.outcome is Outcome.STALLED:
+        wanted["Stalled"] = "True"
+    if verdict.reason.outcome is Outcome.RECONCILING:
+        wanted["Reconciling"] = "True"
+
+    def made(kind: str, status: str) -> Condition:
+        old = before.get(kind)
+        same = old is not None and old.status == status
+        return Condition.model_validate(
+            {
+                "type": kind,
+                "status": status,
+                "reason": verdict.reason.value,
+                "message": shorten(verdict.message or verdict.reason.sentence),
+                "observed_generation": generation,
+                "last_transition_time": old.last_transition_time if old and same else now,
+            }
+        )
+
+    kept = [condition for kind, condition in before.items() if kind not in ("Ready", "Stalled", "Reconciling")]
+    return [made(kind, status) for kind, status in wanted.items()] + kept
+
+
+def _ready_status(verdict: Verdict, previous: Condition | None) -> str:
+    if verdict.reason.outcome is Outcome.UNCHANGED:
+        return previous.status if previous else "Unknown"
+    return "True" if verdict.reason.outcome is Outcome.READY else "False"
+
+
+def shorten(message: str, limit: int = MESSAGE_LIMIT) -> str:
+    return message if len(message) <= limit else message[: limit - 1] + "…"

@@ -1,0 +1,176 @@
+"""ClusterHarborConnection and HarborConnection: how to reach one Harbor, and who may use it for what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harborhook.api.base import ApiModel, CommonStatus, Resource, rules
+
+SecretKeyName = Annotated[str, Field(min_length=1, max_length=253)]
+ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
+UrlString = Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s/?#@\\]+/?$")]
+HostPattern = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9.*:\[\]-]+$")]
+
+
+class CredentialsRef(ApiModel):
+    name: ObjectName = Field(description="Name of the Secret.")
+    username_key: SecretKeyName = Field("username", description="Key of the Secret that holds the user or robot name.")
+    password_key: SecretKeyName = Field("password", description="Key of the Secret that holds the password or secret.")
+
+
+class ClusterCredentialsRef(CredentialsRef):
+    namespace: ObjectName = Field(description="Namespace of the Secret.")
+
+
+class CABundleRef(ApiModel):
+    kind: Literal["ConfigMap", "Secret"] = Field("ConfigMap", description="ConfigMap or Secret.")
+    name: ObjectName = Field(description="Name of the ConfigMap or Secret.")
+    key: SecretKeyName = Field("ca.crt", description="Key that holds the certificates in PEM format.")
+
+
+class ClusterCABundleRef(CABundleRef):
+    namespace: ObjectName = Field(description="Namespace of the ConfigMap or Secret.")
+
+
+class TLS(ApiModel):
+    ca_bundle_ref: CABundleRef | None = Field(
+        None,
+        description="Certificate authorities that are trusted besides the system's. A change is picked up at once.",
+    )
+    insecure_skip_verify: bool = Field(
+        False, description="true accepts any certificate of Harbor. Anybody on the way can then read the credentials."
+    )
+
+
+class ClusterTLS(TLS):
+    ca_bundle_ref: ClusterCABundleRef | None = Field(
+        None,
+        description="Certificate authorities that are trusted besides the system's. A change is picked up at once.",
+    )
+
+
+class AccessRule(ApiModel):
+    namespaces: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
+        description='Namespaces the rule speaks of. Only * is special: "team-*".',
+        min_length=1,
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    projects: list[Annotated[str, Field(min_length=1, max_length=255)]] = Field(
+        description=(
+            "Harbor projects that these namespaces may declare. * is special, and {namespace} stands for the name of "
+            'the resource\'s namespace: "{namespace}", "{namespace}.*".'
+        ),
+        min_length=1,
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+
+
+class _ConnectionSpec(ApiModel):
+    url: UrlString = Field(
+        description="Harbor's address without a path, as https://harbor.example.com. It may change only when the old one is in aliases."
+    )
+    allow_insecure_http: bool = Field(
+        False,
+        alias="allowInsecureHTTP",
+        description="true permits an http:// url. Credentials then travel unencrypted.",
+    )
+    aliases: list[UrlString] = Field(
+        [],
+        description="Former or other addresses of the same Harbor.",
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    suspend: bool = Field(
+        False, description="true stops all requests to this Harbor, as for its maintenance. Everything keeps its state."
+    )
+
+    @property
+    def urls(self) -> frozenset[str]:
+        """All addresses of this Harbor in one spelling: its identity for ownership."""
+        return frozenset(canonical_url(url) for url in (self.url, *self.aliases))
+
+
+CONNECTION_RULES = rules(
+    (
+        "self.url.startsWith('https://') || (has(self.allowInsecureHTTP) && self.allowInsecureHTTP)",
+        "an http:// url sends credentials unencrypted: use https://, or set allowInsecureHTTP: true to accept that",
+    ),
+    (
+        "self.url == oldSelf.url || (has(self.aliases) && self.aliases.exists(a, a == oldSelf.url))",
+        "url may only change to another address of the same Harbor: list the old url in aliases to say that it is",
+    ),
+)
+
+
+class ClusterHarborConnectionSpec(_ConnectionSpec):
+    model_config = {"json_schema_extra": CONNECTION_RULES}
+
+    credentials_secret_ref: ClusterCredentialsRef = Field(
+        description="The Secret with the name and password of a Harbor robot account or user."
+    )
+    tls: ClusterTLS = Field(ClusterTLS(), description="How Harbor's certificate is verified.")
+    access: list[AccessRule] = Field(
+        description="Which namespaces may declare which Harbor projects over this connection. At least one rule.",
+        min_length=1,
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    allowed_target_hosts: list[HostPattern] | None = Field(
+        None,
+        description="Hosts that webhook targets may have. Only * is special. Absent: any.",
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+
+
+class HarborConnectionSpec(_ConnectionSpec):
+    model_config = {"json_schema_extra": CONNECTION_RULES}
+
+    credentials_secret_ref: CredentialsRef = Field(
+        description="The Secret of this namespace with the name and password of a Harbor robot account or user."
+    )
+    tls: TLS = Field(TLS(), description="How Harbor's certificate is verified.")
+
+
+class Principal(ApiModel):
+    name: str = Field(description="Name of the robot account or user that the operator works as.")
+    kind: Literal["SystemAdmin", "User", "Robot"] = Field(description="SystemAdmin, User or Robot.")
+
+
+class ConnectionStatus(CommonStatus):
+    harbor_version: str | None = Field(None, description="The version that Harbor reports.")
+    principal: Principal | None = Field(None, description="Who the operator is in Harbor.")
+    authentication: Literal["Session", "Basic"] | None = Field(
+        None, description="Session (logged in once) or Basic (credentials with every request)."
+    )
+    read_only: bool | None = Field(None, description="Whether Harbor is in read-only mode.")
+
+
+class ClusterHarborConnection(Resource):
+    """How to reach one Harbor, for all allowed namespaces. The one named "default" serves every resource without connectionRef."""
+
+    kind: str = "ClusterHarborConnection"
+    spec: ClusterHarborConnectionSpec
+    status: ConnectionStatus = ConnectionStatus()
+
+
+class HarborConnection(Resource):
+    """How to reach one Harbor with a team's own credentials, for one namespace only."""
+
+    kind: str = "HarborConnection"
+    spec: HarborConnectionSpec
+    status: ConnectionStatus = ConnectionStatus()
+
+
+AnyConnection = ClusterHarborConnection | HarborConnection
+
+
+def canonical_url(url: str) -> str:
+    """One spelling per address: lower case, no trailing slash, no default port."""
+    scheme, _, rest = url.lower().rstrip("/").partition("://")
+    default_port = {"https": ":443", "http": ":80"}.get(scheme, "")
+    return f"{scheme}://{rest.removesuffix(default_port) if default_port else rest}"

@@ -1,0 +1,202 @@
+"""WebhookPolicy: one webhook policy of one Harbor project, and what Harbor knows of its notifications."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harborhook.api.base import (
+    PROJECT_NAME_PATTERN,
+    ApiModel,
+    CommonStatus,
+    ConnectionRef,
+    CreationPolicy,
+    DeletionPolicy,
+    Origin,
+    RecordedConnection,
+    Resource,
+    Time,
+    rules,
+)
+
+ADDRESS_PATTERN = r"^https?://[^\s/?#\\]+[^\s\\]*$"
+EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$")]
+
+
+class SecretKeyRef(ApiModel):
+    name: str = Field(description="Name of a Secret of the same namespace.", min_length=1, max_length=253)
+    key: str = Field(description="Key of the Secret.", min_length=1, max_length=253)
+
+
+class ValueFrom(ApiModel):
+    secret_key_ref: SecretKeyRef = Field(description="The key of a Secret that holds the value.")
+
+
+class ProjectRef(ApiModel):
+    name: str = Field(description="Name of a HarborProject of the same namespace.", min_length=1, max_length=253)
+
+
+class Target(ApiModel):
+    model_config = {
+        "json_schema_extra": rules(
+            (
+                "self.type != 'slack' || !has(self.payloadFormat)",
+                "Harbor sends Slack's own format to a slack target: remove payloadFormat, or use type http",
+            ),
+            (
+                "self.type != 'slack' || !has(self.authHeaderFrom)",
+                "Harbor sends no Authorization header to a slack target: remove authHeaderFrom, or use type http",
+            ),
+        )
+    }
+
+    type: Literal["http", "slack"] = Field(
+        description="http (Harbor posts its own JSON, or CloudEvents) or slack (Harbor posts a Slack message)."
+    )
+    address: str = Field(
+        description="URL that Harbor posts to: http:// or https://, in lower case, with a host.",
+        max_length=2048,
+        pattern=ADDRESS_PATTERN,
+    )
+    auth_header_from: ValueFrom | None = Field(
+        None,
+        description="Where the whole value of the Authorization header comes from. Absent: no header is sent. Only for http.",
+    )
+    payload_format: Literal["Default", "CloudEvents"] | None = Field(
+        None,
+        description="Default (Harbor's own JSON) or CloudEvents (1.0, structured). Absent: Default. Only for http.",
+    )
+    verify_remote_certificate: bool | None = Field(
+        None, description="false makes Harbor accept any certificate of the target. Absent: true."
+    )
+
+
+SPEC_RULES = rules(
+    (
+        "has(self.projectRef) != has(self.projectName)",
+        "set exactly one of projectRef (a HarborProject of this namespace) and projectName (a project nobody manages)",
+    ),
+    (
+        "!has(self.connectionRef) || has(self.projectName)",
+        "connectionRef goes with projectName only: with projectRef the connection is the project's",
+    ),
+    (
+        "has(self.projectRef) == has(oldSelf.projectRef) && "
+        "(!has(self.projectRef) || self.projectRef.name == oldSelf.projectRef.name) && "
+        "(!has(self.projectName) || self.projectName == oldSelf.projectName)",
+        "a webhook policy cannot move to another project: projectRef and projectName are immutable, "
+        "declare another WebhookPolicy instead",
+    ),
+)
+
+
+class WebhookPolicySpec(ApiModel):
+    model_config = {"json_schema_extra": SPEC_RULES}
+
+    project_ref: ProjectRef | None = Field(
+        None, description="The HarborProject of this namespace that the policy belongs to. Immutable."
+    )
+    project_name: str | None = Field(
+        None,
+        description="Name of a project in Harbor that no HarborProject manages. Immutable.",
+        min_length=1,
+        max_length=255,
+        pattern=PROJECT_NAME_PATTERN,
+    )
+    connection_ref: ConnectionRef | None = Field(
+        None,
+        description=(
+            'The connection to use; only with projectName. Absent: the ClusterHarborConnection named "default". '
+            "With projectRef it is the project's."
+        ),
+    )
+    policy_name: str | None = Field(
+        None,
+        description="Name of the policy in Harbor, if it is not metadata.name. A change renames it in place.",
+        min_length=1,
+        max_length=256,
+    )
+    description: str | None = Field(
+        None, description="Description shown in Harbor. Absent: Harbor's is left alone.", max_length=4096
+    )
+    enabled: bool = Field(True, description="false stops notifications; the policy stays in Harbor.")
+    event_types: list[EventType] = Field(
+        description="What is notified, in Harbor's words: PUSH_ARTIFACT, PULL_ARTIFACT, DELETE_ARTIFACT, SCANNING_COMPLETED, …",
+        min_length=1,
+        max_length=32,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    targets: list[Target] = Field(
+        description="Where notifications are sent. Each event is sent to every target.",
+        min_length=1,
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    creation_policy: CreationPolicy = Field(
+        "Create",
+        description=(
+            "Create (make the policy; refuse one that exists and is not ours), Adopt (take an existing one, never make "
+            "one) or CreateOrAdopt (either)."
+        ),
+    )
+    deletion_policy: DeletionPolicy | None = Field(
+        None,
+        description=(
+            "Delete (the policy is deleted in Harbor with this resource) or Retain (it stays). "
+            "Absent: Delete if this resource created it, Retain if it was adopted."
+        ),
+    )
+    suspend: bool = Field(
+        False,
+        description="true stops all writes to Harbor for this resource, except that deletion obeys deletionPolicy.",
+    )
+
+
+class Trigger(ApiModel):
+    event_type: EventType = Field(description="The event type this row speaks of.")
+    last_trigger_time: Time | None = Field(
+        None, description="When Harbor last queued a notification of this type. It never goes back."
+    )
+
+
+class WebhookPolicyStatus(CommonStatus):
+    policy_id: int | None = Field(None, alias="policyID", description="Harbor's id of the policy.")
+    project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
+    project_name: str | None = Field(None, description="Name of the project in Harbor.")
+    policy_name: str | None = Field(None, description="Name of the policy in Harbor.")
+    origin: Origin | None = Field(
+        None, description="Created (by this resource) or Adopted. Absent until the resource owns its policy."
+    )
+    connection: RecordedConnection | None = Field(None, description="The connection that reaches the policy.")
+    enabled: bool | None = Field(
+        None,
+        description="Whether notifications are sent: the policy is enabled in Harbor, and so are Harbor's notifications.",
+    )
+    last_trigger_time: Time | None = Field(
+        None, description="When Harbor last queued a notification of any type. It never goes back."
+    )
+    triggers: list[Trigger] = Field(
+        [],
+        description="One row per event type of the spec.",
+        max_length=32,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["eventType"]},
+    )
+
+
+class WebhookPolicy(Resource):
+    """One webhook policy of one Harbor project."""
+
+    kind: str = "WebhookPolicy"
+    spec: WebhookPolicySpec
+    status: WebhookPolicyStatus = WebhookPolicyStatus()
+
+    @property
+    def harbor_name(self) -> str:
+        return self.spec.policy_name or self.metadata.name
+
+    @property
+    def effective_deletion_policy(self) -> DeletionPolicy:
+        if self.spec.deletion_policy:
+            return self.spec.deletion_policy
+        return "Retain" if self.status.origin == "Adopted" or self.spec.creation_policy == "Adopt" else "Delete"
