@@ -26,7 +26,10 @@ PROJECT_NAME_PATTERN = "^[a-z0-9]+([._-][a-z0-9]+)*$"
 
 
 class Key(NamedTuple):
-    """Names one object: of ours, or a Secret, ConfigMap or claim that ours depend on. `namespace` is "" if it has none."""
+    """Names one object: one of ours, or a Secret, ConfigMap or claim that ours depend on.
+
+    `namespace` is "" for a cluster-scoped object.
+    """
 
     kind: str
     namespace: str

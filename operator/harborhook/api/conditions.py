@@ -122,7 +122,7 @@ class Verdict:
     message: str = ""
 
 
-class NotReady(Exception):
+class NotReady(Exception):  # noqa: N818 - an answer to a visit, not a fault in the program
     """Raised where a visit cannot go on; carries the verdict and, if known, when to look again (seconds)."""
 
     def __init__(self, reason: Reason, message: str, *, retry_after: float | None = None) -> None:

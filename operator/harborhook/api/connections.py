@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from harborhook.api.base import ApiModel, CommonStatus, Resource, rules
 
@@ -71,7 +71,10 @@ class AccessRule(ApiModel):
 
 class _ConnectionSpec(ApiModel):
     url: UrlString = Field(
-        description="Harbor's address without a path, as https://harbor.example.com. It may change only when the old one is in aliases."
+        description=(
+            "Harbor's address without a path, as https://harbor.example.com. It may change only when the old one is "
+            "in aliases."
+        )
     )
     allow_insecure_http: bool = Field(
         False,
@@ -107,7 +110,7 @@ CONNECTION_RULES = rules(
 
 
 class ClusterHarborConnectionSpec(_ConnectionSpec):
-    model_config = {"json_schema_extra": CONNECTION_RULES}
+    model_config = ConfigDict(json_schema_extra=CONNECTION_RULES)
 
     credentials_secret_ref: ClusterCredentialsRef = Field(
         description="The Secret with the name and password of a Harbor robot account or user."
@@ -128,7 +131,7 @@ class ClusterHarborConnectionSpec(_ConnectionSpec):
 
 
 class HarborConnectionSpec(_ConnectionSpec):
-    model_config = {"json_schema_extra": CONNECTION_RULES}
+    model_config = ConfigDict(json_schema_extra=CONNECTION_RULES)
 
     credentials_secret_ref: CredentialsRef = Field(
         description="The Secret of this namespace with the name and password of a Harbor robot account or user."
@@ -151,7 +154,10 @@ class ConnectionStatus(CommonStatus):
 
 
 class ClusterHarborConnection(Resource):
-    """How to reach one Harbor, for all allowed namespaces. The one named "default" serves every resource without connectionRef."""
+    """How to reach one Harbor, for all allowed namespaces.
+
+    The one named "default" serves every resource without connectionRef.
+    """
 
     kind: str = "ClusterHarborConnection"
     spec: ClusterHarborConnectionSpec

@@ -52,15 +52,15 @@ class HarborProjectSpec(ApiModel):
     creation_policy: CreationPolicy = Field(
         "Create",
         description=(
-            "Create (make the project; refuse one that exists and is not ours), Adopt (take an existing one, never make "
-            "one) or CreateOrAdopt (either)."
+            "Create (make the project; refuse one that exists and is not ours), Adopt (take an existing one, never "
+            "make one) or CreateOrAdopt (either)."
         ),
     )
     deletion_policy: DeletionPolicy = Field(
         "Retain",
         description=(
-            "Retain (the project stays in Harbor when this resource is deleted) or Delete (it is deleted, but only when "
-            "Harbor says that it is empty)."
+            "Retain (the project stays in Harbor when this resource is deleted) or Delete (it is deleted, but only "
+            "when Harbor says that it is empty)."
         ),
     )
     suspend: bool = Field(

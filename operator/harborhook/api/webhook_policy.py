@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from harborhook.api.base import (
     PROJECT_NAME_PATTERN,
@@ -38,8 +38,8 @@ class ProjectRef(ApiModel):
 
 
 class Target(ApiModel):
-    model_config = {
-        "json_schema_extra": rules(
+    model_config = ConfigDict(
+        json_schema_extra=rules(
             (
                 "self.type != 'slack' || !has(self.payloadFormat)",
                 "Harbor sends Slack's own format to a slack target: remove payloadFormat, or use type http",
@@ -49,7 +49,7 @@ class Target(ApiModel):
                 "Harbor sends no Authorization header to a slack target: remove authHeaderFrom, or use type http",
             ),
         )
-    }
+    )
 
     type: Literal["http", "slack"] = Field(
         description="http (Harbor posts its own JSON, or CloudEvents) or slack (Harbor posts a Slack message)."
@@ -61,7 +61,9 @@ class Target(ApiModel):
     )
     auth_header_from: ValueFrom | None = Field(
         None,
-        description="Where the whole value of the Authorization header comes from. Absent: no header is sent. Only for http.",
+        description=(
+            "Where the whole value of the Authorization header comes from. Absent: no header is sent. Only for http."
+        ),
     )
     payload_format: Literal["Default", "CloudEvents"] | None = Field(
         None,
@@ -92,7 +94,7 @@ SPEC_RULES = rules(
 
 
 class WebhookPolicySpec(ApiModel):
-    model_config = {"json_schema_extra": SPEC_RULES}
+    model_config = ConfigDict(json_schema_extra=SPEC_RULES)
 
     project_ref: ProjectRef | None = Field(
         None, description="The HarborProject of this namespace that the policy belongs to. Immutable."
@@ -122,7 +124,9 @@ class WebhookPolicySpec(ApiModel):
     )
     enabled: bool = Field(True, description="false stops notifications; the policy stays in Harbor.")
     event_types: list[EventType] = Field(
-        description="What is notified, in Harbor's words: PUSH_ARTIFACT, PULL_ARTIFACT, DELETE_ARTIFACT, SCANNING_COMPLETED, …",
+        description=(
+            "What is notified, in Harbor's words: PUSH_ARTIFACT, PULL_ARTIFACT, DELETE_ARTIFACT, SCANNING_COMPLETED, …"
+        ),
         min_length=1,
         max_length=32,
         json_schema_extra={"x-kubernetes-list-type": "set"},
@@ -171,7 +175,9 @@ class WebhookPolicyStatus(CommonStatus):
     connection: RecordedConnection | None = Field(None, description="The connection that reaches the policy.")
     enabled: bool | None = Field(
         None,
-        description="Whether notifications are sent: the policy is enabled in Harbor, and so are Harbor's notifications.",
+        description=(
+            "Whether notifications are sent: the policy is enabled in Harbor, and so are Harbor's notifications."
+        ),
     )
     last_trigger_time: Time | None = Field(
         None, description="When Harbor last queued a notification of any type. It never goes back."
