@@ -116,6 +116,8 @@ class Resource(ApiModel):
 
 
 class Condition(ApiModel):
+    """One finding about the resource, in the form that Kubernetes tools read."""
+
     type: str = Field(description="Name of the condition in CamelCase.", max_length=316)
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(description="Why the condition has its status, as one CamelCase word.", max_length=1024)
@@ -130,6 +132,8 @@ ConnectionKind = Literal["ClusterHarborConnection", "HarborConnection"]
 
 
 class ConnectionRef(ApiModel):
+    """Names a connection to Harbor."""
+
     kind: ConnectionKind = Field(
         "ClusterHarborConnection",
         description="ClusterHarborConnection (for the whole cluster) or HarborConnection (of the same namespace).",

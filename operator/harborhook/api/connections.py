@@ -15,6 +15,8 @@ HostPattern = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Z
 
 
 class CredentialsRef(ApiModel):
+    """Names the Secret with the credentials for Harbor."""
+
     name: ObjectName = Field(description="Name of the Secret.")
     username_key: SecretKeyName = Field("username", description="Key of the Secret that holds the user or robot name.")
     password_key: SecretKeyName = Field("password", description="Key of the Secret that holds the password or secret.")
@@ -25,6 +27,8 @@ class ClusterCredentialsRef(CredentialsRef):
 
 
 class CABundleRef(ApiModel):
+    """Names the key with the certificate authorities that are trusted."""
+
     kind: Literal["ConfigMap", "Secret"] = Field("ConfigMap", description="ConfigMap or Secret.")
     name: ObjectName = Field(description="Name of the ConfigMap or Secret.")
     key: SecretKeyName = Field("ca.crt", description="Key that holds the certificates in PEM format.")
@@ -35,6 +39,8 @@ class ClusterCABundleRef(CABundleRef):
 
 
 class TLS(ApiModel):
+    """How Harbor's certificate is verified."""
+
     ca_bundle_ref: CABundleRef | None = Field(
         None,
         description="Certificate authorities that are trusted besides the system's. A change is picked up at once.",
@@ -52,6 +58,8 @@ class ClusterTLS(TLS):
 
 
 class AccessRule(ApiModel):
+    """Some namespaces, and the Harbor projects that they may declare."""
+
     namespaces: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
         description='Namespaces the rule speaks of. Only * is special: "team-*".',
         min_length=1,
@@ -110,6 +118,8 @@ CONNECTION_RULES = rules(
 
 
 class ClusterHarborConnectionSpec(_ConnectionSpec):
+    """How to reach Harbor, and which namespaces may use that for which projects."""
+
     model_config = ConfigDict(json_schema_extra=CONNECTION_RULES)
 
     credentials_secret_ref: ClusterCredentialsRef = Field(
@@ -131,6 +141,8 @@ class ClusterHarborConnectionSpec(_ConnectionSpec):
 
 
 class HarborConnectionSpec(_ConnectionSpec):
+    """How to reach Harbor."""
+
     model_config = ConfigDict(json_schema_extra=CONNECTION_RULES)
 
     credentials_secret_ref: CredentialsRef = Field(
@@ -140,11 +152,15 @@ class HarborConnectionSpec(_ConnectionSpec):
 
 
 class Principal(ApiModel):
+    """Who the operator is in Harbor."""
+
     name: str = Field(description="Name of the robot account or user that the operator works as.")
     kind: Literal["SystemAdmin", "User", "Robot"] = Field(description="SystemAdmin, User or Robot.")
 
 
 class ConnectionStatus(CommonStatus):
+    """What was found at the other end of the connection. Written by the operator."""
+
     harbor_version: str | None = Field(None, description="The version that Harbor reports.")
     principal: Principal | None = Field(None, description="Who the operator is in Harbor.")
     authentication: Literal["Session", "Basic"] | None = Field(

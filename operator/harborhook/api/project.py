@@ -33,6 +33,8 @@ PROJECT_ROOT_RULES = rules(
 
 
 class HarborProjectSpec(ApiModel):
+    """What the project should be like. A setting that is absent is left as it is in Harbor."""
+
     connection_ref: ConnectionRef | None = Field(
         None, description='The connection to use. Absent: the ClusterHarborConnection named "default".'
     )
@@ -70,6 +72,8 @@ class HarborProjectSpec(ApiModel):
 
 
 class HarborProjectStatus(CommonStatus):
+    """What Harbor has. Written by the operator."""
+
     project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
     project_name: str | None = Field(None, description="Name of the project in Harbor.")
     origin: Origin | None = Field(

@@ -25,19 +25,27 @@ EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$
 
 
 class SecretKeyRef(ApiModel):
+    """Names a key of a Secret."""
+
     name: str = Field(description="Name of a Secret of the same namespace.", min_length=1, max_length=253)
     key: str = Field(description="Key of the Secret.", min_length=1, max_length=253)
 
 
 class ValueFrom(ApiModel):
+    """Where a value comes from that does not belong in a spec."""
+
     secret_key_ref: SecretKeyRef = Field(description="The key of a Secret that holds the value.")
 
 
 class ProjectRef(ApiModel):
+    """Names a HarborProject."""
+
     name: str = Field(description="Name of a HarborProject of the same namespace.", min_length=1, max_length=253)
 
 
 class Target(ApiModel):
+    """One receiver of notifications. It is exactly what is stated here: an absent field is off, not left alone."""
+
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
@@ -94,6 +102,8 @@ SPEC_RULES = rules(
 
 
 class WebhookPolicySpec(ApiModel):
+    """What the webhook policy should be like."""
+
     model_config = ConfigDict(json_schema_extra=SPEC_RULES)
 
     project_ref: ProjectRef | None = Field(
@@ -158,6 +168,8 @@ class WebhookPolicySpec(ApiModel):
 
 
 class Trigger(ApiModel):
+    """What is known of one event type."""
+
     event_type: EventType = Field(description="The event type this row speaks of.")
     last_trigger_time: Time | None = Field(
         None, description="When Harbor last queued a notification of this type. It never goes back."
@@ -165,6 +177,8 @@ class Trigger(ApiModel):
 
 
 class WebhookPolicyStatus(CommonStatus):
+    """What Harbor has, and what it knows of the notifications. Written by the operator."""
+
     policy_id: int | None = Field(None, alias="policyID", description="Harbor's id of the policy.")
     project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
     project_name: str | None = Field(None, description="Name of the project in Harbor.")

@@ -1,0 +1,218 @@
+"""The CustomResourceDefinitions, made from the models.
+
+A model's JSON schema becomes the structural schema that the API server wants: references inlined, an optional field
+is a field that is not required, and only what steers the operator has a default. Nothing is written down twice: a
+field that the models do not have is not in a CRD.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from harborhook.api.base import GROUP, VERSION
+from harborhook.api.kinds import (
+    CLUSTER_HARBOR_CONNECTION,
+    HARBOR_CONNECTION,
+    HARBOR_PROJECT,
+    KINDS,
+    WEBHOOK_POLICY,
+    Kind,
+)
+from harborhook.api.project import PROJECT_ROOT_RULES
+
+Schema = dict[str, Any]
+
+CATEGORY = "harborhook"
+
+
+def crds() -> list[dict[str, Any]]:
+    """One CustomResourceDefinition for each kind."""
+    return [crd(kind) for kind in KINDS.values()]
+
+
+def crds_yaml() -> str:
+    """All CustomResourceDefinitions as one YAML stream, ready for `kubectl apply -f -`."""
+    return "---\n".join(to_yaml(definition) for definition in crds())
+
+
+def to_yaml(manifest: dict[str, Any]) -> str:
+    return yaml.dump(manifest, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes what occurs twice twice: anchors are hard to read, and some tools refuse them."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def crd(kind: Kind) -> dict[str, Any]:
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {
+                "kind": kind.name,
+                "listKind": f"{kind.name}List",
+                "plural": kind.plural,
+                "singular": kind.name.lower(),
+                "shortNames": [kind.short],
+                "categories": [CATEGORY],
+            },
+            "scope": "Namespaced" if kind.namespaced else "Cluster",
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": _PRINTER_COLUMNS[kind],
+                    "schema": {"openAPIV3Schema": root_schema(kind)},
+                }
+            ],
+        },
+    }
+
+
+# What `kubectl get` shows after the name.
+
+
+def _column(name: str, type_: str, path: str, *, wide: bool = False) -> dict[str, Any]:
+    """A printer column; a wide one is shown by `kubectl get -o wide` only."""
+    return {"name": name, "type": type_, "jsonPath": path} | ({"priority": 1} if wide else {})
+
+
+_READY = _column("Ready", "string", '.status.conditions[?(@.type=="Ready")].status')
+_REASON = _column("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', wide=True)
+_AGE = _column("Age", "date", ".metadata.creationTimestamp")
+
+_CONNECTION_COLUMNS = [
+    _column("URL", "string", ".spec.url"),
+    _column("Version", "string", ".status.harborVersion"),
+    _column("Principal", "string", ".status.principal.name"),
+    _READY,
+    _AGE,
+    _REASON,
+]
+
+_PRINTER_COLUMNS: dict[Kind, list[dict[str, Any]]] = {
+    CLUSTER_HARBOR_CONNECTION: _CONNECTION_COLUMNS,
+    HARBOR_CONNECTION: _CONNECTION_COLUMNS,
+    HARBOR_PROJECT: [
+        _column("Project", "string", ".status.projectName"),
+        _column("ID", "integer", ".status.projectID"),
+        _READY,
+        _AGE,
+        _REASON,
+    ],
+    WEBHOOK_POLICY: [
+        _column("Project", "string", ".status.projectName"),
+        _column("Enabled", "boolean", ".status.enabled"),
+        _READY,
+        _column("Last Trigger", "date", ".status.lastTriggerTime"),
+        _AGE,
+        _REASON,
+        _column("Policy ID", "integer", ".status.policyID", wide=True),
+    ],
+}
+
+
+# From a model's JSON schema to a structural schema.
+
+_ROOT_RULES: dict[Kind, Schema] = {HARBOR_PROJECT: PROJECT_ROOT_RULES}
+
+_TYPE_META: Schema = {
+    "apiVersion": {"description": "Version of the schema that this object is written in.", "type": "string"},
+    "kind": {"description": "The kind of this object.", "type": "string"},
+    "metadata": {"description": "Name, namespace, labels and annotations of this object.", "type": "object"},
+}
+
+
+def root_schema(kind: Kind) -> Schema:
+    """The schema of a whole object of a kind."""
+    generated = kind.model.model_json_schema(by_alias=True)
+    definitions = generated.get("$defs", {})
+    spec, status = (_inline(generated["properties"][part], definitions) for part in ("spec", "status"))
+    return {
+        "description": _unwrapped(generated["description"]),
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            **_TYPE_META,
+            "spec": _structural(spec, definitions, _keep_scalar_default),
+            "status": _structural(status, definitions, _keep_no_default),
+        },
+        **_ROOT_RULES.get(kind, {}),
+    }
+
+
+KeepDefault = Callable[[Any], bool]
+
+
+def _keep_no_default(_default: Any) -> bool:
+    """For the status: a default there would state what nobody has found out."""
+    return False
+
+
+def _keep_scalar_default(default: Any) -> bool:
+    """For the spec: a default object or list would show up in everybody's `kubectl get -o yaml` and in GitOps diffs."""
+    return isinstance(default, str | int)
+
+
+def _structural(node: Schema, definitions: Schema, keep_default: KeepDefault) -> Schema:
+    """The structural schema of a node, from its description down to its last field."""
+    node = _inline(node, definitions)
+    made: Schema = {name: node[name] for name in ("description", "type") if name in node}
+    for name, value in node.items():
+        match name:
+            case "description":
+                made[name] = _unwrapped(value)
+            case "properties":
+                made[name] = {field: _structural(child, definitions, keep_default) for field, child in value.items()}
+            case "items" | "additionalProperties":
+                made[name] = _structural(value, definitions, keep_default)
+            case "const":
+                made["enum"] = [value]
+            case "default":
+                if keep_default(value):
+                    made[name] = value
+            case "title":  # pydantic makes titles up from field names
+                pass
+            case _:
+                made[name] = value
+    if made.get("type") == "integer":
+        made.setdefault("format", "int64")
+    return made
+
+
+def _inline(node: Schema, definitions: Schema) -> Schema:
+    """The node with its reference or its one real alternative in place; what it says itself has precedence."""
+    if "$ref" in node:
+        target = definitions[node["$ref"].removeprefix("#/$defs/")]
+        return _inline({**target, **_without(node, "$ref")}, definitions)
+    if "anyOf" in node:
+        target = _only_alternative(node["anyOf"])
+        return _inline({**target, **_without(node, "anyOf")}, definitions)
+    return node
+
+
+def _only_alternative(alternatives: list[Schema]) -> Schema:
+    """`X | None` is written as X: an absent field is None, and null is refused."""
+    real = [schema for schema in alternatives if schema.get("type") != "null"]
+    if len(real) != 1:
+        raise ValueError(f"a structural schema has one type for a field, not {real}: give it one by WithJsonSchema")
+    return real[0]
+
+
+def _without(node: Schema, name: str) -> Schema:
+    return {key: value for key, value in node.items() if key != name}
+
+
+def _unwrapped(text: str) -> str:
+    """A docstring as one line: kubectl and the reference documentation wrap it where they like."""
+    return " ".join(text.split())
