@@ -1,0 +1,228 @@
+"""A Kubernetes control plane on this machine: etcd, an API server with RBAC and, by default, a few controllers.
+
+What flows: a workspace (directory) gets credentials and an audit policy; etcd, API server and controllers are started
+in this order, each when the one before is ready; tests talk to it through kubeconfigs and kubectl, and count writes in
+the audit log. There is no node: pods are stored, never run. Everything listens on 127.0.0.1 only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import urllib.error
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.control_plane import audit, credentials, servers
+from harness.control_plane.api import Api
+from harness.control_plane.audit import AuditEntry
+from harness.control_plane.binaries import Binaries, Progress, find
+from harness.control_plane.errors import ControlPlaneError, KubectlError
+from harness.control_plane.processes import Server
+from harness.control_plane.servers import Paths
+from harness.control_plane.waiting import poll_until
+from harness.control_plane.workspace import Workspace
+
+_TOKEN_SECONDS = 30 * 24 * 3600
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class ControlPlane:
+    """A running control plane. Get one with `start`, end it with `stop` or use it in a `with` statement.
+
+    `etcd`, `api_server` and `controller_manager` are the servers, for tests that make one fail: `api_server.stop()`
+    and `api_server.start()` give an outage of the same cluster at the same address.
+    """
+
+    def __init__(self, workspace: Workspace, binaries: Binaries) -> None:
+        self._workspace = workspace
+        self._binaries = binaries
+        self._numbers = itertools.count(1)
+        ports = servers.free_ports()
+
+        self.paths = Paths(workspace.directory)
+        self.directory: Path = workspace.directory
+        self.ca_file: Path = self.paths.ca_file
+        self.kubeconfig: Path = self.paths.admin_kubeconfig
+        self.programs: Path = binaries.kubectl.parent
+        self.url: str = f"https://127.0.0.1:{ports.api_server}"
+        self._tokens = self._write_inputs()
+        self.admin: Api = self._api(credentials.ADMIN)
+        self._fence: Api = self._api(credentials.AUDIT_FENCE)
+
+        self.etcd: Server = servers.etcd(binaries.etcd, self.paths, ports)
+        self.api_server: Server = servers.api_server(binaries.kube_apiserver, self.paths, ports, self.admin)
+        self.controller_manager: Server | None = None
+        if binaries.kube_controller_manager:
+            self.controller_manager = servers.controller_manager(
+                binaries.kube_controller_manager, self.paths, self.admin
+            )
+
+    # Life
+
+    @classmethod
+    def start(
+        cls,
+        directory: Path | None = None,
+        *,
+        controllers: bool = True,
+        progress: Progress = _to_stderr,
+    ) -> ControlPlane:
+        """Start a control plane and return when it serves requests; builds its programs if need be (minutes, once).
+
+        Data and logs are kept in `directory`, and found again there by the next start; without one they go to a
+        temporary directory that is removed at the end. Without `controllers` it starts a second sooner and is 100 MB
+        smaller, but namespaces never finish deleting and owned objects stay.
+        """
+        binaries = find(progress, controllers=controllers)
+        with ExitStack() as cleanup:
+            workspace = Workspace(directory)
+            cleanup.callback(workspace.close)
+            control_plane = cls(workspace, binaries)
+            cleanup.callback(control_plane._stop_servers)
+            control_plane._start_servers()
+            cleanup.pop_all()  # it has started: from here on, stop() cleans up
+            return control_plane
+
+    def stop(self) -> None:
+        """End the servers; a temporary directory goes with them."""
+        self._stop_servers()
+        self._workspace.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start_servers(self) -> None:
+        self.etcd.start()
+        self.api_server.start()
+        # Only now: a kubeconfig holds the certificate that the API server signs itself when it first starts.
+        self._write_kubeconfig(self.paths.admin_kubeconfig, credentials.ADMIN)
+        self._write_kubeconfig(self.paths.controller_manager_kubeconfig, credentials.CONTROLLER_MANAGER)
+        if self.controller_manager:
+            self.controller_manager.start()
+
+    def _stop_servers(self) -> None:
+        for server in (self.controller_manager, self.api_server, self.etcd):
+            if server:
+                server.stop()
+
+    # What tests do with it
+
+    def kubectl(
+        self, *args: str, stdin: str | None = None, kubeconfig: Path | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run kubectl as the cluster's administrator, or as `kubeconfig` says; raises KubectlError if it fails."""
+        command = [str(self._binaries.kubectl), f"--kubeconfig={kubeconfig or self.kubeconfig}", *args]
+        done = subprocess.run(
+            command,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "KUBECACHEDIR": str(self.directory / "kubectl-cache")},
+        )
+        if check and done.returncode != 0:
+            raise KubectlError(done.returncode, command, done.stdout, done.stderr)
+        return done
+
+    def apply(
+        self, manifests: str | Path, *args: str, kubeconfig: Path | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """`kubectl apply` of YAML text, a file, a directory of files, or a directory with a kustomization."""
+        if isinstance(manifests, str):
+            return self.kubectl("apply", "-f", "-", *args, stdin=manifests, kubeconfig=kubeconfig, check=check)
+        option = "-k" if (manifests / "kustomization.yaml").exists() else "-f"
+        return self.kubectl("apply", option, str(manifests), *args, kubeconfig=kubeconfig, check=check)
+
+    def create_namespace(self, name: str) -> None:
+        """Create a namespace unless it is there already."""
+        self.admin.create("/api/v1/namespaces", {"metadata": {"name": name}})
+
+    def delete_namespace(self, name: str) -> None:
+        """Ask for a namespace to be deleted, without waiting until it is."""
+        self.admin.request("DELETE", f"/api/v1/namespaces/{name}")
+
+    def service_account_kubeconfig(self, namespace: str, name: str, *, server: str | None = None) -> Path:
+        """A kubeconfig that acts as a ServiceAccount, which is made (with its namespace) if it is not there.
+
+        `server` replaces the API server's address, for a proxy in between; with an http:// one the proxy has to do the
+        encryption. The token lasts longer than any test.
+        """
+        self.create_namespace(namespace)
+        accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+        self.admin.create(accounts, {"metadata": {"name": name}})
+        wanted = {"spec": {"expirationSeconds": _TOKEN_SECONDS}}
+        granted = self.admin.request("POST", f"{accounts}/{name}/token", wanted)
+        file = self.directory / f"{namespace}-{name}-{next(self._numbers)}.kubeconfig"
+        return credentials.write_kubeconfig(
+            file,
+            server=server or self.url,
+            ca_file=self.ca_file,
+            token=granted["status"]["token"],
+            namespace=namespace,
+        )
+
+    # Counting writes
+
+    def writes(self, user: str | None = None, since: int = 0) -> list[AuditEntry]:
+        """The writes answered after the position `since`, all or one user's, oldest first.
+
+        What counts as a write is said in `harness.control_plane.audit`. A ServiceAccount's user is
+        `system:serviceaccount:NAMESPACE:NAME`, the administrator's `admin`.
+        """
+        self._let_log_catch_up()
+        entries = audit.read_entries(self.paths.audit_log, since)
+        return [e for e in entries if e.user != credentials.AUDIT_FENCE and user in (None, e.user)]
+
+    def audit_position(self) -> int:
+        """Where the audit log ends now: hand it to `writes` to see only what comes later."""
+        self._let_log_catch_up()
+        return self.paths.audit_log.stat().st_size if self.paths.audit_log.exists() else 0
+
+    def _let_log_catch_up(self) -> None:
+        """Return when all that has been answered so far is in the log.
+
+        The API server logs a write just after it has answered. So one more is made, the deletion of something that
+        does not exist, and waited for. While nobody answers there is nothing to wait for.
+        """
+        name = f"audit-fence-{os.getpid()}-{next(self._numbers)}"
+        start = self.paths.audit_log.stat().st_size if self.paths.audit_log.exists() else 0
+        try:
+            self._fence.request("DELETE", f"/api/v1/namespaces/default/configmaps/{name}")
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+        except OSError:
+            return
+        logged = poll_until(
+            lambda: any(entry.name == name for entry in audit.read_entries(self.paths.audit_log, start)),
+            timeout=10,
+            interval=0.005,
+        )
+        if not logged:
+            raise ControlPlaneError(f"{self.paths.audit_log} does not catch up with the API server")
+
+    # Inputs
+
+    def _write_inputs(self) -> dict[str, str]:
+        self.paths.logs.mkdir(exist_ok=True)
+        credentials.write_signing_key(self.paths.signing_key)
+        self.paths.audit_policy.write_text(audit.POLICY)
+        return credentials.write_token_file(self.paths.tokens)
+
+    def _write_kubeconfig(self, file: Path, user: str) -> None:
+        credentials.write_kubeconfig(file, server=self.url, ca_file=self.ca_file, token=self._tokens[user])
+
+    def _api(self, user: str) -> Api:
+        return Api(self.url, self.ca_file, self._tokens[user])
