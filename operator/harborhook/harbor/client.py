@@ -1,0 +1,175 @@
+"""Harbor's API as typed calls, one method per endpoint in use. Projects are always addressed by name.
+
+A path segment of digits is an id to Harbor unless `X-Is-Resource-Name: true` is sent, which the transport does with
+every request: a project named "32" is never mistaken for the one whose id is 32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, PreconditionError
+from harborhook.harbor.models import LastTrigger, Policy, Project, SystemInfo, User
+from harborhook.harbor.transport import Answer, Transport
+
+Row = TypeVar("Row")
+
+PAGE_SIZE = 100
+"""The most rows Harbor gives in one page."""
+
+
+class HarborClient:
+    """Typed calls over one transport. All methods raise HarborError."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    @property
+    def url(self) -> str:
+        return self._transport.url
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    async def system_info(self) -> SystemInfo:
+        return SystemInfo.parse((await self._get("/systeminfo", endpoint="/systeminfo")).body)
+
+    async def current_user(self) -> User | None:
+        """The user whose credentials are sent; None for a robot, to which Harbor answers 412."""
+        try:
+            return User.parse((await self._get("/users/current", endpoint="/users/current")).body)
+        except PreconditionError:
+            return None
+
+    # Projects
+
+    async def create_project(self, name: str, metadata: Mapping[str, str]) -> int | None:
+        """Makes a project and returns its id, or None when the answer did not tell it. ConflictError: it exists."""
+        answer = await self._transport.request(
+            "POST", "/projects", endpoint="/projects", body={"project_name": name, "metadata": dict(metadata)}
+        )
+        return _id_of_location(answer)
+
+    async def project(self, name: str) -> Project | None:
+        """The project of that name; None if there is none. A robot or user is told 403 both for a missing project and
+        for one it may not see, so existence is asked for with HEAD, which is honest to any login."""
+        try:
+            answer = await self._get(_project_path(name), endpoint="/projects/{project}")
+        except NotFoundError:
+            return None
+        except ForbiddenError:
+            if not await self.project_exists(name):
+                return None
+            raise
+        project = Project.parse(answer.body)
+        if project is None:
+            raise NotHarborError(f"Harbor's answer for project {name} has no name and id.")
+        return project
+
+    async def project_exists(self, name: str) -> bool:
+        try:
+            await self._transport.request("HEAD", "/projects", endpoint="/projects", params={"project_name": name})
+        except NotFoundError:
+            return False
+        return True
+
+    async def projects(self) -> list[Project]:
+        """All projects that the principal sees."""
+        return await self._pages("/projects", "/projects", "project_id", Project.parse)
+
+    async def update_project(self, name: str, metadata: Mapping[str, str]) -> None:
+        """Changes the given metadata; keys that are not given stay."""
+        await self._transport.request(
+            "PUT", _project_path(name), endpoint="/projects/{project}", body={"metadata": dict(metadata)}
+        )
+
+    async def delete_project(self, name: str) -> None:
+        """PreconditionError: it has repositories. A missing one is NotFoundError or, to a robot, ForbiddenError."""
+        await self._transport.request("DELETE", _project_path(name), endpoint="/projects/{project}")
+
+    async def repository_count(self, name: str) -> int:
+        summary = await self._get(f"{_project_path(name)}/summary", endpoint="/projects/{project}/summary")
+        count = summary.body.get("repo_count") if isinstance(summary.body, dict) else None
+        return count if isinstance(count, int) else 0
+
+    # Webhook policies
+
+    async def policies(self, project: str) -> list[Policy]:
+        return await self._pages(_policies_path(project), _POLICIES, "id", Policy.parse)
+
+    async def policy(self, project: str, policy_id: int) -> Policy | None:
+        try:
+            answer = await self._get(f"{_policies_path(project)}/{policy_id}", endpoint=_POLICY)
+        except NotFoundError:
+            return None
+        except ForbiddenError:
+            if not await self.project_exists(project):
+                return None
+            raise
+        policy = Policy.parse(answer.body)
+        if policy is None:
+            raise NotHarborError(f"Harbor's answer for webhook policy {policy_id} has no id.")
+        return policy
+
+    async def create_policy(self, project: str, body: Mapping[str, Any]) -> int | None:
+        answer = await self._transport.request("POST", _policies_path(project), endpoint=_POLICIES, body=dict(body))
+        return _id_of_location(answer)
+
+    async def update_policy(self, project: str, policy_id: int, body: Mapping[str, Any]) -> None:
+        """Replaces the whole policy: `body` must say everything, or Harbor empties it."""
+        await self._transport.request(
+            "PUT", f"{_policies_path(project)}/{policy_id}", endpoint=_POLICY, body=dict(body)
+        )
+
+    async def delete_policy(self, project: str, policy_id: int) -> None:
+        """PreconditionError: notifications are under way."""
+        await self._transport.request("DELETE", f"{_policies_path(project)}/{policy_id}", endpoint=_POLICY)
+
+    async def last_triggers(self, project: str) -> list[LastTrigger]:
+        """One row per policy and event type of the project."""
+        answer = await self._get(
+            f"{_project_path(project)}/webhook/lasttrigger", endpoint="/projects/{project}/webhook/lasttrigger"
+        )
+        return _rows(answer, LastTrigger.parse)
+
+    # Plumbing
+
+    async def _get(self, path: str, *, endpoint: str, params: Mapping[str, str | int] | None = None) -> Answer:
+        return await self._transport.request("GET", path, endpoint=endpoint, params=params)
+
+    async def _pages(self, path: str, endpoint: str, sort: str, parse: Callable[[Any], Row | None]) -> list[Row]:
+        """All pages, by ascending id: in Harbor's default orders a row can move to another page while one reads."""
+        rows: list[Row] = []
+        page = 1
+        while True:
+            params: dict[str, str | int] = {"page": page, "page_size": PAGE_SIZE, "sort": sort}
+            answer = await self._get(path, endpoint=endpoint, params=params)
+            rows += _rows(answer, parse)
+            if not isinstance(answer.body, list) or len(answer.body) < PAGE_SIZE:
+                return rows
+            page += 1
+
+
+_POLICIES = "/projects/{project}/webhook/policies"
+_POLICY = "/projects/{project}/webhook/policies/{policy}"
+
+
+def _project_path(name: str) -> str:
+    return f"/projects/{quote(name, safe='')}"
+
+
+def _policies_path(project: str) -> str:
+    return f"{_project_path(project)}/webhook/policies"
+
+
+def _rows(answer: Answer, parse: Callable[[Any], Row | None]) -> list[Row]:
+    if not isinstance(answer.body, list):
+        raise NotHarborError("Harbor's answer is not the list it should be.")
+    return [row for row in map(parse, answer.body) if row is not None]
+
+
+def _id_of_location(answer: Answer) -> int | None:
+    last = answer.headers.get("location", "").rpartition("/")[2]
+    return int(last) if last.isascii() and last.isdigit() else None

@@ -1,0 +1,137 @@
+"""Harbor's wire models, lenient on purpose: unknown fields are kept where they must be sent back, junk is not a crash.
+
+`Policy` keeps the raw body it came from, because Harbor's PUT replaces the whole row and empties what is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+NEVER_YEAR = 1
+"""Harbor writes a time that never was as 0001-01-01T00:00:00.000Z."""
+
+
+@dataclass(frozen=True)
+class SystemInfo:
+    """`GET /systeminfo`. Anonymous callers see less; that is how wrong credentials look here."""
+
+    harbor_version: str | None
+    read_only: bool | None
+    notification_enable: bool | None
+
+    @classmethod
+    def parse(cls, body: Any) -> SystemInfo:
+        fields = _mapping(body)
+        return cls(
+            harbor_version=_text(fields.get("harbor_version")),
+            read_only=_flag(fields.get("read_only")),
+            notification_enable=_flag(fields.get("notification_enable")),
+        )
+
+
+@dataclass(frozen=True)
+class User:
+    """`GET /users/current` for a user; robots have none."""
+
+    username: str
+    sysadmin: bool
+
+    @classmethod
+    def parse(cls, body: Any) -> User:
+        fields = _mapping(body)
+        return cls(_text(fields.get("username")) or "", fields.get("sysadmin_flag") is True)
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project; `metadata` holds strings, as Harbor stores whatever it was once given."""
+
+    id: int
+    name: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    creation_time: datetime | None = None
+
+    @property
+    def public(self) -> str:
+        """ "true" and "false", or junk that somebody stored: then it differs from either."""
+        return self.metadata.get("public", "false")
+
+    @classmethod
+    def parse(cls, body: Any) -> Project | None:
+        fields = _mapping(body)
+        project_id, name = fields.get("project_id"), _text(fields.get("name"))
+        if not isinstance(project_id, int) or name is None:
+            return None
+        metadata = {key: str(value) for key, value in _mapping(fields.get("metadata")).items()}
+        return cls(project_id, name, metadata, parse_time(fields.get("creation_time")))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A webhook policy as Harbor shows it. Not in `repr`: the raw body, which has auth headers in clear."""
+
+    id: int
+    project_id: int
+    name: str
+    creator: str
+    raw: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def parse(cls, body: Any) -> Policy | None:
+        fields = _mapping(body)
+        policy_id = fields.get("id")
+        if not isinstance(policy_id, int):
+            return None
+        project_id = fields.get("project_id")
+        return cls(
+            id=policy_id,
+            project_id=project_id if isinstance(project_id, int) else 0,
+            name=_text(fields.get("name")) or "",
+            creator=_text(fields.get("creator")) or "",
+            raw=fields,
+        )
+
+
+@dataclass(frozen=True)
+class LastTrigger:
+    """A row of `GET /projects/{p}/webhook/lasttrigger`: the time of queueing, None for never."""
+
+    policy_name: str
+    event_type: str
+    time: datetime | None
+
+    @classmethod
+    def parse(cls, body: Any) -> LastTrigger | None:
+        fields = _mapping(body)
+        name, event_type = _text(fields.get("policy_name")), _text(fields.get("event_type"))
+        if name is None or event_type is None:
+            return None
+        return cls(name, event_type, parse_time(fields.get("last_trigger_time")))
+
+
+def parse_time(value: Any) -> datetime | None:
+    """RFC 3339 to an aware time; None for never and for junk."""
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if time.year <= NEVER_YEAR:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None

@@ -1,0 +1,47 @@
+"""Who may write to an object in Harbor that several resources want.
+
+Whoever has recorded `status.origin` holds the object until the resource is gone. Otherwise the eligible claims compete
+by age, then by namespace and name; an ineligible one (its connection does not work, it is not allowed, what it wants
+cannot be had) does not count, so nobody can squat on a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from harborhook.api.base import Key
+
+
+@dataclass(frozen=True)
+class Claim:
+    key: Key
+    created: datetime
+    holds: bool
+    eligible: bool
+
+
+def owner(claims: Iterable[Claim]) -> Key | None:
+    """The key of the claim that wins; None if there is no eligible one."""
+    candidates = list(claims)
+    holders = [claim for claim in candidates if claim.holds]
+    field = holders or [claim for claim in candidates if claim.eligible]
+    winner = min(field, key=lambda claim: (claim.created, claim.key.namespace, claim.key.name), default=None)
+    return winner.key if winner else None
+
+
+CREATOR_PREFIX = "harborhook"
+
+
+def creator(cluster: str, key: Key) -> str:
+    """What Harbor keeps as the `creator` of a policy that we make; by it we know our own again."""
+    return f"{CREATOR_PREFIX}/{cluster}/{key.namespace}/{key.name}"
+
+
+def foreign_cluster(creator_field: str, cluster: str) -> str | None:
+    """The name of the other cluster whose operator made a policy; None if none did."""
+    parts = creator_field.split("/")
+    if len(parts) != 4 or parts[0] != CREATOR_PREFIX or parts[1] == cluster:
+        return None
+    return parts[1]

@@ -1,0 +1,114 @@
+"""What an object depends on, as keys: the store wakes its dependents when one of these changes.
+
+Besides real objects there are two made-up kinds. A *claim* names an object in Harbor, so that all who want the same
+one know of each other. *Deliveries* names a Harbor project whose last-trigger times are read for its policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from harborhook.api.base import Key
+
+DEFAULT_CONNECTION = Key("ClusterHarborConnection", "", "default")
+PROJECT_CLAIM = "ProjectClaim"
+POLICY_CLAIM = "PolicyClaim"
+DELIVERIES = "Deliveries"
+
+Body = dict[str, Any]
+
+
+def references(body: Body) -> Iterator[Key]:
+    """All keys that the object with this body depends on."""
+    yield from _REFERENCES[body["kind"]](body)
+
+
+def connection_key(ref: Body | None, namespace: str) -> Key:
+    """The connection that a `connectionRef` of an object in `namespace` means."""
+    if ref is None:
+        return DEFAULT_CONNECTION
+    kind = ref.get("kind", DEFAULT_CONNECTION.kind)
+    return Key(kind, namespace if kind == "HarborConnection" else "", ref["name"])
+
+
+def project_claim(project_name: str) -> Key:
+    return Key(PROJECT_CLAIM, "", project_name)
+
+
+def deliveries_key(connection: Key, project_name: str) -> Key:
+    return Key(DELIVERIES, "/".join(connection), project_name)
+
+
+def connection_of_deliveries(key: Key) -> Key:
+    return Key(*key.namespace.split("/"))
+
+
+def policy_claim(body: Body) -> Key:
+    """Policies compete within a HarborProject, or within a project named directly; the two never meet, because a
+    project that a HarborProject manages is closed to `projectName`."""
+    spec, metadata = body["spec"], body["metadata"]
+    scope = f"{metadata['namespace']}/{spec['projectRef']['name']}" if "projectRef" in spec else spec["projectName"]
+    return Key(POLICY_CLAIM, scope, spec.get("policyName") or metadata["name"])
+
+
+def is_claim(key: Key) -> bool:
+    return key.kind in (PROJECT_CLAIM, POLICY_CLAIM)
+
+
+def _of_connection(body: Body) -> Iterator[Key]:
+    namespace = body["metadata"].get("namespace", "")
+    credentials = body["spec"]["credentialsSecretRef"]
+    yield Key("Secret", credentials.get("namespace", namespace), credentials["name"])
+    bundle = (body["spec"].get("tls") or {}).get("caBundleRef")
+    if bundle:
+        yield Key(bundle.get("kind", "ConfigMap"), bundle.get("namespace", namespace), bundle["name"])
+
+
+def _of_project(body: Body) -> Iterator[Key]:
+    spec, metadata = body.get("spec") or {}, body["metadata"]
+    yield connection_key(spec.get("connectionRef"), metadata["namespace"])
+    yield from _recorded_connection(body)
+    yield project_claim(spec.get("projectName") or metadata["name"])
+
+
+def _of_policy(body: Body) -> Iterator[Key]:
+    spec, namespace = body["spec"], body["metadata"]["namespace"]
+    if "projectRef" in spec:
+        yield Key("HarborProject", namespace, spec["projectRef"]["name"])
+    else:
+        yield connection_key(spec.get("connectionRef"), namespace)
+        yield project_claim(spec["projectName"])
+    yield policy_claim(body)
+    for target in spec["targets"]:
+        source = target.get("authHeaderFrom")
+        if source:
+            yield Key("Secret", namespace, source["secretKeyRef"]["name"])
+    yield from _recorded_connection(body)
+    yield from _deliveries(body)
+
+
+def recorded_connection(body: Body) -> Key | None:
+    """The connection that the status names: over it the object in Harbor was made."""
+    recorded = (body.get("status") or {}).get("connection")
+    return connection_key(recorded, body["metadata"].get("namespace", "")) if recorded else None
+
+
+def _recorded_connection(body: Body) -> Iterator[Key]:
+    recorded = recorded_connection(body)
+    if recorded:
+        yield recorded
+
+
+def _deliveries(body: Body) -> Iterator[Key]:
+    recorded, status = recorded_connection(body), body.get("status") or {}
+    if recorded and status.get("projectName"):
+        yield deliveries_key(recorded, status["projectName"])
+
+
+_REFERENCES = {
+    "ClusterHarborConnection": _of_connection,
+    "HarborConnection": _of_connection,
+    "HarborProject": _of_project,
+    "WebhookPolicy": _of_policy,
+}

@@ -1,0 +1,78 @@
+"""The event recorder: Events for people, each said once, never an error.
+
+The same sentence about the same object is not repeated within an hour: a condition shows that it goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from harborhook.api.base import API_VERSION, Resource
+from harborhook.api.conditions import shorten
+
+logger = logging.getLogger(__name__)
+
+NOTE_LIMIT = 1024
+"""The API server's limit for a note, in characters."""
+REPEAT_AFTER = 3600.0
+REMEMBERED = 20_000
+
+EventType = Literal["Normal", "Warning"]
+Post = Callable[[str, dict[str, Any]], Awaitable[None]]
+"""Creates an events.k8s.io/v1 Event in a namespace."""
+
+
+@dataclass
+class Recorder:
+    post: Post
+    instance: str
+    clock: Callable[[], float]
+    _said: OrderedDict[tuple[str, str, str], float] = field(default_factory=OrderedDict)
+
+    async def record(self, resource: Resource, kind: EventType, reason: str, note: str, *, action: str) -> None:
+        """Says `note` about `resource`; a refusal (a terminating namespace refuses Events) is only logged."""
+        if self._was_said(resource, reason, note):
+            return
+        namespace = resource.metadata.namespace or "default"
+        try:
+            await self.post(namespace, self._event(resource, namespace, kind, reason, note, action))
+        except Exception as error:  # whatever it is: an Event is never worth failing for
+            logger.info("Event %s about %s was not recorded: %s", reason, resource.key, type(error).__name__)
+
+    def _was_said(self, resource: Resource, reason: str, note: str) -> bool:
+        said = (resource.metadata.uid, reason, note)
+        now = self.clock()
+        last = self._said.pop(said, None)
+        self._said[said] = now if last is None or now - last >= REPEAT_AFTER else last
+        while len(self._said) > REMEMBERED:
+            self._said.popitem(last=False)
+        return last is not None and now - last < REPEAT_AFTER
+
+    def _event(
+        self, resource: Resource, namespace: str, kind: EventType, reason: str, note: str, action: str
+    ) -> dict[str, Any]:
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{resource.metadata.name[:200]}.", "namespace": namespace},
+            "type": kind,
+            "reason": reason,
+            "note": shorten(note, NOTE_LIMIT),
+            "action": action,
+            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": "harborhook.io/harborhook",
+            "reportingInstance": self.instance,
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": resource.kind,
+                "namespace": resource.metadata.namespace or None,
+                "name": resource.metadata.name,
+                "uid": resource.metadata.uid,
+                "resourceVersion": resource.metadata.resource_version,
+            },
+        }

@@ -1,0 +1,167 @@
+"""The keyed work queue: one worker holds a key at a time, what comes meanwhile is done once more afterwards.
+
+A key waits until it is due, with all causes for which it was added: the earliest time and the strongest cause win.
+Among the keys that are due, those added for a person's change come before resyncs and polls; the latter age: one that
+has waited for its cause's `AGEING` seconds goes before a change that comes in now, so nothing starves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Flag, auto
+
+from harborhook.api.base import Key
+
+
+class Cause(Flag):
+    """Why a key is to be visited; several add up."""
+
+    CHANGE = auto()
+    """The object is new, or its spec, its deletion or a request annotation changed."""
+    DEPENDENCY = auto()
+    """Something that it depends on changed."""
+    RETRY = auto()
+    """The last visit failed, or asked to come back."""
+    RESYNC = auto()
+    """A look for drift, or the first visit after a start."""
+    NEWS = auto()
+    """Delivery news was read; the object in Harbor need not be looked at."""
+    POLL = auto()
+    """Delivery news is to be read for a Harbor project."""
+
+
+AGEING = {
+    Cause.CHANGE: 0.0,
+    Cause.DEPENDENCY: 1.0,
+    Cause.RETRY: 2.0,
+    Cause.NEWS: 5.0,
+    Cause.POLL: 10.0,
+    Cause.RESYNC: 30.0,
+}
+"""Seconds by which a key that is due lets keys of a stronger cause pass."""
+
+BACKOFF_FIRST = 1.0
+BACKOFF_LIMIT = 300.0
+
+
+@dataclass
+class _Waiting:
+    due: float
+    causes: Cause
+    version: int = 0
+
+
+@dataclass
+class Queue:
+    """All times are of `clock`, in seconds."""
+
+    clock: Callable[[], float]
+    jitter: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311 - no secret
+    _waiting: dict[Key, _Waiting] = field(default_factory=dict)
+    _later: list[tuple[float, int, Key]] = field(default_factory=list)
+    _due: list[tuple[float, int, Key]] = field(default_factory=list)
+    _held: set[Key] = field(default_factory=set)
+    _failures: dict[Key, int] = field(default_factory=dict)
+    _version: int = 0
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, key: Key, cause: Cause, *, after: float = 0.0) -> None:
+        """Lets `key` be visited after so many seconds, or sooner if it already waits for something sooner."""
+        due = self.clock() + after
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            due = min(due, waiting.due)
+            cause |= waiting.causes
+        self._version += 1
+        self._waiting[key] = _Waiting(due, cause, self._version)
+        heapq.heappush(self._later, (due, self._version, key))
+        self._wake.set()
+
+    def retry(self, key: Key) -> float:
+        """Adds a key whose visit failed: each failure in a row doubles the pause. Returns the pause in seconds."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        doubled = BACKOFF_FIRST * float(2 ** min(failures - 1, 16))
+        pause = min(BACKOFF_LIMIT, doubled) * (0.75 + self.jitter() / 2)
+        self.add(key, Cause.RETRY, after=pause)
+        return pause
+
+    def succeeded(self, key: Key) -> None:
+        """The next failure of the key starts with a short pause again."""
+        self._failures.pop(key, None)
+
+    def drop(self, key: Key) -> None:
+        """Forgets a key that is gone."""
+        self._waiting.pop(key, None)
+        self._failures.pop(key, None)
+
+    def waits(self, key: Key) -> bool:
+        """Whether the key is going to be visited again without anything new happening."""
+        return key in self._waiting
+
+    def __len__(self) -> int:
+        """How many keys are due now and not yet held."""
+        self._ripen()
+        return sum(1 for _, version, key in self._due if self._is_current(key, version))
+
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
+    async def get(self) -> tuple[Key, Cause]:
+        """The next key to visit and why; the caller holds it until `done`."""
+        while True:
+            taken = self._take()
+            if taken is not None:
+                return taken
+            await self._sleep()
+
+    def done(self, key: Key) -> None:
+        self._held.discard(key)
+        if key in self._waiting:
+            self._wake.set()
+
+    def _take(self) -> tuple[Key, Cause] | None:
+        self._ripen()
+        passed_over = []
+        taken = None
+        while self._due and taken is None:
+            entry = heapq.heappop(self._due)
+            _, version, key = entry
+            if not self._is_current(key, version):
+                continue
+            if key in self._held:
+                passed_over.append(entry)
+                continue
+            taken = key, self._waiting.pop(key).causes
+            self._held.add(key)
+        for entry in passed_over:
+            heapq.heappush(self._due, entry)
+        return taken
+
+    def _ripen(self) -> None:
+        """Moves what is due by now from the order of time to the order of precedence."""
+        now = self.clock()
+        while self._later and self._later[0][0] <= now:
+            due, version, key = heapq.heappop(self._later)
+            if self._is_current(key, version):
+                heapq.heappush(self._due, (due + self._ageing(key), version, key))
+
+    def _ageing(self, key: Key) -> float:
+        return min(AGEING[cause] for cause in self._waiting[key].causes)
+
+    def _is_current(self, key: Key, version: int) -> bool:
+        waiting = self._waiting.get(key)
+        return waiting is not None and waiting.version == version
+
+    async def _sleep(self) -> None:
+        """Until something is added or done, or the next key is due."""
+        self._wake.clear()
+        pause = max(0.0, self._later[0][0] - self.clock()) if self._later else None
+        try:
+            await asyncio.wait_for(self._wake.wait(), pause)
+        except TimeoutError:
+            return

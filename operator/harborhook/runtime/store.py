@@ -1,0 +1,116 @@
+"""The last seen state of everything of ours, and who depends on what.
+
+Filled by the watch and by the answers to our own writes. `references` tells, for an object's body, the keys it depends
+on: Secrets, connections, projects, and the claims it makes on an object in Harbor (so that rivals hear of each other).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from harborhook.api.base import Key
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an upsert meant: whether the object must be visited, and whether anything at all was new."""
+
+    relevant: bool
+    new: bool = False
+
+
+@dataclass
+class Store:
+    references: Callable[[Body], Iterable[Key]]
+    _bodies: dict[Key, Body] = field(default_factory=dict)
+    _references: dict[Key, frozenset[Key]] = field(default_factory=dict)
+    _dependents: defaultdict[Key, set[Key]] = field(default_factory=lambda: defaultdict(set))
+
+    def get(self, key: Key) -> Body | None:
+        return self._bodies.get(key)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._bodies
+
+    def keys(self, kind: str | None = None) -> Iterator[Key]:
+        return iter([key for key in self._bodies if kind is None or key.kind == kind])
+
+    def dependents(self, key: Key) -> list[Key]:
+        """Who refers to `key`, in a stable order."""
+        return sorted(self._dependents.get(key, ()))
+
+    def references_of(self, key: Key) -> frozenset[Key]:
+        return self._references.get(key, frozenset())
+
+    def upsert(self, key: Key, body: Body) -> Change:
+        """Stores a body unless an equal or newer one is there."""
+        old = self._bodies.get(key)
+        if old is not None and not _is_newer(body, old):
+            return Change(relevant=False)
+        self._bodies[key] = slim(body)
+        self._refer(key, frozenset(self.references(body)))
+        return Change(relevant=old is None or _signature(old) != _signature(body), new=old is None)
+
+    def remove(self, key: Key) -> Body | None:
+        body = self._bodies.pop(key, None)
+        self._refer(key, frozenset())
+        return body
+
+    def _refer(self, key: Key, wanted: frozenset[Key]) -> None:
+        before = self._references.pop(key, frozenset())
+        for gone in before - wanted:
+            self._dependents[gone].discard(key)
+            if not self._dependents[gone]:
+                del self._dependents[gone]
+        for added in wanted - before:
+            self._dependents[added].add(key)
+        if wanted:
+            self._references[key] = wanted
+
+
+def slim(body: Body) -> Body:
+    """The body without what only costs memory here."""
+    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    annotations = metadata.get("annotations")
+    if annotations:
+        # kubectl's copy of the whole object
+        metadata["annotations"] = {
+            name: value
+            for name, value in annotations.items()
+            if name != "kubectl.kubernetes.io/last-applied-configuration"
+        }
+    return {**body, "metadata": metadata}
+
+
+def _is_newer(body: Body, old: Body) -> bool:
+    """A watch can hand out an older version than the answer to our own write, which came first.
+
+    Resource versions are compared as numbers, which Kubernetes 1.35 made official and etcd always gave.
+    """
+    old_meta, new_meta = old["metadata"], body["metadata"]
+    if old_meta.get("uid") != new_meta.get("uid"):
+        return True
+    try:
+        return int(new_meta["resourceVersion"]) > int(old_meta["resourceVersion"])
+    except (KeyError, ValueError):
+        return bool(new_meta.get("resourceVersion") != old_meta.get("resourceVersion"))
+
+
+REQUEST_ANNOTATIONS = ("harborhook.io/reconcile-at", "harborhook.io/release")
+
+
+def _signature(body: Body) -> tuple[Any, ...]:
+    """What a person can change that must be acted upon; a status or a label is not in it."""
+    metadata = body["metadata"]
+    annotations = metadata.get("annotations") or {}
+    return (
+        metadata.get("uid"),
+        metadata.get("generation"),
+        metadata.get("deletionTimestamp"),
+        *(annotations.get(name) for name in REQUEST_ANNOTATIONS),
+    )
