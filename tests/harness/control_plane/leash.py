@@ -25,7 +25,7 @@ def main() -> None:
     if sys.platform == "linux":
         _die_with(parent)
         os.execv(command[0], command)
-    sys.exit(_watch_over(command, parent))
+    sys.exit(watch_over(command, parent))
 
 
 def _die_with(parent: int) -> None:
@@ -34,7 +34,7 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _watch_over(command: list[str], parent: int) -> int:
+def watch_over(command: list[str], parent: int) -> int:
     child = subprocess.Popen(command)
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
