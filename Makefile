@@ -1,0 +1,89 @@
+# Everything a developer runs. The first target that needs it makes .venv from the lock file; the Kubernetes control
+# plane of the tests is built once per machine, outside the repository (see tests/harness/control_plane/binaries.py).
+#
+# Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`),
+#            KEEP (for `make demo`), KUBEBUILDER_ASSETS (a control plane to use instead of building one).
+
+SHELL := /bin/sh
+BIN := .venv/bin
+STAMP := .venv/.made-from-lock
+REQUESTED_PYTHON := $(PYTHON)
+
+export PYTHONPATH := operator:tests
+export PYTHONUNBUFFERED := 1
+export KEEP
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: binaries  ## Start a cluster, a Harbor stand-in and the operator, and show them at work (KEEP=1 leaves them running)
+	$(BIN)/python -m harness.demo
+
+.PHONY: test
+test: lint check-generated binaries  ## Run all checks and tests (ARGS="-k name" selects tests)
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP)  ## Check style, formatting, types and import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy operator tests
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(STAMP)  ## Format the code and fix what can be fixed by itself
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+.PHONY: generate
+generate: $(STAMP)  ## Write the CRDs in crds/ from the models
+	$(BIN)/python -m harborhook.api.generate --output crds
+
+.PHONY: check-generated
+check-generated: $(STAMP)
+	$(BIN)/python -m harborhook.api.generate --check
+
+.PHONY: binaries
+binaries: check-go $(STAMP)  ## Build the tests' control plane (minutes, once per machine)
+	$(BIN)/python -m harness.control_plane build
+
+.PHONY: check-go
+check-go:
+	@tests/harness/bootstrap.sh go
+
+.PHONY: lock
+lock:  ## Pin the dependencies of pyproject.toml anew (ARGS=--upgrade for newer versions; needs uv)
+	@PATH="$$PATH:$(BIN)"; python=$$(PYTHON='$(REQUESTED_PYTHON)' tests/harness/bootstrap.sh python) || exit 1; \
+	command -v uv >/dev/null || { echo "uv is needed to pin dependencies: pip install uv" >&2; exit 1; }; \
+	set -e; \
+	uv pip compile $(LOCK_OPTIONS) $(ARGS) pyproject.toml --output-file requirements.lock; \
+	"$$python" -c '$(PRINT_BUILD_REQUIREMENTS)' | \
+	uv pip compile $(LOCK_OPTIONS) $(ARGS) pyproject.toml --extra dev - --output-file requirements-dev.lock
+	@echo "Written: requirements.lock (the operator), requirements-dev.lock (everything)"
+
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+# The package itself is installed without build isolation, that is with the pinned setuptools: it must be in the lock.
+PRINT_BUILD_REQUIREMENTS := import tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+
+.PHONY: clean
+clean:  ## Remove .venv, caches and build results (not the control plane, which is kept outside)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist operator/*.egg-info
+	find operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Made anew only when the lock or pyproject.toml changes, and then in place.
+$(STAMP): requirements-dev.lock pyproject.toml
+	@python=$$(PYTHON='$(REQUESTED_PYTHON)' tests/harness/bootstrap.sh python) && \
+	echo "Installing the pinned dependencies into .venv with $$python (about a minute) ..." && \
+	{ [ -x $(BIN)/python ] || "$$python" -m venv .venv; }
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip check || { echo "The lock does not fit pyproject.toml: run make lock." >&2; exit 1; }
+	@touch $@
