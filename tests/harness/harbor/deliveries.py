@@ -294,6 +294,8 @@ class Deliveries:
             delivery.ended = None
             self._change(delivery, "Running", now)
             succeeded = await self._run(delivery, _RunLog(delivery))
+            if delivery.notify_type == "slack":
+                await asyncio.sleep(self._scale)  # Harbor waits a second after each Slack message
             delivery.ended = time.time()
             if not succeeded and delivery.run_count < self._max_attempts:
                 delivery.due = delivery.ended + self._pause(delivery.run_count) * self._scale
