@@ -25,7 +25,7 @@ demo: binaries  ## Start a cluster, a Harbor stand-in and the operator, and show
 	$(BIN)/python -m harness.demo
 
 .PHONY: test
-test: lint check-generated binaries  ## Run all checks and tests (ARGS="-k name" selects tests)
+test: check-go lint check-generated binaries  ## Run all checks and tests (ARGS="-k name" selects tests)
 	$(BIN)/pytest $(ARGS)
 
 .PHONY: lint
