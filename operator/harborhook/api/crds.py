@@ -129,7 +129,7 @@ _ROOT_RULES: dict[Kind, Schema] = {HARBOR_PROJECT: PROJECT_ROOT_RULES}
 _TYPE_META: Schema = {
     "apiVersion": {"description": "Version of the schema that this object is written in.", "type": "string"},
     "kind": {"description": "The kind of this object.", "type": "string"},
-    "metadata": {"description": "Name, namespace, labels and annotations of this object.", "type": "object"},
+    "metadata": {"type": "object"},  # the API server knows what is in it, and allows no word more here
 }
 
 

@@ -12,7 +12,12 @@ from pathlib import Path
 from harness.control_plane.api import Api
 from harness.control_plane.processes import Server
 
-CONTROLLERS = ("namespace-controller", "garbage-collector-controller", "serviceaccount-controller")
+CONTROLLERS = (
+    "namespace-controller",
+    "garbage-collector-controller",
+    "serviceaccount-controller",
+    "clusterrole-aggregation-controller",
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def api_server(program: Path, paths: Paths, ports: Ports, admin: Api) -> Server:
 
 
 def controller_manager(program: Path, paths: Paths, admin: Api) -> Server:
-    """The controllers without which deleting does not work, and the one that gives namespaces their ServiceAccount."""
+    """The controllers without which deleting does not work, and those for ServiceAccounts and composed ClusterRoles."""
     command: list[str | Path] = [
         program,
         f"--kubeconfig={paths.controller_manager_kubeconfig}",

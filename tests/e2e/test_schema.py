@@ -1,0 +1,532 @@
+"""The CRDs on a real API server: what it accepts, what it refuses and in which words, and what kubectl shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harborhook.api.base import API_VERSION
+from harborhook.api.crds import root_schema
+from harborhook.api.kinds import KINDS
+from harness.control_plane import ControlPlane
+from harness.control_plane.waiting import poll_until
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLES = sorted((REPOSITORY / "manifests/examples").glob("*.yaml"))
+NAMESPACE = "schema-tests"
+
+Spec = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def cluster(crds_installed: ControlPlane) -> Iterator[ControlPlane]:
+    """The control plane with the CRDs, and a namespace for these tests."""
+    crds_installed.create_namespace(NAMESPACE)
+    yield crds_installed
+    crds_installed.delete_namespace(NAMESPACE)
+
+
+# Samples: each is a working spec, changed by the fields given. A field given as None is left out.
+
+
+def manifest(kind: str, name: str, spec: Spec) -> str:
+    metadata = {"name": name} | ({"namespace": NAMESPACE} if KINDS[kind].namespaced else {})
+    stated = {field: value for field, value in spec.items() if value is not None}
+    return json.dumps({"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": stated})
+
+
+def cluster_connection(name: str = "sample", **fields: Any) -> str:
+    spec: Spec = {
+        "url": "https://harbor.example.com",
+        "credentialsSecretRef": {"namespace": "harborhook", "name": "harbor"},
+        "access": [{"namespaces": ["*"], "projects": ["{namespace}", "{namespace}.*"]}],
+    }
+    return manifest("ClusterHarborConnection", name, spec | fields)
+
+
+def connection(name: str = "sample", **fields: Any) -> str:
+    spec: Spec = {"url": "https://harbor.example.com", "credentialsSecretRef": {"name": "harbor"}}
+    return manifest("HarborConnection", name, spec | fields)
+
+
+def project(name: str = "sample", **fields: Any) -> str:
+    return manifest("HarborProject", name, fields)
+
+
+def policy(name: str = "sample", **fields: Any) -> str:
+    spec: Spec = {
+        "projectRef": {"name": "team-a"},
+        "eventTypes": ["PUSH_ARTIFACT"],
+        "targets": [http()],
+    }
+    return manifest("WebhookPolicy", name, spec | fields)
+
+
+def http(address: str = "https://ci.example.com/harbor", **fields: Any) -> Spec:
+    return {"type": "http", "address": address, **fields}
+
+
+def slack(**fields: Any) -> Spec:
+    return {"type": "slack", "address": "https://hooks.slack.com/services/T0/B0/X", **fields}
+
+
+HEADER = {"secretKeyRef": {"name": "ci-token", "key": "header"}}
+
+NAME_RULE = "should match '^[a-z0-9]+([._-][a-z0-9]+)*$'"
+
+ACCEPTED = {
+    "a project named by its metadata": project("team-a"),
+    "a project with an underscore in its name": project("team-a", projectName="team_a"),
+    "a project named like an id": project("numbers", projectName="123"),
+    "a project whose name has all separators": project(projectName="a.b-c_d"),
+    "a project with a name of 255 characters": project(projectName="a" * 255),
+    "a project with a Kubernetes name that Harbor refuses, but a Harbor name": project("a--b", projectName="a-b"),
+    "a project over a connection of the namespace": project(connectionRef={"kind": "HarborConnection", "name": "ours"}),
+    "a slack target": policy(targets=[slack()]),
+    "a slack target whose certificate is not verified": policy(targets=[slack(verifyRemoteCertificate=False)]),
+    "an http target with everything": policy(
+        targets=[http(authHeaderFrom=HEADER, payloadFormat="CloudEvents", verifyRemoteCertificate=False)]
+    ),
+    "an address with a query string": policy(targets=[http("https://ci.example.com/hook?token=a%20b&x=1#part")]),
+    "an address with credentials": policy(targets=[http("https://user:secret@ci.example.com/hook")]),
+    "an address with a port and no path": policy(targets=[http("http://10.0.0.1:8080")]),
+    "an IPv6 address": policy(targets=[http("http://[2001:db8::1]:8080/hook")]),
+    "sixteen targets": policy(targets=[http()] * 16),
+    "all event types of Harbor 2.7": policy(
+        eventTypes=[
+            *("PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT", "UPLOAD_CHART", "DOWNLOAD_CHART", "DELETE_CHART"),
+            *("QUOTA_EXCEED", "QUOTA_WARNING", "SCANNING_FAILED", "SCANNING_COMPLETED", "SCANNING_STOPPED"),
+            *("REPLICATION", "TAG_RETENTION"),
+        ]
+    ),
+    "a policy name with spaces and umlauts": policy(policyName="Für Slack: alles, was zählt"),
+    "a policy in an unmanaged project": policy(projectRef=None, projectName="library"),
+    "a policy in an unmanaged project over a connection": policy(
+        projectRef=None, projectName="library", connectionRef={"name": "other"}
+    ),
+    "a connection with port and slash": cluster_connection(url="https://harbor.example.com:8443/"),
+    "an http:// connection that says it is meant": cluster_connection(
+        url="http://harbor.local", allowInsecureHTTP=True
+    ),
+    "a connection of a namespace": connection(tls={"caBundleRef": {"name": "corp-ca"}}),
+    "a connection with a certificate authority": cluster_connection(
+        tls={"caBundleRef": {"kind": "Secret", "namespace": "harborhook", "name": "corp-ca", "key": "ca.pem"}}
+    ),
+    "target hosts": cluster_connection(allowedTargetHosts=["*.example.com", "hooks.slack.com", "10.0.0.1"]),
+}
+
+REFUSED = {
+    # names of projects
+    "two dashes in a project's name": (project(projectName="a--b"), NAME_RULE),
+    "an upper-case project name": (project(projectName="A"), NAME_RULE),
+    "a slash in a project's name": (project(projectName="a/b"), NAME_RULE),
+    "a trailing space in a project's name": (project(projectName="team_a "), NAME_RULE),
+    "a trailing newline in a project's name": (project(projectName="team_a\n"), NAME_RULE),
+    "a project name of 256 characters": (project(projectName="a" * 256), "may not be more than 255"),
+    "an empty project name": (project(projectName=""), "spec.projectName"),
+    "a Kubernetes name that Harbor refuses": (
+        project("a--b"),
+        "metadata.name is no valid Harbor project name (lower-case letters and digits, separated by single . _ or -): "
+        "set spec.projectName",
+    ),
+    "an unknown creation policy": (project(creationPolicy="Take"), 'supported values: "Create", "Adopt"'),
+    # targets
+    "slack with a payload format": (
+        policy(targets=[slack(payloadFormat="Default")]),
+        "Harbor sends Slack's own format to a slack target: remove payloadFormat, or use type http",
+    ),
+    "slack with a header": (
+        policy(targets=[http(), slack(authHeaderFrom=HEADER)]),
+        "Harbor sends no Authorization header to a slack target: remove authHeaderFrom, or use type http",
+    ),
+    "an address without scheme": (policy(targets=[http("ci.example.com/hook")]), "targets[0].address"),
+    "an address with an upper-case scheme": (policy(targets=[http("HTTP://ci.example.com")]), "targets[0].address"),
+    "an address without host": (policy(targets=[http("http://")]), "targets[0].address"),
+    "an address with a path only": (policy(targets=[http("http:///hook")]), "targets[0].address"),
+    "an address relative to a scheme": (policy(targets=[http("//ci.example.com/hook")]), "targets[0].address"),
+    "an address with a leading space": (policy(targets=[http(" https://ci.example.com")]), "targets[0].address"),
+    "an address with a space": (policy(targets=[http("https://ci.example.com/a b")]), "targets[0].address"),
+    "an address with a newline": (policy(targets=[http("https://ci.example.com/\n")]), "targets[0].address"),
+    "an address with another scheme": (policy(targets=[http("ftp://ci.example.com")]), "targets[0].address"),
+    "a target without address": (policy(targets=[{"type": "http"}]), "targets[0].address: Required value"),
+    "an unknown type of target": (policy(targets=[http() | {"type": "teams"}]), 'supported values: "http", "slack"'),
+    "no targets": (policy(targets=[]), "should have at least 1 items"),
+    "seventeen targets": (policy(targets=[http()] * 17), "must have at most 16 items"),
+    # event types
+    "an event type given twice": (
+        policy(eventTypes=["PUSH_ARTIFACT", "PULL_ARTIFACT", "PUSH_ARTIFACT"]),
+        'spec.eventTypes[2]: Duplicate value: "PUSH_ARTIFACT"',
+    ),
+    "an event type of Harbor 1": (policy(eventTypes=["pushImage"]), "should match '^[A-Z_]+$'"),
+    "no event types": (policy(eventTypes=[]), "should have at least 1 items"),
+    # projects of policies
+    "projectRef and projectName": (
+        policy(projectName="library"),
+        "set exactly one of projectRef (a HarborProject of this namespace) and projectName",
+    ),
+    "neither projectRef nor projectName": (
+        policy(projectRef=None),
+        "set exactly one of projectRef (a HarborProject of this namespace) and projectName",
+    ),
+    "projectRef and connectionRef": (
+        policy(connectionRef={"name": "other"}),
+        "connectionRef goes with projectName only: with projectRef the connection is the project's",
+    ),
+    # connections
+    "an http:// connection": (
+        cluster_connection(url="http://harbor.local"),
+        "an http:// url sends credentials unencrypted: use https://, or set allowInsecureHTTP: true to accept that",
+    ),
+    "an http:// connection that says it is not meant": (
+        connection(url="http://harbor.local", allowInsecureHTTP=False),
+        "an http:// url sends credentials unencrypted",
+    ),
+    "a connection with a path": (cluster_connection(url="https://harbor.example.com/harbor"), "spec.url"),
+    "a connection with credentials": (cluster_connection(url="https://admin:x@harbor.example.com"), "spec.url"),
+    "a connection without scheme": (cluster_connection(url="harbor.example.com"), "spec.url"),
+    "a connection for nobody": (cluster_connection(access=[]), "should have at least 1 items"),
+    "a connection that says nothing of access": (cluster_connection(access=None), "spec.access: Required value"),
+    "a connection without credentials": (
+        connection(credentialsSecretRef=None),
+        "spec.credentialsSecretRef: Required value",
+    ),
+    "a connection of a namespace with a Secret elsewhere": (
+        connection(credentialsSecretRef={"namespace": "kube-system", "name": "harbor"}),
+        'unknown field "spec.credentialsSecretRef.namespace"',
+    ),
+    # what does not exist
+    "a field that does not exist": (policy(event_types=["PUSH_ARTIFACT"]), 'unknown field "spec.event_types"'),
+    "a field of a target that does not exist": (
+        policy(targets=[http(authHeader="Bearer x")]),
+        'unknown field "spec.targets[0].authHeader"',
+    ),
+}
+
+
+def test_the_api_server_finds_nothing_wrong_with_the_crds(cluster: ControlPlane) -> None:
+    for kind in KINDS.values():
+        crd = json.loads(cluster.kubectl("get", "crd", f"{kind.plural}.harborhook.io", "-o", "json").stdout)
+        conditions = {condition["type"]: condition["status"] for condition in crd["status"]["conditions"]}
+        assert conditions == {"NamesAccepted": "True", "Established": "True"}
+
+
+@pytest.mark.parametrize("sample", ACCEPTED.values(), ids=ACCEPTED)
+def test_it_accepts(sample: str, cluster: ControlPlane) -> None:
+    done = dry_run(cluster, sample)
+    assert done == "", done
+
+
+@pytest.mark.parametrize(("sample", "sentence"), REFUSED.values(), ids=REFUSED)
+def test_it_refuses(sample: str, sentence: str, cluster: ControlPlane) -> None:
+    assert sentence in dry_run(cluster, sample)
+
+
+def dry_run(cluster: ControlPlane, sample: str) -> str:
+    """What the API server has against an object; empty when it takes it."""
+    done = cluster.apply(sample, "--dry-run=server", "--validate=strict", check=False)
+    return done.stderr.replace('\\"', '"')
+
+
+# What may change later. Each row: what is there, what it shall become, and the sentence that refuses it ("" = allowed).
+
+NAME_IS_IMMUTABLE = "Harbor cannot rename a project: projectName is immutable, declare another HarborProject instead"
+POLICY_STAYS = "a webhook policy cannot move to another project: projectRef and projectName are immutable"
+URL_STAYS = "url may only change to another address of the same Harbor: list the old url in aliases to say that it is"
+
+CHANGES = {
+    "a project is renamed": (
+        project("rename", projectName="team_a"),
+        project("rename", projectName="team_b"),
+        NAME_IS_IMMUTABLE,
+    ),
+    "the name of a project is removed": (
+        project("remove-name", projectName="team_a"),
+        project("remove-name"),
+        NAME_IS_IMMUTABLE,
+    ),
+    "a project gets another name than its metadata's": (
+        project("add-name"),
+        project("add-name", projectName="team_a"),
+        NAME_IS_IMMUTABLE,
+    ),
+    "a project states the name that it has": (
+        project("state-name"),
+        project("state-name", projectName="state-name"),
+        "",
+    ),
+    "a project no longer states the name that it has anyway": (
+        project("unstate-name", projectName="unstate-name"),
+        project("unstate-name"),
+        "",
+    ),
+    "a policy moves to another project": (
+        policy("move"),
+        policy("move", projectRef={"name": "team-b"}),
+        POLICY_STAYS,
+    ),
+    "a policy moves to an unmanaged project": (
+        policy("leave"),
+        policy("leave", projectRef=None, projectName="library"),
+        POLICY_STAYS,
+    ),
+    "a policy moves to another unmanaged project": (
+        policy("move-on", projectRef=None, projectName="library"),
+        policy("move-on", projectRef=None, projectName="mirror"),
+        POLICY_STAYS,
+    ),
+    "the project of a policy is removed": (
+        policy("homeless"),
+        policy("homeless", projectRef=None),
+        "set exactly one of projectRef",
+    ),
+    "a policy is renamed": (policy("called", policyName="One"), policy("called", policyName="Two"), ""),
+    "a connection changes its url": (
+        cluster_connection("moved"),
+        cluster_connection("moved", url="https://registry.example.com"),
+        URL_STAYS,
+    ),
+    "a connection of a namespace changes its url": (
+        connection("moved"),
+        connection("moved", url="https://registry.example.com"),
+        URL_STAYS,
+    ),
+    "a connection changes its url and keeps the old one as an alias": (
+        cluster_connection("renamed"),
+        cluster_connection("renamed", url="https://registry.example.com", aliases=["https://harbor.example.com"]),
+        "",
+    ),
+    "a connection falls back to http without saying that it is meant": (
+        connection("weaker"),
+        connection("weaker", url="http://harbor.example.com", aliases=["https://harbor.example.com"]),
+        "an http:// url sends credentials unencrypted",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "sentence"), CHANGES.values(), ids=CHANGES)
+def test_a_change(before: str, after: str, sentence: str, cluster: ControlPlane) -> None:
+    with existing(cluster, before):
+        refusal = dry_run(cluster, after)
+    assert sentence in refusal if sentence else refusal == ""
+
+
+@contextmanager
+def existing(cluster: ControlPlane, sample: str) -> Iterator[None]:
+    """The object exists meanwhile; nothing is left for an operator that another test runs."""
+    cluster.apply(sample, "--validate=strict")
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "--wait=false", "-f", "-", stdin=sample)
+
+
+def test_an_address_is_kept_exactly(cluster: ControlPlane) -> None:
+    address = "https://user:p%40ss@CI.example.com:8443/Hook/?b=2&a=%20&empty=#part"
+    done = cluster.apply(policy(targets=[http(address)]), "--dry-run=server", "-o", "json")
+    assert json.loads(done.stdout)["spec"]["targets"] == [{"type": "http", "address": address}]
+
+
+def test_the_api_server_adds_nothing_to_a_spec_but_what_steers_the_operator(cluster: ControlPlane) -> None:
+    def added(sample: str) -> Spec:
+        stored = json.loads(cluster.apply(sample, "--dry-run=server", "-o", "json").stdout)["spec"]
+        stated = json.loads(sample)["spec"]
+        return {field: value for field, value in stored.items() if value != stated.get(field)}
+
+    assert added(project()) == {"creationPolicy": "Create", "deletionPolicy": "Retain", "suspend": False}
+    assert added(policy()) == {"creationPolicy": "Create", "enabled": True, "suspend": False}
+    assert added(connection()) == {
+        "allowInsecureHTTP": False,
+        "suspend": False,
+        "credentialsSecretRef": {"name": "harbor", "usernameKey": "username", "passwordKey": "password"},
+    }
+
+
+def test_a_status_in_a_manifest_is_ignored(cluster: ControlPlane) -> None:
+    with_status = json.loads(policy()) | {"status": {"policyID": 7}}
+    done = cluster.apply(json.dumps(with_status), "--dry-run=server", "--validate=strict", "-o", "json")
+    assert "status" not in json.loads(done.stdout)
+
+
+# What kubectl shows
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_api_server_accepts_the_example(path: Path, cluster: ControlPlane) -> None:
+    cluster.create_namespace("team-a")  # the one they are for
+    cluster.apply(path, "--dry-run=server", "--validate=strict")
+
+
+@pytest.mark.parametrize("field", ["spec", "spec.targets", "status", "status.triggers"])
+def test_explain_reads_as_documentation(field: str, cluster: ControlPlane) -> None:
+    explained = words(cluster.kubectl("explain", f"webhookpolicies.{field}").stdout)
+
+    schema = root_schema(KINDS["WebhookPolicy"])
+    for name in field.split("."):
+        schema = schema["properties"][name]
+    own, fields = schema["description"], schema.get("items", schema)["properties"]
+    for description in (own, *(child["description"] for child in fields.values())):
+        assert words(description) in explained
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+READY = {
+    "type": "Ready",
+    "status": "True",
+    "reason": "Reconciled",
+    "message": "",
+    "observedGeneration": 1,
+    "lastTransitionTime": "2026-01-02T03:04:05Z",
+}
+
+LISTINGS: dict[str, tuple[str, Spec, str, str]] = {
+    "chconn": (
+        cluster_connection("listed"),
+        {"harborVersion": "v2.16.0", "principal": {"name": "robot$k8s", "kind": "Robot"}},
+        "NAME URL VERSION PRINCIPAL READY AGE | REASON",
+        "listed https://harbor.example.com v2.16.0 robot$k8s True AGE Reconciled",
+    ),
+    "hconn": (
+        connection("listed"),
+        {"harborVersion": "v2.16.0", "principal": {"name": "robot$k8s", "kind": "Robot"}},
+        "NAME URL VERSION PRINCIPAL READY AGE | REASON",
+        "listed https://harbor.example.com v2.16.0 robot$k8s True AGE Reconciled",
+    ),
+    "hproj": (
+        project("listed"),
+        {"projectName": "listed", "projectID": 32},
+        "NAME PROJECT ID READY AGE | REASON",
+        "listed listed 32 True AGE Reconciled",
+    ),
+    "whp": (
+        policy("listed"),
+        {"projectName": "team-a", "policyID": 7, "enabled": True, "lastTriggerTime": "2020-01-01T00:00:00Z"},
+        "NAME PROJECT ENABLED READY LAST TRIGGER AGE | REASON POLICY ID",
+        "listed team-a true True AGE AGE Reconciled 7",
+    ),
+}
+
+
+@pytest.mark.parametrize("short_name", LISTINGS)
+def test_get_shows_what_people_look_for(short_name: str, cluster: ControlPlane) -> None:
+    sample, status, columns, row = LISTINGS[short_name]
+    with_status = json.dumps({"status": status | {"conditions": [READY]}})
+    named = (short_name, "listed", "-n", NAMESPACE)
+    with existing(cluster, sample):
+        cluster.kubectl("patch", *named, "--subresource=status", "--type=merge", "-p", with_status)
+        narrow = rows(cluster.kubectl("get", *named).stdout)
+        wide = rows(cluster.kubectl("get", *named, "-o", "wide").stdout)
+
+    assert narrow[0] == columns.partition(" | ")[0]
+    assert wide == [columns.replace(" | ", " "), row]
+
+
+def rows(table: str) -> list[str]:
+    """The lines of kubectl's table with single spaces; an age, which the clock decides, is shown as AGE."""
+    return [re.sub(r"\b\d+[smhdy](\d+[smhd])?(?= |$)", "AGE", words(line)) for line in table.splitlines()]
+
+
+def test_the_category_lists_all_kinds(cluster: ControlPlane) -> None:
+    shown = cluster.kubectl("api-resources", "--categories=harborhook", "-o", "name").stdout.split()
+    assert sorted(shown) == sorted(f"{kind.plural}.harborhook.io" for kind in KINDS.values())
+
+
+# Who may do what
+
+OPERATOR = "system:serviceaccount:harborhook:harborhook"
+KIND_NAMES = [f"{kind.plural}.harborhook.io" for kind in KINDS.values()]
+
+
+def can_i(cluster: ControlPlane, user: str, *question: str) -> bool:
+    done = cluster.kubectl("auth", "can-i", *question, f"--as={user}", check=False)
+    assert done.stdout.strip() in ("yes", "no"), done.stderr
+    return done.stdout.strip() == "yes"
+
+
+@pytest.mark.parametrize("kind", KIND_NAMES)
+def test_the_operator_may_watch_and_patch_the_kind_and_its_status_but_not_make_or_delete_any(
+    kind: str, cluster: ControlPlane
+) -> None:
+    def may(verb: str, *options: str) -> bool:
+        return can_i(cluster, OPERATOR, verb, kind, "--all-namespaces", *options)
+
+    assert all(may(verb) for verb in ("get", "list", "watch", "patch"))
+    assert may("patch", "--subresource=status")
+    assert may("patch", "--subresource=finalizers")
+    assert not any(may(verb) for verb in ("create", "update", "delete"))
+
+
+def test_the_operator_reads_secrets_and_config_maps_and_writes_none(cluster: ControlPlane) -> None:
+    for what in ("secrets", "configmaps"):
+        assert all(can_i(cluster, OPERATOR, verb, what, "-A") for verb in ("get", "list", "watch"))
+        assert not any(can_i(cluster, OPERATOR, verb, what, "-A") for verb in ("create", "update", "patch", "delete"))
+
+
+def test_the_operator_sees_one_namespace_object_only(cluster: ControlPlane) -> None:
+    assert can_i(cluster, OPERATOR, "get", "namespaces/kube-system")
+    assert not can_i(cluster, OPERATOR, "get", "namespaces/default")
+    assert not can_i(cluster, OPERATOR, "list", "namespaces")
+
+
+def test_the_operator_may_record_events(cluster: ControlPlane) -> None:
+    assert can_i(cluster, OPERATOR, "create", "events.events.k8s.io", "-A")
+    assert can_i(cluster, OPERATOR, "patch", "events.events.k8s.io", "-A")
+
+
+@pytest.fixture(scope="module")
+def people(cluster: ControlPlane) -> None:
+    """Three users, each with one of the cluster's own roles in the namespace of these tests."""
+    for role, user in (("view", "viewer"), ("edit", "editor"), ("admin", "administrator")):
+        binding = (f"their-{role}", f"--clusterrole={role}", f"--user={user}", f"--namespace={NAMESPACE}")
+        cluster.kubectl("create", "rolebinding", *binding)
+    assert poll_until(lambda: have_our_rules(cluster), timeout=20, interval=0.5), (
+        "no controller aggregates ClusterRoles"
+    )
+
+
+def have_our_rules(cluster: ControlPlane) -> bool:
+    """Whether the controller that composes the cluster's roles has been there: it takes a moment for each."""
+    here = f"--namespace={NAMESPACE}"
+    return (
+        can_i(cluster, "viewer", "list", "webhookpolicies.harborhook.io", here)
+        and can_i(cluster, "editor", "create", "webhookpolicies.harborhook.io", here)
+        and can_i(cluster, "administrator", "list", "harborconnections.harborhook.io", here)
+        and can_i(cluster, "administrator", "create", "harborconnections.harborhook.io", here)
+    )
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(
+    ("user", "may_change"),
+    [
+        ("viewer", []),
+        ("editor", ["harborprojects", "webhookpolicies"]),
+        ("administrator", ["harborprojects", "webhookpolicies", "harborconnections"]),
+    ],
+    ids=["view", "edit", "admin"],
+)
+def test_the_roles_of_the_cluster_have_our_kinds(user: str, may_change: list[str], cluster: ControlPlane) -> None:
+    def may(verb: str, plural: str) -> bool:
+        return can_i(cluster, user, verb, f"{plural}.harborhook.io", f"--namespace={NAMESPACE}")
+
+    namespaced = [kind.plural for kind in KINDS.values() if kind.namespaced]
+    assert [plural for plural in namespaced if not may("list", plural)] == []
+    for verb in ("create", "update", "patch", "delete"):
+        assert {plural for plural in namespaced if may(verb, plural)} == set(may_change)
+    assert not may("create", "clusterharborconnections")
+
+
+@pytest.mark.usefixtures("people")
+def test_a_user_with_the_role_edit_is_refused_a_connection_and_gets_a_policy(cluster: ControlPlane) -> None:
+    create = ("create", "--dry-run=server", "-f", "-", "--as=editor")
+    refused = cluster.kubectl(*create, stdin=connection(), check=False)
+    assert "harborconnections.harborhook.io is forbidden" in refused.stderr
+    cluster.kubectl(*create, stdin=policy())

@@ -1,0 +1,28 @@
+"""What the operator needs in a cluster: its CRDs, namespace, ServiceAccount and roles, as shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.control_plane import ControlPlane
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def crds_installed(control_plane: ControlPlane) -> ControlPlane:
+    """The session's control plane once it serves our kinds."""
+    install_crds(control_plane)
+    return control_plane
+
+
+def install_crds(control_plane: ControlPlane) -> None:
+    """Apply manifests/base without the Deployment: the tests run the operator themselves."""
+    rendered = control_plane.kubectl("kustomize", str(REPOSITORY / "manifests/base")).stdout
+    manifests = [manifest for manifest in yaml.safe_load_all(rendered) if manifest["kind"] != "Deployment"]
+    control_plane.apply(yaml.safe_dump_all(manifests), "--validate=strict")
+    crds = [f"crd/{m['metadata']['name']}" for m in manifests if m["kind"] == "CustomResourceDefinition"]
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
