@@ -1,0 +1,110 @@
+"""`python -m harness.harbor`: the stand-in as a process. It prints one line of JSON when it serves."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+
+import uvicorn
+
+from .app import StandInApp
+from .settings import Settings
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Parse the arguments and serve."""
+    arguments = _parser().parse_args()
+    if arguments.die_with:
+        _die_with(arguments.die_with)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", arguments.port))
+    scheme = "https" if arguments.tls_cert else "http"
+    url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+    asyncio.run(_serve(arguments, listener, url))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="harness.harbor", description="a stand-in for a Harbor registry")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--version", default="2.16")
+    parser.add_argument("--admin-password", default="Harbor12345")
+    parser.add_argument("--time-scale", type=float, default=0.02)
+    parser.add_argument("--latency-ms", type=float, default=0.0)
+    parser.add_argument("--hash-cost-ms", type=float, default=0.0)
+    parser.add_argument("--row-costs", action="store_true")
+    parser.add_argument("--config-overwrite", action="store_true")
+    parser.add_argument("--max-attempts", type=int, default=None)
+    parser.add_argument("--external-url", default=None)
+    parser.add_argument("--tls-cert", type=Path, default=None)
+    parser.add_argument("--tls-key", type=Path, default=None)
+    parser.add_argument("--die-with", type=int, default=0, metavar="PID", help="end when this parent does")
+    return parser
+
+
+async def _serve(arguments: argparse.Namespace, listener: socket.socket, url: str) -> None:
+    settings = Settings(
+        latency_ms=arguments.latency_ms,
+        hash_cost_ms=arguments.hash_cost_ms,
+        row_costs=arguments.row_costs,
+        time_scale=arguments.time_scale,
+        config_overwrite=arguments.config_overwrite,
+    )
+    app = StandInApp(
+        arguments.directory,
+        version=arguments.version,
+        admin_password=arguments.admin_password,
+        public_url=arguments.external_url or url,
+        settings=settings,
+        max_attempts=arguments.max_attempts,
+    )
+    logging.getLogger("uvicorn.error").addFilter(_hide_dropped)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        ssl_certfile=arguments.tls_cert,
+        ssl_keyfile=arguments.tls_key,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    announcing = asyncio.create_task(_announce(server, url))
+    with contextlib.suppress(asyncio.CancelledError):
+        await server.serve(sockets=[listener])
+    announcing.cancel()
+
+
+async def _announce(server: uvicorn.Server, url: str) -> None:
+    while not server.started:
+        await asyncio.sleep(0.005)
+    print(json.dumps({"url": url}), flush=True)
+
+
+def _hide_dropped(record: logging.LogRecord) -> bool:
+    """A fault that drops the connection is no news."""
+    error = record.exc_info[0] if record.exc_info else None
+    return error is None or error.__name__ != "ConnectionDroppedError"
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise SystemExit("the parent is gone")
+
+
+if __name__ == "__main__":
+    main()

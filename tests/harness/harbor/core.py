@@ -1,0 +1,231 @@
+"""What all handlers share: the state, the version, the permissions and the helpers on top of them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .capabilities import Capabilities
+from .configuration_defaults import DEFAULTS
+from .errors import bad_request, forbidden, not_found, unauthorized
+from .interfaces import Deliveries, NoDeliveries, Registry
+from .principals import PROJECT_ADMIN, SELF, Permissions, Principal
+from .sessions import Csrf, Sessions
+from .settings import Settings
+from .state import Record, State, now
+
+if TYPE_CHECKING:
+    from .http import Request
+
+NAME_ASKED = re.compile(r"[A-Za-z0-9._-]+")
+
+
+class Core:
+    """One Harbor."""
+
+    def __init__(self, directory: Path, capabilities: Capabilities, settings: Settings, admin_password: str) -> None:
+        self.capabilities = capabilities
+        self.settings = settings
+        self.state = State(directory)
+        self.permissions = Permissions(self.state, capabilities)
+        self.sessions = Sessions(self.state)
+        self.csrf = Csrf(self.state, capabilities)
+        self.deliveries: Deliveries = NoDeliveries()
+        self.registry: Registry | None = None
+        self.external_url = ""
+        self.password_hashes = 0
+        self._locked: dict[str, int] = {}
+        self._hashing = asyncio.Semaphore(2)
+        self._seed(admin_password)
+        self.sessions.timeout = self.configuration("session_timeout") * 60.0
+
+    # configuration
+
+    def configuration(self, key: str) -> Any:
+        """One value of the system configuration."""
+        return self.state.table("configurations").get(key, DEFAULTS[key])
+
+    # projects
+
+    def find_project(self, request: Request) -> tuple[Record | None, int | str]:
+        """The project a path names, and how: digits are an id unless `X-Is-Resource-Name` says otherwise."""
+        text = request.params["project_name_or_id"]
+        if text.isdigit() and not request.flag("x-is-resource-name"):
+            project_id = int(text)
+            return self.state.table("projects").get(project_id), project_id
+        if not NAME_ASKED.fullmatch(text):
+            raise bad_request(f"invalid project name: '{text}'")
+        return self.state.project_named(text), text
+
+    def project(self, request: Request, action: str, resource: str = SELF) -> Record:
+        """The project of a path for a caller with that right.
+
+        One that is missing is 404 for administrators, 403 for everybody else.
+        """
+        project, asked = self.find_project(request)
+        self.require(request.principal, project, action, resource)
+        if project is None:
+            raise not_found(f"project {asked} not found")
+        return project
+
+    def project_id(self, request: Request, action: str, resource: str) -> int:
+        """The id of the project of a path. A number is taken as it is, even if no project has it."""
+        project, asked = self.find_project(request)
+        self.require(request.principal, project, action, resource)
+        if project is not None:
+            return int(project["project_id"])
+        if isinstance(asked, str):
+            raise not_found(f"project {asked} not found")
+        return asked
+
+    def require(self, principal: Principal, project: Record | None, action: str, resource: str) -> None:
+        """401 for anonymous callers, 403 for others without the right."""
+        if self.permissions.project(principal, project, resource, action):
+            return
+        raise forbidden() if principal.authenticated else unauthorized()
+
+    def require_system(self, principal: Principal, resource: str, action: str) -> None:
+        """As `require`, for system resources; the message of the 403 is the caller's name."""
+        if not principal.authenticated:
+            raise unauthorized()
+        if not self.permissions.system(principal, resource, action):
+            raise forbidden(principal.name)
+
+    def repo_count(self, project: Record) -> int:
+        """How many repositories a project has."""
+        return self.registry.repo_count(project["name"]) if self.registry else 0
+
+    def make_project(self, values: Record, storage_limit: int | None) -> Record:
+        """Store a project, its owner's membership and, where there are quotas, its quota."""
+        state = self.state
+        state.put("projects", values["project_id"], values)
+        self.add_member(values["project_id"], values["owner_id"], PROJECT_ADMIN)
+        if storage_limit is not None:
+            self.make_quota(values, storage_limit)
+        return values
+
+    def make_quota(self, project: Record, storage: int) -> None:
+        """A quota row; its id is not the project's."""
+        key = self.state.next_id("quotas")
+        moment = now()
+        record = {
+            "creation_time": moment,
+            "hard": {"storage": storage},
+            "id": key,
+            "ref": {"id": project["project_id"], "name": project["name"], "owner_name": ""},
+            "update_time": moment,
+            "used": {"storage": 0},
+        }
+        self.state.put("quotas", key, record)
+
+    def add_member(self, project_id: int, user_id: int, role: int) -> int:
+        """Make a user a member of a project."""
+        key = self.state.next_id("members")
+        record = {"id": key, "project_id": project_id, "entity_id": user_id, "role_id": role}
+        self.state.put("members", key, record)
+        return key
+
+    def charge(self, project_id: int, size: int) -> bool:
+        """Count bytes against a project's quota; False when they do not fit."""
+        quota = self.state.quota_of(project_id)
+        if quota is None:
+            return True
+        hard, used = quota["hard"]["storage"], quota["used"]["storage"] + size
+        if size > 0 and hard >= 0 and used > hard:
+            return False
+        changed = {**quota, "used": {"storage": max(used, 0)}, "update_time": now()}
+        self.state.put("quotas", quota["id"], changed)
+        return True
+
+    # people
+
+    def user_named(self, name: str) -> Record | None:
+        """The user of that name."""
+        for user in self.state.table("users").values():
+            if user["username"] == name:
+                return dict(user)
+        return None
+
+    async def check_password(self, name: str, password: str) -> Record | None:
+        """The user, if the password is right.
+
+        A wrong one takes 1.5 s, and while it does, the right one of the same user fails too.
+        """
+        if self._locked.get(name):
+            return None
+        user = self.user_named(name)
+        if user is not None:
+            await self._hash()
+            if user["password"] == password:
+                return user
+        self._locked[name] = self._locked.get(name, 0) + 1
+        try:
+            await asyncio.sleep(self.settings.wrong_password_seconds * self.settings.time_scale)
+        finally:
+            self._locked[name] -= 1
+        return None
+
+    def check_password_now(self, name: str, password: str) -> Record | None:
+        """The same for the registry's token service, without waiting."""
+        user = self.user_named(name)
+        if user is not None:
+            self.password_hashes += 1
+        return user if user is not None and user["password"] == password else None
+
+    def robot(self, name: str, secret: str) -> Record | None:
+        """The robot, if the secret is right and it is neither disabled nor expired."""
+        for robot in self.state.table("robots").values():
+            if robot["name"] == name:
+                expired = 0 <= robot["expires_at"] < time.time()
+                return None if robot["disable"] or expired or robot["secret"] != secret else dict(robot)
+        return None
+
+    async def _hash(self) -> None:
+        self.password_hashes += 1
+        if self.settings.hash_cost_ms <= 0 or not self.capabilities.slow_password_hash:
+            return
+        async with self._hashing:
+            await asyncio.sleep(self.settings.hash_cost_ms / 1000)
+
+    async def spend(self, milliseconds: float) -> None:
+        """Take the time Harbor takes, where the tests want that."""
+        if self.settings.row_costs:
+            await asyncio.sleep(milliseconds / 1000)
+
+    def _seed(self, admin_password: str) -> None:
+        state = self.state
+        if state.table("users"):
+            return
+        moment = now()
+        state.reserve_id("users", 2)
+        admin = {
+            "admin_role_in_auth": False,
+            "comment": "admin user",
+            "creation_time": moment,
+            "password": admin_password,
+            "realname": "system admin",
+            "sysadmin_flag": True,
+            "update_time": moment,
+            "user_id": 1,
+            "username": "admin",
+        }
+        state.put("users", 1, admin)
+        self.make_project(new_project(self, "library", 1, {"public": "true"}), -1)
+
+
+def new_project(core: Core, name: str, owner_id: int, metadata: dict[str, str]) -> Record:
+    """A project record with the next id."""
+    moment = now()
+    return {
+        "allowlist_id": core.state.next_id("allowlists"),
+        "cve_allowlist": {"items": []},
+        "creation_time": moment,
+        "metadata": metadata,
+        "name": name,
+        "owner_id": owner_id,
+        "project_id": core.state.next_id("projects"),
+        "update_time": moment,
+    }

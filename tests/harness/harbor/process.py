@@ -1,0 +1,206 @@
+"""The stand-in as tests and the demonstration start it: a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+_TESTS = Path(__file__).resolve().parents[2]
+_READY_SECONDS = 30.0
+_ADMIN_PASSWORD = "Harbor12345"
+
+
+@dataclass(frozen=True)
+class RequestRecord:
+    """One request the stand-in was sent."""
+
+    id: int
+    method: str
+    path: str
+    query: str
+    user: str
+    auth: str
+    """anonymous, basic or session."""
+    status: int
+
+    @property
+    def writes(self) -> bool:
+        """Whether it was meant to change something."""
+        return self.method not in ("GET", "HEAD")
+
+
+class StandIn:
+    """A running stand-in. It ends with the process that started it."""
+
+    def __init__(self, directory: Path, command: Sequence[str], password: str, temporary: bool) -> None:
+        self.directory = directory
+        self.url = ""
+        self.admin = ("admin", password)
+        self._command = list(command)
+        self._temporary = temporary
+        self._process: subprocess.Popen[str] | None = None
+        self._port = "0"
+
+    @classmethod
+    def start(
+        cls,
+        directory: Path | None = None,
+        *,
+        version: str = "2.16",
+        time_scale: float = 0.02,
+        latency_ms: float = 0,
+        hash_cost_ms: float = 0,
+        port: int = 0,
+        admin_password: str = _ADMIN_PASSWORD,
+        extra: Sequence[str] = (),
+    ) -> Self:
+        """Start one and wait until it serves. Without a directory its data live as long as it does."""
+        home = Path(tempfile.mkdtemp(prefix="harbor-")) if directory is None else directory
+        command = [
+            f"--directory={home}",
+            f"--version={version}",
+            f"--time-scale={time_scale}",
+            f"--latency-ms={latency_ms}",
+            f"--hash-cost-ms={hash_cost_ms}",
+            f"--admin-password={admin_password}",
+            *extra,
+        ]
+        found = cls(home, command, admin_password, temporary=directory is None)
+        found._port = str(port)
+        found._launch()
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # its life
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._running().pid
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash. `restart` brings it back with its data."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """The same port and directory."""
+        self._end(signal.SIGTERM)
+        self._launch()
+
+    def stop(self) -> None:
+        """End it; a directory of its own goes with it."""
+        self._end(signal.SIGTERM)
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _launch(self) -> None:
+        command = [sys.executable, "-m", "harness.harbor", f"--port={self._port}", f"--die-with={os.getpid()}"]
+        path = os.pathsep.join(filter(None, [str(_TESTS), os.environ.get("PYTHONPATH", "")]))
+        self._process = subprocess.Popen(
+            [*command, *self._command],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the stand-in ended with {self._process.wait(_READY_SECONDS)}")
+        self.url = json.loads(line)["url"]
+        self._port = self.url.rsplit(":", 1)[1]
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            raise RuntimeError("the stand-in is not running")
+        return self._process
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+    # its control API
+
+    def requests(self) -> list[RequestRecord]:
+        """Every request since the last `clear_requests`, oldest first."""
+        return [RequestRecord(**line) for line in self._control("GET", "requests")]
+
+    def clear_requests(self) -> None:
+        """Forget the requests so far."""
+        self._control("DELETE", "requests")
+
+    def counters(self) -> dict[str, int]:
+        """password_hashes, sessions_started, logins, requests."""
+        found: dict[str, int] = self._control("GET", "counters")
+        return found
+
+    def set_fault(self, match: dict[str, str] | None = None, **fault: Any) -> None:
+        """Add a fault, see `settings.Fault`.
+
+        For example `set_fault({"method": "POST", "path": "/projects$"}, times=1, status=503)`.
+        """
+        self._control("PUT", "faults", {"match": match or {}, **fault})
+
+    def clear_faults(self) -> None:
+        """Everything works again."""
+        self._control("DELETE", "faults")
+
+    def settings(self, **values: Any) -> dict[str, Any]:
+        """Change settings of the stand-in or of Harbor's configuration; returns them all."""
+        found: dict[str, Any] = self._control("PUT", "settings", values)
+        return found
+
+    def expire_sessions(self) -> None:
+        """End every session, as a flush of Redis does."""
+        self._control("DELETE", "sessions")
+
+    def expire_csrf(self) -> None:
+        """Make every CSRF cookie invalid, as twelve hours do."""
+        self._control("DELETE", "csrf")
+
+    def happen(self, event_type: str, project: str, **event: Any) -> None:
+        """Let something happen in a project without pushing anything."""
+        self._control("POST", "events", {"type": event_type, "project": project, **event})
+
+    def sweep(self) -> None:
+        """Let Harbor forget old executions."""
+        self._control("POST", "sweep")
+
+    def sweep_logs(self) -> None:
+        """Let Harbor forget the logs of tasks."""
+        self._control("POST", "sweep/logs")
+
+    def _control(self, method: str, name: str, body: Any = None) -> Any:
+        url = f"{self.url}/_standin/{name}"
+        response = httpx.request(method, url, json=body, verify=False, timeout=30, trust_env=False)
+        if response.status_code != httpx.codes.OK:
+            raise ValueError(f"{method} {name}: {response.status_code} {response.text}")
+        return response.json()

@@ -1,0 +1,75 @@
+"""What tests can turn on a running stand-in: the state of its parts, its costs and its faults."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Settings:
+    """The switches of `PUT /_standin/settings`; all can be changed while it runs."""
+
+    jobservice: str = "running"
+    """running or stopped."""
+    core: str = "up"
+    """down: nginx answers 502 in its stead."""
+    redis: str = "up"
+    database: str = "up"
+    chartmuseum: str = "off"
+    """off, up, or down: configured but not reachable (2.7)."""
+    latency_ms: float = 0.0
+    hash_cost_ms: float = 0.0
+    """What a check of a user's password takes; two are computed at a time."""
+    row_costs: bool = False
+    """Whether lists cost what they were measured to: 1.2 ms a project, 17 ms a quota, 0.8 ms a last trigger."""
+    time_scale: float = 1.0
+    wrong_password_seconds: float = 1.5
+    """How long the answer to a wrong password takes, before scaling."""
+    config_overwrite: bool = False
+    """CONFIG_OVERWRITE_JSON is in Harbor's environment."""
+
+    def update(self, values: dict[str, Any]) -> None:
+        """Take some values over; an unknown name is an error."""
+        for name, value in values.items():
+            current = getattr(self, name)
+            setattr(self, name, type(current)(value))
+
+
+@dataclass
+class Fault:
+    """What goes wrong with the requests that match."""
+
+    match: dict[str, str] = field(default_factory=dict)
+    """`method` and `path` (a regular expression, searched in path and query)."""
+    times: int | None = None
+    skip: int = 0
+    status: int | None = None
+    body: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    html: bool = False
+    delay: float = 0.0
+    close: bool = False
+    """Drop the connection; with `after`, once the request has been carried out."""
+    after: bool = False
+    """Carry the request out first, then answer with the fault."""
+    truncate: bool = False
+    empty: bool = False
+    endless: bool = False
+    redirect: str = ""
+
+    def __post_init__(self) -> None:
+        self._path = re.compile(self.match.get("path", ""))
+
+    def takes(self, method: str, target: str) -> bool:
+        """Whether this request fails; counts it when it does."""
+        if self.match.get("method") not in (None, "*", method) or not self._path.search(target):
+            return False
+        if self.skip > 0:
+            self.skip -= 1
+            return False
+        if self.times is None:
+            return True
+        self.times -= 1
+        return self.times >= 0
