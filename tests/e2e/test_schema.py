@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from harborhook.api.base import API_VERSION
 from harborhook.api.crds import root_schema
@@ -474,6 +475,19 @@ def test_the_operator_sees_one_namespace_object_only(cluster: ControlPlane) -> N
     assert can_i(cluster, OPERATOR, "get", "namespaces/kube-system")
     assert not can_i(cluster, OPERATOR, "get", "namespaces/default")
     assert not can_i(cluster, OPERATOR, "list", "namespaces")
+
+
+def test_the_pod_of_the_operator_meets_the_restricted_pod_security_standard(cluster: ControlPlane) -> None:
+    deployment = yaml.safe_load((REPOSITORY / "manifests/base/deployment.yaml").read_text())
+    cluster.apply(json.dumps(deployment), "--dry-run=server", "--validate=strict")
+    named = {"name": "sample", "namespace": "harborhook"}
+    pod = {"apiVersion": "v1", "kind": "Pod", **deployment["spec"]["template"], "metadata": named}
+
+    cluster.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+
+    pod["spec"]["containers"][0].pop("securityContext")
+    refused = cluster.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod), check=False)
+    assert 'violates PodSecurity "restricted' in refused.stderr
 
 
 def test_the_operator_may_record_events(cluster: ControlPlane) -> None:
