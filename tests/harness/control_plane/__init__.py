@@ -10,7 +10,7 @@ By hand: `PYTHONPATH=tests python -m harness.control_plane`.
 """
 
 from harness.control_plane.audit import AuditEntry
-from harness.control_plane.errors import ControlPlaneError, KubectlError
+from harness.control_plane.errors import ControlPlaneError, KubectlError, RefusedError
 from harness.control_plane.plane import ControlPlane
 
-__all__ = ["AuditEntry", "ControlPlane", "ControlPlaneError", "KubectlError"]
+__all__ = ["AuditEntry", "ControlPlane", "ControlPlaneError", "KubectlError", "RefusedError"]

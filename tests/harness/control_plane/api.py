@@ -9,6 +9,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from harness.control_plane.errors import RefusedError
+
 
 class Api:
     """The API server as one user."""
@@ -20,35 +22,50 @@ class Api:
         self._opener: urllib.request.OpenerDirector | None = None
 
     def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The answer's JSON; raises urllib.error.HTTPError for a refusal, OSError when nobody answers."""
-        request = urllib.request.Request(
-            self._url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
-        )
-        with self._connection().open(request, timeout=10) as answer:
-            read: dict[str, Any] = json.loads(answer.read())
-            return read
+        """The answer's JSON; raises RefusedError for an error of the API server, OSError when nobody answers."""
+        answer: dict[str, Any] = json.loads(self._send(method, path, body))
+        return answer
+
+    def answers(self, path: str) -> bool:
+        """Whether a GET succeeds now; any error is a no."""
+        try:
+            self._send("GET", path)
+        except (OSError, RefusedError):
+            return False
+        return True
 
     def exists(self, path: str) -> bool:
-        """Whether a GET succeeds; False as well when nobody answers."""
+        """Whether there is such an object; raises when the API server does not say."""
         try:
-            self.request("GET", path)
-        except json.JSONDecodeError:  # the health endpoints answer in plain text
-            return True
-        except OSError:  # HTTPError is one
+            self._send("GET", path)
+        except RefusedError as refusal:
+            if refusal.code != 404:
+                raise
             return False
         return True
 
     def create(self, path: str, body: dict[str, Any]) -> None:
         """Create an object unless it is there already."""
         try:
-            self.request("POST", path, body)
-        except urllib.error.HTTPError as refusal:
-            refusal.close()
+            self._send("POST", path, body)
+        except RefusedError as refusal:
             if refusal.code != 409:
                 raise
+
+    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
+        request = urllib.request.Request(
+            self._url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+        )
+        try:
+            with self._connection().open(request, timeout=10) as answer:
+                content: bytes = answer.read()
+                return content
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RefusedError(error.code, error.read().decode(errors="replace")) from None
 
     def _connection(self) -> urllib.request.OpenerDirector:
         # Made late, because the API server writes its certificate only when it starts.

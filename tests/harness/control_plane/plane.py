@@ -11,7 +11,6 @@ import itertools
 import os
 import subprocess
 import sys
-import urllib.error
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +20,7 @@ from harness.control_plane import audit, credentials, servers
 from harness.control_plane.api import Api
 from harness.control_plane.audit import AuditEntry
 from harness.control_plane.binaries import Binaries, Progress, find
-from harness.control_plane.errors import ControlPlaneError, KubectlError
+from harness.control_plane.errors import ControlPlaneError, KubectlError, RefusedError
 from harness.control_plane.processes import Server
 from harness.control_plane.servers import Paths
 from harness.control_plane.waiting import poll_until
@@ -121,7 +120,12 @@ class ControlPlane:
     # What tests do with it
 
     def kubectl(
-        self, *args: str, stdin: str | None = None, kubeconfig: Path | None = None, check: bool = True
+        self,
+        *args: str,
+        stdin: str | None = None,
+        kubeconfig: Path | None = None,
+        check: bool = True,
+        timeout: float = 120.0,
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as the cluster's administrator, or as `kubeconfig` says; raises KubectlError if it fails."""
         command = [str(self._binaries.kubectl), f"--kubeconfig={kubeconfig or self.kubeconfig}", *args]
@@ -131,6 +135,7 @@ class ControlPlane:
             capture_output=True,
             text=True,
             check=False,
+            timeout=timeout,
             env={**os.environ, "KUBECACHEDIR": str(self.directory / "kubectl-cache")},
         )
         if check and done.returncode != 0:
@@ -201,8 +206,8 @@ class ControlPlane:
         start = self.paths.audit_log.stat().st_size if self.paths.audit_log.exists() else 0
         try:
             self._fence.request("DELETE", f"/api/v1/namespaces/default/configmaps/{name}")
-        except urllib.error.HTTPError as refusal:
-            refusal.close()
+        except RefusedError:
+            pass  # not found, as meant
         except OSError:
             return
         logged = poll_until(

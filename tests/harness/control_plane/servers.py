@@ -127,8 +127,8 @@ def api_server(program: Path, paths: Paths, ports: Ports, admin: Api) -> Server:
         namespaces = ("kube-system", "default")
         return (
             paths.ca_file.exists()
-            and admin.exists("/readyz")
-            and all(admin.exists(f"/api/v1/namespaces/{name}") for name in namespaces)
+            and admin.answers("/readyz")
+            and all(admin.answers(f"/api/v1/namespaces/{name}") for name in namespaces)
         )
 
     return Server("kube-apiserver", command, log=paths.logs / "kube-apiserver.log", is_ready=is_ready)
@@ -147,7 +147,7 @@ def controller_manager(program: Path, paths: Paths, admin: Api) -> Server:
 
     def is_ready() -> bool:
         """They are at work once the first ServiceAccount is there."""
-        return admin.exists("/api/v1/namespaces/default/serviceaccounts/default")
+        return admin.answers("/api/v1/namespaces/default/serviceaccounts/default")
 
     return Server("kube-controller-manager", command, log=paths.logs / "kube-controller-manager.log", is_ready=is_ready)
 
