@@ -127,6 +127,14 @@ class HarborClient:
         """PreconditionError: notifications are under way."""
         await self._transport.request("DELETE", f"{_policies_path(project)}/{policy_id}", endpoint=_POLICY)
 
+    async def open_executions(self, project: str, policy_id: int) -> int:
+        """How many notifications of a policy have not left Running (Harbor 2.8 and later); 0 if that cannot be told."""
+        params: dict[str, str | int] = {"q": "status=Running", "page_size": 1}
+        path = f"{_policies_path(project)}/{policy_id}/executions"
+        answer = await self._get(path, endpoint=f"{_POLICY}/executions", params=params)
+        total = answer.headers.get("x-total-count", "")
+        return int(total) if total.isascii() and total.isdigit() else 0
+
     async def last_triggers(self, project: str) -> list[LastTrigger]:
         """One row per policy and event type of the project."""
         answer = await self._get(

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import aiohttp
 from kubernetes.aio import client
-from kubernetes.aio.config import load_incluster_config, load_kube_config
 from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.config import load_incluster_config, load_kube_config
 
 from harborhook.api.base import GROUP, VERSION, Key
 from harborhook.api.kinds import KINDS
@@ -135,23 +135,17 @@ class Gateway:
 
     # Others'
 
-    async def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """The data of a Secret, decoded; None if there is no such Secret."""
-        call = self._core.read_namespaced_secret(name, namespace, _request_timeout=REQUEST_TIMEOUT)
+    async def data(self, source: Key) -> tuple[str, dict[str, bytes]] | None:
+        """resourceVersion and decoded data of a Secret or ConfigMap; None if there is none of that name."""
+        read = self._core.read_namespaced_secret if source.kind == "Secret" else self._core.read_namespaced_config_map
         try:
-            found = await self._call(f"GET Secret {namespace}/{name}", call)
+            found = await self._call(
+                f"GET {source}", read(source.name, source.namespace, _request_timeout=REQUEST_TIMEOUT)
+            )
         except Gone:
             return None
-        return {key: base64.b64decode(value) for key, value in (found.data or {}).items()}
-
-    async def config_map(self, namespace: str, name: str) -> dict[str, bytes] | None:
-        """The data of a ConfigMap; None if there is no such ConfigMap."""
-        call = self._core.read_namespaced_config_map(name, namespace, _request_timeout=REQUEST_TIMEOUT)
-        try:
-            found = await self._call(f"GET ConfigMap {namespace}/{name}", call)
-        except Gone:
-            return None
-        return {key: value.encode() for key, value in (found.data or {}).items()}
+        decode = base64.b64decode if source.kind == "Secret" else str.encode
+        return found.metadata.resource_version, {key: decode(value) for key, value in (found.data or {}).items()}
 
     async def namespace_uid(self, name: str) -> str:
         call = self._core.read_namespace(name, _request_timeout=REQUEST_TIMEOUT)

@@ -81,11 +81,11 @@ class Queue:
         heapq.heappush(self._later, (due, self._version, key))
         self._wake.set()
 
-    def retry(self, key: Key) -> float:
-        """Adds a key whose visit failed: each failure in a row doubles the pause. Returns the pause in seconds."""
+    def retry(self, key: Key, *, limit: float = BACKOFF_LIMIT) -> float:
+        """Adds a key whose visit failed: each failure in a row doubles the pause, up to `limit`. Returns the pause."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         doubled = BACKOFF_FIRST * float(2 ** min(failures - 1, 16))
-        pause = min(BACKOFF_LIMIT, doubled) * (0.75 + self.jitter() / 2)
+        pause = min(limit, doubled) * (0.75 + self.jitter() / 2)
         self.add(key, Cause.RETRY, after=pause)
         return pause
 

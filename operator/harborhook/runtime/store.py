@@ -56,6 +56,13 @@ class Store:
         self._refer(key, frozenset(self.references(body)))
         return Change(relevant=old is None or _signature(old) != _signature(body), new=old is None)
 
+    def absorb(self, key: Key, body: Body) -> None:
+        """Stores the answer to a write of ours. One that shows somebody else's change too is left to the watch, which
+        brings it again and then has it visited."""
+        old = self._bodies.get(key)
+        if old is not None and _signature(old) == _signature(body):
+            self.upsert(key, body)
+
     def remove(self, key: Key) -> Body | None:
         body = self._bodies.pop(key, None)
         self._refer(key, frozenset())

@@ -1,0 +1,5 @@
+"""`python -m harborhook` is the console command."""
+
+from harborhook.cli import main
+
+main()

@@ -1,0 +1,70 @@
+"""The console command `harborhook`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from harborhook import __version__
+from harborhook.api.crds import crds_yaml
+from harborhook.settings import Settings
+
+
+def _flags_of_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds a flag per setting, so that flags, variables and documentation cannot differ."""
+    for name, field in reversed(Settings.model_fields.items()):
+        default = f"  [default: {field.default}]" if field.default not in ("", []) else ""
+        option = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            default=None,
+            show_envvar=False,
+            metavar="VALUE",
+            help=f"{field.description}  [HARBORHOOK_{name.upper()}]{default}",
+        )
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="harborhook")
+def main() -> None:
+    """Declare Harbor projects and webhook policies in Kubernetes."""
+
+
+@main.command()
+@click.option(
+    "--kubeconfig", type=click.Path(dir_okay=False), help="Default: KUBECONFIG, or the pod's service account."
+)
+@_flags_of_settings
+def run(kubeconfig: str | None, **flags: Any) -> None:
+    """Run the operator."""
+    from harborhook.handlers import Operator
+    from harborhook.telemetry import set_up_logging
+
+    try:
+        settings = Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise click.ClickException(f"The settings are wrong: {wrong}") from None
+    set_up_logging(settings.log_level)
+    asyncio.run(_run(Operator(settings, kubeconfig)))
+
+
+async def _run(operator: Any) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await operator.run(stop)
+
+
+@main.command()
+def crds() -> None:
+    """Print the CustomResourceDefinitions, for kubectl apply."""
+    click.echo(crds_yaml(), nl=False)

@@ -1,0 +1,18 @@
+"""What a Harbor can do, by its version."""
+
+from __future__ import annotations
+
+import re
+
+Version = tuple[int, int, int]
+
+FLOOR: Version = (2, 3, 0)
+"""The oldest Harbor that is supported."""
+
+
+def parse_version(text: str) -> Version | None:
+    """`v2.16.0-c50c7ddd` to (2, 16, 0); None for a development build without a number."""
+    found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text)
+    if found is None:
+        return None
+    return int(found[1]), int(found[2]), int(found[3] or 0)

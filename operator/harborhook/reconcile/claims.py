@@ -1,0 +1,203 @@
+"""Which connection a resource has, whether it may use it, and whether its object in Harbor is its to write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harborhook.api.base import Key, RecordedConnection, Resource
+from harborhook.api.conditions import NotReady, Reason
+from harborhook.api.connections import AnyConnection, ClusterHarborConnection, canonical_url
+from harborhook.api.project import HarborProject
+from harborhook.api.webhook_policy import WebhookPolicy
+from harborhook.plan.access import allows_project
+from harborhook.plan.ownership import Claim, owner
+from harborhook.plan.references import POLICY_CLAIM, connection_key, project_claim
+from harborhook.reconcile.context import Context, Wait
+from harborhook.reconcile.links import Link
+from harborhook.reconcile.visit import Visit
+
+CREDENTIALS_LOST = frozenset({Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_MISSING})
+
+WITHOUT_CLAIM = frozenset(
+    {
+        Reason.ALREADY_EXISTS,
+        Reason.NOT_FOUND,
+        Reason.NOT_ALLOWED_BY_CONNECTION,
+        Reason.CONNECTION_CHANGED,
+        Reason.CONNECTION_NOT_FOUND,
+        Reason.CONNECTION_NOT_READY,
+        Reason.INVALID_SPEC,
+    }
+)
+"""Reasons with which a resource that owns nothing yet does not compete: what it wants cannot be had."""
+
+
+def link_to(visit: Visit[Any], key: Key, *, deleting: bool = False) -> Link:
+    """The working connection of that key. Raises NotReady, or Wait before its first check in this process."""
+    context = visit.context
+    connection = context.load(key)
+    if connection is None:
+        raise NotReady(
+            Reason.CONNECTION_NOT_FOUND, f"There is no {key}. Create it, or name another one in connectionRef."
+        )
+    if key not in context.visited_connections:
+        raise Wait
+    link = visit.link = context.links.get(key)
+    verdict = link.verdict if link else None
+    # Credentials of a deleted Secret stay in memory, so that what depends on them can still be deleted.
+    if link is not None and (verdict is None or (deleting and verdict.reason in CREDENTIALS_LOST)):
+        return link
+    if verdict is not None and verdict.reason is Reason.SUSPENDED:
+        raise NotReady(Reason.CONNECTION_NOT_READY, f"{key} is suspended.")
+    if verdict is not None and verdict.reason in (Reason.HARBOR_UNREACHABLE, Reason.TLS_UNTRUSTED):
+        raise NotReady(verdict.reason, no_answer(key))
+    raise NotReady(Reason.CONNECTION_NOT_READY, f"{key} is not ready: {_why(connection)}")
+
+
+def no_answer(key: Key) -> str:
+    """The same sentence for all resources and the whole outage, so that each status is written once."""
+    return f"No answer from Harbor: see the conditions of {key}. Goes on by itself when Harbor is back."
+
+
+def _why(connection: Resource) -> str:
+    ready = connection.status.condition("Ready") if isinstance(connection, AnyConnection) else None
+    return f"{ready.reason}: {ready.message}" if ready else "it has not been checked yet."
+
+
+def check_unmoved(recorded: RecordedConnection | None, link: Link) -> None:
+    """A resource whose object lives in one Harbor must not silently go on with another."""
+    if recorded is None or canonical_url(recorded.url) in link.connection.spec.urls:
+        return
+    raise NotReady(
+        Reason.CONNECTION_CHANGED,
+        f"The object lives in the Harbor at {recorded.url}, but {link.key} reaches {link.connection.spec.url}. "
+        "Point connectionRef back, or list the old url in the connection's aliases if it is the same Harbor; "
+        "to start anew there, delete this resource and create it again.",
+    )
+
+
+def check_access(link: Link, resource: Resource, project_name: str) -> None:
+    if is_allowed(link.connection, resource.metadata.namespace, project_name):
+        return
+    raise NotReady(
+        Reason.NOT_ALLOWED_BY_CONNECTION,
+        f"{link.key} does not give the Harbor project {project_name!r} to namespace {resource.metadata.namespace!r}. "
+        "Choose a name that its access rules allow, or ask the administrator of the connection.",
+    )
+
+
+def is_allowed(connection: AnyConnection, namespace: str, project_name: str) -> bool:
+    if isinstance(connection, ClusterHarborConnection):
+        return allows_project(connection.spec.access, namespace=namespace, project=project_name)
+    return connection.metadata.namespace == namespace
+
+
+def recorded(link: Link) -> RecordedConnection:
+    return RecordedConnection.model_validate(
+        {"kind": link.key.kind, "name": link.key.name, "url": link.connection.spec.url}
+    )
+
+
+def key_of_recorded(connection: RecordedConnection, namespace: str) -> Key:
+    return connection_key({"kind": connection.kind, "name": connection.name}, namespace)
+
+
+def effective_connection(project: HarborProject) -> Key:
+    ref = project.spec.connection_ref
+    return connection_key(ref.wire() if ref else None, project.metadata.namespace)
+
+
+def check_project_owner(context: Context, link: Link, project: HarborProject) -> None:
+    winner = project_owner(context, link, project.harbor_name, asking=project.key)
+    if winner != project.key:
+        raise NotReady(
+            Reason.OWNED_BY_OTHER,
+            f"{winner} already declares the Harbor project {project.harbor_name!r}. "
+            "Delete one of the two; this one touches nothing.",
+        )
+
+
+def project_owner(context: Context, link: Link, name: str, *, asking: Key | None = None) -> Key | None:
+    """The HarborProject that owns the project of that name in the Harbor behind `link`. `asking` counts as eligible."""
+    claims = []
+    for key in context.store.dependents(project_claim(name)):
+        rival = context.load(key)
+        if isinstance(rival, HarborProject) and (key == asking or _same_harbor(context, rival, link)):
+            claims.append(_claim(rival, eligible=key == asking or _is_eligible(context, rival)))
+    return owner(claims)
+
+
+def check_policy_owner(context: Context, link: Link, policy: WebhookPolicy, project_name: str) -> None:
+    if policy.spec.project_ref is None:
+        _check_unmanaged(context, link, project_name)
+    claims = []
+    for key in context.store.dependents(_claim_of(context, policy)):
+        rival = context.load(key)
+        if not isinstance(rival, WebhookPolicy):
+            continue
+        if key == policy.key:
+            claims.append(_claim(rival, eligible=True))
+        elif rival.spec.project_ref is not None or _reaches(context, rival, link, project_name):
+            claims.append(_claim(rival, eligible=_has_claim(rival)))
+    winner = owner(claims)
+    if winner != policy.key:
+        raise NotReady(
+            Reason.OWNED_BY_OTHER,
+            f"{winner} already declares the webhook policy {policy.harbor_name!r} of project {project_name!r}. "
+            "Choose another policyName, or delete one of the two; this one touches nothing.",
+        )
+
+
+def _claim_of(context: Context, policy: WebhookPolicy) -> Key:
+    return next(key for key in context.store.references_of(policy.key) if key.kind == POLICY_CLAIM)
+
+
+def _check_unmanaged(context: Context, link: Link, project_name: str) -> None:
+    """`projectName` is for projects that no HarborProject manages."""
+    manager = project_owner(context, link, project_name)
+    if manager is not None:
+        raise NotReady(
+            Reason.OWNED_BY_OTHER,
+            f"The Harbor project {project_name!r} is managed by {manager}. "
+            "Declare this policy in that namespace with projectRef.",
+        )
+
+
+def _claim(resource: HarborProject | WebhookPolicy, *, eligible: bool) -> Claim:
+    return Claim(
+        key=resource.key,
+        created=resource.metadata.creation_timestamp,
+        holds=resource.status.origin is not None,
+        eligible=eligible,
+    )
+
+
+def _is_eligible(context: Context, project: HarborProject) -> bool:
+    connection = context.load(effective_connection(project))
+    return (
+        _has_claim(project)
+        and isinstance(connection, AnyConnection)
+        and connection.status.is_ready
+        and is_allowed(connection, project.metadata.namespace, project.harbor_name)
+    )
+
+
+def _has_claim(resource: HarborProject | WebhookPolicy) -> bool:
+    return not resource.metadata.deleting and resource.status.ready_reason not in WITHOUT_CLAIM
+
+
+def _same_harbor(context: Context, project: HarborProject, link: Link) -> bool:
+    connection = context.load(effective_connection(project))
+    return isinstance(connection, AnyConnection) and bool(connection.spec.urls & link.connection.spec.urls)
+
+
+def _reaches(context: Context, policy: WebhookPolicy, link: Link, project_name: str) -> bool:
+    """Whether a rival named by projectName speaks of the same Harbor, over a connection that lets it."""
+    ref = policy.spec.connection_ref
+    connection = context.load(connection_key(ref.wire() if ref else None, policy.metadata.namespace))
+    return (
+        isinstance(connection, AnyConnection)
+        and bool(connection.spec.urls & link.connection.spec.urls)
+        and (policy.status.origin is not None or connection.status.is_ready)
+        and is_allowed(connection, policy.metadata.namespace, project_name)
+    )

@@ -1,0 +1,245 @@
+"""ClusterHarborConnection and HarborConnection: read the credentials, log in, tell who we are, wake who depends on it.
+
+A visit is also the probe of an outage: while Harbor does not answer, only the connection keeps asking, with growing
+pauses; its resources wait until it has an answer again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+
+from harborhook.api.base import Key
+from harborhook.api.conditions import NotReady, Reason, Verdict
+from harborhook.api.connections import AnyConnection, ClusterHarborConnection, HarborConnection, Principal
+from harborhook.harbor.capabilities import FLOOR, parse_version
+from harborhook.harbor.client import HarborClient
+from harborhook.harbor.errors import HarborError, UnauthorizedError
+from harborhook.harbor.models import SystemInfo, User
+from harborhook.harbor.transport import Credentials
+from harborhook.plan.access import host_of, matches
+from harborhook.plan.references import recorded_connection
+from harborhook.reconcile.context import Context
+from harborhook.reconcile.links import Link
+from harborhook.reconcile.verdicts import verdict_of
+from harborhook.reconcile.visit import Visit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CONFIRM_AFTER = 2.0
+"""Seconds before a 401 is believed: while somebody else's wrong password for the same user is being checked, Harbor
+refuses the right one too."""
+PROBE_LIMIT = 10.0
+"""The longest pause between two probes of a Harbor that does not answer, in seconds."""
+CLOSE_AFTER = 60.0
+"""Seconds that requests in flight have to end before a replaced client is closed."""
+
+
+async def reconcile(visit: Visit[AnyConnection]) -> Verdict:
+    context, connection = visit.context, visit.resource
+    key = connection.key
+    link = context.links.get(key)
+    before = _offer(link)
+    try:
+        verdict = await _check(visit, link)
+    except NotReady as refusal:
+        verdict = refusal.verdict
+    except HarborError as error:
+        verdict = verdict_of(error)
+    link = context.links.get(key)
+    if link is not None:
+        link.connection = connection
+        link.verdict = None if verdict.reason is Reason.RECONCILED else verdict
+    first = key not in context.visited_connections
+    context.visited_connections.add(key)
+    await visit.prepare(finalizer=bool(users(context, key)))
+    await visit.finish(verdict)
+    if first or before != _offer(link):
+        context.wake_deeply(key)
+    return verdict
+
+
+def _offer(link: Link | None) -> tuple[object, ...]:
+    """What the resources of a connection depend on."""
+    if link is None:
+        return ()
+    return link.verdict, link.notifications_enabled, link.connection.metadata.generation
+
+
+async def delete(visit: Visit[AnyConnection]) -> None:
+    """A connection goes when no resource uses it any more; until then it serves their deletion."""
+    using = users(visit.context, visit.resource.key)
+    if using and not visit.resource.metadata.released:
+        raise NotReady(Reason.IN_USE, f"Kept until these are gone: {_some(using)}.")
+    link = visit.context.links.pop(visit.resource.key, None)
+    if link is not None:
+        _close_later(link.client)
+
+
+def users(context: Context, key: Key) -> list[Key]:
+    """The resources whose object in Harbor was made over this connection."""
+    found = []
+    for dependent in context.store.dependents(key):
+        body = context.store.get(dependent)
+        if body is not None and recorded_connection(body) == key:
+            found.append(dependent)
+    return found
+
+
+async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:
+    """Makes or renews the client where needed and asks Harbor who it is and who we are."""
+    connection = visit.resource
+    if connection.spec.suspend:
+        return Verdict(Reason.SUSPENDED, "No requests are sent to this Harbor while suspend is true.")
+    _refuse_forbidden_host(visit)
+    link = await _renewed(visit, link)
+    info = await link.client.system_info()
+    user = await _who_am_i(link.client)
+    link.notifications_enabled = info.notification_enable
+    visit.record(
+        harbor_version=info.harbor_version,
+        read_only=info.read_only,
+        authentication="Basic",
+        principal=_principal(user, link),
+    )
+    return _judge(info)
+
+
+async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
+    """The link with a client of the url, credentials and trust that are stated now."""
+    context, connection = visit.context, visit.resource
+    credentials = await _credentials(context, connection)
+    bundle = await _ca_bundle(context, connection)
+    fingerprint = (connection.spec.url, credentials, bundle, connection.spec.tls.insecure_skip_verify)
+    if link is not None and link.fingerprint == fingerprint:
+        return link
+    client = context.client_for(connection.spec.url, credentials, _trust(connection, bundle))
+    if link is None:
+        link = Link(connection.key, connection, client, clock=context.queue.clock)
+        context.links[connection.key] = link
+    else:
+        _close_later(link.client)
+        link.client = client
+    link.fingerprint = fingerprint
+    return link
+
+
+async def _credentials(context: Context, connection: AnyConnection) -> Credentials:
+    ref = connection.spec.credentials_secret_ref
+    namespace = getattr(ref, "namespace", connection.metadata.namespace)
+    source = Key("Secret", namespace, ref.name)
+
+    async def text(key: str) -> str:
+        value = await context.secrets.value(source, key)
+        try:
+            # Editors and `kubectl create secret --from-file` leave a newline at the end.
+            stripped = value.decode().strip("\r\n")
+        except UnicodeDecodeError:
+            stripped = ""
+        if not stripped:
+            raise NotReady(
+                Reason.INVALID_SPEC, f"Key {key!r} of Secret {namespace}/{ref.name} is empty or no UTF-8 text."
+            )
+        return stripped
+
+    return Credentials(await text(ref.username_key), await text(ref.password_key))
+
+
+async def _ca_bundle(context: Context, connection: AnyConnection) -> bytes | None:
+    ref = connection.spec.tls.ca_bundle_ref
+    if ref is None:
+        return None
+    namespace = getattr(ref, "namespace", connection.metadata.namespace)
+    return await context.secrets.value(Key(ref.kind, namespace, ref.name), ref.key)
+
+
+def _trust(connection: AnyConnection, bundle: bytes | None) -> ssl.SSLContext:
+    trust = ssl.create_default_context()
+    if connection.spec.tls.insecure_skip_verify:
+        trust.check_hostname = False
+        trust.verify_mode = ssl.CERT_NONE
+        return trust
+    if bundle is not None:
+        ref = connection.spec.tls.ca_bundle_ref
+        try:
+            trust.load_verify_locations(cadata=bundle.decode())
+        except (ssl.SSLError, ValueError):
+            name = f"{ref.kind} {ref.name}, key {ref.key!r}," if ref else "The CA bundle"
+            raise NotReady(Reason.INVALID_SPEC, f"{name} holds no certificates in PEM format.") from None
+    return trust
+
+
+async def _who_am_i(client: HarborClient) -> User | None:
+    try:
+        return await client.current_user()
+    except UnauthorizedError:
+        await asyncio.sleep(CONFIRM_AFTER)
+        return await client.current_user()
+
+
+def _principal(user: User | None, link: Link) -> Principal:
+    name = next(part.username for part in link.fingerprint if isinstance(part, Credentials))
+    if user is None:
+        return Principal(name=name, kind="Robot")
+    return Principal(name=user.username, kind="SystemAdmin" if user.sysadmin else "User")
+
+
+def _judge(info: SystemInfo) -> Verdict:
+    if info.harbor_version is None:
+        return Verdict(
+            Reason.UNAUTHORIZED,
+            "Harbor hides its version from these credentials: it does not accept them. "
+            "Check name and password; for a robot, that it is neither disabled nor expired.",
+        )
+    version = parse_version(info.harbor_version)
+    if version is not None and version < FLOOR:
+        return Verdict(
+            Reason.UNSUPPORTED_HARBOR_VERSION,
+            f"This is Harbor {info.harbor_version}; 2.3 is the oldest that is supported. Nothing is written to it.",
+        )
+    return Verdict(Reason.RECONCILED, f"Connected to Harbor {info.harbor_version}.")
+
+
+def _refuse_forbidden_host(visit: Visit[AnyConnection]) -> None:
+    """A team's own connection may only reach the Harbors that the cluster's administrators know."""
+    connection = visit.resource
+    if not isinstance(connection, HarborConnection):
+        return
+    host = host_of(connection.spec.url) or ""
+    allowed = visit.context.settings.allowed_harbor_hosts or _known_hosts(visit.context)
+    if not any(matches(pattern.lower(), host) for pattern in allowed):
+        raise NotReady(
+            Reason.NOT_ALLOWED_BY_CONNECTION,
+            f"The host {host} is not one that a HarborConnection may have; the operator's setting "
+            "allowedHarborHosts, or a ClusterHarborConnection to it, would allow it.",
+        )
+
+
+def _known_hosts(context: Context) -> list[str]:
+    hosts = []
+    for key in context.store.keys("ClusterHarborConnection"):
+        connection = context.load(key)
+        if isinstance(connection, ClusterHarborConnection):
+            hosts += [host_of(url) or "" for url in connection.spec.urls]
+    return hosts
+
+
+def _close_later(client: HarborClient) -> None:
+    async def close() -> None:
+        await asyncio.sleep(CLOSE_AFTER)
+        await client.close()
+
+    task = asyncio.create_task(close(), name="close a replaced Harbor client")
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _some(keys: Iterable[Key], limit: int = 5) -> str:
+    names = [str(key) for key in keys]
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

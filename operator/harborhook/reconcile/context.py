@@ -1,0 +1,132 @@
+"""What every reconciler works with, and how a change of one object reaches those that depend on it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from harborhook.api.base import Key, Resource
+from harborhook.api.kinds import CONNECTION_KINDS, KINDS
+from harborhook.harbor.client import HarborClient
+from harborhook.harbor.transport import Credentials, Transport
+from harborhook.kube.gateway import Gateway
+from harborhook.plan.references import is_claim
+from harborhook.reconcile.links import Link
+from harborhook.reconcile.secrets import Secrets
+from harborhook.runtime.events import Recorder
+from harborhook.runtime.queue import Cause, Queue
+from harborhook.runtime.store import Body, Store
+from harborhook.settings import Settings
+
+
+class Wait(Exception):  # noqa: N818 - not an error: something else must happen first, and will wake the resource
+    """Nothing can be said of the resource yet; `after` seconds later it can be asked again, if nothing wakes it."""
+
+    def __init__(self, after: float | None = None) -> None:
+        super().__init__()
+        self.after = after
+
+
+@dataclass
+class Context:
+    settings: Settings
+    store: Store
+    queue: Queue
+    gateway: Gateway
+    recorder: Recorder
+    secrets: Secrets
+    cluster: str
+    """Name of this cluster in `creator` of the policies we make."""
+    links: dict[Key, Link] = field(default_factory=dict)
+    visited_connections: set[Key] = field(default_factory=set)
+    """Connections that were looked at since the process started."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC).replace(microsecond=0)
+
+    def jittered(self, seconds: float) -> float:
+        """Within 10 % of `seconds`, so that what started together does not stay in step."""
+        return seconds * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
+
+    def load(self, key: Key) -> Resource | None:
+        """The resource as last seen."""
+        body = self.store.get(key)
+        return KINDS[key.kind].model.model_validate(body) if body is not None else None
+
+    # What happens to objects
+
+    def saw(self, key: Key, body: Body, *, first: bool = False) -> None:
+        """Takes in a version of one of our objects; visits it and wakes others if it matters."""
+        claims = self._claims(key)
+        change = self.store.upsert(key, body)
+        if not change.relevant:
+            return
+        unseen = (body.get("status") or {}).get("observedGeneration") != body["metadata"].get("generation")
+        self.queue.add(key, Cause.RESYNC if first and not unseen else Cause.CHANGE)
+        if first:  # then everything is going to be visited anyway
+            return
+        if key.kind not in CONNECTION_KINDS:  # a connection is checked first, and then wakes its dependents itself
+            self.wake(self.store.dependents(key))
+        self._wake_rivals(key, claims | self._claims(key))
+
+    def forget(self, key: Key) -> None:
+        """An object of ours is gone from the API."""
+        references = self.store.references_of(key)
+        if self.store.remove(key) is None:
+            return
+        self.queue.drop(key)
+        self.links.pop(key, None)
+        self.visited_connections.discard(key)
+        self.wake(self.store.dependents(key))
+        self._wake_rivals(key, {reference for reference in references if is_claim(reference)})
+        # A connection or a project that is being deleted may have waited for this one.
+        self.wake(ref for ref in references if ref.kind in KINDS and self._is_deleting(ref))
+
+    def saw_secret(self, key: Key, resource_version: str | None) -> None:
+        """Takes in a version of a Secret or ConfigMap; None: it is gone."""
+        if self.secrets.saw(key, resource_version):
+            self.wake(self.store.dependents(key))
+
+    def wake(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.queue.add(key, Cause.DEPENDENCY)
+
+    def wake_deeply(self, key: Key) -> None:
+        """Wakes the dependents of a connection, and the policies of its projects, which reach it through them."""
+        dependents = self.store.dependents(key)
+        self.wake(dependents)
+        for project in dependents:
+            self.wake(self.store.dependents(project))
+
+    def wake_rivals(self, key: Key) -> None:
+        """Lets everybody who claims the same object in Harbor look again."""
+        self._wake_rivals(key, self._claims(key))
+
+    def _wake_rivals(self, key: Key, claims: Iterable[Key]) -> None:
+        self.wake({rival for claim in claims for rival in self.store.dependents(claim)} - {key})
+
+    def _claims(self, key: Key) -> set[Key]:
+        return {reference for reference in self.store.references_of(key) if is_claim(reference)}
+
+    def _is_deleting(self, key: Key) -> bool:
+        body = self.store.get(key)
+        return body is not None and bool(body["metadata"].get("deletionTimestamp"))
+
+    # Writing to Kubernetes
+
+    async def patch(self, key: Key, patch: dict[str, Any]) -> Resource:
+        """Patches an object and returns it as it is now."""
+        return self._took(key, await self.gateway.patch(key, patch))
+
+    async def patch_status(self, key: Key, patch: dict[str, Any]) -> Resource:
+        return self._took(key, await self.gateway.patch_status(key, patch))
+
+    def _took(self, key: Key, body: Body) -> Resource:
+        self.store.absorb(key, body)
+        return KINDS[key.kind].model.model_validate(body)
+
+    def client_for(self, url: str, credentials: Credentials, verify: Any) -> HarborClient:
+        return HarborClient(Transport(url, credentials, verify=verify))

@@ -1,0 +1,121 @@
+"""Live connections to Harbor: the client, what is known of the Harbor behind it, and observations shared by many.
+
+Looking for drift in a thousand projects must not cost a thousand requests. A resync therefore reads all projects of
+the connection by pages of 100, and all policies of a project at once, and every resource that is visited soon after
+is served from that reading. Own writes strike out what they touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from harborhook.api.base import Key
+from harborhook.api.conditions import Verdict
+from harborhook.api.connections import AnyConnection
+from harborhook.harbor.client import HarborClient
+from harborhook.harbor.models import LastTrigger, Policy, Project
+
+SHARED_FOR = 30.0
+"""Seconds for which a shared reading serves resyncs."""
+
+Value = TypeVar("Value")
+
+
+class _Shared(Generic[Value]):
+    """Rows by name or id, read in bulk, valid for SHARED_FOR seconds; single rows can be struck out."""
+
+    def __init__(self, read: Callable[[], Awaitable[Mapping[str | int, Value]]], clock: Callable[[], float]) -> None:
+        self._read = read
+        self._clock = clock
+        self._rows: Mapping[str | int, Value] = {}
+        self._read_at: float | None = None
+        self._struck: set[str | int] = set()
+        self._lock = asyncio.Lock()
+
+    async def rows(self) -> Mapping[str | int, Value]:
+        async with self._lock:
+            if self._read_at is None or self._clock() - self._read_at > SHARED_FOR:
+                struck_before = set(self._struck)
+                started = self._clock()
+                self._rows = await self._read()
+                # What was written while we read may be in the reading or not.
+                self._struck -= struck_before
+                self._read_at = started
+            return self._rows
+
+    def knows(self, row: str | int) -> bool:
+        """Whether the reading can be believed for this row."""
+        return row not in self._struck
+
+    def strike(self, row: str | int) -> None:
+        self._struck.add(row)
+
+
+@dataclass
+class Link:
+    """A connection that has worked at least once in this process."""
+
+    key: Key
+    connection: AnyConnection
+    client: HarborClient
+    clock: Callable[[], float]
+    fingerprint: tuple[object, ...] = field(default=(), repr=False)
+    """What the client was made of (url, credentials, trust): a change means a new client."""
+    verdict: Verdict | None = None
+    """Why the connection does not work at the moment; None while it does."""
+    notifications_enabled: bool | None = None
+    """Harbor's own switch for all notifications."""
+    news: dict[str, list[LastTrigger]] = field(default_factory=dict)
+    """The last reading of last-trigger times, by project."""
+    _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _policies: dict[str, _Shared[Policy]] = field(default_factory=dict)
+    _projects: _Shared[Project] | None = None
+
+    def writing(self, project: str) -> asyncio.Lock:
+        """To be held while writing to a project: Harbor answers simultaneous writes to one with 409 and 500."""
+        return self._locks[project]
+
+    async def project(self, name: str, *, shared: bool) -> Project | None:
+        """The project of that name. `shared` permits a reading up to SHARED_FOR seconds old."""
+        if shared:
+            reading = self._all_projects()
+            rows = await reading.rows()
+            if reading.knows(name):
+                return rows.get(name)
+        return await self.client.project(name)
+
+    async def policy(self, project: str, policy_id: int, *, shared: bool) -> Policy | None:
+        if shared:
+            reading = self._policies_of(project)
+            rows = await reading.rows()
+            if reading.knows(policy_id):
+                return rows.get(policy_id)
+        return await self.client.policy(project, policy_id)
+
+    def project_written(self, name: str) -> None:
+        self._all_projects().strike(name)
+
+    def policy_written(self, project: str, policy_id: int) -> None:
+        self._policies_of(project).strike(policy_id)
+
+    def _all_projects(self) -> _Shared[Project]:
+        if self._projects is None:
+
+            async def read() -> Mapping[str | int, Project]:
+                return {project.name: project for project in await self.client.projects()}
+
+            self._projects = _Shared(read, self.clock)
+        return self._projects
+
+    def _policies_of(self, project: str) -> _Shared[Policy]:
+        if project not in self._policies:
+
+            async def read() -> Mapping[str | int, Policy]:
+                return {policy.id: policy for policy in await self.client.policies(project)}
+
+            self._policies[project] = _Shared(read, self.clock)
+        return self._policies[project]

@@ -1,0 +1,58 @@
+"""Values out of Secrets and ConfigMaps, read when needed and kept until the watch tells of another version.
+
+Where Secrets are not watched nothing is kept: each visit reads anew, so that a rotation is noticed at the next resync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from harborhook.api.base import Key
+from harborhook.api.conditions import NotReady, Reason
+
+Data = Mapping[str, bytes]
+Read = Callable[[Key], Awaitable[tuple[str, Data] | None]]
+"""Fetches resourceVersion and data of a Secret or ConfigMap; None if there is none."""
+
+
+@dataclass
+class Secrets:
+    read: Read
+    watched: Callable[[str], bool]
+    """Whether objects of a kind are watched."""
+    _kept: dict[Key, tuple[str, Data] | None] = field(default_factory=dict, repr=False)
+
+    async def value(self, source: Key, key: str) -> bytes:
+        """Raises NotReady with SecretNotFound or SecretKeyMissing."""
+        data = await self._data(source)
+        if data is None:
+            raise NotReady(
+                Reason.SECRET_NOT_FOUND,
+                f"{source.kind} {source.namespace}/{source.name} does not exist: create it, or name another one.",
+            )
+        if key not in data:
+            raise NotReady(
+                Reason.SECRET_KEY_MISSING,
+                f"{source.kind} {source.namespace}/{source.name} has no key {key!r}: add it, or name another key.",
+            )
+        return data[key]
+
+    def saw(self, source: Key, resource_version: str | None) -> bool:
+        """Takes note of a version (None: deleted). True if a value that was used may have changed."""
+        if source not in self._kept:
+            return False
+        kept = self._kept[source]
+        if (kept[0] if kept else None) == resource_version:
+            return False
+        del self._kept[source]
+        return True
+
+    async def _data(self, source: Key) -> Data | None:
+        if source in self._kept:
+            found = self._kept[source]
+        else:
+            found = await self.read(source)
+            if self.watched(source.kind):
+                self._kept[source] = found
+        return found[1] if found else None

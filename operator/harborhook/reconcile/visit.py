@@ -1,0 +1,94 @@
+"""One visit to a resource: the status it ends with, the Events it makes, and the finalizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from harborhook.api.base import FINALIZER, CommonStatus, Resource
+from harborhook.api.conditions import Outcome, Verdict, conditions_for
+from harborhook.plan.status import merge_patch
+from harborhook.reconcile.context import Context
+from harborhook.reconcile.links import Link
+from harborhook.runtime.queue import Cause
+
+R = TypeVar("R", bound=Resource)
+
+
+@dataclass
+class Visit(Generic[R]):
+    """`resource` is as last seen, `status` is being built; `finish` writes it if it differs."""
+
+    context: Context
+    resource: R
+    causes: Cause
+    status: Any
+    link: Link | None = None
+    """The connection that the visit works over, once it is known."""
+
+    @property
+    def is_resync(self) -> bool:
+        """Nobody changed anything: a reading shared with others is new enough."""
+        return Cause.CHANGE not in self.causes and Cause.RETRY not in self.causes
+
+    @property
+    def spec_is_new(self) -> bool:
+        """The spec was not yet applied, so a difference in Harbor is no drift."""
+        return bool(self.resource.status.observed_generation != self.resource.metadata.generation)  # type: ignore[attr-defined]
+
+    def record(self, **fields: Any) -> None:
+        self.status = self.status.model_copy(update=fields)
+
+    async def finish(self, verdict: Verdict) -> None:
+        """Writes the status if it means something else than before, and tells of a new reason by an Event."""
+        before: CommonStatus = self.resource.status  # type: ignore[attr-defined]
+        self.record(
+            observed_generation=self.resource.metadata.generation,
+            last_handled_reconcile_at=self.resource.reconcile_request,
+            conditions=conditions_for(
+                verdict,
+                before.conditions,
+                generation=self.resource.metadata.generation,
+                now=self.context.now(),
+            ),
+        )
+        await self.write_status()
+        failed = verdict.reason.outcome in (Outcome.STALLED, Outcome.RECONCILING)
+        if failed and before.ready_reason != verdict.reason:
+            await self.warn(verdict.reason, verdict.message)
+
+    async def write_status(self) -> None:
+        body = self.context.store.get(self.resource.key)
+        patch = merge_patch((body or {}).get("status") or {}, self.status.wire())
+        if patch:
+            await self.context.patch_status(self.resource.key, patch)
+
+    # Events
+
+    async def tell(self, reason: str, note: str) -> None:
+        await self.context.recorder.record(self.resource, "Normal", reason, note, action="Reconcile")
+
+    async def warn(self, reason: str, note: str) -> None:
+        await self.context.recorder.record(self.resource, "Warning", reason, note, action="Reconcile")
+
+    # The finalizer
+
+    @property
+    def has_finalizer(self) -> bool:
+        return FINALIZER in self.resource.metadata.finalizers
+
+    async def prepare(self, *, finalizer: bool, annotations: dict[str, str] | None = None) -> None:
+        """Makes the finalizer be there or not, and annotations be set, with one patch or none."""
+        metadata: dict[str, Any] = {}
+        present = self.resource.metadata.annotations
+        missing = {name: value for name, value in (annotations or {}).items() if present.get(name) != value}
+        if missing:
+            metadata["annotations"] = missing
+        if finalizer != self.has_finalizer:
+            others = [name for name in self.resource.metadata.finalizers if name != FINALIZER]
+            metadata["finalizers"] = [*others, FINALIZER] if finalizer else others
+            # The list is replaced whole: refuse that if somebody else has changed it meanwhile.
+            metadata["resourceVersion"] = self.resource.metadata.resource_version
+        if metadata:
+            patched = await self.context.patch(self.resource.key, {"metadata": metadata})
+            self.resource = self.resource.model_copy(update={"metadata": patched.metadata})

@@ -1,0 +1,176 @@
+"""The workers: take a key, make the visit, decide when to come back."""
+
+from __future__ import annotations
+
+import logging
+
+from harborhook.api.base import FINALIZER, Key, Resource
+from harborhook.api.conditions import NotReady, Outcome, Verdict
+from harborhook.api.kinds import CONNECTION_KINDS
+from harborhook.harbor.errors import HarborError, TransportError
+from harborhook.kube.gateway import Gone, KubeError
+from harborhook.plan.references import DELIVERIES, connection_of_deliveries, recorded_connection
+from harborhook.reconcile import claims, connection, deliveries, project, webhook_policy
+from harborhook.reconcile.context import Context, Wait
+from harborhook.reconcile.verdicts import verdict_of
+from harborhook.reconcile.visit import Visit
+from harborhook.runtime.queue import Cause
+
+logger = logging.getLogger(__name__)
+
+_RECONCILERS = {
+    "ClusterHarborConnection": connection,
+    "HarborConnection": connection,
+    "HarborProject": project,
+    "WebhookPolicy": webhook_policy,
+}
+
+
+async def work(context: Context) -> None:
+    """One worker; runs until it is cancelled."""
+    while True:
+        key, causes = await context.queue.get()
+        try:
+            await _attempt(context, key, causes)
+        finally:
+            context.queue.done(key)
+
+
+async def _attempt(context: Context, key: Key, causes: Cause) -> None:
+    """One visit whose every end is dealt with: nothing that a visit can raise stops a worker."""
+    try:
+        if key.kind == DELIVERIES:
+            await _poll(context, key)
+        else:
+            await _visit(context, key, causes)
+    except Wait as wait:
+        if wait.after is not None:
+            context.queue.add(key, causes, after=wait.after)
+    except Gone:
+        context.forget(key)
+    except KubeError as error:
+        # The watch brings whatever we did not know of; until then the same visit is worth another try.
+        logger.info("%s: %s; tried again in %.0f s", key, error, context.queue.retry(key))
+    except Exception:
+        logger.exception("%s: unexpected error; tried again in %.0f s", key, context.queue.retry(key))
+
+
+async def _poll(context: Context, key: Key) -> None:
+    try:
+        after = await deliveries.poll(context, key)
+    except HarborError as error:
+        logger.info("%s: last-trigger times were not read: %s", key.name, error)
+        _suspect(context, connection_of_deliveries(key), error)
+        after = context.jittered(context.settings.poll_interval)
+    if after is not None:
+        context.queue.add(key, Cause.POLL, after=after)
+
+
+async def _visit(context: Context, key: Key, causes: Cause) -> None:
+    resource = context.load(key)
+    if resource is None:
+        return
+    visit = Visit(context, resource, causes, status=resource.status)  # type: ignore[attr-defined]
+    if resource.metadata.deleting:
+        await _delete(visit)
+    elif causes == Cause.NEWS:
+        await _news(visit)
+    else:
+        await _reconcile(visit)
+
+
+async def _reconcile(visit: Visit[Resource]) -> None:
+    key = visit.resource.key
+    before = visit.resource
+    retry_after = None
+    try:
+        verdict = await _RECONCILERS[key.kind].reconcile(visit)
+    except NotReady as refusal:
+        verdict, retry_after = refusal.verdict, refusal.retry_after
+    except HarborError as error:
+        verdict = _verdict(visit, error)
+    if key.kind not in CONNECTION_KINDS:
+        await visit.finish(verdict)
+        _tell_others(visit, before)
+    _schedule(visit, verdict, retry_after)
+
+
+async def _delete(visit: Visit[Resource]) -> None:
+    """Lets go of a resource that is being deleted, as soon as what it owns in Harbor is as its policy says."""
+    key = visit.resource.key
+    if FINALIZER not in visit.resource.metadata.finalizers:
+        return
+    try:
+        if visit.resource.metadata.released:
+            await visit.warn("Released", "Let go as asked by annotation harborhook.io/release; Harbor was not touched.")
+        else:
+            await _RECONCILERS[key.kind].delete(visit)
+    except (NotReady, HarborError) as error:
+        verdict = error.verdict if isinstance(error, NotReady) else _verdict(visit, error)
+        await visit.finish(verdict)
+        _come_back(visit, error.retry_after if isinstance(error, NotReady) else None)
+        return
+    await visit.prepare(finalizer=False)
+
+
+async def _news(visit: Visit[Resource]) -> None:
+    """Only the delivery part of the status; Harbor was read by the poll."""
+    recorded = recorded_connection(visit.context.store.get(visit.resource.key) or {"metadata": {}})
+    link = visit.context.links.get(recorded) if recorded else None
+    if link is not None:
+        deliveries.take_news(visit, link)  # type: ignore[arg-type]
+        await visit.write_status()
+
+
+def _tell_others(visit: Visit[Resource], before: Resource) -> None:
+    """Wakes those for whom this visit changed something: policies of a project, rivals for an object in Harbor."""
+    context, key = visit.context, visit.resource.key
+    old, new = before.status, visit.status  # type: ignore[attr-defined]
+    if key.kind == "HarborProject" and _offer(old) != _offer(new):
+        context.wake(context.store.dependents(key))
+    had_claim = old.origin is not None or old.ready_reason not in claims.WITHOUT_CLAIM
+    has_claim = new.origin is not None or new.ready_reason not in claims.WITHOUT_CLAIM
+    if had_claim != has_claim or (old.origin is None) != (new.origin is None):
+        context.wake_rivals(key)
+
+
+def _offer(status: object) -> tuple[object, ...]:
+    """What policies need of their project."""
+    return tuple(getattr(status, name) for name in ("project_id", "project_name", "connection", "observed_generation"))
+
+
+def _schedule(visit: Visit[Resource], verdict: Verdict, retry_after: float | None) -> None:
+    context, key = visit.context, visit.resource.key
+    if verdict.reason.outcome is Outcome.RECONCILING:
+        _come_back(visit, retry_after)
+        return
+    context.queue.succeeded(key)
+    settings = context.settings
+    interval = settings.connection_interval if key.kind in CONNECTION_KINDS else settings.drift_interval
+    context.queue.add(key, Cause.RESYNC, after=context.jittered(interval))
+
+
+def _come_back(visit: Visit[Resource], retry_after: float | None) -> None:
+    context, key = visit.context, visit.resource.key
+    if retry_after is not None:
+        context.queue.add(key, Cause.RETRY, after=retry_after)
+    elif key.kind in CONNECTION_KINDS:
+        context.queue.retry(key, limit=connection.PROBE_LIMIT)
+    else:
+        context.queue.retry(key)
+
+
+def _verdict(visit: Visit[Resource], error: HarborError) -> Verdict:
+    """What a failed request means for the resource; a lost connection reads the same for all."""
+    verdict = verdict_of(error)
+    if isinstance(error, TransportError) and visit.link is not None:
+        _suspect(visit.context, visit.link.key, error)
+        return Verdict(verdict.reason, claims.no_answer(visit.link.key))
+    return verdict
+
+
+def _suspect(context: Context, key: Key, error: HarborError) -> None:
+    """A request got no answer: the connection is checked at once, and until it works again nobody else tries."""
+    link = context.links.get(key)
+    if isinstance(error, TransportError) and link is not None and link.verdict is None:
+        context.queue.add(key, Cause.RETRY)

@@ -1,0 +1,47 @@
+"""The operator's settings: one model, filled from HARBORHOOK_* variables and the flags of `harborhook run`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Times are in seconds. Each field is a flag of `run` and a variable HARBORHOOK_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="HARBORHOOK_", frozen=True)
+
+    namespace: str = Field("harborhook", description="The namespace that the operator runs in.")
+    watch_namespaces: list[str] = Field(
+        [], description="Namespaces to watch, as a JSON list. Empty: the whole cluster."
+    )
+    cluster_name: str = Field(
+        "",
+        max_length=100,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description=(
+            "Name of this cluster, by which it knows its own webhook policies in Harbor again. "
+            "Empty: the UID of namespace kube-system."
+        ),
+    )
+    watch_secrets: bool = Field(
+        True,
+        description="Whether Secrets are watched. Without, a rotated Secret is noticed at the next look for drift.",
+    )
+    allowed_harbor_hosts: list[str] = Field(
+        [],
+        description=(
+            "Hosts that a HarborConnection may have, as a JSON list; * is special. "
+            "Empty: the hosts of the ClusterHarborConnections."
+        ),
+    )
+    drift_interval: float = Field(600.0, gt=0, description="How often each resource is compared with Harbor.")
+    poll_interval: float = Field(60.0, gt=0, description="How often the last-trigger times of a project are read.")
+    connection_interval: float = Field(60.0, gt=0, description="How often a connection is checked.")
+    relist_interval: float = Field(
+        900.0, gt=0, description="How often all resources are listed anew, in case the watch missed a deletion."
+    )
+    workers: int = Field(32, ge=1, le=512, description="How many resources are worked on at the same time.")
+    listen_host: str = Field("0.0.0.0", description="Address of the probes and metrics.")  # noqa: S104 - in a pod
+    listen_port: int = Field(8080, ge=0, le=65535, description="Port of the probes and metrics. 0: none.")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
