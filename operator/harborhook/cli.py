@@ -38,9 +38,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "--kubeconfig", type=click.Path(dir_okay=False), help="Default: KUBECONFIG, or the pod's service account."
-)
+@click.option("--kubeconfig", type=click.Path(dir_okay=False), help="Default: $KUBECONFIG or the service account.")
 @_flags_of_settings
 def run(kubeconfig: str | None, **flags: Any) -> None:
     """Run the operator."""

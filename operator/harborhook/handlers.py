@@ -94,10 +94,10 @@ class Operator:
         kopf.on.cleanup(registry=registry)(self._stop)
         kopf.on.login(registry=registry, retries=None)(self._login)
         for kind in KINDS.values():
-            kopf.on.event(GROUP, VERSION, kind.plural, registry=registry)(self._saw)
-        kopf.on.event("", "v1", "configmaps", registry=registry)(self._saw_source)
+            kopf.on.event(GROUP, VERSION, kind.plural, registry=registry)(self._saw)  # type: ignore[arg-type]
+        kopf.on.event("", "v1", "configmaps", registry=registry)(self._saw_source)  # type: ignore[arg-type]
         if self.settings.watch_secrets:
-            kopf.on.event("", "v1", "secrets", registry=registry)(self._saw_source)
+            kopf.on.event("", "v1", "secrets", registry=registry)(self._saw_source)  # type: ignore[arg-type]
 
     async def _configure(self, settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.networking.error_backoffs = Backoffs()
@@ -139,7 +139,7 @@ class Operator:
             asyncio.create_task(self._beat(), name="heartbeat"),
             asyncio.create_task(self._relist(), name="relist"),
         ]
-        logger.info("Started; %d resources", sum(1 for _ in context.store.keys()))
+        logger.info("Started; %d resources", len(context.store.all()))
 
     async def _stop(self, **_: Any) -> None:
         for task in self._tasks:
@@ -148,7 +148,7 @@ class Operator:
         for link in self.context.links.values() if self.context else ():
             await link.client.close()
 
-    async def _saw(self, event: dict[str, Any], body: kopf.Body, **_: Any) -> None:
+    async def _saw(self, event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
         assert self.context is not None
         key = _key(body)
         if event["type"] == "DELETED":
@@ -156,7 +156,7 @@ class Operator:
         else:
             self.context.saw(key, dict(body))
 
-    async def _saw_source(self, event: dict[str, Any], body: kopf.Body, **_: Any) -> None:
+    async def _saw_source(self, event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
         assert self.context is not None
         gone = event["type"] == "DELETED"
         self.context.saw_secret(_key(body), None if gone else body["metadata"]["resourceVersion"])
@@ -181,8 +181,9 @@ class Operator:
 
     async def _list_all(self, *, first: bool = False) -> None:
         """Takes in all that exists and forgets what does not: the watch can miss a deletion."""
-        assert self.context is not None and self._gateway is not None
-        before = set(self.context.store.keys())
+        assert self.context is not None
+        assert self._gateway is not None
+        before = set(self.context.store.all())
         seen = set()
         for kind in KINDS.values():
             for namespace in (self.settings.watch_namespaces if kind.namespaced else []) or [""]:

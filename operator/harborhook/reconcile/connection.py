@@ -219,7 +219,7 @@ def _refuse_forbidden_host(visit: Visit[AnyConnection]) -> None:
 
 def _known_hosts(context: Context) -> list[str]:
     hosts = []
-    for key in context.store.keys("ClusterHarborConnection"):
+    for key in context.store.all("ClusterHarborConnection"):
         connection = context.load(key)
         if isinstance(connection, ClusterHarborConnection):
             hosts += [host_of(url) or "" for url in connection.spec.urls]

@@ -7,7 +7,7 @@ on: Secrets, connections, projects, and the claims it makes on an object in Harb
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,8 +37,9 @@ class Store:
     def __contains__(self, key: Key) -> bool:
         return key in self._bodies
 
-    def keys(self, kind: str | None = None) -> Iterator[Key]:
-        return iter([key for key in self._bodies if kind is None or key.kind == kind])
+    def all(self, kind: str | None = None) -> list[Key]:
+        """The keys of all objects, or of those of one kind."""
+        return [key for key in self._bodies if kind is None or key.kind == kind]
 
     def dependents(self, key: Key) -> list[Key]:
         """Who refers to `key`, in a stable order."""
