@@ -10,6 +10,7 @@ with ``GET /_received?path=...`` and ``DELETE /_received``.
 ``/fail-times/<n>/<key>``             500 for the first n requests to this path, then 200
 ``/slow/<seconds>/...``               200 after a while
 ``/redirect/<code>/<target path>``    redirect to that path here; ``?to=<url>`` redirects anywhere
+``/loop``                             redirects to itself
 ``/close/...``                        drops the connection without an answer
 ``/echo/<code>``                      that code, the body shows the request's headers and body
 ``/lines/<code>/<n>``                 that code with an HTML body of n lines
@@ -127,6 +128,7 @@ class _Behaviour:
             "fail-times": lambda: self._fail(path, _number(argument)),
             "slow": lambda: self._slow(argument),
             "redirect": lambda: self._redirect(_number(argument) or 302, tail, query),
+            "loop": lambda: _Answer(302, b"", (("Location", "/loop"),)),
             "close": lambda: _Answer(0, dropped=True),
             "echo": lambda: self._echo(_number(argument) or 500, headers, body),
             "lines": lambda: self._lines(_number(argument) or 503, _number(tail) or 4),

@@ -1,7 +1,7 @@
 """Harbor's notifications: what its core queues and its jobservice delivers, with executions, tasks, logs and retries.
 
 Requests are really sent. Everything that takes Harbor a while takes the same while here, times ``time_scale``; the
-time-out of a delivery (3 s) is scaled too but never below 0.3 s of real time, so that a busy machine does not fail
+time-out of a delivery (3 s) is scaled too but never below 0.5 s of real time, so that a busy machine does not fail
 deliveries. Times in answers are real ones.
 """
 
@@ -28,10 +28,10 @@ NEVER = "0001-01-01T00:00:00.000Z"
 _NEVER_SECONDS = "0001-01-01T00:00:00Z"
 _RETAINED = 50
 _TIMEOUT = 3.0
-_SHORTEST_TIMEOUT = 0.3
+_SHORTEST_TIMEOUT = 0.5
 _ATTEMPTS = 3
 _LEGACY_ATTEMPTS = 10
-_AT_ONCE = 50
+_AT_ONCE = 10  # the workers of a jobservice
 _LAG = (3.0, 31.0)
 _QUEUE = (0.3, 3.0)
 _FINAL = {"Success", "Error", "Stopped"}
@@ -128,6 +128,7 @@ class Deliveries:
         self._wake = asyncio.Event()
         self._workers = asyncio.Semaphore(_AT_ONCE)
         self._runs: set[asyncio.Task[None]] = set()
+        self._busy: set[int] = set()  # deliveries with a run, begun or about to
         self._loop_task: asyncio.Task[None] | None = None
         self._client: Client | None = None
         self._load()
@@ -281,6 +282,7 @@ class Deliveries:
 
     def _begin(self, delivery: Delivery) -> None:
         delivery.due = None
+        self._busy.add(delivery.id)
         run = asyncio.create_task(self._attempt(delivery), name=f"delivery {delivery.id}")
         self._runs.add(run)
         run.add_done_callback(self._runs.discard)
@@ -299,8 +301,14 @@ class Deliveries:
             delivery.ended = time.time()
             if not succeeded and delivery.run_count < self._max_attempts:
                 delivery.due = delivery.ended + self._pause(delivery.run_count) * self._scale
+            self._busy.discard(delivery.id)
             self._change(delivery, "Success" if succeeded else "Error", delivery.ended)
             self._schedule(delivery)
+
+    def _is_over(self, delivery: Delivery) -> bool:
+        """Whether nothing will be sent any more."""
+        waits = delivery.due is not None or delivery.id in self._busy
+        return not delivery.has_task or (delivery.status in _FINAL and not waits)
 
     def _pause(self, fails: int) -> int:
         """Jobservice's pause before the next attempt; the task keeps saying Error meanwhile."""
@@ -342,7 +350,7 @@ class Deliveries:
     def _change(self, delivery: Delivery, status: str, when: float) -> None:
         """A task changes its status; its execution learns of it later."""
         delivery.status, delivery.updated = status, when
-        if delivery.forgotten and delivery.due is None and status in _FINAL:
+        if delivery.forgotten and self._is_over(delivery):
             self._drop(delivery)
             return
         if delivery.refresh_due is None and not self._legacy:
@@ -447,6 +455,10 @@ class Deliveries:
             return 0
         return sum(delivery.execution_status == "Running" for delivery in self._of(policy_id))
 
+    def pending(self) -> int:
+        """How many deliveries something is still going to happen to: attempts, retries, executions that lag."""
+        return sum(not self._is_over(one) or one.refresh_due is not None for one in self._all.values())
+
     def last_trigger(self, policy_id: int, event_type: str) -> str:
         """When such an event was last queued; it falls back when its executions are swept."""
         return _milliseconds(self._last.get((policy_id, event_type)))
@@ -472,7 +484,7 @@ class Deliveries:
     def sweep_logs(self) -> None:
         """Logs live a day: those of finished tasks go."""
         for delivery in self._all.values():
-            if delivery.status in _FINAL and delivery.due is None and delivery.log is not None:
+            if self._is_over(delivery) and delivery.log is not None:
                 delivery.log = None
                 self._store.save(delivery)
 
@@ -488,7 +500,7 @@ class Deliveries:
             delivery.refresh_due = None
             self._by_policy[delivery.policy_id].pop(delivery.id, None)
         for delivery in gone:
-            if (delivery.due is None and delivery.status in _FINAL) or not delivery.has_task:
+            if self._is_over(delivery):
                 self._all.pop(delivery.id, None)
         self._store.remove(*[one.id for one in gone if one.id not in self._all])
         self._store.save(*[one for one in gone if one.id in self._all])

@@ -156,8 +156,13 @@ class Registry:
 
     # Who may
 
-    def _challenge(self, scope: str = "") -> dict[str, str]:
-        value = f'Bearer realm="{self._public_url}/service/token",service="{_SERVICE}"'
+    def _base(self, request: Request) -> str:
+        """Where this client reaches Harbor: the scheme of the external URL, the host it asked."""
+        host = request.headers.get("host") or self._public_url.partition("://")[2]
+        return f"{self._public_url.partition('://')[0]}://{host}"
+
+    def _challenge(self, request: Request, scope: str = "") -> dict[str, str]:
+        value = f'Bearer realm="{self._base(request)}/service/token",service="{_SERVICE}"'
         return {"Www-Authenticate": f'{value},scope="{scope}"' if scope else value}
 
     @staticmethod
@@ -200,20 +205,20 @@ class Registry:
     async def _ping(self, request: Request) -> Response:
         principal = await self._principal(request)
         if principal is None or principal is _ANONYMOUS:
-            raise _RefusalError(401, "UNAUTHORIZED", "unauthorized: unauthorized", self._challenge())
+            raise _RefusalError(401, "UNAUTHORIZED", "unauthorized: unauthorized", self._challenge(request))
         return JSONResponse({}, headers=_VERSION)
 
     async def _authorize(self, request: Request, repository: str, action: str) -> tuple[Any, dict[str, Any]]:
         """Harbor's check: reading needs an Authorization header, a missing project and a missing right are 401."""
         scope = f"repository:{repository}:{'pull' if action == 'pull' else 'pull,push'}"
         shown = "authorization" in request.headers
-        challenge = self._basic_challenge() if shown else self._challenge(scope)
+        challenge = self._basic_challenge() if shown else self._challenge(request, scope)
         if not shown and request.method in {"GET", "HEAD"}:
             text = "authorize header needed to send HEAD to repository"
             raise _RefusalError(401, "UNAUTHORIZED", f"{text}: {text}", challenge)
         principal = await self._principal(request)
         if principal is None:
-            raise _RefusalError(401, "UNAUTHORIZED", "unauthorized: unauthorized", self._challenge(scope))
+            raise _RefusalError(401, "UNAUTHORIZED", "unauthorized: unauthorized", self._challenge(request, scope))
         project = self._project(repository.partition("/")[0])
         if project is None:
             text = f"project {repository.partition('/')[0]} not found"
@@ -288,6 +293,8 @@ class Registry:
         headers["Content-Type"] = artifact.media_type
         if call.request.method == "HEAD":
             return Response(headers=headers | {"Content-Length": str(artifact.size)})
+        if call.request.headers.get("if-none-match", "").strip('"') == artifact.digest:
+            return Response(status_code=304, headers=headers)
         self._store.count_pull(call.repository)
         tag = "" if _DIGEST.fullmatch(call.reference) else call.reference
         self._happened("PULL_ARTIFACT", call, tag=tag, digest=artifact.digest)
@@ -350,7 +357,7 @@ class Registry:
 
     def _upload_answer(self, call: _Call, number: str, size: int, status: int) -> Response:
         headers = _VERSION | {
-            "Location": f"{self._public_url}/v2/{call.repository}/blobs/uploads/{number}?_state=kept",
+            "Location": f"{self._base(call.request)}/v2/{call.repository}/blobs/uploads/{number}?_state=kept",
             "Docker-Upload-Uuid": number,
             "Range": f"0-{max(size - 1, 0)}",
         }
@@ -391,7 +398,7 @@ class Registry:
         return self._blob_created(call, digest)
 
     def _blob_created(self, call: _Call, digest: str) -> Response:
-        location = f"{self._public_url}/v2/{call.repository}/blobs/{digest}"
+        location = f"{self._base(call.request)}/v2/{call.repository}/blobs/{digest}"
         return Response(status_code=201, headers=_VERSION | {"Location": location, "Docker-Content-Digest": digest})
 
     # Quota and events
@@ -426,7 +433,7 @@ class Registry:
         )
 
     def _name(self, principal: Any) -> str:
-        return "anonymous" if principal is _ANONYMOUS else self._principal_name(principal)
+        return "" if principal is _ANONYMOUS else self._principal_name(principal)
 
     def _happened(
         self, kind: str, call: _Call, *, tag: str, digest: str, details: str = "", created: int | None = None
