@@ -11,13 +11,14 @@ import asyncio
 import base64
 import contextlib
 import errno
+import functools
 import ipaddress
 import re
 import socket
 import ssl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,13 +196,18 @@ async def _exchange_reason(error: BaseException, address: Address) -> str:
     return f"{error}"
 
 
-async def _peer_certificate(address: Address) -> dict[str, Any]:
-    """The certificate the other side shows, read without trusting it."""
-    context = ssl.create_default_context()
+def _trusting() -> ssl.SSLContext:
+    """TLS that takes every certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _peer_certificate(address: Address) -> dict[str, Any]:
+    """The certificate the other side shows, read without trusting it."""
     name = address.hostname
-    _, writer = await asyncio.open_connection(name, address.port, ssl=context, server_hostname=name)
+    _, writer = await asyncio.open_connection(name, address.port, ssl=_trusting(), server_hostname=name)
     try:
         der = writer.get_extra_info("ssl_object").getpeercert(True)
     finally:
@@ -258,19 +264,16 @@ class Client:
 
     def __init__(self, *, timeout: float | None) -> None:
         self._timeout = timeout
-        insecure = ssl.create_default_context()
-        insecure.check_hostname = False
-        insecure.verify_mode = ssl.CERT_NONE
-        self._clients = {skip: self._client(context) for skip, context in self._contexts(insecure)}
+        self._clients: dict[bool, httpx.AsyncClient] = {}
 
-    @staticmethod
-    def _contexts(insecure: ssl.SSLContext) -> list[tuple[bool, ssl.SSLContext]]:
-        return [(False, ssl.create_default_context()), (True, insecure)]
-
-    @staticmethod
-    def _client(context: ssl.SSLContext) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        return httpx.AsyncClient(verify=context, trust_env=False, follow_redirects=False, timeout=None, limits=limits)
+    def choose(self, address: Address, *, skip_cert_verify: bool) -> httpx.AsyncClient:
+        """The client for an address. They are made when needed: reading the system's authorities takes a while."""
+        verify = address.scheme == "https" and not skip_cert_verify
+        if verify not in self._clients:
+            context = ssl.create_default_context() if verify else _trusting()
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+            self._clients[verify] = httpx.AsyncClient(verify=context, trust_env=False, timeout=None, limits=limits)
+        return self._clients[verify]
 
     async def aclose(self) -> None:
         for client in self._clients.values():
@@ -283,7 +286,8 @@ class Client:
 
     async def post(self, address: str, payload: str, headers: dict[str, str], *, skip_cert_verify: bool) -> Answer:
         """POST and follow redirects; raise RequestError or SendError with Go's words."""
-        call = _Call(self._clients[skip_cert_verify], parse_address(address), payload.encode(), headers)
+        choose = functools.partial(self.choose, skip_cert_verify=skip_cert_verify)
+        call = _Call(choose, parse_address(address), payload.encode(), headers)
         try:
             async with asyncio.timeout(self._timeout):
                 return await call.run()
@@ -296,8 +300,14 @@ class Client:
 class _Call:
     """One POST with the redirects that follow from it."""
 
-    def __init__(self, client: httpx.AsyncClient, address: Address, body: bytes, headers: dict[str, str]) -> None:
-        self._client = client
+    def __init__(
+        self,
+        choose: Callable[[Address], httpx.AsyncClient],
+        address: Address,
+        body: bytes,
+        headers: dict[str, str],
+    ) -> None:
+        self._choose = choose
         self._first = self.address = address
         self._body: bytes | None = body
         self._headers = headers
@@ -375,7 +385,7 @@ class _Call:
         """Send once; the Location to follow, or None when this is the final answer (then status and body are set)."""
         self._check()
         try:
-            response = await self._client.send(self._request(), stream=True)
+            response = await self._choose(self.address).send(self._request(), stream=True)
         except (httpx.ConnectError, httpx.UnsupportedProtocol, UnicodeError) as error:
             raise self._fail(await _connect_reason(error, self.address)) from None
         except httpx.TransportError as error:

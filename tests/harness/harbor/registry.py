@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -143,9 +142,9 @@ class Registry:
     async def _answer(self, request: Request) -> Response:
         path = str(request.scope["path"])
         if path == "/service/token":
-            return await self._issue_token(request)
+            return self._issue_token(request)
         if path in {"/v2", "/v2/"}:
-            return await self._ping(request)
+            return self._ping(request)
         if path == "/v2/_catalog":
             raise _RefusalError(401, "UNAUTHORIZED", "unauthorized to list catalog", self._basic_challenge())
         for kind, pattern in _PATHS.items():
@@ -169,29 +168,29 @@ class Registry:
     def _basic_challenge() -> dict[str, str]:
         return {"Www-Authenticate": 'Basic realm="harbor"'}
 
-    async def _login(self, header: str) -> Any | None:
+    def _login(self, header: str) -> Any | None:
         """The principal of a Basic Authorization header; None when it is wrong."""
         try:
             user, _, password = base64.b64decode(header.partition(" ")[2]).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return None
-        return await run_in_threadpool(self._authenticate, user, password)
+        return self._authenticate(user, password)
 
-    async def _principal(self, request: Request) -> Any | None:
+    def _principal(self, request: Request) -> Any | None:
         """Whoever asks: by token, by Basic, or anonymous; None when what they showed is wrong."""
         header = request.headers.get("authorization", "")
         kind, _, value = header.partition(" ")
         if kind.lower() == "basic":
-            return await self._login(header)
+            return self._login(header)
         if kind.lower() == "bearer":
             token = self._tokens.get(value)
             return token.principal if token is not None and token.expires > time.time() else None
         return _ANONYMOUS
 
-    async def _issue_token(self, request: Request) -> Response:
+    def _issue_token(self, request: Request) -> Response:
         """GET /service/token: anybody gets one, what it is good for is decided when it is used."""
         header = request.headers.get("authorization", "")
-        principal = await self._login(header) if header.lower().startswith("basic ") else _ANONYMOUS
+        principal = self._login(header) if header.lower().startswith("basic ") else _ANONYMOUS
         if principal is None:
             raise _RefusalError(401, "UNAUTHORIZED", "unauthorized")
         now = time.time()
@@ -202,13 +201,13 @@ class Registry:
         body = {"token": text, "access_token": "", "expires_in": _TOKEN_SECONDS, "issued_at": issued}
         return JSONResponse(body)
 
-    async def _ping(self, request: Request) -> Response:
-        principal = await self._principal(request)
+    def _ping(self, request: Request) -> Response:
+        principal = self._principal(request)
         if principal is None or principal is _ANONYMOUS:
             raise _RefusalError(401, "UNAUTHORIZED", "unauthorized: unauthorized", self._challenge(request))
         return JSONResponse({}, headers=_VERSION)
 
-    async def _authorize(self, request: Request, repository: str, action: str) -> tuple[Any, dict[str, Any]]:
+    def _authorize(self, request: Request, repository: str, action: str) -> tuple[Any, dict[str, Any]]:
         """Harbor's check: reading needs an Authorization header, a missing project and a missing right are 401."""
         scope = f"repository:{repository}:{'pull' if action == 'pull' else 'pull,push'}"
         shown = "authorization" in request.headers
@@ -216,7 +215,7 @@ class Registry:
         if not shown and request.method in {"GET", "HEAD"}:
             text = "authorize header needed to send HEAD to repository"
             raise _RefusalError(401, "UNAUTHORIZED", f"{text}: {text}", challenge)
-        principal = await self._principal(request)
+        principal = self._principal(request)
         if principal is None:
             raise _RefusalError(401, "UNAUTHORIZED", "unauthorized: unauthorized", self._challenge(request, scope))
         project = self._project(repository.partition("/")[0])
@@ -239,7 +238,7 @@ class Registry:
         actions = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}
         method = request.method
         action = actions.get(method, "push") if kind != "upload" else "push"
-        principal, project = await self._authorize(request, repository, action)
+        principal, project = self._authorize(request, repository, action)
         if "/" not in repository:
             raise _RefusalError(404, "NOT_FOUND", f"repository {repository} not found")
         if action != "pull" and method != "GET" and self._read_only is not None and self._read_only():
