@@ -23,7 +23,7 @@ def shown(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def applicable(metadata: dict[str, str], proxy: bool) -> dict[str, str]:
-    """Without what Harbor drops silently: proxy settings on ordinary projects, content trust on proxies, `public: ""`."""
+    """Without what is dropped silently: proxy keys on ordinary projects, content trust on proxies, `public: ""`."""
     dropped = ("enable_content_trust",) if proxy else PROXY_ONLY
     return {
         key: value for key, value in metadata.items() if key not in dropped and not (key == "public" and value == "")

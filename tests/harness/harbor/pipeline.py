@@ -158,7 +158,7 @@ class Pipeline:
         return None if alive else sessions.anonymous()
 
     def _check_csrf(self, request: Request, cookie: str | None) -> tuple[list[tuple[str, str]], HarborError | None]:
-        """With a `sid`, and for every login, gorilla/csrf takes part: a token in each answer, demanded by each write."""
+        """With a `sid`, and for every login, gorilla/csrf takes part: each answer has a token, each write needs it."""
         if request.sid is None and not request.path.startswith("/c/"):
             return [], None
         csrf = self._core.csrf
