@@ -298,6 +298,14 @@ async def test_authorization_follows_to_the_same_host_only(harbor: Setup, receiv
         assert kept.headers["authorization"] == "Bearer abc"  # another port is the same host
 
 
+async def test_user_information_follows_a_relative_redirect(harbor: Setup, receiver: Receiver) -> None:
+    engine = await harbor.start(policy(receiver.url.replace("://", "://user:pass@") + "/redirect/307/ok/with-user"))
+    engine.trigger(event())
+    (got,) = await asyncio.to_thread(receiver.wait, 1, "/ok/with-user")
+    assert got.headers["authorization"] == "Basic dXNlcjpwYXNz"
+    assert "user" not in got.headers["referer"].partition("/ok")[0]
+
+
 # Which executions an event makes
 
 
@@ -529,6 +537,48 @@ async def test_a_certificate_for_another_name_is_refused_for_that(harbor: Setup)
 async def test_an_answer_that_is_not_tls_is_told(harbor: Setup, receiver: Receiver) -> None:
     log = await _log_of(harbor, receiver, receiver.url.replace("http:", "https:"))
     assert log.endswith("tls: first record does not look like a TLS handshake\n")
+
+
+async def _answering(reply: bytes) -> asyncio.Server:
+    """A server that answers everything with the same bytes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(reply)
+        writer.write_eof()
+        await reader.read()  # closing with something unread would reset the connection
+        writer.close()
+
+    return await asyncio.start_server(answer, "127.0.0.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "reply", "reason"),
+    [
+        ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", "http: server gave HTTP response to HTTPS client"),
+        (
+            "http",
+            b"garbage\r\n\r\n",
+            'net/http: HTTP/1.x transport connection broken: malformed HTTP response "garbage"',
+        ),
+    ],
+)
+async def test_answers_that_make_no_sense_are_told(
+    harbor: Setup, receiver: Receiver, scheme: str, reply: bytes, reason: str
+) -> None:
+    async with await _answering(reply) as server:
+        port = server.sockets[0].getsockname()[1]
+        log = await _log_of(harbor, receiver, f"{scheme}://127.0.0.1:{port}")
+    assert log.endswith(f'error to send request: Post "{scheme}://127.0.0.1:{port}": {reason}\n')
+
+
+async def test_a_body_that_breaks_off_is_told_before_the_code(harbor: Setup, receiver: Receiver) -> None:
+    async with await _answering(b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\nshort") as server:
+        port = server.sockets[0].getsockname()[1]
+        log = await _log_of(harbor, receiver, f"http://127.0.0.1:{port}")
+    read, exit_ = log.splitlines()[-2:]
+    assert read.endswith("webhook_job.go:129]: error to read response body, error: unexpected EOF")
+    assert exit_.endswith("exit webhook job, error: abnormal response code: 500, body: short")
 
 
 # Attempts

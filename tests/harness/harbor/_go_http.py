@@ -13,6 +13,7 @@ import contextlib
 import errno
 import functools
 import ipaddress
+import random
 import re
 import socket
 import ssl
@@ -28,7 +29,9 @@ import httpx
 
 _REDIRECTS = 10
 _USER_AGENT = "Go-http-client/1.1"
-_PATH_SAFE = "/%:@!$&'()*+,;=~-._"
+_VALID_PATH = re.compile(r"[A-Za-z0-9\-_.~!$&'()*+,;=:@\[\]%/]*")
+_ESCAPED_PATH_KEEPS = "$&+,/:;=@-_.~"
+_QUERY_KEEPS = "".join(chr(code) for code in range(0x21, 0x7F))
 _TIMED_OUT = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
 _TIMED_OUT_READING = "context deadline exceeded (Client.Timeout or context cancellation while reading body)"
 
@@ -57,9 +60,11 @@ class Address:
     text: str
     scheme: str
     userinfo: str
-    host: str  # as written, with the port
+    host: str  # with the port
     path: str
     query: str | None
+    fragment: str = ""
+    opaque: bool = False
 
     @property
     def hostname(self) -> str:
@@ -74,16 +79,41 @@ class Address:
         return int(written) if written else (443 if self.scheme == "https" else 80)
 
     @property
+    def escaped_path(self) -> str:
+        """The path as written when that is a valid encoding, else escaped anew."""
+        if self.opaque or _VALID_PATH.fullmatch(self.path):
+            return self.path
+        return quote(unquote(self.path), safe=_ESCAPED_PATH_KEEPS)
+
+    @property
     def target(self) -> str:
-        path = quote(self.path or "/", safe=_PATH_SAFE)
-        return path if self.query is None else f"{path}?{quote(self.query, safe=_PATH_SAFE + '?[]{}|^')}"
+        path = self.escaped_path or "/"
+        return path if self.query is None else f"{path}?{quote(self.query, safe=_QUERY_KEEPS)}"
+
+    def _text(self, userinfo: str) -> str:
+        """Put together again, as Go's URL.String does."""
+        has_authority = bool(self.scheme or self.host or userinfo)
+        slashes = "//" if has_authority and not self.opaque and (self.host or self.path or userinfo) else ""
+        start = f"{self.scheme}:" if self.scheme else ""
+        query = "" if self.query is None else f"?{self.query}"
+        return f"{start}{slashes}{userinfo}{self.host}{self.escaped_path}{query}{self.fragment}"
 
     @property
     def shown(self) -> str:
         """As errors show it: the password is starred out, everything else is there."""
-        if ":" not in self.userinfo:
-            return self.text
-        return self.text.replace(self.userinfo + "@", self.userinfo.partition(":")[0] + ":***@", 1)
+        if not self.userinfo:
+            return self._text("")
+        user, colon, _ = self.userinfo.partition(":")
+        return self._text(f"{user}:***@" if colon else f"{user}@")
+
+    @property
+    def base(self) -> str:
+        """What relative redirects are relative to; they keep the user information."""
+        return self._text(self.userinfo and self.userinfo + "@").partition("#")[0]
+
+    @property
+    def referer(self) -> str:
+        return self._text("").partition("#")[0]
 
 
 def go_quote(text: str) -> str:
@@ -97,29 +127,51 @@ def _scheme(text: str) -> tuple[str, str]:
     if found:
         return found[1].lower(), text[found.end() :]
     if text.startswith(":"):
-        raise RequestError(f"parse {go_quote(text)}: missing protocol scheme")
+        raise _parse_error(text, "missing protocol scheme")
     return "", text
+
+
+def _parse_error(text: str, reason: str) -> RequestError:
+    return RequestError(f"parse {go_quote(text)}: {reason}")
+
+
+def _check_escapes(text: str, part: str) -> None:
+    if bad := re.search(r"%(?![0-9a-fA-F]{2}).{0,2}", part):
+        raise _parse_error(text, f"invalid URL escape {go_quote(bad[0])}")
+
+
+def _check_host(text: str, host: str) -> None:
+    if host.startswith("[") and "]" not in host:
+        raise _parse_error(text, "missing ']' in host")
+    port = host.rpartition("]")[2].partition(":")[2]
+    if port and not port.isdecimal():
+        raise _parse_error(text, f"invalid port {go_quote(':' + port)} after host")
+    if escape := re.search(r"%.{0,2}", host):
+        raise _parse_error(text, f"invalid URL escape {go_quote(escape[0])}")
+    if bad := re.search(r"[ \\^`{|}]", host):
+        raise _parse_error(text, f"invalid character {go_quote(bad[0])} in host name")
 
 
 def parse_address(text: str) -> Address:
     """Split an address as Go does; what Go cannot parse fails with its words (0326, 1104)."""
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in text):
-        raise RequestError(f"parse {go_quote(text)}: net/url: invalid control character in URL")
-    scheme, rest = _scheme(text.partition("#")[0])
-    rest, mark, query = rest.partition("?")
+        raise _parse_error(text, "net/url: invalid control character in URL")
+    before, sign, fragment = text.partition("#")
+    scheme, rest = _scheme(before)
+    rest, mark, found = rest.partition("?")
+    query = found if mark else None
     if not rest.startswith("/"):
         if not scheme and ":" in rest.partition("/")[0]:
-            raise RequestError(f"parse {go_quote(text)}: first path segment in URL cannot contain colon")
-        return Address(text, scheme, "", "", rest, query if mark else None)
+            raise _parse_error(text, "first path segment in URL cannot contain colon")
+        return Address(text, scheme, "", "", rest, query, sign + fragment, opaque=bool(scheme and rest))
     authority, path = "", rest
     if rest.startswith("//") and (scheme or not rest.startswith("///")):
         authority, slash, tail = rest[2:].partition("/")
         path = slash + tail
     userinfo, _, host = authority.rpartition("@")
-    port = host.rpartition("]")[2].partition(":")[2]
-    if port and not port.isdecimal():
-        raise RequestError(f"parse {go_quote(text)}: invalid port {go_quote(':' + port)} after host")
-    return Address(text, scheme, userinfo, host, path, query if mark else None)
+    _check_host(text, host)
+    _check_escapes(text, path)
+    return Address(text, scheme, userinfo, host.removesuffix(":"), path, query, sign + fragment)
 
 
 def _is_same_or_below(host: str, parent: str) -> bool:
@@ -172,28 +224,53 @@ async def _connect_reason(error: BaseException, address: Address) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return await _certificate_reason(cause, address)
         if isinstance(cause, ssl.SSLError):
-            return "tls: first record does not look like a TLS handshake" if "EOF" not in str(cause) else "EOF"
+            return "EOF" if "EOF" in str(cause) else await _not_tls(address)
         if isinstance(cause, socket.gaierror):
             known = cause.errno in {socket.EAI_NONAME, socket.EAI_NODATA}
             reason = "no such host" if known else "server misbehaving"
             return f"dial tcp: lookup {address.hostname} on {_nameserver()}:53: {reason}"
+        if isinstance(cause, ConnectionResetError):
+            return await _reset(address)
         if isinstance(cause, OSError) and cause.errno in _DIAL_ERRORS:
             return f"dial tcp {await _dialled(address)}: connect: {_DIAL_ERRORS[cause.errno]}"
-        if isinstance(cause, ConnectionResetError | BrokenPipeError):
-            return "EOF"
     return "EOF" if isinstance(error, httpx.ConnectError) else f"{error}"
+
+
+async def _reset(address: Address) -> str:
+    """The local port is made up: nobody knows it any more."""
+    remote = await _dialled(address)
+    local = remote.rpartition(":")[0] if remote.startswith(("127.", "[::1]")) else "10.0.0.1"
+    return f"read tcp {local}:{random.randrange(32768, 61000)}->{remote}: read: connection reset by peer"
+
+
+async def _not_tls(address: Address) -> str:
+    """What answers a TLS greeting with something else: HTTP that can still say so is named."""
+    outgoing = ssl.MemoryBIO()
+    greeting = _trusting().wrap_bio(ssl.MemoryBIO(), outgoing)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        greeting.do_handshake()
+    start = b""
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(outgoing.read())
+        try:
+            start = await reader.readexactly(5)
+        finally:
+            writer.close()
+    if start == b"HTTP/":
+        return "http: server gave HTTP response to HTTPS client"
+    return "tls: first record does not look like a TLS handshake"
 
 
 async def _exchange_reason(error: BaseException, address: Address) -> str:
     """What Go says of a connection that broke after it was made (1010: EOF)."""
-    for cause in _causes(error):
-        if isinstance(cause, ConnectionResetError):
-            return f"read tcp {await _dialled(address)}: read: connection reset by peer"
+    if any(isinstance(cause, ConnectionResetError) for cause in _causes(error)):
+        return await _reset(address)
     if "without sending a response" in str(error) or not str(error):
         return "EOF"
-    if isinstance(error, httpx.RemoteProtocolError):
-        return f"net/http: HTTP/1.x transport connection broken: malformed HTTP response ({error})"
-    return f"{error}"
+    line = re.search(r"illegal status line: bytearray\(b['\"](.*)['\"]\)", str(error))
+    what = f"malformed HTTP response {go_quote(line[1])}" if line else f"malformed MIME header: {error}"
+    return f"net/http: HTTP/1.x transport connection broken: {what}"
 
 
 def _trusting() -> ssl.SSLContext:
@@ -264,20 +341,23 @@ class Client:
 
     def __init__(self, *, timeout: float | None) -> None:
         self._timeout = timeout
-        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._transports: dict[bool, httpx.AsyncHTTPTransport] = {}
 
-    def choose(self, address: Address, *, skip_cert_verify: bool) -> httpx.AsyncClient:
-        """The client for an address. They are made when needed: reading the system's authorities takes a while."""
+    def choose(self, address: Address, *, skip_cert_verify: bool) -> httpx.AsyncHTTPTransport:
+        """The connections for an address. They are made when needed: reading the system's authorities takes a while.
+
+        A transport rather than a client, since httpx's clients look at redirects even when they do not follow them.
+        """
         verify = address.scheme == "https" and not skip_cert_verify
-        if verify not in self._clients:
+        if verify not in self._transports:
             context = ssl.create_default_context() if verify else _trusting()
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-            self._clients[verify] = httpx.AsyncClient(verify=context, trust_env=False, timeout=None, limits=limits)
-        return self._clients[verify]
+            self._transports[verify] = httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits)
+        return self._transports[verify]
 
     async def aclose(self) -> None:
-        for client in self._clients.values():
-            await client.aclose()
+        for transport in self._transports.values():
+            await transport.aclose()
 
     @staticmethod
     def check(address: str) -> None:
@@ -302,7 +382,7 @@ class _Call:
 
     def __init__(
         self,
-        choose: Callable[[Address], httpx.AsyncClient],
+        choose: Callable[[Address], httpx.AsyncHTTPTransport],
         address: Address,
         body: bytes,
         headers: dict[str, str],
@@ -313,6 +393,7 @@ class _Call:
         self._headers = headers
         self._method = "POST"
         self._strip = False
+        self._read_error = ""
         self._previous: Address | None = None
         self.status = 0
         self.received = bytearray()
@@ -321,7 +402,7 @@ class _Call:
         for requests in range(_REDIRECTS + 1):
             location = await self._send()
             if location is None:
-                return Answer(self.status, bytes(self.received).decode(errors="replace"))
+                return Answer(self.status, bytes(self.received).decode(errors="replace"), self._read_error)
             if requests + 1 >= _REDIRECTS:
                 raise SendError(f"Post {go_quote(location)}: stopped after {_REDIRECTS} redirects")
             self._follow(location)
@@ -329,7 +410,7 @@ class _Call:
 
     def _follow(self, location: str) -> None:
         try:
-            base = self.address.text.partition("#")[0]
+            base = self.address.base
             target = parse_address(location if "://" in location.partition("?")[0] else urljoin(base, location))
         except RequestError as error:
             shown = go_quote(self.address.shown)
@@ -356,8 +437,7 @@ class _Call:
             raise self._fail(f"dial tcp: address {address.port}: invalid port")
 
     def _request_headers(self) -> list[tuple[bytes, bytes]]:
-        host = self.address.host.removesuffix(":")
-        headers = {"Host": host, "User-Agent": _USER_AGENT}
+        headers = {"Host": self.address.host, "User-Agent": _USER_AGENT}
         if self._body is not None:
             headers["Content-Length"] = str(len(self._body))
         for name, value in self._headers.items():
@@ -369,8 +449,7 @@ class _Call:
             pair = f"{unquote(user)}:{unquote(password)}".encode()
             headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
         if self._previous is not None and (self._previous.scheme, self.address.scheme) != ("https", "http"):
-            referer = self._previous.text
-            headers["Referer"] = referer.replace(self._previous.userinfo + "@", "", 1)
+            headers["Referer"] = self._previous.referer
         headers["Accept-Encoding"] = "gzip"
         return [(name.encode(), value.encode()) for name, value in headers.items()]
 
@@ -385,8 +464,10 @@ class _Call:
         """Send once; the Location to follow, or None when this is the final answer (then status and body are set)."""
         self._check()
         try:
-            response = await self._choose(self.address).send(self._request(), stream=True)
-        except (httpx.ConnectError, httpx.UnsupportedProtocol, UnicodeError) as error:
+            response = await self._choose(self.address).handle_async_request(self._request())
+        except (httpx.InvalidURL, UnicodeError):
+            raise self._fail(f"dial tcp: lookup {self.address.hostname}: no such host") from None
+        except httpx.ConnectError as error:
             raise self._fail(await _connect_reason(error, self.address)) from None
         except httpx.TransportError as error:
             raise self._fail(await _exchange_reason(error, self.address)) from None
@@ -403,7 +484,9 @@ class _Call:
             return str(location)
         self.status = response.status_code
         if not 200 <= self.status < 300:  # Harbor does not read the body of a success
-            with contextlib.suppress(httpx.TransportError):
+            try:
                 async for chunk in response.aiter_bytes():
                     self.received += chunk
+            except (httpx.TransportError, httpx.DecodingError):
+                self._read_error = "unexpected EOF"
         return None

@@ -85,7 +85,7 @@ class _RunLog:
         self._line("INFO", self._success, f"success to run {self._kind} job")
 
     def unread(self, reason: str) -> None:
-        self._line("ERROR", self._send + 14, f"error to read response body, error: {reason}")
+        self._line("ERROR", self._send + 11, f"error to read response body, error: {reason}")
 
     def failed(self, reason: str) -> None:
         self._line("ERROR", self._exit, f"exit {self._kind} job, error: {reason}")
