@@ -370,7 +370,7 @@ def test_a_killed_stand_in_comes_back_with_executions_images_and_pending_retries
         policy = project.policy("/toggle/killed")
         receiver.set_status("killed", 500)
         digest = project.push()
-        until(lambda: receiver.received("/toggle/killed"))
+        until(lambda: [one for one in project.executions(policy) if one["metrics"].get("error_task_count")])
         stand_in.kill()
         receiver.set_status("killed", 200)
         stand_in.restart()

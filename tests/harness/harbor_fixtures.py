@@ -49,7 +49,7 @@ def harbor() -> Iterator[HarborUnderTest]:
         yield _real()
         return
     with StandIn.start() as stand_in:
-        yield _standing_in(stand_in, "2.16")
+        yield standing_in(stand_in, "2.16")
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def stand_in() -> Iterator[StandIn]:
 def harbor_27() -> Iterator[HarborUnderTest]:
     """A Harbor 2.7; always a stand-in."""
     with StandIn.start(version="2.7") as stand_in:
-        yield _standing_in(stand_in, "2.7")
+        yield standing_in(stand_in, "2.7")
 
 
 @pytest.fixture
@@ -82,7 +82,8 @@ def faulty_harbor(harbor: HarborUnderTest) -> Iterator[StandIn]:
     harbor.stand_in.clear_faults()
 
 
-def _standing_in(stand_in: StandIn, version: str) -> HarborUnderTest:
+def standing_in(stand_in: StandIn, version: str) -> HarborUnderTest:
+    """A stand-in as the Harbor under test."""
     username, password = stand_in.admin
     return HarborUnderTest(stand_in.url, username, password, version, False, stand_in, "http://127.0.0.1")
 

@@ -37,6 +37,34 @@ PROJECT_PERMISSIONS = _pairs(
 )
 """Every right in a project, as a project admin sees them and in that order; `.` is the project itself."""
 
+PROJECT_PERMISSIONS_BEFORE_2_8 = _pairs(
+    ".: read update delete",
+    "member: create read update delete list",
+    "metadata: create read update delete",
+    "log: list",
+    "label: create read update delete list",
+    "quota: read",
+    "repository: create read update delete list pull push",
+    "tag-retention: create read update delete list operate",
+    "immutable-tag: create update delete list",
+    "helm-chart: create read delete list",
+    "helm-chart-version: create read delete list",
+    "helm-chart-version-label: create delete list",
+    "configuration: read update",
+    "robot: create read update delete list",
+    "notification-policy: create update delete list read",
+    "scan: create read stop",
+    "scanner: read create",
+    "artifact: create read delete list",
+    "artifact-addition: read",
+    "tag: list create delete",
+    "accessory: list",
+    "artifact-label: create delete",
+    "preheat-policy: create read update delete list",
+    "export-cve: create read list",
+)
+"""The same before 2.8, with Helm charts."""
+
 PROJECT_GRANTABLE = _pairs(
     "log: list",
     "project: read delete update",
@@ -138,7 +166,7 @@ _LIMITED_GUEST = _pairs(
 )
 
 MEMBER_ROLES = {
-    1: frozenset(PROJECT_PERMISSIONS),
+    1: frozenset(PROJECT_PERMISSIONS + PROJECT_PERMISSIONS_BEFORE_2_8),
     2: frozenset(_DEVELOPER),
     3: frozenset(_GUEST),
     4: frozenset(_MAINTAINER),

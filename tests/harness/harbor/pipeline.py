@@ -110,8 +110,6 @@ class Pipeline:
         settings = self._core.settings
         if settings.core == "down":
             return Response(502, "text/html", _BAD_GATEWAY)
-        if settings.redis == "down" and self._core.capabilities.redis_down_is_503:
-            return Response(503, "text/html; charset=utf-8", _UNAVAILABLE)
         if not request.path.startswith(("/api/", "/c/")):
             return self._portal(request)
         return None
@@ -126,6 +124,8 @@ class Pipeline:
         cookies = request.cookies()
         request.sid = cookies.get("sid")
         csrf_headers, refusal = self._check_csrf(request, cookies.get(CSRF_COOKIE))
+        if self._core.settings.redis == "down" and self._core.capabilities.redis_down_is_503:
+            return Response(503, "text/html; charset=utf-8", _UNAVAILABLE, csrf_headers)
         if refusal is not None:
             response = failure(refusal)
             response.headers += csrf_headers
@@ -152,7 +152,9 @@ class Pipeline:
     # cookies
 
     def _fresh_session(self, request: Request) -> str | None:
-        """A request without a living session starts one; with Redis down none is alive."""
+        """A request without a living session starts one; with Redis down none is alive. Login pages see to theirs."""
+        if request.path.startswith("/c/"):
+            return None
         sessions = self._core.sessions
         alive = request.sid is not None and self._core.settings.redis == "up" and sessions.alive(request.sid)
         return None if alive else sessions.anonymous()

@@ -10,6 +10,7 @@ from .permission_tables import (
     MEMBER_ROLES,
     PROJECT_GRANTABLE,
     PROJECT_PERMISSIONS,
+    PROJECT_PERMISSIONS_BEFORE_2_8,
     PUBLIC_PERMISSIONS,
     SYSTEM_GRANTABLE,
 )
@@ -76,9 +77,10 @@ class Permissions:
 
     def of_project(self, principal: Principal, project: Record | None) -> list[dict[str, str]]:
         """All rights in a project, in Harbor's order: `GET /users/current/permissions`."""
+        rows = PROJECT_PERMISSIONS_BEFORE_2_8 if self._capabilities.charts else PROJECT_PERMISSIONS
         return [
             {"action": action, "resource": resource}
-            for resource, action in PROJECT_PERMISSIONS
+            for resource, action in rows
             if self.project(principal, project, resource, action)
         ]
 

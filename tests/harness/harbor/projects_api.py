@@ -321,8 +321,6 @@ class ProjectsApi:
     def _role(self, principal: Principal, project: Record) -> int | None:
         if principal.kind != "user":
             return None
-        if principal.admin:
-            return PROJECT_ADMIN
         return self._core.state.role(project["project_id"], principal.user_id)
 
     def _admins(self, project_id: int) -> int:

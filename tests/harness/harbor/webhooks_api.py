@@ -313,7 +313,9 @@ class WebhooksApi:
 
 
 def _newest_first(policy: Any) -> Any:
-    return _descending(policy["creation_time"]), -policy["id"]
+    """A creation time that a PUT emptied is NULL in the database, and sorts before all others (0390, 3116)."""
+    moment = policy["creation_time"]
+    return 0 if moment == NEVER else 1, _descending(moment), -policy["id"]
 
 
 def _descending(moment: str) -> int:

@@ -1,0 +1,123 @@
+"""Between the names and ids of a recording and those of the Harbor it is replayed on."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+_KIND_OF_SEGMENT = {
+    "projects": "project",
+    "policies": "policy",
+    "users": "user",
+    "robots": "robot",
+    "registries": "registry",
+    "members": "member",
+    "quotas": "quota",
+}
+_NUMBERS = (
+    (re.compile(r"(?<=project id:)(\d+)"), "project"),
+    (re.compile(r"(?<=project id )(\d+)"), "project"),
+    (re.compile(r"(?<=webhook policy id: )(\d+)"), "policy"),
+    (re.compile(r"(?<=notificationPolicy )(\d+)"), "policy"),
+    (re.compile(r"(?<=of policy )(\d+)"), "policy"),
+    (re.compile(r"(?<=in policy )(\d+)"), "policy"),
+    (re.compile(r"(?<=must be )(\d+)"), "project"),
+    (re.compile(r"(?<=for project )(\d+)"), "project"),
+    (re.compile(r"(?<=^project )(\d+)(?= not found)"), "project"),
+    (re.compile(r"(?<=registry )(\d+)"), "registry"),
+    (re.compile(r"(?<=^user )(\d+)"), "user"),
+)
+_QUERY = (
+    (re.compile(r"(?<=reference_id=)(\d+)"), "project"),
+    (re.compile(r"(?<=policy_id=)(\d+)"), "policy"),
+    (re.compile(r"(?<=scope=/project/)(\d+)"), "project"),
+    (re.compile(r"(?<=ProjectID=)(\d+)"), "project"),
+)
+_NAMED = re.compile(r"(?<=project_name=)([^&]+)|(?<=q=name=)([^&~]+)|(?<=q=name%3D)([^&~]+)")
+
+
+class Mapping:
+    """What a recorded name or id is on this Harbor."""
+
+    def __init__(self, suffix: str) -> None:
+        self.suffix = suffix
+        self._names: dict[str, str] = {}
+        self._ids: dict[tuple[str, int], int] = {}
+
+    def bind_name(self, recorded: str, actual: str) -> None:
+        """From now on this name stands for that."""
+        self._names[recorded] = actual
+
+    def bind_id(self, kind: str, recorded: int, actual: int) -> None:
+        """From now on this id stands for that."""
+        self._ids[kind, recorded] = actual
+
+    def bound(self, kind: str, recorded: int) -> int | None:
+        """The id this one stands for, if any."""
+        return self._ids.get((kind, recorded))
+
+    def name(self, recorded: str) -> str:
+        """The name to use; on a Harbor with other content every name gets a suffix."""
+        return self._names.get(recorded, recorded)
+
+    def new_name(self, recorded: str) -> str:
+        """The name for something that is about to be made."""
+        if recorded not in self._names and self.suffix and re.fullmatch(r"[a-z0-9._-]{1,200}", recorded):
+            self._names[recorded] = recorded + self.suffix
+        return self.name(recorded)
+
+    def path(self, path: str, by_name: bool) -> str:
+        """A recorded path, with its query, on this Harbor."""
+        path, mark, query = path.partition("?")
+        segments = path.split("/")
+        for at in range(1, len(segments)):
+            segments[at] = self._segment(segments[at - 1], segments[at], by_name)
+        for pattern, kind in _QUERY:
+            query = pattern.sub(partial(self._matched, kind), query)
+        query = _NAMED.sub(lambda match: self.name(match[0]), query)
+        return "/".join(segments) + mark + query
+
+    def location(self, recorded: str, actual: str) -> str:
+        """The expected Location; what it names at the end is bound to what it names in reality."""
+        segments, found = recorded.split("/"), actual.split("/")
+        kind = _KIND_OF_SEGMENT.get(segments[-2], "")
+        if segments[-1].isdigit() and found[-1].isdigit():
+            self.bind_id(kind, int(segments[-1]), int(found[-1]))
+        return self.path(recorded, by_name=len(segments) > 5)
+
+    def message(self, recorded: str, names: set[str]) -> str:
+        """A recorded message with this Harbor's ids, and with its names for those in the request."""
+        for pattern, kind in _NUMBERS:
+            recorded = pattern.sub(partial(self._matched, kind), recorded)
+        for name in names:
+            recorded = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", self.name(name), recorded)
+        return recorded
+
+    def body(self, value: Any, key: str = "") -> Any:
+        """A recorded request body for this Harbor."""
+        if isinstance(value, dict):
+            return {name: self.body(entry, name) for name, entry in value.items()}
+        if isinstance(value, list):
+            return [self.body(entry, key) for entry in value]
+        if key in ("project_name", "username"):
+            return self.new_name(value) if isinstance(value, str) else value
+        if key == "namespace":
+            return self.name(value)
+        if key in ("project_id", "registry_id") and isinstance(value, int):
+            return self._ids.get((key.removesuffix("_id"), value), value)
+        return value
+
+    def _segment(self, before: str, segment: str, by_name: bool) -> str:
+        kind = _KIND_OF_SEGMENT.get(before)
+        if kind is None:
+            return segment
+        if segment.isdigit() and not (kind == "project" and by_name):
+            mapped = self.bound(kind, int(segment))
+            zeros = segment[: len(segment) - len(segment.lstrip("0"))]
+            return segment if mapped is None else zeros + str(mapped)
+        return self.name(segment) if kind == "project" else segment
+
+    def _matched(self, kind: str, match: re.Match[str]) -> str:
+        mapped = self.bound(kind, int(match[0]))
+        return match[0] if mapped is None else str(mapped)

@@ -1,0 +1,66 @@
+"""The recorded exchanges with real Harbors in `tests/data`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One exchange: what was asked, as whom, and what came back."""
+
+    number: str
+    name: str
+    method: str
+    path: str
+    who: str
+    sent_headers: dict[str, str]
+    sent_body: Any
+    status: int
+    headers: dict[str, str]
+    cookies: frozenset[str]
+    body: Any
+
+    @property
+    def id(self) -> str:
+        """For the name of the test."""
+        return f"{self.number}-{self.name}"
+
+
+@cache
+def load(version: str) -> dict[str, Recording]:
+    """All recordings of a version, by number, in the order they were made."""
+    files = sorted((DATA / f"harbor-{version}").glob("[0-9]*.json"))
+    return {file.name[:4]: _parse(file) for file in files}
+
+
+def between(version: str, first: str, last: str, but: str = "") -> list[Recording]:
+    """A run of recordings, without the numbers in `but`."""
+    left_out = set(but.split())
+    return [
+        recording for number, recording in load(version).items() if first <= number <= last and number not in left_out
+    ]
+
+
+def _parse(file: Path) -> Recording:
+    exchange = json.loads(file.read_text())
+    request, response = exchange["request"], exchange["response"]
+    return Recording(
+        number=file.name[:4],
+        name=exchange["name"],
+        method=request["method"],
+        path=request["path"],
+        who=request["as"] or "anonymous",
+        sent_headers={name.lower(): value for name, value in request["headers"].items()},
+        sent_body=request["body"],
+        status=response["status"],
+        headers={name.lower(): value for name, value in response["headers"].items()},
+        cookies=frozenset(response.get("sets_cookies") or ()),
+        body=response["body"],
+    )
