@@ -75,6 +75,12 @@ class Project:
     def delete(self, policy: int) -> int:
         return self.client.delete(f"/projects/{self.name}/webhook/policies/{policy}").status_code
 
+    def limit(self, storage: int) -> None:
+        """Set the project's quota."""
+        project_id = self.client.get(f"/projects/{self.name}").json()["project_id"]
+        (quota,) = self.client.get("/quotas", params={"reference": "project", "reference_id": project_id}).json()
+        assert self.client.put(f"/quotas/{quota['id']}", json={"hard": {"storage": storage}}).status_code == 200
+
     def triggers(self) -> dict[str, str]:
         rows = self.client.get(f"/projects/{self.name}/webhook/lasttrigger").json()
         return {row["event_type"]: row["last_trigger_time"] for row in rows}
@@ -178,9 +184,7 @@ def test_a_missing_tag_is_not_found(project: Project) -> None:
 
 def test_a_push_over_the_quota_is_denied_and_told(project: Project) -> None:
     policy = project.policy("/ok/quota", events=("QUOTA_EXCEED",))
-    project_id = project.client.get(f"/projects/{project.name}").json()["project_id"]
-    (quota,) = project.client.get("/quotas", params={"reference": "project", "reference_id": project_id}).json()
-    assert project.client.put(f"/quotas/{quota['id']}", json={"hard": {"storage": 2048}}).status_code == 200
+    project.limit(2048)
     with pytest.raises(push.RegistryError) as refused:
         project.push(content=b"x" * 5120)
     assert refused.value.status == 403
@@ -191,6 +195,16 @@ def test_a_push_over_the_quota_is_denied_and_told(project: Project) -> None:
     (got,) = project.wait(1, "/ok/quota")
     assert got.json()["event_data"]["custom_attributes"] == {"Details": error["message"]}
     assert [one["extra_attrs"]["event_type"] for one in project.executions(policy)] == ["QUOTA_EXCEED"]
+
+
+def test_a_push_that_nearly_fills_the_quota_is_warned_of(project: Project) -> None:
+    project.policy("/ok/warning", events=("QUOTA_WARNING",))
+    project.push("v1", b"x" * 30_000)
+    project.limit(34_000)
+    project.push("v2", b"y")
+    got = project.wait(1, "/ok/warning")[0].json()
+    details = got["event_data"]["custom_attributes"]["Details"]
+    assert re.fullmatch(r"quota usage reach 85%: resource storage used [\d.]+ KiB of 33\.2 KiB", details)
 
 
 # Deliveries
