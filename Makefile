@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.made-from-lock
 REQUESTED_PYTHON := $(PYTHON)
 
-export PYTHONPATH := operator:tests
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/tests
 export PYTHONUNBUFFERED := 1
 export KEEP
 
@@ -21,7 +21,7 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: binaries  ## Start a cluster, a Harbor stand-in and the operator, and show them at work (KEEP=1 leaves them running)
+demo: binaries  ## Show the operator at work on a cluster and a Harbor stand-in (KEEP=1 leaves them running)
 	$(BIN)/python -m harness.demo
 
 .PHONY: test
@@ -57,7 +57,7 @@ check-go:
 	@tests/harness/bootstrap.sh go
 
 .PHONY: lock
-lock:  ## Pin the dependencies of pyproject.toml anew (ARGS=--upgrade for newer versions; needs uv)
+lock:  ## Pin the dependencies of pyproject.toml anew (ARGS=--upgrade for newer ones; needs uv)
 	@PATH="$$PATH:$(BIN)"; python=$$(PYTHON='$(REQUESTED_PYTHON)' tests/harness/bootstrap.sh python) || exit 1; \
 	command -v uv >/dev/null || { echo "uv is needed to pin dependencies: pip install uv" >&2; exit 1; }; \
 	set -e; \
@@ -82,7 +82,7 @@ clean:  ## Remove .venv, caches and build results (not the control plane, which 
 $(STAMP): requirements-dev.lock pyproject.toml
 	@python=$$(PYTHON='$(REQUESTED_PYTHON)' tests/harness/bootstrap.sh python) && \
 	echo "Installing the pinned dependencies into .venv with $$python (about a minute) ..." && \
-	{ [ -x $(BIN)/python ] || "$$python" -m venv .venv; }
+	{ [ -x $(BIN)/python ] || "$$python" -m venv --clear .venv; }
 	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip check || { echo "The lock does not fit pyproject.toml: run make lock." >&2; exit 1; }

@@ -83,7 +83,10 @@ def _controller_manager(assets: Path, progress: Progress) -> Path:
         return there
     if on_path := shutil.which("kube-controller-manager"):
         return Path(on_path)
-    progress(f"No kube-controller-manager in {assets} or on PATH: using our own build of it.")
+    progress(
+        f"No kube-controller-manager in {assets} or on PATH, and without it namespaces never finish deleting: "
+        "using our own build of it."
+    )
     return build(progress) / "kube-controller-manager"
 
 
