@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.control_plane import ControlPlane, KubectlError
+from harness.control_plane import ControlPlane, ControlPlaneError, KubectlError, binaries
 from harness.control_plane.leash import watch_over
 from harness.control_plane.waiting import poll_until
 
@@ -169,6 +169,22 @@ def test_without_help_from_the_kernel_a_program_still_ends_with_its_parent() -> 
 
     assert code == -signal.SIGKILL
     assert time.monotonic() - started < 10
+
+
+def test_an_incomplete_assets_directory_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "etcd").touch()
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
+
+    with pytest.raises(ControlPlaneError, match="no kube-apiserver and no kubectl"):
+        binaries.find(_silently)
+
+
+def test_a_missing_go_is_named_with_what_to_do_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(ControlPlaneError, match=r"Go 1\.24 or newer.*Install it.*or set KUBEBUILDER_ASSETS"):
+        binaries.find(_silently)
 
 
 def _processes_naming(directory: Path) -> list[str]:
