@@ -89,12 +89,15 @@ class Api:
         """Remove what was made, newest first. What is gone already does not matter."""
         for other in self._others:
             other.clean_up()
+        self._others.clear()
         for path in reversed(self._made):
             self.request("DELETE", path)
         self.close()
 
     def close(self) -> None:
         """Without removing anything."""
+        for other in self._others:
+            other.close()
         self._client.close()
 
 

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import ctypes
 import json
-import logging
 import os
 import signal
 import socket
@@ -70,7 +69,6 @@ async def _serve(arguments: argparse.Namespace, listener: socket.socket, url: st
         settings=settings,
         max_attempts=arguments.max_attempts,
     )
-    logging.getLogger("uvicorn.error").addFilter(_hide_dropped)
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -93,12 +91,6 @@ async def _announce(server: uvicorn.Server, url: str) -> None:
     while not server.started:
         await asyncio.sleep(0.005)
     print(json.dumps({"url": url}), flush=True)
-
-
-def _hide_dropped(record: logging.LogRecord) -> bool:
-    """A fault that drops the connection is no news."""
-    error = record.exc_info[0] if record.exc_info else None
-    return error is None or error.__name__ != "ConnectionDroppedError"
 
 
 def _die_with(parent: int) -> None:

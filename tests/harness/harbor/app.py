@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -26,6 +27,10 @@ from .system_api import SystemApi
 from .webhooks_api import WebhooksApi
 
 _LARGEST_BODY = 10 * 1024 * 1024
+_LARGEST_HEADERS = 8192
+_HEADERS_TOO_LARGE = b"<html><head><title>400 Request Header Or Cookie Too Large</title></head></html>\n"
+_REQUESTS_PER_CONNECTION = 1000
+_CONNECTIONS_KNOWN = 4096
 _ENDLESS_CHUNK = b" " * 65536
 _APIS = (
     SystemApi,
@@ -40,8 +45,22 @@ _APIS = (
 )
 
 
-class ConnectionDroppedError(Exception):
-    """A fault closes the connection without an answer."""
+class Connections:
+    """nginx closes a connection after a thousand requests."""
+
+    def __init__(self) -> None:
+        self._requests: dict[Any, int] = {}
+
+    def used_up(self, scope: Scope) -> bool:
+        """Count a request; whether it was the connection's last."""
+        client = scope.get("client")
+        count = self._requests.pop(client, 0) + 1
+        if count >= _REQUESTS_PER_CONNECTION:
+            return True
+        self._requests[client] = count
+        if len(self._requests) > _CONNECTIONS_KNOWN:
+            del self._requests[next(iter(self._requests))]
+        return False
 
 
 class StandInApp:
@@ -65,6 +84,7 @@ class StandInApp:
             api(core, routes)
         self._pipeline = Pipeline(core, routes)
         self._control = Control(core, self._pipeline)
+        self._connections = Connections()
         core.deliveries = Deliveries(
             policies_of=core.state.policies_of,
             notification_enabled=lambda: bool(core.configuration("notification_enable")),
@@ -104,15 +124,20 @@ class StandInApp:
             return
         body = await _read(receive)
         request = Request(scope, body)
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > _LARGEST_HEADERS:
+            await _send(send, request, Response(400, "text/html", _HEADERS_TOO_LARGE))
+            return
         if path.startswith("/_standin/"):
             await _send(send, request, self._control.answer(request))
             return
         fault = self._control.fault(request)
         if fault is None:
             response = _too_large() if len(body) > _LARGEST_BODY else await self._answer(request)
+            if self._connections.used_up(scope):
+                response.headers.append(("Connection", "close"))
             await _send(send, request, response)
         else:
-            await self._fail(send, request, fault)
+            await self._fail(receive, send, request, fault)
 
     async def _answer(self, request: Request) -> Response:
         try:
@@ -130,19 +155,22 @@ class StandInApp:
             return
         await self._registry(scope, receive, send)
 
-    async def _fail(self, send: Send, request: Request, fault: Fault) -> None:
+    async def _fail(self, receive: Receive, send: Send, request: Request, fault: Fault) -> None:
         carried_out = await self._pipeline.answer(request) if fault.after else None
         if fault.delay:
             await asyncio.sleep(fault.delay)
         if fault.close:
             self._note(request, carried_out, 0)
-            raise ConnectionDroppedError
+            await _drop(receive)
+            return
         response = _faulty(fault)
         if response is None:
             response = carried_out or await self._answer(request)
         else:
             self._note(request, carried_out, response.status)
         await _send(send, request, response, fault)
+        if fault.truncate:
+            await _drop(receive)
 
     def _note(self, request: Request, carried_out: Response | None, status: int) -> None:
         if carried_out is None:
@@ -199,6 +227,14 @@ def _too_large() -> Response:
     return Response(413, "text/plain; charset=utf-8", b"Request Entity Too Large\n")
 
 
+async def _drop(receive: Receive) -> None:
+    """Close the connection under the server: ASGI has no word for it, but uvicorn's `receive` knows its transport."""
+    transport: asyncio.Transport = receive.__self__.transport  # type: ignore[attr-defined]
+    transport.close()
+    while not receive.__self__.disconnected:  # type: ignore[attr-defined]
+        await asyncio.sleep(0.001)
+
+
 async def _read(receive: Receive) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
@@ -217,11 +253,11 @@ async def _send(send: Send, request: Request, response: Response, fault: Fault |
     truncated = fault is not None and fault.truncate
     if not endless:
         headers.append((b"Content-Length", str(len(body) + (1 if truncated else 0)).encode()))
-    headers.append((b"X-Request-Id", str(request.id).encode()))
+    headers.append((b"X-Request-Id", request.headers.get("x-request-id", str(request.id)).encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     if truncated:
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-        raise ConnectionDroppedError
+        return
     while endless:
         await send({"type": "http.response.body", "body": _ENDLESS_CHUNK, "more_body": True})
         await asyncio.sleep(0.01)

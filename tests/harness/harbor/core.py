@@ -40,6 +40,7 @@ class Core:
         self._locked: dict[str, int] = {}
         self._hashing = asyncio.Semaphore(2)
         self._seed(admin_password)
+        self._upgrade()
         self.sessions.timeout = self.configuration("session_timeout") * 60.0
 
     # configuration
@@ -194,6 +195,15 @@ class Core:
         """Take the time Harbor takes, where the tests want that."""
         if self.settings.row_costs:
             await asyncio.sleep(milliseconds / 1000)
+
+    def _upgrade(self) -> None:
+        """2.8 took the chart events out of all policies, and disabled those that had no others."""
+        known = set(self.capabilities.event_types)
+        for policy in list(self.state.table("policies").values()):
+            kept = [event_type for event_type in policy["event_types"] if event_type in known]
+            if kept != policy["event_types"]:
+                enabled = policy["enabled"] and bool(kept)
+                self.state.put("policies", policy["id"], {**policy, "event_types": kept, "enabled": enabled})
 
     def _seed(self, admin_password: str) -> None:
         state = self.state

@@ -101,14 +101,17 @@ class StandIn:
         """SIGKILL, as a crash. `restart` brings it back with its data."""
         self._end(signal.SIGKILL)
 
-    def restart(self) -> None:
-        """The same port and directory."""
+    def restart(self, *, version: str | None = None) -> None:
+        """The same port and directory; with a version, as an upgrade."""
         self._end(signal.SIGTERM)
+        if version is not None:
+            kept = [argument for argument in self._command if not argument.startswith("--version=")]
+            self._command = [*kept, f"--version={version}"]
         self._launch()
 
     def stop(self) -> None:
-        """End it; a directory of its own goes with it."""
-        self._end(signal.SIGTERM)
+        """End it; a directory of its own goes with it, so nothing in there needs a clean end."""
+        self._end(signal.SIGKILL if self._temporary else signal.SIGTERM)
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
 

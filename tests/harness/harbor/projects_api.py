@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -21,6 +22,7 @@ _MAX_NAME = 255
 _FILTER_KEYS = ("name", "project_id", "owner_id", "creation_time")
 _SORT_KEYS = ("project_id", "name", "creation_time", "update_time", "owner_id")
 _ROW_COST = 1.2
+_FIRST_WRITE_SECONDS = 0.001
 _SUMMARY_COST = 4.0
 _CONTAINS_REPOSITORIES = "the project contains repositories, can not be deleted"
 _ALLOWLIST = Model(
@@ -57,6 +59,8 @@ class ProjectsApi:
     def __init__(self, core: Core, routes: Routes) -> None:
         self._core = core
         self._model = _body_model(core.capabilities)
+        self._first_writes: set[int] = set()
+        self._collisions = 0
         routes.add("POST", "/projects", self.create)
         routes.add("GET", "/projects", self.list)
         routes.add("HEAD", "/projects", self.head)
@@ -125,8 +129,11 @@ class ProjectsApi:
         self._need_charts()
         return show(self._shown(request.principal, project))
 
-    def put(self, request: Request) -> Response:
-        """Changes metadata, key by key, and the CVE allowlist, as a whole. Everything else in the body is ignored."""
+    async def put(self, request: Request) -> Response:
+        """Changes metadata, key by key, and the CVE allowlist, as a whole. Everything else in the body is ignored.
+
+        Of several that first write metadata of one project at the same time some fail, with 500 or 409.
+        """
         body = request.decode("project", self._model)
         project = self._core.project(request, "update")
         changed = dict(project)
@@ -137,9 +144,22 @@ class ProjectsApi:
         if proxy:
             rules.check_filter(given)
         rules.check_retention(given, project["metadata"])
+        if given.keys() - project["metadata"].keys():
+            await self._first_write(project["project_id"])
+            project = self._core.project(request, "update")
         changed["metadata"] = {**project["metadata"], **given}
         self._core.state.put("projects", project["project_id"], changed)
         return ok()
+
+    async def _first_write(self, project_id: int) -> None:
+        if project_id in self._first_writes:
+            self._collisions += 1
+            if self._collisions % 2:
+                raise internal()
+            raise conflict(f"metadata of project {project_id} already exists")
+        self._first_writes.add(project_id)
+        await asyncio.sleep(_FIRST_WRITE_SECONDS)
+        self._first_writes.discard(project_id)
 
     def delete(self, request: Request) -> Response:
         """412 with repositories in it. Its webhook policies stay behind, orphaned."""
