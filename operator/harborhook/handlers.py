@@ -94,10 +94,10 @@ class Operator:
         kopf.on.cleanup(registry=registry)(self._stop)
         kopf.on.login(registry=registry, retries=None)(self._login)
         for kind in KINDS.values():
-            kopf.on.event(GROUP, VERSION, kind.plural, registry=registry)(self._saw)  # type: ignore[arg-type]
-        kopf.on.event("", "v1", "configmaps", registry=registry)(self._saw_source)  # type: ignore[arg-type]
+            kopf.on.event(GROUP, VERSION, kind.plural, registry=registry)(self._saw)
+        kopf.on.event("", "v1", "configmaps", registry=registry)(self._saw_source)
         if self.settings.watch_secrets:
-            kopf.on.event("", "v1", "secrets", registry=registry)(self._saw_source)  # type: ignore[arg-type]
+            kopf.on.event("", "v1", "secrets", registry=registry)(self._saw_source)
 
     async def _configure(self, settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.networking.error_backoffs = Backoffs()

@@ -6,6 +6,7 @@ Credentials are re-read before they can expire: a service account's token file i
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import os
 import time
@@ -176,6 +177,14 @@ class Gateway:
         except ApiException as error:
             if error.status == 404:
                 raise Gone(what) from None
-            raise KubeError(what, error.status or 0, str(error.reason)) from None
+            raise KubeError(what, error.status or 0, _message(error)) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise KubeError(what, 0, type(error).__name__) from None
+
+
+def _message(error: ApiException) -> str:
+    """What the API server says in its Status object, or else the HTTP reason."""
+    try:
+        return str(json.loads(error.body)["message"])[:300]
+    except (ValueError, LookupError, TypeError):
+        return str(error.reason)

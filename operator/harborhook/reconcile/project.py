@@ -16,6 +16,8 @@ from harborhook.reconcile.visit import Visit
 
 POLICIES_FIRST = 30.0
 """Seconds for which the deletion of a project waits for its policies that are being deleted too."""
+GRACE = 3.0
+"""Seconds for which it waits for policies that are not (yet) being deleted."""
 
 HOW_TO_ADOPT = "Set creationPolicy to Adopt or CreateOrAdopt to take it over as it is, or choose another name."
 
@@ -184,13 +186,14 @@ def _deletion_connection(project: HarborProject) -> Key:
 
 
 def _wait_for_policies(context: Context, project: HarborProject) -> None:
-    """Policies that go at the same time are deleted first: those of a deleted project stay in Harbor's database."""
-    since = project.metadata.deletion_timestamp
-    if since is None or (context.now() - since).total_seconds() > POLICIES_FIRST:
+    """Policies that go at the same time are deleted first: those of a deleted project stay in Harbor's database.
+
+    `kubectl delete` of several kinds deletes one after the other, so at first any policy is waited for.
+    """
+    if project.metadata.deletion_timestamp is None:
         return
+    elapsed = (context.now() - project.metadata.deletion_timestamp).total_seconds()
     for key in context.store.dependents(project.key):
         policy = context.load(key)
-        if isinstance(policy, WebhookPolicy) and policy.metadata.deleting:
-            raise NotReady(
-                Reason.WAITING_FOR_POLICIES, "Its webhook policies are being deleted first.", retry_after=1.0
-            )
+        if isinstance(policy, WebhookPolicy) and elapsed < (POLICIES_FIRST if policy.metadata.deleting else GRACE):
+            raise NotReady(Reason.WAITING_FOR_POLICIES, "Its webhook policies go first.", retry_after=1.0)

@@ -42,7 +42,7 @@ class Recorder:
         try:
             await self.post(namespace, self._event(resource, namespace, kind, reason, note, action))
         except Exception as error:  # whatever it is: an Event is never worth failing for
-            logger.info("Event %s about %s was not recorded: %s", reason, resource.key, type(error).__name__)
+            logger.info("Event %s about %s was not recorded: %s", reason, resource.key, error)
 
     def _was_said(self, resource: Resource, reason: str, note: str) -> bool:
         said = (resource.metadata.uid, reason, note)
@@ -59,7 +59,7 @@ class Recorder:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{resource.metadata.name[:200]}.", "namespace": namespace},
+            "metadata": {"generateName": f"{resource.metadata.name[:200]}-", "namespace": namespace},
             "type": kind,
             "reason": reason,
             "note": shorten(note, NOTE_LIMIT),

@@ -1,0 +1,105 @@
+"""The operator as a process of its own, as it runs in a pod: its ServiceAccount's rights, settings by environment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.control_plane import ControlPlane
+
+LEASH = Path(__file__).parent / "control_plane" / "leash.py"
+SOURCE = Path(__file__).parents[2] / "operator"
+READY_SECONDS = 60.0
+
+
+class OperatorProcess:
+    """`harborhook run` under its shipped roles. It ends with the process that started it."""
+
+    def __init__(self, control_plane: ControlPlane, directory: Path, settings: dict[str, object]) -> None:
+        self.log = directory / "operator.log"
+        self._port = _free_port()
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
+            "PYTHONPATH": str(SOURCE),
+            "PYTHONWARNINGS": "default",
+            "KUBECONFIG": str(control_plane.service_account_kubeconfig("harborhook", "harborhook")),
+            "HARBORHOOK_LISTEN_HOST": "127.0.0.1",
+            "HARBORHOOK_LISTEN_PORT": str(self._port),
+            **{f"HARBORHOOK_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def start(cls, control_plane: ControlPlane, directory: Path, **settings: object) -> Self:
+        """Starts one with settings of settings.py by name, and waits until it is ready."""
+        found = cls(control_plane, directory, settings)
+        found.restart()
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def restart(self, *, wait: bool = True) -> None:
+        """Starts it (again), after a `kill` or `stop`."""
+        command = [sys.executable, str(LEASH), str(os.getpid()), sys.executable, "-m", "harborhook", "run"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+        if wait:
+            self._wait_until_ready()
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, as Kubernetes ends a pod."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(timeout=30)
+            self._process = None
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                break
+            if self._answers("/readyz"):
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"the operator did not become ready; its log ends with:\n{self.log.read_text()[-4000:]}")
+
+    def _answers(self, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
