@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from itertools import pairwise
 from typing import Any
+from urllib.parse import unquote
 
 _KIND_OF_SEGMENT = {
     "projects": "project",
@@ -15,6 +17,7 @@ _KIND_OF_SEGMENT = {
     "members": "member",
     "quotas": "quota",
 }
+_SURELY_FREE = 99999
 _NUMBERS = (
     (re.compile(r"(?<=project id:)(\d+)"), "project"),
     (re.compile(r"(?<=project id )(\d+)"), "project"),
@@ -86,6 +89,19 @@ class Mapping:
             self.bind_id(kind, int(segments[-1]), int(found[-1]))
         return self.path(recorded, by_name=len(segments) > 5)
 
+    def unbound(self, path: str, by_name: bool) -> list[str]:
+        """The ids in a recorded path that stand for nothing known, and may be somebody else's here."""
+        segments = path.partition("?")[0].split("/")
+        return [
+            segment
+            for before, segment in pairwise(segments)
+            if before in _KIND_OF_SEGMENT
+            and segment.isdigit()
+            and int(segment) < _SURELY_FREE
+            and not (before == "projects" and by_name)
+            and self.bound(_KIND_OF_SEGMENT[before], int(segment)) is None
+        ]
+
     def message(self, recorded: str, names: set[str]) -> str:
         """A recorded message with this Harbor's ids, and with its names for those in the request."""
         for pattern, kind in _NUMBERS:
@@ -102,6 +118,8 @@ class Mapping:
             return [self.body(entry, key) for entry in value]
         if key in ("project_name", "username"):
             return self.new_name(value) if isinstance(value, str) else value
+        if key == "email" and isinstance(value, str):
+            return value.replace("@", f"{self.suffix}@")
         if key == "namespace":
             return self.name(value)
         if key in ("project_id", "registry_id") and isinstance(value, int):
@@ -116,7 +134,11 @@ class Mapping:
             mapped = self.bound(kind, int(segment))
             zeros = segment[: len(segment) - len(segment.lstrip("0"))]
             return segment if mapped is None else zeros + str(mapped)
-        return self.name(segment) if kind == "project" else segment
+        if kind != "project":
+            return segment
+        plain = unquote(segment)
+        named = self.name(plain)
+        return segment if named == plain else named if plain == segment else f"%{ord(named[0]):02x}{named[1:]}"
 
     def _matched(self, kind: str, match: re.Match[str]) -> str:
         mapped = self.bound(kind, int(match[0]))

@@ -81,6 +81,9 @@ class Player:
         """Send the request, compare the answer."""
         actor = self._actor(recording)
         by_name = recording.sent_headers.get("x-is-resource-name", "false") not in ("false", "")
+        if self.harbor.is_real and recording.method not in _SAFE and recording.status < 400:
+            unknown = self.mapping.unbound(recording.path, by_name)
+            assert not unknown, f"{recording.id} would change what may be somebody else's: {unknown}"
         body = self._content(recording, actor)
         answer = self._send(actor, recording.method, self.mapping.path(recording.path, by_name), body, recording)
         self._remember(recording, answer)
@@ -201,13 +204,12 @@ class Player:
         body = {"name": name + suffix, "level": level, "duration": -1, "permissions": permissions}
         made = self.ask("POST", "/robots", body).json()
         self.actors[who] = Actor((made["name"], made["secret"]))
-        self.mapping.bind_name(name, name + suffix)
         return int(made["id"])
 
     def user(self, name: str, recorded_id: int = 0, *labels: str) -> int:
         """Make a user and let them be an actor by Basic."""
         actual = self.mapping.new_name(name)
-        body = {"username": actual, "email": f"{actual}@x.io", "realname": actual, "password": "Passw0rd1"}
+        body = {"username": actual, "email": f"{actual}@x.io", "realname": name, "password": "Passw0rd1"}
         made = int(self.ask("POST", "/users", body).headers["location"].rsplit("/", 1)[1])
         self.mapping.bind_id("user", recorded_id, made)
         for label in labels or (name,):

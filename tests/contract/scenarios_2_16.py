@@ -65,6 +65,14 @@ def _people(player: Player) -> None:
         player.actors[name] = Actor((player.mapping.new_name(name), "Passw0rd1"))
 
 
+def _ids_of_beta(player: Player) -> None:
+    """Its Location had the name."""
+    project = player.ask("GET", f"/projects/{player.mapping.name('beta')}").json()["project_id"]
+    (quota,) = player.ask("GET", f"/quotas?reference=project&reference_id={project}").json()
+    player.mapping.bind_id("project", 3, project)
+    player.mapping.bind_id("quota", 3, quota["id"])
+
+
 def _role(role: int) -> Action:
     """bob, a member of alpha, gets another role."""
 
@@ -136,7 +144,9 @@ FIRST_PASS = Scenario(
     "2.16",
     [
         _people,
-        "0001-0175",
+        "0001-0020",
+        _ids_of_beta,
+        "0021-0175",
         _delete_policies("alpha", but="p1"),
         "0176-0210",
         _role(5),

@@ -185,6 +185,6 @@ class Gateway:
 def _message(error: ApiException) -> str:
     """What the API server says in its Status object, or else the HTTP reason."""
     try:
-        return str(json.loads(error.body)["message"])[:300]
+        return str(json.loads(error.body or "")["message"])[:300]
     except (ValueError, LookupError, TypeError):
         return str(error.reason)

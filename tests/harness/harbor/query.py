@@ -205,10 +205,16 @@ def arrange(rows: list[Row], sort: str | None, keys: Iterable[str], default: Cal
     allowed = set(keys)
     wanted = [key for key in (sort or "").split(",") if key.removeprefix("-") in allowed]
     rows = sorted(rows, key=default)
+    if wanted:  # what was made within the same millisecond keeps the order it was made in
+        rows.sort(key=_number, reverse=wanted[-1].startswith("-"))
     for key in reversed(wanted):
         name = key.removeprefix("-")
         rows.sort(key=lambda row: _sortable(_field(row, name)), reverse=key.startswith("-"))
     return rows
+
+
+def _number(row: Row) -> int:
+    return int(row.get("id") or row.get("project_id") or row.get("user_id") or 0)
 
 
 def _sortable(value: Any) -> Any:
