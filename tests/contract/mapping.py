@@ -16,6 +16,8 @@ _KIND_OF_SEGMENT = {
     "registries": "registry",
     "members": "member",
     "quotas": "quota",
+    "executions": "execution",
+    "tasks": "task",
 }
 _SURELY_FREE = 99999
 _NUMBERS = (
@@ -25,6 +27,8 @@ _NUMBERS = (
     (re.compile(r"(?<=notificationPolicy )(\d+)"), "policy"),
     (re.compile(r"(?<=of policy )(\d+)"), "policy"),
     (re.compile(r"(?<=in policy )(\d+)"), "policy"),
+    (re.compile(r"(?<=^execution )(\d+)"), "execution"),
+    (re.compile(r"(?<=not found: execution )(\d+)"), "execution"),
     (re.compile(r"(?<=must be )(\d+)"), "project"),
     (re.compile(r"(?<=for project )(\d+)"), "project"),
     (re.compile(r"(?<=^project )(\d+)(?= not found)"), "project"),
@@ -47,6 +51,7 @@ class Mapping:
         self.suffix = suffix
         self._names: dict[str, str] = {}
         self._ids: dict[tuple[str, int], int] = {}
+        self._addresses: dict[str, str] = {}
 
     def bind_name(self, recorded: str, actual: str) -> None:
         """From now on this name stands for that."""
@@ -55,6 +60,17 @@ class Mapping:
     def bind_id(self, kind: str, recorded: int, actual: int) -> None:
         """From now on this id stands for that."""
         self._ids[kind, recorded] = actual
+
+    def bind_address(self, recorded: str, actual: str) -> None:
+        """From now on this part of a URL stands for that; longer ones go first."""
+        self._addresses[recorded] = actual
+        self._addresses = dict(sorted(self._addresses.items(), key=lambda pair: -len(pair[0])))
+
+    def address(self, text: str) -> str:
+        """A recorded text with this run's addresses."""
+        for recorded, actual in self._addresses.items():
+            text = text.replace(recorded, actual)
+        return text
 
     def bound(self, kind: str, recorded: int) -> int | None:
         """The id this one stands for, if any."""
@@ -118,6 +134,8 @@ class Mapping:
             return [self.body(entry, key) for entry in value]
         if key in ("project_name", "username"):
             return self.new_name(value) if isinstance(value, str) else value
+        if key == "address" and isinstance(value, str):
+            return self.address(value)
         if key == "email" and isinstance(value, str):
             return value.replace("@", f"{self.suffix}@")
         if key == "namespace":

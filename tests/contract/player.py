@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +69,7 @@ class Player:
         self._comparison = Comparison(self.mapping, exact=not harbor.is_real)
         self._client = httpx.Client(base_url=harbor.url, verify=False, timeout=60, trust_env=False)
         self._made: list[str] = []
+        self._endings: list[Callable[[], None]] = []
 
     @property
     def stand_in(self) -> StandIn:
@@ -155,6 +157,7 @@ class Player:
         self.seen.cookies |= found
         if "_gorilla_csrf" in found:
             self.seen.token = answer.headers.get(_CSRF, "")
+        self._bind_rows(recording, answer)
         location = answer.headers.get("location", "")
         if answer.status_code == httpx.codes.CREATED and location:
             self._made.append(location)
@@ -163,6 +166,13 @@ class Player:
             actor = Actor((made["name"], made["secret"]))
             self.actors[recording.body["name"]] = actor
             self.actors[f"robot {recording.sent_body['name']}"] = actor
+
+    def _bind_rows(self, recording: Recording, answer: httpx.Response) -> None:
+        """The ids of executions and tasks are known once they have been listed."""
+        kind = recording.path.partition("?")[0].rsplit("/", 1)[1].removesuffix("s")
+        if kind in ("execution", "task") and isinstance(recording.body, list) and answer.is_success:
+            for recorded, actual in zip(recording.body, answer.json(), strict=False):
+                self.mapping.bind_id(kind, recorded["id"], actual["id"])
 
     # what scenarios do between recordings
 
@@ -193,7 +203,7 @@ class Player:
         values = {"enabled": True, "event_types": ["PUSH_ARTIFACT"]} | body
         values.setdefault("targets", [{"type": "http", "address": "http://127.0.0.1:19000/x"}])
         path = f"/projects/{self.mapping.name(project)}/webhook/policies"
-        location = self.ask("POST", path, values).headers["location"]
+        location = self.ask("POST", path, self.mapping.body(values)).headers["location"]
         made = int(location.rsplit("/", 1)[1])
         self.mapping.bind_id("policy", recorded_id, made)
         return made
@@ -245,13 +255,26 @@ class Player:
             headers[_CSRF] = jar.token
         return self._client.request(method, path, data=data, headers=headers)
 
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what Harbor does by itself."""
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end, "it did not happen"
+            time.sleep(0.02)
+
     # the end
+
+    def at_the_end(self, action: Callable[[], None]) -> None:
+        """Something to stop."""
+        self._endings.append(action)
 
     def finish(self) -> None:
         """Remove what was made, newest first, so that a real Harbor is left as it was."""
         if self.harbor.is_real:
             for location in reversed(self._made):
                 self.ask("DELETE", location.removeprefix("/api/v2.0"), by_name=False, fails=True)
+        for action in self._endings:
+            action()
         self._client.close()
 
 

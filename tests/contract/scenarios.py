@@ -18,7 +18,7 @@ class Scenario:
     steps: Sequence[str | Action]
     """A run such as `0001-0015`, several separated by blanks, or something to do."""
     loose: dict[str, str] = field(default_factory=dict)
-    """By number, what the scenario cannot reproduce: `total`, `body`, `cookies`."""
+    """By number, what the scenario cannot reproduce: `total`, `body`, `cookies`, or keys of the body."""
     stand_in_only: bool = False
     """It changes the whole Harbor, or breaks it."""
 

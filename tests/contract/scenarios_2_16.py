@@ -7,6 +7,7 @@ from typing import Any
 from contract.player import Action, Actor, Jar, Player
 from contract.scenarios import Scenario
 from harness.push import push_artifact
+from harness.receiver import Receiver
 
 _NOTIFICATION = ("create", "read", "update", "delete", "list")
 _EVERYTHING = [
@@ -572,8 +573,146 @@ def _no_images(player: Player) -> None:
 
 IMAGES = Scenario("a project with images", "2.16", [_images, "0343-0344", "0355-0357", _no_images])
 
+
+def _receiver(player: Player) -> None:
+    receiver = Receiver()
+    player.at_the_end(receiver.stop)
+    host = f"127.0.0.1:{receiver.port}"
+    player.mapping.bind_address("127.0.0.1:19000", host)
+    player.mapping.bind_address("127.0.0.1:19000/flaky/k1/1", f"{host}/fail-times/1/k1")
+
+
+def _executions(player: Player, project: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    path = f"/projects/{project}/webhook/policies"
+    for policy in player.ask("GET", f"{path}?page_size=0").json():
+        executions = f"{path}/{policy['id']}/executions"
+        for execution in player.ask("GET", f"{executions}?page_size=0").json():
+            found += player.ask("GET", f"{executions}/{execution['id']}/tasks").json()
+            found.append(execution)
+    return found
+
+
+def _delivered(project: str) -> Action:
+    """Push, and wait until every attempt has been made."""
+
+    def act(player: Player) -> None:
+        push_artifact(player.harbor.url, *player.harbor.auth, f"{project}/app", "v1")
+        player.until(lambda: all(map(_settled, _executions(player, project))))
+
+    return act
+
+
+def _settled(row: dict[str, Any]) -> bool:
+    if row["status"] == "Error":
+        return bool(row.get("run_count", 3) == 3)
+    return bool(row["status"] == "Success")
+
+
+def _delivery_project(player: Player) -> None:
+    _receiver(player)
+    player.project("alpha", 2)
+
+
+def _demo_project(player: Player) -> None:
+    _receiver(player)
+
+
+def _the_failed_one(player: Player) -> None:
+    """Two executions of the same second come in any order; the recording goes on with the one that failed."""
+    path = f"/projects/alpha/webhook/policies/{player.mapping.bound('policy', 4256)}/executions"
+    (failed,) = player.ask("GET", f"{path}?q=status=Error").json()
+    (task,) = player.ask("GET", f"{path}/{failed['id']}/tasks").json()
+    player.mapping.bind_id("execution", 19, failed["id"])
+    player.mapping.bind_id("task", 19, task["id"])
+
+
+DELIVERIES = Scenario(
+    "deliveries",
+    "2.16",
+    [_delivery_project, "0253-0268", "0269-0270", _delivered("alpha"), "0291-0300", _the_failed_one, "0301-0337"],
+    loose={"0300": "total"} | dict.fromkeys(("0301", "0304", "0307", "0319", "0328"), "run_count"),
+    stand_in_only=True,
+)
+
+DEMO = Scenario(
+    "deliveries in all formats",
+    "2.16",
+    [_demo_project, "0476-0481", _delivered("demo"), "0482-0494"],
+    loose={"0483": "run_count"},
+    stand_in_only=True,
+)
+
+
+def _without_jobservice(player: Player) -> None:
+    _receiver(player)
+    player.project("ev4", 30)
+    target = {"type": "http", "address": "http://127.0.0.1:19000/jsdown"}
+    player.policy("ev4", 4305, name="jsdown", targets=[target])
+    player.stand_in.settings(jobservice="stopped")
+    player.stand_in.happen("PUSH_ARTIFACT", "ev4")
+
+
+JOBSERVICE_STOPPED = Scenario(
+    "jobservice stopped",
+    "2.16",
+    [_without_jobservice, "0435-0441", _settings(jobservice="running"), "0444-0446"],
+    loose={"0435": "body"},  # /health is stale for seconds
+    stand_in_only=True,
+)
+
+
+def _many_deliveries(player: Player) -> None:
+    _receiver(player)
+    _session_admin(player)
+    player.project("dlv", 627)
+    player.project("sess1", 628)
+    base = "http://127.0.0.1:19000"
+    failing = {"type": "http", "address": f"{base}/status/500"}
+    slack = {"type": "slack", "address": f"{base}/status/500"}
+    events = ["PUSH_ARTIFACT"]
+    player.policy("dlv", 505, name="e500", event_types=events, targets=[failing])
+    player.policy("dlv", 508, name="timeout", event_types=events, targets=[{**failing, "address": f"{base}/slow/5"}])
+    player.policy("dlv", 529, name="slack500", event_types=events, targets=[slack])
+    formats = {"type": "http", "address": f"{base}/ok", "payload_format": "CloudEvents"}
+    targets = [failing, {**slack, "address": f"{base}/slack"}, formats]
+    player.policy("dlv", 531, name="mixed", event_types=events, targets=targets)
+
+
+def _a_foreign_execution(player: Player) -> None:
+    policy = player.mapping.bound("policy", 531)
+    execution = player.ask("GET", f"/projects/dlv/webhook/policies/{policy}/executions").json()[0]
+    player.mapping.bind_id("execution", 157, execution["id"])
+
+
+MORE_DELIVERIES = Scenario(
+    "more deliveries",
+    "2.16",
+    [
+        _many_deliveries,
+        _delivered("dlv"),
+        "0986-0988 0991-0993 1016-1018",
+        "1020 1033-1037 1051-1055",
+        _a_foreign_execution,
+        "1065-1069",
+    ],
+    loose={
+        "0988": "",
+        "1020": "total",
+        "1033": "vendor_type total",
+        "1034": "total",
+        "1037": "total",
+        "1051": "body total",  # which of the targets failed was another there
+    },
+    stand_in_only=True,
+)
+
 SCENARIOS = [
     FIRST_PASS,
+    DELIVERIES,
+    DEMO,
+    JOBSERVICE_STOPPED,
+    MORE_DELIVERIES,
     IMAGES,
     GLOBAL_SETTINGS,
     SESSIONS,
