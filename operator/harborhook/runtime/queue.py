@@ -103,7 +103,7 @@ class Queue:
         return key in self._waiting
 
     def __len__(self) -> int:
-        """How many keys are due now and not yet held."""
+        """How many keys are due now, those among them that a worker still holds for an earlier visit."""
         self._ripen()
         return sum(1 for _, version, key in self._due if self._is_current(key, version))
 
