@@ -96,17 +96,17 @@ def slim(body: Body) -> Body:
 
 
 def _is_newer(body: Body, old: Body) -> bool:
-    """A watch can hand out an older version than the answer to our own write, which came first.
+    """A watch can hand out an older version than the answer to our own write, which came first; and a list that was
+    under way can hand out the object that had the name before.
 
-    Resource versions are compared as numbers, which Kubernetes 1.35 made official and etcd always gave.
+    Resource versions are compared as numbers, also between two objects of a kind, which Kubernetes 1.35 made official
+    and etcd always gave.
     """
     old_meta, new_meta = old["metadata"], body["metadata"]
-    if old_meta.get("uid") != new_meta.get("uid"):
-        return True
     try:
         return int(new_meta["resourceVersion"]) > int(old_meta["resourceVersion"])
     except (KeyError, ValueError):
-        return bool(new_meta.get("resourceVersion") != old_meta.get("resourceVersion"))
+        return any(new_meta.get(name) != old_meta.get(name) for name in ("uid", "resourceVersion"))
 
 
 REQUEST_ANNOTATIONS = ("harborhook.io/reconcile-at", "harborhook.io/release")
