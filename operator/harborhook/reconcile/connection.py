@@ -21,7 +21,7 @@ from harborhook.harbor.transport import Credentials
 from harborhook.plan.access import host_of, matches
 from harborhook.plan.references import recorded_connection
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.links import Link
+from harborhook.reconcile.links import SHARED_FOR, Link
 from harborhook.reconcile.verdicts import verdict_of
 from harborhook.reconcile.visit import Visit
 
@@ -117,7 +117,8 @@ async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
         return link
     client = context.client_for(connection.spec.url, credentials, _trust(connection, bundle))
     if link is None:
-        link = Link(connection.key, connection, client, clock=context.queue.clock)
+        shared_for = min(SHARED_FOR, context.settings.drift_interval / 2)
+        link = Link(connection.key, connection, client, clock=context.queue.clock, shared_for=shared_for)
         context.links[connection.key] = link
     else:
         _close_later(link.client)

@@ -20,17 +20,20 @@ from harborhook.harbor.client import HarborClient
 from harborhook.harbor.models import LastTrigger, Policy, Project
 
 SHARED_FOR = 30.0
-"""Seconds for which a shared reading serves resyncs."""
+"""Seconds for which a shared reading serves resyncs, at most; and never longer than half the drift interval."""
 
 Value = TypeVar("Value")
 
 
 class _Shared(Generic[Value]):
-    """Rows by name or id, read in bulk, valid for SHARED_FOR seconds; single rows can be struck out."""
+    """Rows by name or id, read in bulk, valid for so many seconds; single rows can be struck out."""
 
-    def __init__(self, read: Callable[[], Awaitable[Mapping[str | int, Value]]], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, read: Callable[[], Awaitable[Mapping[str | int, Value]]], clock: Callable[[], float], valid_for: float
+    ) -> None:
         self._read = read
         self._clock = clock
+        self._valid_for = valid_for
         self._rows: Mapping[str | int, Value] = {}
         self._read_at: float | None = None
         self._struck: set[str | int] = set()
@@ -38,7 +41,7 @@ class _Shared(Generic[Value]):
 
     async def rows(self) -> Mapping[str | int, Value]:
         async with self._lock:
-            if self._read_at is None or self._clock() - self._read_at > SHARED_FOR:
+            if self._read_at is None or self._clock() - self._read_at > self._valid_for:
                 struck_before = set(self._struck)
                 started = self._clock()
                 self._rows = await self._read()
@@ -63,6 +66,7 @@ class Link:
     connection: AnyConnection
     client: HarborClient
     clock: Callable[[], float]
+    shared_for: float = SHARED_FOR
     fingerprint: tuple[object, ...] = field(default=(), repr=False)
     """What the client was made of (url, credentials, trust): a change means a new client."""
     verdict: Verdict | None = None
@@ -108,7 +112,7 @@ class Link:
             async def read() -> Mapping[str | int, Project]:
                 return {project.name: project for project in await self.client.projects()}
 
-            self._projects = _Shared(read, self.clock)
+            self._projects = _Shared(read, self.clock, self.shared_for)
         return self._projects
 
     def _policies_of(self, project: str) -> _Shared[Policy]:
@@ -117,5 +121,5 @@ class Link:
             async def read() -> Mapping[str | int, Policy]:
                 return {policy.id: policy for policy in await self.client.policies(project)}
 
-            self._policies[project] = _Shared(read, self.clock)
+            self._policies[project] = _Shared(read, self.clock, self.shared_for)
         return self._policies[project]

@@ -21,9 +21,11 @@ class Api:
         self._token = token
         self._opener: urllib.request.OpenerDirector | None = None
 
-    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def request(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, content_type: str = "application/json"
+    ) -> dict[str, Any]:
         """The answer's JSON; raises RefusedError for an error of the API server, OSError when nobody answers."""
-        answer: dict[str, Any] = json.loads(self._send(method, path, body))
+        answer: dict[str, Any] = json.loads(self._send(method, path, body, content_type))
         return answer
 
     def answers(self, path: str) -> bool:
@@ -52,12 +54,14 @@ class Api:
             if refusal.code != 409:
                 raise
 
-    def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
+    def _send(
+        self, method: str, path: str, body: dict[str, Any] | None = None, content_type: str = "application/json"
+    ) -> bytes:
         request = urllib.request.Request(
             self._url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": content_type},
         )
         try:
             with self._connection().open(request, timeout=10) as answer:

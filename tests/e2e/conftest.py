@@ -1,0 +1,53 @@
+"""The operator, its cluster and its Harbor, shared by the end-to-end tests: each test has a namespace of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness.control_plane import ControlPlane
+from harness.harbor_fixtures import HarborUnderTest
+from harness.operator_process import OperatorProcess
+from harness.world import World
+
+QUICK = {"poll_interval": 1, "drift_interval": 2, "connection_interval": 5}
+"""Intervals at which tests need not wait long."""
+
+
+@pytest.fixture(scope="session")
+def operator(crds_installed: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """The one operator of the session, under its shipped roles."""
+    with OperatorProcess.start(crds_installed, tmp_path_factory.mktemp("operator"), **QUICK) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def default_connection(operator: OperatorProcess, crds_installed: ControlPlane, harbor: HarborUnderTest) -> None:
+    """The ClusterHarborConnection `default`, ready."""
+    world = World(crds_installed, harbor, operator, "harborhook")
+    world.connect("default")
+    world.ready("ClusterHarborConnection", "default")
+    world.api.close()
+
+
+@pytest.fixture
+def world(
+    crds_installed: ControlPlane,
+    harbor: HarborUnderTest,
+    operator: OperatorProcess,
+    default_connection: None,
+    namespace: str,
+) -> Iterator[World]:
+    """A namespace and project names of the test's own; what it leaves is removed."""
+    found = World(crds_installed, harbor, operator, namespace)
+    yield found
+    found.clean_up()
+
+
+@pytest.fixture
+def operator_log(operator: OperatorProcess) -> Iterator[None]:
+    """For a failing test: what the operator said meanwhile."""
+    start = operator.log.stat().st_size
+    yield
+    print(operator.log.read_text()[start:])
