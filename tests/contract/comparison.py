@@ -22,6 +22,7 @@ _OWN = {
 _IDS = {"project_id": "project", "registry_id": "registry", "policy_id": "policy", "vendor_id": "policy"}
 _REASON = re.compile(r"exit (?:webhook|slack) job, error: (.*)", re.DOTALL)
 _NOT_FOUND = re.compile(r"path (\S+) was not found")
+_LINKED = re.compile("<([^>]+)>")
 _UNORDERED = {"event_type", "access"}
 _UNORDERED_METHODS = re.compile(r"method (\w+) is not allowed, but \[([A-Z,]+)\] are")
 
@@ -63,9 +64,12 @@ class Comparison:
     def _paging(self, name: str, recording: Recording, answer: httpx.Response, loose: frozenset[str]) -> Iterator[str]:
         expected, found = recording.headers.get(name), answer.headers.get(name)
         if self._exact and "total" not in loose:
-            yield from _unequal(name, found, expected and self._mapping.message(expected, set()))
+            yield from _unequal(name, found, expected and _LINKED.sub(self._linked, expected))
         elif name == "x-total-count" and (expected is None) != (found is None):
             yield f"{name} {found}, recorded {expected}"
+
+    def _linked(self, match: re.Match[str]) -> str:
+        return f"<{self._mapping.path(match[1], by_name=False)}>"
 
     def _cookies(self, recording: Recording, answer: httpx.Response) -> Iterator[str]:
         found = {value.partition("=")[0] for value in answer.headers.get_list("set-cookie")}

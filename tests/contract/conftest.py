@@ -12,6 +12,7 @@ import pytest
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest, standing_in
 
+TOKEN = "x-harbor-csrf-token"
 TARGET = {"type": "http", "address": "http://127.0.0.1:9/hook"}
 
 
@@ -99,6 +100,31 @@ class Api:
         for other in self._others:
             other.close()
         self._client.close()
+
+
+class Browser:
+    """A client that keeps its cookies."""
+
+    def __init__(self, harbor: HarborUnderTest) -> None:
+        self.client = httpx.Client(base_url=harbor.url, verify=False, timeout=60, trust_env=False)
+        self.token = ""
+
+    def request(self, method: str, path: str, token: str | None = None, **arguments: object) -> httpx.Response:
+        headers = {TOKEN: token} if token else {}
+        return self.client.request(method, path, headers=headers, **arguments)  # type: ignore[arg-type]
+
+    def login(self, name: str, password: str) -> httpx.Response:
+        """The two requests that bring cookie and token, then the login."""
+        self.request("GET", "/api/v2.0/ping")
+        self.token = self.request("GET", "/api/v2.0/ping").headers[TOKEN]
+        form = {"principal": name, "password": password}
+        return self.request("POST", "/c/login", self.token, data=form)
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
 
 
 def unique(prefix: str) -> str:

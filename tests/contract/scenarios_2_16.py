@@ -681,7 +681,7 @@ def _many_deliveries(player: Player) -> None:
 
 def _a_foreign_execution(player: Player) -> None:
     policy = player.mapping.bound("policy", 531)
-    execution = player.ask("GET", f"/projects/dlv/webhook/policies/{policy}/executions").json()[0]
+    execution = player.ask("GET", f"/projects/dlv/webhook/policies/{policy}/executions?q=status=Success").json()[0]
     player.mapping.bind_id("execution", 157, execution["id"])
 
 
@@ -707,8 +707,32 @@ MORE_DELIVERIES = Scenario(
     stand_in_only=True,
 )
 
+
+def _seven_events(player: Player) -> None:
+    _people(player)
+    player.user("carol", 4)
+    _receiver(player)
+    player.project("ev", 19)
+    target = {"type": "http", "address": "http://127.0.0.1:19000/ev"}
+    events = ["PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT"]
+    player.policy("ev", 4281, name="all", event_types=events, targets=[target])
+    for event in ["PUSH_ARTIFACT"] * 4 + ["PULL_ARTIFACT"] + ["DELETE_ARTIFACT"] * 2:
+        player.stand_in.happen(event, "ev")
+    player.until(lambda: all(map(_settled, _executions(player, "ev"))))
+
+
+EXECUTION_LISTS = Scenario(
+    "lists of executions",
+    "2.16",
+    [_seven_events, "0358-0371"],
+    loose=dict.fromkeys(("0358", "0359", "0360", "0362", "0369"), "status metrics end_time event_type update_time")
+    | {"0363": "total", "0369": "status update_time"},
+    stand_in_only=True,
+)
+
 SCENARIOS = [
     FIRST_PASS,
+    EXECUTION_LISTS,
     DELIVERIES,
     DEMO,
     JOBSERVICE_STOPPED,

@@ -8,37 +8,15 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from contract.conftest import Api, error_of, grant, unique
+from contract.conftest import TOKEN, Api, Browser, error_of, grant, unique
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
-
-TOKEN = "x-harbor-csrf-token"
-
-
-class Browser:
-    """A client that keeps its cookies."""
-
-    def __init__(self, harbor: HarborUnderTest) -> None:
-        self.client = httpx.Client(base_url=harbor.url, verify=False, timeout=60, trust_env=False)
-        self.token = ""
-
-    def request(self, method: str, path: str, token: str | None = None, **arguments: object) -> httpx.Response:
-        headers = {TOKEN: token} if token else {}
-        return self.client.request(method, path, headers=headers, **arguments)  # type: ignore[arg-type]
-
-    def login(self, name: str, password: str) -> httpx.Response:
-        """The two requests that bring cookie and token, then the login."""
-        self.request("GET", "/api/v2.0/ping")
-        self.token = self.request("GET", "/api/v2.0/ping").headers[TOKEN]
-        form = {"principal": name, "password": password}
-        return self.request("POST", "/c/login", self.token, data=form)
 
 
 @pytest.fixture
 def browser(harbor: HarborUnderTest) -> Iterator[Browser]:
-    found = Browser(harbor)
-    yield found
-    found.client.close()
+    with Browser(harbor) as found:
+        yield found
 
 
 def test_a_write_in_a_session_needs_the_token_and_a_read_does_not(api: Api, browser: Browser) -> None:

@@ -273,3 +273,12 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         except httpx.TransportError:
             return
     pytest.fail("it still answers")
+
+
+def test_with_oidc_only_the_builtin_administrator_has_a_password(stand_in: StandIn, api_of: MakeApi) -> None:
+    api = api_of(stand_in)
+    user = api.user()
+    stand_in.settings(auth_mode="oidc_auth", wrong_password_seconds=0)
+
+    assert api.as_(user).request("GET", "/users/current").status_code == 401
+    assert api.get("/systeminfo")["auth_mode"] == "oidc_auth"

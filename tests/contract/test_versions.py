@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from contract.conftest import TARGET, Api, error_of, grant
+from contract.conftest import TARGET, Api, Browser, error_of, grant, unique
 from harness.harbor.process import StandIn
 
 EVENTS = ["PUSH_ARTIFACT"]
@@ -146,3 +146,13 @@ def test_executions_came_with_2_8(start: Start) -> None:
     assert error_of(old.request("GET", path)) == (404, "NOT_FOUND", message)
     new = start("2.8")
     assert new.get(f"/projects/library/webhook/policies/{new.policy('library')}/executions") == []
+
+
+@pytest.mark.parametrize(("version", "expected"), [("2.12.3", 403), ("2.12.4", 201)])
+def test_no_session_writes_in_2_12_3(start: Start, version: str, expected: int) -> None:
+    api = start(version)
+    with Browser(api.harbor) as browser:
+        browser.login(*api.harbor.auth)
+        answer = browser.request("POST", "/api/v2.0/projects", browser.token, json={"project_name": unique("p")})
+
+    assert answer.status_code == expected

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -17,14 +16,10 @@ import uvicorn
 from .app import StandInApp
 from .settings import Settings
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main() -> None:
     """Parse the arguments and serve."""
     arguments = _parser().parse_args()
-    if arguments.die_with:
-        _die_with(arguments.die_with)
     # with its protocol named, asyncio turns Nagle off for the connections; else each answer waits 40 ms for an ACK
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--external-url", default=None)
     parser.add_argument("--tls-cert", type=Path, default=None)
     parser.add_argument("--tls-key", type=Path, default=None)
-    parser.add_argument("--die-with", type=int, default=0, metavar="PID", help="end when this parent does")
+    parser.add_argument("--until-eof", action="store_true", help="end when standard input does, as with its parent")
     return parser
 
 
@@ -81,6 +76,8 @@ async def _serve(arguments: argparse.Namespace, listener: socket.socket, url: st
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
+    if arguments.until_eof:
+        _end_with_stdin()
     announcing = asyncio.create_task(_announce(server, url))
     with contextlib.suppress(asyncio.CancelledError):
         await server.serve(sockets=[listener])
@@ -93,10 +90,14 @@ async def _announce(server: uvicorn.Server, url: str) -> None:
     print(json.dumps({"url": url}), flush=True)
 
 
-def _die_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        raise SystemExit("the parent is gone")
+def _end_with_stdin() -> None:
+    """The write end of standard input is the parent's: it closes when the parent ends, in whatever way."""
+
+    def read() -> None:
+        if not os.read(0, 1024):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    asyncio.get_running_loop().add_reader(0, read)
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ class Core:
         if self._locked.get(name):
             return None
         user = self.user_named(name)
-        if user is not None:
+        if user is not None and self._has_password(user):
             await self._hash()
             if user["password"] == password:
                 return user
@@ -169,12 +169,17 @@ class Core:
             self._locked[name] -= 1
         return None
 
+    def _has_password(self, user: Record) -> bool:
+        """With OIDC only the built-in administrator has a password that the API takes."""
+        return bool(self.configuration("auth_mode") == "db_auth" or user["user_id"] == 1)
+
     def check_password_now(self, name: str, password: str) -> Record | None:
         """The same for the registry's token service, without waiting."""
         user = self.user_named(name)
-        if user is not None:
-            self.password_hashes += 1
-        return user if user is not None and user["password"] == password else None
+        if user is None or not self._has_password(user):
+            return None
+        self.password_hashes += 1
+        return user if user["password"] == password else None
 
     def robot(self, name: str, secret: str) -> Record | None:
         """The robot, if the secret is right and it is neither disabled nor expired."""

@@ -116,12 +116,12 @@ class StandIn:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _launch(self) -> None:
-        command = [sys.executable, "-m", "harness.harbor", f"--port={self._port}", f"--die-with={os.getpid()}"]
+        command = [sys.executable, "-m", "harness.harbor", f"--port={self._port}", "--until-eof"]
         path = os.pathsep.join(filter(None, [str(_TESTS), os.environ.get("PYTHONPATH", "")]))
         self._process = subprocess.Popen(
             [*command, *self._command],
             stdout=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # it ends with this process, which holds the other end
             text=True,
             env={**os.environ, "PYTHONPATH": path},
         )
@@ -147,8 +147,9 @@ class StandIn:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            assert pipe is not None
+            pipe.close()
 
     # its control API
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -198,7 +197,7 @@ class WebhooksApi:
                 return Response(500)
             filters["status"] = lambda value: value == status
         rows = select(self._core.deliveries.jobs(policy_id), filters, _JOB_KEYS)
-        default: Callable[[Any], Any] = lambda row: (_descending(row["update_time"]), -row["id"])  # noqa: E731
+        default = _newest_job if self._core.capabilities.executions else _latest_job
         rows = arrange(rows, request.query.get("sort"), _JOB_KEYS, default)
         return show_page(request.query.page(rows))
 
@@ -316,6 +315,16 @@ def _newest_first(policy: Any) -> Any:
     """A creation time that a PUT emptied is NULL in the database, and sorts before all others (0390, 3116)."""
     moment = policy["creation_time"]
     return 0 if moment == NEVER else 1, _descending(moment), -policy["id"]
+
+
+def _newest_job(job: Any) -> Any:
+    """Since 2.8 jobs are executions in disguise."""
+    return -job["id"]
+
+
+def _latest_job(job: Any) -> Any:
+    """Before, the one that changed last comes first: a retry moves a job."""
+    return _descending(job["update_time"]), -job["id"]
 
 
 def _descending(moment: str) -> int:
