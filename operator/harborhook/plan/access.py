@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
@@ -13,7 +12,7 @@ def allows_project(access: Iterable[AccessRule], *, namespace: str, project: str
     """Whether one of the rules gives the Harbor project to the namespace. Only `*` and `{namespace}` are special."""
     return any(
         any(matches(pattern, namespace) for pattern in rule.namespaces)
-        and any(matches(pattern.replace("{namespace}", namespace), project) for pattern in rule.projects)
+        and any(_project_matches(pattern, namespace, project) for pattern in rule.projects)
         for rule in access
     )
 
@@ -23,7 +22,7 @@ def allows_host(patterns: Sequence[str] | None, address: str) -> bool:
     if patterns is None:
         return True
     host = host_of(address)
-    return host is not None and any(matches(pattern.lower(), host) for pattern in patterns)
+    return host is not None and any(matches(_without_brackets(pattern.lower()), host) for pattern in patterns)
 
 
 def host_of(address: str) -> str | None:
@@ -36,4 +35,30 @@ def host_of(address: str) -> str | None:
 
 def matches(pattern: str, text: str) -> bool:
     """Whole-string match in which `*` stands for any characters and all else for itself."""
-    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), text, re.DOTALL) is not None
+    return _in_order(pattern.split("*"), text)
+
+
+def _project_matches(pattern: str, namespace: str, project: str) -> bool:
+    """A `*` in the namespace's name, should there ever be one, is no pattern."""
+    return _in_order([part.replace("{namespace}", namespace) for part in pattern.split("*")], project)
+
+
+def _without_brackets(pattern: str) -> str:
+    """An IPv6 address is a host without the brackets that it has in a URL."""
+    return pattern.removeprefix("[").removesuffix("]")
+
+
+def _in_order(parts: Sequence[str], text: str) -> bool:
+    """Whether the text is these parts with anything between them. Takes no longer for many parts, as a regex would."""
+    first, last = parts[0], parts[-1]
+    if len(parts) == 1:
+        return text == first
+    start, end = len(first), len(text) - len(last)
+    if start > end or not (text.startswith(first) and text.endswith(last)):
+        return False
+    for part in parts[1:-1]:
+        found = text.find(part, start, end)
+        if found < 0:
+            return False
+        start = found + len(part)
+    return True

@@ -1,0 +1,156 @@
+"""Who owns an object in Harbor that several resources want, and by what we know our own again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harborhook.api.base import Key
+from harborhook.plan.ownership import Claim, creator, foreign_cluster, owner
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def claim(name: str, *, namespace: str = "team", age: int = 0, holds: bool = False, eligible: bool = True) -> Claim:
+    """A claim by the resource of that name; the greater its age, the older it is."""
+    return Claim(Key("HarborProject", namespace, name), START - timedelta(hours=age), holds, eligible)
+
+
+def test_nobody_owns_what_nobody_claims() -> None:
+    assert owner([]) is None
+
+
+def test_the_only_eligible_claim_wins() -> None:
+    assert owner([claim("a")]) == claim("a").key
+
+
+def test_the_oldest_eligible_claim_wins() -> None:
+    assert owner([claim("a", age=1), claim("b", age=3), claim("c", age=2)]) == claim("b").key
+
+
+def test_an_ineligible_claim_does_not_count_however_old_it_is() -> None:
+    assert owner([claim("squatter", age=99, eligible=False), claim("late")]) == claim("late").key
+
+
+def test_ineligible_claims_alone_have_no_owner() -> None:
+    assert owner([claim("a", eligible=False), claim("b", eligible=False)]) is None
+
+
+def test_who_holds_the_object_wins_over_an_older_claim() -> None:
+    assert owner([claim("older", age=99), claim("holder", holds=True)]) == claim("holder").key
+
+
+def test_who_holds_the_object_keeps_it_while_its_own_claim_is_not_eligible() -> None:
+    assert owner([claim("older", age=99), claim("holder", holds=True, eligible=False)]) == claim("holder").key
+
+
+def test_of_two_holders_the_older_one_wins() -> None:
+    assert owner([claim("a", age=1, holds=True), claim("b", age=2, holds=True)]) == claim("b").key
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_claims_of_the_same_second_are_decided_by_namespace_and_then_by_name(holds: bool) -> None:
+    claims = [
+        claim("a", namespace="zoo", holds=holds),
+        claim("z", namespace="ant", holds=holds),
+        claim("b", namespace="ant", holds=holds),
+    ]
+
+    assert owner(claims) == Key("HarborProject", "ant", "b")
+
+
+CLAIMS = st.lists(
+    st.builds(
+        claim,
+        st.sampled_from("abcd"),
+        namespace=st.sampled_from(["ant", "zoo"]),
+        age=st.integers(0, 3),
+        holds=st.booleans(),
+        eligible=st.booleans(),
+    ),
+    unique_by=lambda found: found.key,
+    max_size=6,
+)
+
+
+@given(CLAIMS, st.randoms())
+def test_the_order_of_the_claims_does_not_matter(claims: list[Claim], random: object) -> None:
+    shuffled = list(claims)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+
+    assert owner(shuffled) == owner(claims)
+
+
+@given(CLAIMS)
+def test_the_owner_is_a_holder_if_there_is_one_and_else_eligible(claims: list[Claim]) -> None:
+    winner = next((found for found in claims if found.key == owner(claims)), None)
+
+    holders = [found for found in claims if found.holds]
+    eligible = [found for found in claims if found.eligible]
+    if winner is None:
+        assert not holders
+        assert not eligible
+    else:
+        field = holders or eligible
+        assert winner in field
+        assert winner.created == min(found.created for found in field)
+
+
+@given(CLAIMS, CLAIMS)
+def test_an_owner_is_not_displaced_by_a_newcomer_once_it_holds_the_object(
+    claims: list[Claim], later: list[Claim]
+) -> None:
+    first = owner([found for found in claims if not found.holds])
+    if first is None:
+        return
+    held = [Claim(c.key, c.created, c.key == first, c.eligible) for c in claims]
+    newcomers = [Claim(c.key, c.created, False, c.eligible) for c in later if c.key not in {h.key for h in held}]
+
+    assert owner(held + newcomers) == first
+
+
+# The mark in Harbor
+
+
+def test_the_creator_names_cluster_namespace_and_name() -> None:
+    assert creator("prod-1", Key("WebhookPolicy", "team-a", "slack")) == "harborhook/prod-1/team-a/slack"
+
+
+def test_a_policy_of_this_cluster_is_not_foreign() -> None:
+    assert foreign_cluster(creator("here", Key("WebhookPolicy", "team-a", "slack")), "here") is None
+
+
+def test_a_policy_of_another_cluster_names_that_cluster() -> None:
+    assert foreign_cluster(creator("there", Key("WebhookPolicy", "team-a", "slack")), "here") == "there"
+
+
+@pytest.mark.parametrize(
+    "found",
+    ["", "admin", "robot$harborhook", "harborhook", "harborhook/there", "harborhook/there/a/b/c", "other/there/a/b"],
+)
+def test_what_a_person_or_another_tool_made_belongs_to_no_cluster(found: str) -> None:
+    assert foreign_cluster(found, "here") is None
+
+
+LABEL = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True)
+CLUSTER = st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True)
+
+
+@given(CLUSTER, CLUSTER, LABEL, LABEL)
+def test_every_mark_is_foreign_exactly_to_other_clusters(here: str, there: str, namespace: str, name: str) -> None:
+    mark = creator(there, Key("WebhookPolicy", namespace, name))
+
+    assert foreign_cluster(mark, here) == (None if here == there else there)
+
+
+RESOURCE = st.tuples(CLUSTER, LABEL, LABEL)
+
+
+@given(RESOURCE, RESOURCE)
+def test_no_two_resources_have_the_same_mark(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+    marks = [creator(cluster, Key("WebhookPolicy", namespace, name)) for cluster, namespace, name in (one, other)]
+
+    assert (marks[0] == marks[1]) == (one == other)
