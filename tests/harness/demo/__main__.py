@@ -1,0 +1,98 @@
+"""`python -m harness.demo`: the whole story, then the end; with KEEP=1 all is left running until Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from harness.control_plane import ControlPlaneError
+from harness.demo.examples import EXAMPLES
+from harness.demo.screen import Screen
+from harness.demo.stage import Stage, set_up
+from harness.demo.story import STEPS, Step, delete
+
+_KEPT = """\
+Everything is still running. In another terminal:
+
+  export KUBECONFIG={kubeconfig}
+  export PATH={programs}:$PATH
+  kubectl get chconn,hproj,whp -A
+
+Harbor     {harbor} (user {username}, password {password}), a stand-in: API and registry, no UI
+Receiver   {receiver}; what it got: curl {receiver}/_received
+Push       PYTHONPATH=tests .venv/bin/python -c 'from harness.push import *; push_artifact("{harbor}",
+             "{username}", "{password}", "team-a/app", "v4", b"hello")'
+Examples   {examples} (with the placeholders filled in)
+Operator   its log is {log}
+
+Ctrl-C ends everything and removes it."""
+
+
+def main(steps: Sequence[Step] = STEPS) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends everything in order, as Ctrl-C does
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a log may not know the check mark
+    keep = os.environ.get("KEEP", "") not in ("", "0")
+    screen = Screen()
+    try:
+        with set_up(screen) as stage:
+            return perform(stage, [step for step in steps if not (keep and step.act is delete)], keep=keep)
+    except ControlPlaneError as error:
+        screen.failure(f"The demonstration could not begin: {error}")
+        return 1
+    except KeyboardInterrupt:
+        screen.say("Stopped.")
+        return 130
+
+
+def perform(stage: Stage, steps: Sequence[Step], *, keep: bool = False) -> int:
+    """Goes through the steps; the exit code says whether all of them came true."""
+    started = time.monotonic()
+    for number, step in enumerate(steps, start=1):
+        stage.screen.step(number, step.title, step.sentence)
+        try:
+            step.act(stage)
+        except Exception as error:
+            _tell_failure(stage, number, step, error)
+            return 1
+    stage.screen.title("")
+    stage.screen.title(f"All {len(steps)} steps came true, in {time.monotonic() - started:.0f} s.")
+    if keep:
+        _wait_for_the_user(stage)
+    return 0
+
+
+def _tell_failure(stage: Stage, number: int, step: Step, error: Exception) -> None:
+    stage.screen.failure(f'Step {number}, "{step.title}", failed: {type(error).__name__}: {error}')
+    tail = stage.log_tail()
+    if tail:
+        stage.screen.say("The operator's log ends with:")
+        stage.screen.output(tail)
+
+
+def _wait_for_the_user(stage: Stage) -> None:
+    username, password = stage.harbor.admin
+    stage.screen.lines(
+        _KEPT.format(
+            kubeconfig=stage.control_plane.kubeconfig,
+            programs=stage.control_plane.programs,
+            harbor=stage.harbor.url,
+            username=username,
+            password=password,
+            receiver=stage.receiver.url,
+            examples=stage.directory / EXAMPLES,
+            log=stage.operator.log if stage.operator else "not there",
+        )
+    )
+    with suppress(KeyboardInterrupt):
+        signal.pause()
+    stage.screen.say("Stopping ...")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

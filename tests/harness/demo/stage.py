@@ -1,0 +1,196 @@
+"""What takes part in the demonstration: a cluster, a Harbor, a webhook receiver, the operator; and how to use them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from harness.control_plane import ControlPlane
+from harness.demo.examples import EXAMPLES, fill_in
+from harness.demo.screen import Screen
+from harness.harbor.process import StandIn
+from harness.operator_process import OperatorProcess
+from harness.push import push_artifact
+from harness.receiver import Receiver
+
+REPOSITORY = Path(__file__).parents[3]
+OPERATOR_USER = "system:serviceaccount:harborhook:harborhook"
+SETTINGS = {"poll_interval": 1, "drift_interval": 3, "connection_interval": 5}
+"""In seconds; by default an operator looks every minute for news and every ten for drift."""
+
+_BY_NAME = {"X-Is-Resource-Name": "true"}
+
+Object = dict[str, Any]
+Shown = Callable[[str], list[str]]
+
+
+class DemoError(Exception):
+    """Something did not happen as the demonstration claims it does."""
+
+
+@dataclass
+class Stage:
+    screen: Screen
+    directory: Path
+    control_plane: ControlPlane
+    harbor: StandIn
+    receiver: Receiver
+    operator: OperatorProcess | None = None
+
+    # What a user does
+
+    def kubectl(self, line: str, show: Shown = str.splitlines, *, fails: bool = False) -> str:
+        """Shows a kubectl command as a user types it, runs it as the cluster's administrator, shows its output."""
+        self.screen.command(f"kubectl {line}")
+        arguments = [self._resolved(argument) for argument in shlex.split(line)]
+        done = self.control_plane.kubectl(*arguments, check=not fails)
+        if fails and done.returncode == 0:
+            raise DemoError(f"kubectl {line} should have been refused")
+        said = done.stdout + done.stderr
+        self.screen.output(show(said.replace(f"{self.directory}/", "")))
+        return said
+
+    def apply(self, *names: str) -> None:
+        """Applies examples, as filled in."""
+        for name in names:
+            self.kubectl(f"apply -f {EXAMPLES}/{name}.yaml")
+
+    def push(self, repository: str, tag: str, content: bytes) -> None:
+        self.screen.say(f"A developer pushes the image {repository}:{tag} ({len(content)} bytes).")
+        push_artifact(self.harbor.url, *self.harbor.admin, repository, tag, content)
+
+    def _resolved(self, argument: str) -> str:
+        if argument.startswith(EXAMPLES):
+            return str(self.directory / argument)
+        return str(REPOSITORY / argument) if argument.startswith("manifests/") else argument
+
+    # Verifying
+
+    def until(self, what: str, attempt: Callable[[], Any], deadline: float = 30.0) -> Any:
+        """Waits for a true answer; `what` is the claim, which is printed once it holds."""
+        found = self.wait(what, attempt, deadline)
+        self.screen.verified(what)
+        return found
+
+    def wait(self, what: str, attempt: Callable[[], Any], deadline: float = 30.0) -> Any:
+        end = time.monotonic() + deadline
+        while not (found := attempt()):
+            if time.monotonic() > end:
+                raise DemoError(f"after {deadline:.0f} s this does not hold: {what}")
+            time.sleep(0.1)
+        return found
+
+    def check(self, what: str, holds: bool) -> None:
+        if not holds:
+            raise DemoError(f"this does not hold: {what}")
+        self.screen.verified(what)
+
+    # Looking, without showing it
+
+    def get(self, kind: str, name: str) -> Object:
+        found: Object = json.loads(self.control_plane.kubectl("get", kind, name, "-n", "team-a", "-o", "json").stdout)
+        return found
+
+    def reason(self, kind: str, name: str) -> str:
+        """The reason of condition Ready for the present spec, "" before there is one."""
+        found = self.get(kind, name)
+        for condition in found.get("status", {}).get("conditions", []):
+            if condition["type"] == "Ready" and condition["observedGeneration"] == found["metadata"]["generation"]:
+                return str(condition["reason"])
+        return ""
+
+    def event(self, kind: str, name: str, reason: str) -> str:
+        """What the newest Event of that reason about the object says, "" if there is none."""
+        selector = f"regarding.kind={kind},regarding.name={name},reason={reason}"
+        path = f"/apis/events.k8s.io/v1/namespaces/team-a/events?fieldSelector={selector}"
+        events = self.control_plane.admin.request("GET", path)["items"]
+        return str(max(events, key=lambda event: str(event["eventTime"]))["note"]) if events else ""
+
+    def trigger_times(self, name: str) -> dict[str, str]:
+        """lastTriggerTime by event type, of the WebhookPolicy."""
+        triggers = self.get("whp", name)["status"].get("triggers", [])
+        return {row["eventType"]: row["lastTriggerTime"] for row in triggers if "lastTriggerTime" in row}
+
+    # Harbor, as its administrator
+
+    def api(self, method: str, path: str, **options: Any) -> Any:
+        """The answer of Harbor's API, None for an empty one. Without a session, so that no CSRF token is needed."""
+        url = f"{self.harbor.url}/api/v2.0{path}"
+        answer = httpx.request(method, url, auth=self.harbor.admin, headers=_BY_NAME, trust_env=False, **options)
+        if answer.is_error:
+            raise DemoError(f"Harbor answered {method} {path} with {answer.status_code}: {answer.text}")
+        return answer.json() if answer.content else None
+
+    def harbor_project(self, name: str) -> Object | None:
+        found = self.api("GET", "/projects", params={"name": name})
+        return next((project for project in found if project["name"] == name), None)
+
+    def harbor_policies(self, project: str) -> dict[str, Object]:
+        """By name."""
+        found = self.api("GET", f"/projects/{project}/webhook/policies", params={"page_size": 100})
+        return {policy["name"]: policy for policy in found}
+
+    def change_policy(self, project: str, name: str, **fields: Any) -> None:
+        """As somebody does in Harbor's UI."""
+        policy = self.harbor_policies(project)[name]
+        self.api("PUT", f"/projects/{project}/webhook/policies/{policy['id']}", json={**policy, **fields})
+
+    def delete_policy(self, project: str, name: str) -> None:
+        policy = self.harbor_policies(project)[name]
+        self.api("DELETE", f"/projects/{project}/webhook/policies/{policy['id']}")
+
+    def limit_storage(self, project: str, limit: int) -> None:
+        found = self.harbor_project(project) or {}
+        query = {"reference": "project", "reference_id": found["project_id"]}
+        (quota,) = self.api("GET", "/quotas", params=query)
+        self.api("PUT", f"/quotas/{quota['id']}", json={"hard": {"storage": limit}})
+
+    # The operator
+
+    def start_operator(self) -> None:
+        self.operator = OperatorProcess.start(self.control_plane, self.directory, **SETTINGS)
+
+    def restart_operator(self) -> None:
+        if self.operator is None:
+            raise DemoError("the operator was not started")
+        self.operator.stop()
+        self.operator.restart()
+
+    def stop_operator(self) -> None:
+        if self.operator is not None:
+            self.operator.stop()
+
+    def log_tail(self, lines: int = 20) -> list[str]:
+        """The end of the operator's log."""
+        return self.operator.log.read_text(errors="replace").splitlines()[-lines:] if self.operator else []
+
+
+@contextmanager
+def set_up(screen: Screen) -> Iterator[Stage]:
+    """Starts all but the operator; everything ends with the block."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harborhook-demo-")))
+        screen.say("Starting a Kubernetes control plane ...")
+        control_plane = stack.enter_context(ControlPlane.start(progress=screen.say))
+        screen.say("Starting a stand-in for Harbor and a receiver of webhooks ...")
+        harbor = stack.enter_context(StandIn.start())
+        receiver = stack.enter_context(Receiver.start())
+        stage = Stage(screen, directory, control_plane, harbor, receiver)
+        stack.callback(stage.stop_operator)
+        fill_in(
+            REPOSITORY / EXAMPLES,
+            directory / EXAMPLES,
+            harbor=harbor.url,
+            password=harbor.admin[1],
+            receiver=receiver.url,
+        )
+        yield stage

@@ -1,0 +1,262 @@
+"""The story: each step is a sentence, what people do, and what must have come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.demo.examples import TOKEN, receiver_path
+from harness.demo.screen import first_lines, sections
+from harness.demo.stage import OPERATOR_USER, Object, Stage
+
+CI = receiver_path("https://ci.example.com/harbor")
+EVENTS = receiver_path("https://events.example.com/harbor")
+SLACK = receiver_path("https://hooks.slack.com")
+NEW_TOKEN = "second-token"
+PROJECTS = ("team-a", "team-a.legacy", "library")
+_QUOTA = 20 * 1024
+
+
+@dataclass(frozen=True)
+class Step:
+    title: str
+    sentence: str
+    act: Callable[[Stage], None]
+
+
+def install(stage: Stage) -> None:
+    stage.kubectl("apply -k manifests/base", lambda text: first_lines(text, 5))
+    stage.kubectl("wait --for=condition=Established crd --all --timeout=30s", lambda text: first_lines(text, 5))
+    stage.screen.say(
+        "This cluster has no nodes to run the Deployment's pod on, so the same program runs beside it as a process, "
+        "with the same ServiceAccount. It looks for news every second and for drift every 3, instead of every minute "
+        "and every 10."
+    )
+    stage.start_operator()
+    for question, answer in (("patch webhookpolicies/status", "yes"), ("create pods", "no")):
+        said = stage.kubectl(f"auth can-i {question} --as={OPERATOR_USER}", fails=answer == "no")
+        stage.check(f"its roles {'let' if answer == 'yes' else 'do not let'} it {question}", said.split()[-1] == answer)
+
+
+def connect(stage: Stage) -> None:
+    stage.screen.say(
+        "The examples are applied as they are, but for the placeholders: Harbor's address and password, the token, "
+        "and the addresses of webhooks, which all lead to the receiver of this demonstration."
+    )
+    stage.apply("01-connection")
+    stage.kubectl("wait --for=condition=Ready chconn/default --timeout=30s")
+    stage.kubectl("get chconn")
+
+
+def declare(stage: Stage) -> None:
+    stage.apply("02-project", "03-webhook-http", "04-webhook-cloudevents", "05-webhook-slack")
+    stage.kubectl("wait --for=condition=Ready hproj/team-a whp/ci whp/events whp/slack -n team-a --timeout=30s")
+    stage.kubectl("get hproj -n team-a")
+    stage.kubectl("get whp -n team-a -o wide")
+    policies = stage.harbor_policies("team-a")
+    stage.check(
+        "Harbor has the project team-a with the webhook policies ci, events and Slack notifications",
+        set(policies) == {"ci", "events", "Slack notifications"},
+    )
+
+
+def push(stage: Stage) -> None:
+    stage.push("team-a/app", "v1", b"hello")
+    notifications = [stage.receiver.wait(1, path)[0] for path in (CI, EVENTS)]
+    stage.screen.say("Harbor notifies both receivers; the second asked for CloudEvents:")
+    for notification in notifications:
+        stage.screen.notification(notification)
+    plain, cloud_event = notifications
+    stage.check(
+        "the header came from the Secret, and each notification has the format that was asked for",
+        plain.headers.get("authorization") == f"Bearer {TOKEN}"
+        and plain.json()["type"] == "PUSH_ARTIFACT"
+        and cloud_event.json()["specversion"] == "1.0"
+        and cloud_event.json()["type"] == "harbor.artifact.pushed",
+    )
+
+
+def last_triggers(stage: Stage) -> None:
+    stage.wait("ci has a time for PUSH_ARTIFACT", lambda: stage.trigger_times("ci").get("PUSH_ARTIFACT"))
+    stage.wait("events has a time for PUSH_ARTIFACT", lambda: stage.trigger_times("events").get("PUSH_ARTIFACT"))
+    stage.kubectl("get whp -n team-a")
+    stage.kubectl("get whp ci -n team-a -o jsonpath='{.status.triggers}'")
+    stage.check(
+        "PUSH_ARTIFACT has its time, and SCANNING_COMPLETED none, since nothing was scanned",
+        set(stage.trigger_times("ci")) == {"PUSH_ARTIFACT"},
+    )
+
+
+def quota(stage: Stage) -> None:
+    stage.screen.say(f"Harbor's administrator limits the project to {_QUOTA} bytes.")
+    stage.limit_storage("team-a", _QUOTA)
+    stage.push("team-a/app", "v2", bytes(17 * 1024))
+    stage.screen.notification(stage.receiver.wait(1, SLACK)[0])
+    stage.until(
+        "the row of QUOTA_WARNING has its time",
+        lambda: set(stage.trigger_times("slack")) == {"QUOTA_WARNING"},
+    )
+    stage.kubectl("get whp slack -n team-a")
+
+
+def adopt(stage: Stage) -> None:
+    stage.screen.say(
+        "Long ago, somebody made the public project team-a.legacy in Harbor, with a webhook policy called Jenkins."
+    )
+    before = _make_legacy(stage)
+    stage.apply("06-adopt-existing", "07-unmanaged-project")
+    stage.kubectl("wait --for=condition=Ready hproj/legacy whp/legacy-ci whp/library -n team-a --timeout=30s")
+    stage.kubectl("get whp -n team-a -o wide")
+    stage.kubectl("describe whp legacy-ci -n team-a", lambda text: sections(text, "Conditions", "Origin", "Events"))
+    project, policy = stage.harbor_project("team-a.legacy"), stage.harbor_policies("team-a.legacy")["Jenkins"]
+    stage.check("the policy kept its id, and with it its history", policy["id"] == before["id"])
+    stage.check(
+        "its events are those of the resource now, while the project stayed public, since nobody stated otherwise",
+        policy["event_types"] == ["PUSH_ARTIFACT"] and (project or {})["metadata"]["public"] == "true",
+    )
+
+
+def _make_legacy(stage: Stage) -> Object:
+    stage.api("POST", "/projects", json={"project_name": "team-a.legacy", "metadata": {"public": "true"}})
+    target = {"type": "http", "address": "https://jenkins.example.com/generic-webhook-trigger/invoke"}
+    policy = {"name": "Jenkins", "enabled": True, "event_types": ["PULL_ARTIFACT"], "targets": [target]}
+    stage.api("POST", "/projects/team-a.legacy/webhook/policies", json=policy)
+    return stage.harbor_policies("team-a.legacy")["Jenkins"]
+
+
+def drift(stage: Stage) -> None:
+    stage.screen.say('In Harbor\'s UI, somebody switches off the policy "ci" ...')
+    stage.change_policy("team-a", "ci", enabled=False)
+    stage.until("it is on again in Harbor", lambda: stage.harbor_policies("team-a")["ci"]["enabled"])
+    stage.wait("an Event says so", lambda: stage.event("WebhookPolicy", "ci", "DriftCorrected"))
+    stage.screen.say('... and deletes the policy "events".')
+    old = stage.harbor_policies("team-a")["events"]["id"]
+    stage.delete_policy("team-a", "events")
+    stage.until(
+        "it is in Harbor again, under a new id that the status knows",
+        lambda: (
+            stage.get("whp", "events")["status"]["policyID"] not in (None, old)
+            and stage.get("whp", "events")["status"]["policyID"] == stage.harbor_policies("team-a")["events"]["id"]
+        ),
+    )
+    stage.wait("an Event says so", lambda: stage.event("WebhookPolicy", "events", "Recreated"))
+    stage.screen.say("Both are told as Events:")
+    for name in ("ci", "events"):
+        stage.kubectl(f"describe whp {name} -n team-a", lambda text: sections(text, "Events"))
+
+
+def refuse(stage: Stage) -> None:
+    patch = """'[{"op": "add", "path": "/spec/targets/0/payloadFormat", "value": "CloudEvents"}]'"""
+    said = stage.kubectl(f"patch whp slack -n team-a --type=json -p {patch}", fails=True)
+    stage.check(
+        "the API server has refused it with a sentence that says what to do",
+        "remove payloadFormat, or use type http" in said,
+    )
+
+
+def missing_secret(stage: Stage) -> None:
+    stage.kubectl("delete secret ci-token -n team-a")
+    _until_reason(stage, "SecretNotFound")
+    stage.kubectl("create secret generic ci-token -n team-a --from-literal=token=oops")
+    _until_reason(stage, "SecretKeyMissing")
+    target = stage.harbor_policies("team-a")["ci"]["targets"][0]
+    stage.check("meanwhile Harbor keeps the old header", target.get("auth_header") == f"Bearer {TOKEN}")
+    stage.screen.say("Once the Secret is right, the new header reaches Harbor by itself:")
+    stage.kubectl("delete secret ci-token -n team-a")
+    stage.kubectl(f"create secret generic ci-token -n team-a --from-literal=header='Bearer {NEW_TOKEN}'")
+    stage.kubectl("wait --for=condition=Ready whp/ci -n team-a --timeout=30s")
+    already = len(stage.receiver.received(CI))
+    stage.push("team-a/app", "v3", b"hello again")
+    newest = stage.receiver.wait(already + 1, CI)[-1]
+    stage.screen.notification(newest)
+    stage.check("the push came with the new header", newest.headers.get("authorization") == f"Bearer {NEW_TOKEN}")
+
+
+def _until_reason(stage: Stage, reason: str) -> None:
+    stage.until(f"Ready is False because of {reason}", lambda: stage.reason("whp", "ci") == reason)
+    stage.kubectl("""get whp ci -n team-a -o jsonpath='{.status.conditions[?(@.type=="Ready")].message}'""")
+
+
+def second_pass(stage: Stage) -> None:
+    _settle(stage)
+    position = stage.control_plane.audit_position()
+    stage.harbor.clear_requests()
+    stage.screen.say("The operator is stopped and started, and looks at everything twice.")
+    stage.restart_operator()
+    stage.wait("the operator has looked at every project twice", lambda: _looks(stage) >= 2)
+    requests = stage.harbor.requests()
+    written = [f"{request.method} {request.path}" for request in requests if request.writes]
+    stage.check(f"of its {len(requests)} requests to Harbor, {len(written)} were writes", not written)
+    writes = stage.control_plane.writes(OPERATOR_USER, since=position)
+    stage.check(f"it wrote {len(writes)} times to Kubernetes", not writes)
+
+
+def _settle(stage: Stage) -> None:
+    """Waits until the status speaks of the last push."""
+    harbor = stage.api("GET", "/projects/team-a/webhook/lasttrigger")
+    expected = {row["event_type"]: row["last_trigger_time"] for row in harbor if row["policy_name"] == "ci"}
+    wanted = str(expected["PUSH_ARTIFACT"])[:19]
+    stage.wait("the last push is in the status", lambda: stage.trigger_times("ci")["PUSH_ARTIFACT"][:19] == wanted)
+
+
+def _looks(stage: Stage) -> int:
+    """How often the policies of the project that was asked for least were read."""
+    paths = [request.path for request in stage.harbor.requests() if request.method == "GET"]
+    return min(paths.count(f"/api/v2.0/projects/{name}/webhook/policies") for name in PROJECTS)
+
+
+def delete(stage: Stage) -> None:
+    stage.kubectl("delete -f manifests/examples --timeout=90s", lambda text: first_lines(text, 20))
+    said = stage.kubectl("get chconn,hconn,hproj,whp -A")
+    stage.check("no resource is left, so no finalizer is either", "No resources found" in said)
+    policies = {project: sorted(stage.harbor_policies(project)) for project in PROJECTS}
+    stage.check("Harbor has none of the webhook policies any more", not any(policies.values()))
+    stage.check(
+        "the projects, which were to be retained, are there with their images",
+        (stage.harbor_project("team-a") or {}).get("repo_count") == 1
+        and stage.harbor_project("team-a.legacy") is not None,
+    )
+
+
+STEPS = (
+    Step(
+        "Install the operator",
+        "A cluster admin installs the kinds and the operator, whose own rights are few.",
+        install,
+    ),
+    Step(
+        "Connect it to Harbor",
+        "The admin says where Harbor is, and which namespaces may have which projects there.",
+        connect,
+    ),
+    Step(
+        "Declare a project and its webhooks",
+        "A team declares a Harbor project and three webhook policies, without any rights in Harbor.",
+        declare,
+    ),
+    Step("Push an image", "Harbor tells the receivers, as the policies say.", push),
+    Step(
+        "See when each event last happened", "What Harbor knows of it is in the status, per event type.", last_triggers
+    ),
+    Step("Fill the quota", "Slack is told when the project is nearly full, in Slack's own format.", quota),
+    Step(
+        "Adopt what exists",
+        "Projects and policies made by hand can be taken over, and a project that nobody manages can have a policy.",
+        adopt,
+    ),
+    Step("Correct drift", "What is changed or deleted behind the operator's back is put right.", drift),
+    Step("Refuse a mistake", "What can be known to be wrong is refused at once, before Harbor ever sees it.", refuse),
+    Step(
+        "Lose a Secret, and find it again",
+        "A resource says what it is waiting for, and goes on by itself once it is there.",
+        missing_secret,
+    ),
+    Step(
+        "Do nothing when nothing is to be done", "A second pass over everything writes nothing anywhere.", second_pass
+    ),
+    Step(
+        "Delete everything at once",
+        "Connection, Secrets, project, policies and namespace go in one command, and Harbor is left as declared.",
+        delete,
+    ),
+)
