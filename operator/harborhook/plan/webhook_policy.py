@@ -94,7 +94,7 @@ def differences(observed: Policy, desired: DesiredPolicy) -> list[str]:
         "enabled": (seen.get("enabled") is True, desired.enabled),
         "eventTypes": (_sorted_events(seen.get("event_types")), sorted(desired.event_types)),
         "targets": (
-            [_canonical(target) for target in seen.get("targets") or []],
+            _canonical_targets(seen.get("targets")),
             [_canonical(target.body()) for target in desired.targets],
         ),
     }
@@ -137,6 +137,10 @@ def _stated(value: str | None, otherwise: str) -> str:
 def _sorted_events(event_types: Any) -> list[str]:
     """Order means nothing to Harbor, but a type given twice is delivered twice: that is a difference."""
     return sorted(map(str, event_types)) if isinstance(event_types, list) else []
+
+
+def _canonical_targets(targets: Any) -> list[tuple[Any, ...]]:
+    return [_canonical(target) for target in targets] if isinstance(targets, list) else []
 
 
 def _canonical(target: Any) -> tuple[Any, ...]:

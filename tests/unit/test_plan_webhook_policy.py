@@ -1,0 +1,497 @@
+"""Webhook policies: what is sent, what counts as a difference, and that one write is always enough."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harborhook.api.webhook_policy import Trigger, WebhookPolicy
+from harborhook.harbor.models import LastTrigger, Policy
+from harborhook.plan.webhook_policy import (
+    DesiredPolicy,
+    DesiredTarget,
+    creation_body,
+    desired_policy,
+    differences,
+    disabling_body,
+    is_enabled,
+    merge_triggers,
+    update_body,
+)
+
+calm = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+HTTP = DesiredTarget("http", "https://ci.example.com/harbor", payload_format="Default")
+SLACK = DesiredTarget("slack", "https://hooks.slack.com/services/T/B/X")
+
+
+def desired(
+    *targets: DesiredTarget,
+    name: str = "hook",
+    description: str | None = None,
+    enabled: bool = True,
+    event_types: tuple[str, ...] = ("PUSH_ARTIFACT", "PULL_ARTIFACT"),
+) -> DesiredPolicy:
+    return DesiredPolicy(name, description, enabled, event_types, targets or (HTTP,))
+
+
+def as_harbor_shows(body: dict[str, Any]) -> dict[str, Any]:
+    """What Harbor's GET gives for the body of a PUT or POST: http targets gain `payload_format: Default`; false
+    `skip_cert_verify` and empty strings are absent. An id and a time of creation are there in any case."""
+
+    def target(sent: dict[str, Any]) -> dict[str, Any]:
+        shown = dict(sent)
+        if shown.get("type") == "http" and not shown.get("payload_format"):
+            shown["payload_format"] = "Default"
+        return {name: value for name, value in shown.items() if value not in (False, "")}
+
+    shown = {"id": 5, "project_id": 2, "creation_time": "2026-01-02T03:04:05.678Z", **copy.deepcopy(body)}
+    shown["targets"] = [target(sent) for sent in shown["targets"]]
+    return {name: value for name, value in shown.items() if value != ""}
+
+
+def parsed(body: dict[str, Any]) -> Policy:
+    policy = Policy.parse(body)
+    assert policy is not None
+    return policy
+
+
+def shown(policy: DesiredPolicy, **changes: Any) -> Policy:
+    """The policy as Harbor has it after our POST, with some fields changed since."""
+    return parsed({**as_harbor_shows(creation_body(policy, creator="harborhook/c/ns/hook")), **changes})
+
+
+# From the spec
+
+
+def resource(**spec: Any) -> WebhookPolicy:
+    return WebhookPolicy.model_validate(
+        {
+            "kind": "WebhookPolicy",
+            "metadata": {"name": "hook", "namespace": "team"},
+            "spec": {
+                "projectRef": {"name": "team-a"},
+                "eventTypes": ["PUSH_ARTIFACT"],
+                "targets": [{"type": "http", "address": "https://ci.example.com/harbor"}],
+                **spec,
+            },
+        }
+    )
+
+
+def test_a_minimal_spec_is_an_enabled_policy_named_like_the_resource() -> None:
+    assert desired_policy(resource(), [""]) == desired(HTTP, event_types=("PUSH_ARTIFACT",))
+
+
+def test_every_field_of_the_spec_reaches_the_desired_policy() -> None:
+    target = {
+        "type": "http",
+        "address": "https://ci.example.com/harbor?x=y",
+        "payloadFormat": "CloudEvents",
+        "verifyRemoteCertificate": False,
+    }
+    policy = resource(policyName="A name", description="", enabled=False, targets=[target])
+
+    assert desired_policy(policy, ["Bearer x"]) == DesiredPolicy(
+        "A name",
+        "",
+        False,
+        ("PUSH_ARTIFACT",),
+        (DesiredTarget("http", "https://ci.example.com/harbor?x=y", "Bearer x", True, "CloudEvents"),),
+    )
+
+
+def test_an_event_type_that_is_given_twice_is_sent_once() -> None:
+    policy = resource(eventTypes=["PUSH_ARTIFACT", "PULL_ARTIFACT", "PUSH_ARTIFACT"])
+
+    assert desired_policy(policy, [""]).event_types == ("PUSH_ARTIFACT", "PULL_ARTIFACT")
+
+
+@pytest.mark.parametrize(("verify", "skip"), [(None, False), (True, False), (False, True)])
+def test_a_certificate_is_verified_unless_the_spec_says_false(verify: bool | None, skip: bool) -> None:
+    target = {"type": "http", "address": "https://ci.example.com"}
+    policy = resource(targets=[target if verify is None else {**target, "verifyRemoteCertificate": verify}])
+
+    assert desired_policy(policy, [""]).targets[0].skip_cert_verify is skip
+
+
+def test_a_slack_target_is_sent_without_a_payload_format() -> None:
+    policy = resource(targets=[{"type": "slack", "address": "https://hooks.slack.com/services/x"}])
+    body = creation_body(desired_policy(policy, [""]), creator="x")
+
+    assert "payload_format" not in body["targets"][0]
+
+
+def test_each_target_gets_its_own_header_and_a_missing_one_is_an_error() -> None:
+    target = {"type": "http", "address": "https://ci.example.com"}
+    policy = resource(targets=[target, target])
+
+    assert [t.auth_header for t in desired_policy(policy, ["a", ""]).targets] == ["a", ""]
+    with pytest.raises(ValueError, match="shorter"):
+        desired_policy(policy, ["a"])
+
+
+def test_no_repr_shows_a_header_or_an_address() -> None:
+    policy = desired(DesiredTarget("http", "https://user:canary@example.com", "Bearer canary"))
+
+    assert "canary" not in repr(policy)
+
+
+# Bodies
+
+
+def test_a_new_policy_is_sent_with_its_creator_and_without_an_id() -> None:
+    body = creation_body(desired(), creator="harborhook/c/ns/hook")
+
+    assert body == {
+        "creator": "harborhook/c/ns/hook",
+        "name": "hook",
+        "enabled": True,
+        "event_types": ["PUSH_ARTIFACT", "PULL_ARTIFACT"],
+        "targets": [
+            {
+                "type": "http",
+                "address": "https://ci.example.com/harbor",
+                "skip_cert_verify": False,
+                "payload_format": "Default",
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_new_policy_always_says_whether_it_is_enabled(enabled: bool) -> None:
+    assert creation_body(desired(enabled=enabled), creator="x")["enabled"] is enabled
+
+
+@pytest.mark.parametrize(("description", "sent"), [(None, "by hand"), ("", ""), ("ours", "ours")])
+def test_a_description_is_changed_only_if_the_spec_states_one(description: str | None, sent: str) -> None:
+    observed = shown(desired(), description="by hand")
+
+    assert update_body(observed, desired(description=description))["description"] == sent
+
+
+def test_an_update_keeps_what_harbor_showed_and_we_do_not_speak_of() -> None:
+    observed = shown(desired(), creator="admin", update_time="2026-01-01T00:00:00Z", future={"field": [1]})
+
+    body = update_body(observed, desired(name="renamed"))
+
+    assert body == {**observed.raw, **body}
+    assert (body["id"], body["project_id"], body["creator"]) == (5, 2, "admin")
+    assert body["creation_time"] == "2026-01-02T03:04:05.678Z"
+    assert body["future"] == {"field": [1]}
+    assert body["name"] == "renamed"
+
+
+def test_an_update_does_not_change_what_was_observed() -> None:
+    observed = shown(desired())
+    before = copy.deepcopy(dict(observed.raw))
+
+    update_body(observed, desired(name="renamed", enabled=False))
+    disabling_body(observed)
+
+    assert observed.raw == before
+
+
+def test_a_header_that_the_spec_no_longer_has_does_not_reach_the_new_address() -> None:
+    observed = shown(desired(DesiredTarget("http", "https://old.example.com", "Bearer old", True, "CloudEvents")))
+    moved = desired(DesiredTarget("http", "https://new.example.com", payload_format="Default"))
+
+    body = update_body(observed, moved)
+
+    assert "Bearer old" not in str(body)
+    assert body["targets"] == [moved.targets[0].body()]
+
+
+def test_disabling_changes_nothing_else() -> None:
+    observed = shown(desired(), future=1, description="by hand")
+
+    assert disabling_body(observed) == {**observed.raw, "enabled": False}
+
+
+# Differences
+
+
+def test_what_was_just_made_does_not_differ() -> None:
+    policy = desired(HTTP, SLACK, DesiredTarget("http", "http://x", "Bearer t", True, "CloudEvents"))
+
+    assert differences(shown(policy), policy) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"name": "other"}, ["policyName"]),
+        ({"name": None}, ["policyName"]),
+        ({"enabled": False}, ["enabled"]),
+        ({"enabled": None}, ["enabled"]),
+        ({"enabled": "true"}, ["enabled"]),
+        ({"event_types": ["PUSH_ARTIFACT"]}, ["eventTypes"]),
+        ({"event_types": []}, ["eventTypes"]),
+        ({"event_types": None}, ["eventTypes"]),
+        ({"event_types": "PUSH_ARTIFACT"}, ["eventTypes"]),
+        ({"event_types": ["PUSH_ARTIFACT", "PULL_ARTIFACT", "PULL_ARTIFACT"]}, ["eventTypes"]),
+        ({"event_types": ["PULL_ARTIFACT", "PUSH_ARTIFACT"]}, []),
+        ({"targets": []}, ["targets"]),
+        ({"targets": None}, ["targets"]),
+        ({"targets": 7}, ["targets"]),
+        ({"targets": {"type": "http"}}, ["targets"]),
+        ({"targets": "http"}, ["targets"]),
+        ({"targets": [None]}, ["targets"]),
+        ({"targets": [[]]}, ["targets"]),
+        ({"description": "by hand"}, []),
+        ({"description": None}, []),
+        ({"creator": "admin", "update_time": "now", "future": 1}, []),
+        ({"name": "other", "enabled": False, "targets": []}, ["policyName", "enabled", "targets"]),
+    ],
+)
+def test_only_what_the_spec_says_otherwise_is_a_difference(changes: dict[str, Any], expected: list[str]) -> None:
+    assert differences(shown(desired(), **changes), desired()) == expected
+
+
+@pytest.mark.parametrize(
+    ("has", "stated", "differs"),
+    [
+        (None, None, False),
+        ("by hand", None, False),
+        (None, "", False),
+        ("", "", False),
+        ("by hand", "", True),
+        (None, "ours", True),
+        ("ours", "ours", False),
+        (7, None, False),
+        (7, "ours", True),
+    ],
+)
+def test_a_description_differs_only_from_one_that_is_stated(has: Any, stated: str | None, differs: bool) -> None:
+    policy = desired(description=stated)
+
+    assert differences(shown(policy, description=has), policy) == (["description"] if differs else [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type": "slack"},
+        {"address": "https://ci.example.com/harbor/"},
+        {"address": None},
+        {"auth_header": "Bearer x"},
+        {"skip_cert_verify": True},
+        {"payload_format": "CloudEvents"},
+    ],
+)
+def test_every_part_of_a_target_counts(changes: dict[str, Any]) -> None:
+    target = {**as_harbor_shows(creation_body(desired(), creator="x"))["targets"][0], **changes}
+
+    assert differences(shown(desired(), targets=[target]), desired()) == ["targets"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"skip_cert_verify": False}, {"skip_cert_verify": None}, {"auth_header": ""}, {"payload_format": ""}]
+)
+def test_absent_false_and_empty_mean_the_same_in_a_target(changes: dict[str, Any]) -> None:
+    target = {**as_harbor_shows(creation_body(desired(), creator="x"))["targets"][0], **changes}
+
+    assert differences(shown(desired(), targets=[target]), desired()) == []
+
+
+def test_the_order_of_targets_is_a_difference() -> None:
+    assert differences(shown(desired(HTTP, SLACK)), desired(SLACK, HTTP)) == ["targets"]
+
+
+def test_a_target_that_harbor_has_twice_is_a_difference() -> None:
+    assert differences(shown(desired(HTTP, HTTP)), desired(HTTP)) == ["targets"]
+
+
+@pytest.mark.parametrize(("body", "enabled"), [({}, False), ({"enabled": True}, True), ({"enabled": None}, False)])
+def test_a_policy_is_enabled_only_if_harbor_says_so(body: dict[str, Any], enabled: bool) -> None:
+    assert is_enabled(body) is enabled
+
+
+# One write is enough, whatever Harbor had
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+EVENTS = st.sampled_from(["PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT", "QUOTA_EXCEED"])
+ADDRESSES = st.sampled_from(["https://a.example.com", "http://b.example.com/x?y=z", "https://u:p@c.example.com"])
+
+HTTP_TARGETS = st.builds(
+    DesiredTarget,
+    type=st.just("http"),
+    address=ADDRESSES,
+    auth_header=st.sampled_from(["", "Bearer x"]),
+    skip_cert_verify=st.booleans(),
+    payload_format=st.sampled_from(["Default", "CloudEvents"]),
+)
+SLACK_TARGETS = st.builds(
+    DesiredTarget, type=st.just("slack"), address=ADDRESSES, skip_cert_verify=st.booleans(), payload_format=st.just("")
+)
+DESIRED = st.builds(
+    DesiredPolicy,
+    name=st.text(min_size=1, max_size=8),
+    description=st.none() | st.text(max_size=8),
+    enabled=st.booleans(),
+    event_types=st.lists(EVENTS, min_size=1, unique=True).map(tuple),
+    targets=st.lists(HTTP_TARGETS | SLACK_TARGETS, min_size=1, max_size=3).map(tuple),
+)
+
+OBSERVED_TARGET = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["http", "slack"]) | JUNK,
+        "address": ADDRESSES | JUNK,
+        "auth_header": st.just("Bearer x") | JUNK,
+        "skip_cert_verify": st.booleans() | JUNK,
+        "payload_format": st.sampled_from(["Default", "CloudEvents"]) | JUNK,
+        "future": JUNK,
+    },
+)
+OBSERVED = st.fixed_dictionaries(
+    {"id": st.integers(1, 99)},
+    optional={
+        "project_id": st.integers(1, 99) | JUNK,
+        "name": st.text(max_size=8) | JUNK,
+        "description": st.text(max_size=8) | JUNK,
+        "enabled": st.booleans() | JUNK,
+        "event_types": st.lists(EVENTS, max_size=3) | JUNK,
+        "targets": st.lists(OBSERVED_TARGET | JUNK, max_size=3) | JUNK,
+        "creator": st.text(max_size=8) | JUNK,
+        "creation_time": st.just("2026-01-02T03:04:05Z") | JUNK,
+        "future": JUNK,
+    },
+)
+OURS = {"id", "name", "description", "enabled", "event_types", "targets"}
+
+
+@given(OBSERVED, DESIRED)
+@calm
+def test_one_update_leaves_no_difference_whatever_harbor_had(raw: dict[str, Any], policy: DesiredPolicy) -> None:
+    observed = parsed(raw)
+    body = update_body(observed, policy)
+
+    assert differences(parsed(as_harbor_shows(body)), policy) == []
+    assert body["id"] == observed.id
+    assert {name: value for name, value in body.items() if name not in OURS} == {
+        name: value for name, value in raw.items() if name not in OURS
+    }
+
+
+@given(OBSERVED, DESIRED)
+@calm
+def test_differences_are_names_of_the_spec_in_its_order(raw: dict[str, Any], policy: DesiredPolicy) -> None:
+    found = differences(parsed(raw), policy)
+
+    names = ["policyName", "description", "enabled", "eventTypes", "targets"]
+    assert found == [name for name in names if name in found]
+
+
+@given(DESIRED)
+@calm
+def test_a_creation_leaves_no_difference(policy: DesiredPolicy) -> None:
+    body = creation_body(policy, creator="harborhook/c/ns/hook")
+
+    assert "id" not in body
+    assert differences(parsed(as_harbor_shows(body)), policy) == []
+
+
+@given(DESIRED, DESIRED)
+@calm
+def test_two_policies_that_are_stated_differently_differ(one: DesiredPolicy, other: DesiredPolicy) -> None:
+    def meaning(policy: DesiredPolicy) -> tuple[object, ...]:
+        return policy.name, policy.enabled, sorted(policy.event_types), policy.targets
+
+    found = differences(parsed(as_harbor_shows(creation_body(one, creator="x"))), other)
+
+    assert ({"policyName", "enabled", "eventTypes", "targets"} & set(found) != set()) == (
+        meaning(one) != meaning(other)
+    )
+
+
+# Last-trigger times
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def row(event_type: str, time: datetime | None) -> LastTrigger:
+    return LastTrigger("hook", event_type, time)
+
+
+def test_each_event_type_of_the_spec_has_one_row_in_its_order() -> None:
+    rows = [row("PULL_ARTIFACT", T0), row("QUOTA_EXCEED", T0)]
+
+    assert merge_triggers([], ["PUSH_ARTIFACT", "PULL_ARTIFACT", "PUSH_ARTIFACT"], rows) == [
+        Trigger(event_type="PUSH_ARTIFACT"),
+        Trigger(event_type="PULL_ARTIFACT", last_trigger_time=T0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "after"),
+    [
+        (None, None, None),
+        (None, T0, T0),
+        (T0, None, T0),
+        (T0, T0 - timedelta(days=1), T0),
+        (T0, T0 + timedelta(days=1), T0 + timedelta(days=1)),
+    ],
+)
+def test_a_time_never_goes_back_not_even_when_harbor_forgets_it(
+    before: datetime | None, now: datetime | None, after: datetime | None
+) -> None:
+    previous = [Trigger(event_type="PUSH_ARTIFACT", last_trigger_time=before)]
+
+    assert merge_triggers(previous, ["PUSH_ARTIFACT"], [row("PUSH_ARTIFACT", now)]) == [
+        Trigger(event_type="PUSH_ARTIFACT", last_trigger_time=after)
+    ]
+
+
+def test_a_part_of_a_second_is_no_news() -> None:
+    previous = [Trigger(event_type="PUSH_ARTIFACT", last_trigger_time=T0)]
+
+    assert (
+        merge_triggers(previous, ["PUSH_ARTIFACT"], [row("PUSH_ARTIFACT", T0 + timedelta(milliseconds=900))])
+        == previous
+    )
+
+
+def test_an_event_type_that_left_the_spec_loses_its_row() -> None:
+    previous = [Trigger(event_type="QUOTA_EXCEED", last_trigger_time=T0)]
+
+    assert merge_triggers(previous, ["PUSH_ARTIFACT"], []) == [Trigger(event_type="PUSH_ARTIFACT")]
+
+
+TIMES = st.none() | st.integers(0, 10_000).map(lambda tenths: T0 + timedelta(seconds=tenths / 10))
+EVENT_LISTS = st.lists(EVENTS, min_size=1, max_size=5)
+
+
+@given(EVENT_LISTS, st.lists(st.lists(st.builds(row, EVENTS, TIMES), max_size=5), max_size=5), st.randoms())
+@calm
+def test_times_are_the_greatest_seen_in_whatever_order_readings_come(
+    event_types: list[str], readings: list[list[LastTrigger]], random: object
+) -> None:
+    triggers: list[Trigger] = []
+    for rows in readings:
+        before = {trigger.event_type: trigger.last_trigger_time for trigger in triggers}
+        random.shuffle(rows)  # type: ignore[attr-defined]
+        triggers = merge_triggers(triggers, event_types, rows)
+        for trigger in triggers:
+            past = before.get(trigger.event_type)
+            assert past is None or (trigger.last_trigger_time is not None and trigger.last_trigger_time >= past)
+
+    if readings:
+        greatest = {
+            name: max(
+                (r.time.replace(microsecond=0) for rows in readings for r in rows if r.event_type == name and r.time),
+                default=None,
+            )
+            for name in dict.fromkeys(event_types)
+        }
+        assert {trigger.event_type: trigger.last_trigger_time for trigger in triggers} == greatest
