@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx
+import yaml
 
 from harness.control_plane import ControlPlane, RefusedError
 from harness.harbor_fixtures import HarborUnderTest
@@ -46,6 +48,8 @@ class World:
             base_url=f"{self.harbor.url}/api/v2.0",
             auth=self.harbor.auth,
             headers={"X-Is-Resource-Name": "true"},
+            # Harbor refuses the writes of a client that sends its session cookie back without a CSRF token.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             verify=False,
             timeout=30,
         )
@@ -107,6 +111,11 @@ class World:
         return self.control_plane.admin.request(
             "PATCH", path + query, body, content_type="application/apply-patch+yaml"
         )
+
+    def apply_all(self, manifests: list[Object]) -> None:
+        """Creates many objects of the namespace at once, by kubectl."""
+        whole = [{"apiVersion": GROUP, **manifest} for manifest in manifests]
+        self.control_plane.apply(yaml.safe_dump_all(whole), "--namespace", self.namespace)
 
     def annotate(self, kind: str, name: str, **annotations: str | None) -> None:
         named = {f"harborhook.io/{key.replace('_', '-')}": value for key, value in annotations.items()}
