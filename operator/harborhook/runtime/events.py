@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from harborhook.api.base import API_VERSION, Resource
-from harborhook.api.conditions import shorten
 
 logger = logging.getLogger(__name__)
 
 NOTE_LIMIT = 1024
-"""The API server's limit for a note, in characters."""
+"""The API server's limit for a note, in bytes of UTF-8."""
 REPEAT_AFTER = 3600.0
 REMEMBERED = 20_000
 
@@ -42,6 +41,7 @@ class Recorder:
         try:
             await self.post(namespace, self._event(resource, namespace, kind, reason, note, action))
         except Exception as error:  # whatever it is: an Event is never worth failing for
+            self._said.pop((resource.metadata.uid, reason, note), None)
             logger.info("Event %s about %s was not recorded: %s", reason, resource.key, error)
 
     def _was_said(self, resource: Resource, reason: str, note: str) -> bool:
@@ -59,10 +59,10 @@ class Recorder:
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": f"{resource.metadata.name[:200]}-", "namespace": namespace},
+            "metadata": {"generateName": _prefix(resource.metadata.name), "namespace": namespace},
             "type": kind,
             "reason": reason,
-            "note": shorten(note, NOTE_LIMIT),
+            "note": _cut(note),
             "action": action,
             "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "reportingController": "harborhook.io/harborhook",
@@ -76,3 +76,16 @@ class Recorder:
                 "resourceVersion": resource.metadata.resource_version,
             },
         }
+
+
+def _prefix(name: str) -> str:
+    """The beginning of the Event's name, to which the API server adds its own characters."""
+    return f"{name[:200].rstrip('.-')}-"
+
+
+def _cut(note: str) -> str:
+    encoded = note.encode()
+    if len(encoded) <= NOTE_LIMIT:
+        return note
+    ellipsis = "…"
+    return encoded[: NOTE_LIMIT - len(ellipsis.encode())].decode(errors="ignore") + ellipsis
