@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import json
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, FiniteFloat
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _listed(value: Any) -> Any:
+    """`a,b` or `["a", "b"]`: what is easy to write by hand, and what templates produce."""
+    if not isinstance(value, str):
+        return value
+    if re.match(r'\s*\[\s*["\]]', value):  # [::1] is a host
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("this is no JSON list; names separated by commas do as well") from None
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_listed)]
 
 
 class Settings(BaseSettings):
@@ -12,8 +31,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HARBORHOOK_", frozen=True)
 
     namespace: str = Field("harborhook", description="The namespace that the operator runs in.")
-    watch_namespaces: list[str] = Field(
-        [], description="Namespaces to watch, as a JSON list. Empty: the whole cluster."
+    watch_namespaces: Names = Field(
+        [], description="Namespaces to watch, separated by commas. Empty: the whole cluster."
     )
     cluster_name: str = Field(
         "",
@@ -28,17 +47,19 @@ class Settings(BaseSettings):
         True,
         description="Whether Secrets are watched. Without, a rotated Secret is noticed at the next look for drift.",
     )
-    allowed_harbor_hosts: list[str] = Field(
+    allowed_harbor_hosts: Names = Field(
         [],
         description=(
-            "Hosts that a HarborConnection may have, as a JSON list; * is special. "
+            "Hosts that a HarborConnection may have, separated by commas; * is special. "
             "Empty: the hosts of the ClusterHarborConnections."
         ),
     )
-    drift_interval: float = Field(600.0, gt=0, description="How often each resource is compared with Harbor.")
-    poll_interval: float = Field(60.0, gt=0, description="How often the last-trigger times of a project are read.")
-    connection_interval: float = Field(60.0, gt=0, description="How often a connection is checked.")
-    relist_interval: float = Field(
+    drift_interval: FiniteFloat = Field(600.0, gt=0, description="How often each resource is compared with Harbor.")
+    poll_interval: FiniteFloat = Field(
+        60.0, gt=0, description="How often the last-trigger times of a project are read."
+    )
+    connection_interval: FiniteFloat = Field(60.0, gt=0, description="How often a connection is checked.")
+    relist_interval: FiniteFloat = Field(
         900.0, gt=0, description="How often all resources are listed anew, in case the watch missed a deletion."
     )
     workers: int = Field(32, ge=1, le=512, description="How many resources are worked on at the same time.")
