@@ -1,4 +1,9 @@
-"""Fixtures with a Harbor in them: a real one when the environment names it, a stand-in otherwise."""
+"""Fixtures with a Harbor in them: a real one when the environment names it, a stand-in otherwise.
+
+HARBORHOOK_TEST_HARBOR_URL, _USERNAME and _PASSWORD name a real Harbor and a system administrator of it;
+HARBORHOOK_TEST_HARBOR_RECEIVER_URL is where that Harbor reaches a webhook receiver that the tests start. Tests make
+things under names of their own and remove them; those that would change or break the whole Harbor are skipped there.
+"""
 
 from __future__ import annotations
 
