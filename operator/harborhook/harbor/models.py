@@ -62,8 +62,8 @@ class Project:
     @classmethod
     def parse(cls, body: Any) -> Project | None:
         fields = _mapping(body)
-        project_id, name = fields.get("project_id"), _text(fields.get("name"))
-        if not isinstance(project_id, int) or name is None:
+        project_id, name = _number(fields.get("project_id")), _text(fields.get("name"))
+        if project_id is None or name is None:
             return None
         metadata = {key: str(value) for key, value in _mapping(fields.get("metadata")).items()}
         return cls(project_id, name, metadata, parse_time(fields.get("creation_time")))
@@ -82,13 +82,12 @@ class Policy:
     @classmethod
     def parse(cls, body: Any) -> Policy | None:
         fields = _mapping(body)
-        policy_id = fields.get("id")
-        if not isinstance(policy_id, int):
+        policy_id = _number(fields.get("id"))
+        if policy_id is None:
             return None
-        project_id = fields.get("project_id")
         return cls(
             id=policy_id,
-            project_id=project_id if isinstance(project_id, int) else 0,
+            project_id=_number(fields.get("project_id")) or 0,
             name=_text(fields.get("name")) or "",
             creator=_text(fields.get("creator")) or "",
             raw=fields,
@@ -118,11 +117,10 @@ def parse_time(value: Any) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
-    except ValueError:
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    if time.year <= NEVER_YEAR:
-        return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return time if time.year > NEVER_YEAR else None
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -131,6 +129,10 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _flag(value: Any) -> bool | None:
