@@ -6,7 +6,7 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,11 @@ class Stage:
     def check(self, what: str, holds: bool) -> None:
         if not holds:
             raise DemoError(f"this does not hold: {what}")
+        self.screen.verified(what)
+
+    def check_none(self, what: str, exceptions: Sequence[str]) -> None:
+        if exceptions:
+            raise DemoError(f"this does not hold: {what}; there were {', '.join(exceptions)}")
         self.screen.verified(what)
 
     # Looking, without showing it
