@@ -142,7 +142,8 @@ class Comparison:
                 yield f"{where}: {found}, recorded {expected}"
             return
         wanted = self._mapping.message(expected, names)
-        if key == "message" and (asked := _NOT_FOUND.fullmatch(expected)):
+        asked = _NOT_FOUND.fullmatch(expected)
+        if key == "message" and asked and names.issuperset(asked[1].split("/")):
             wanted = f"path {self._mapping.path(asked[1], by_name=False)} was not found"
         if key == "address":
             wanted = self._mapping.address(expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest, standing_in
 
+_PATIENCE = 90.0
 TOKEN = "x-harbor-csrf-token"
 TARGET = {"type": "http", "address": "http://127.0.0.1:9/hook"}
 
@@ -92,8 +94,14 @@ class Api:
             other.clean_up()
         self._others.clear()
         for path in reversed(self._made):
-            self.request("DELETE", path)
+            self._remove(path)
         self.close()
+
+    def _remove(self, path: str) -> None:
+        """A real Harbor refuses a policy until its executions have ended, which takes half a minute."""
+        end = time.monotonic() + (_PATIENCE if self.harbor.is_real else 0)
+        while self.request("DELETE", path).status_code == httpx.codes.PRECONDITION_FAILED and time.monotonic() < end:
+            time.sleep(1)
 
     def close(self) -> None:
         """Without removing anything."""
