@@ -77,6 +77,15 @@ class AccessRule(ApiModel):
     )
 
 
+class Limits(ApiModel):
+    max_concurrent_requests: int = Field(
+        8, description="How many requests this Harbor is sent at the same time.", ge=1, le=256
+    )
+    requests_per_second: int = Field(
+        50, description="How many requests this Harbor is sent in a second, on average.", ge=1, le=10000
+    )
+
+
 class _ConnectionSpec(ApiModel):
     url: UrlString = Field(
         description=(
@@ -94,6 +103,12 @@ class _ConnectionSpec(ApiModel):
         description="Former or other addresses of the same Harbor.",
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    limits: Limits = Field(
+        Limits(),
+        description=(
+            "How much this Harbor is asked. All connections to one host share what the ClusterHarborConnection states."
+        ),
     )
     suspend: bool = Field(
         False, description="true stops all requests to this Harbor, as for its maintenance. Everything keeps its state."
@@ -165,6 +180,18 @@ class ConnectionStatus(CommonStatus):
     principal: Principal | None = Field(None, description="Who the operator is in Harbor.")
     authentication: Literal["Session", "Basic"] | None = Field(
         None, description="Session (logged in once) or Basic (credentials with every request)."
+    )
+    supported_event_types: list[str] = Field(
+        [],
+        description="The event types that webhook policies can have in this Harbor. Known once there is a policy.",
+        max_length=64,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    supported_payload_formats: list[str] = Field(
+        [],
+        description="The payload formats that http targets can have in this Harbor; none before Harbor 2.8.",
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
     )
     read_only: bool | None = Field(None, description="Whether Harbor is in read-only mode.")
 

@@ -7,11 +7,11 @@ every request: a project named "32" is never mistaken for the one whose id is 32
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, PreconditionError
-from harborhook.harbor.models import LastTrigger, Policy, Project, SystemInfo, User
+from harborhook.harbor.models import LastTrigger, Policy, Project, Supported, SystemInfo, User
 from harborhook.harbor.transport import Answer, Transport
 
 Row = TypeVar("Row")
@@ -30,8 +30,16 @@ class HarborClient:
     def url(self) -> str:
         return self._transport.url
 
+    @property
+    def authentication(self) -> Literal["Session", "Basic"]:
+        return self._transport.authentication
+
     async def close(self) -> None:
         await self._transport.close()
+
+    async def log_in(self) -> bool:
+        """For a user: one login instead of a password hash with each request. False if Harbor refuses it."""
+        return await self._transport.log_in()
 
     async def system_info(self) -> SystemInfo:
         return SystemInfo.parse((await self._get("/systeminfo", endpoint="/systeminfo")).body)
@@ -134,6 +142,11 @@ class HarborClient:
         answer = await self._get(path, endpoint=f"{_POLICY}/executions", params=params)
         total = answer.headers.get("x-total-count", "")
         return int(total) if total.isascii() and total.isdigit() else 0
+
+    async def supported(self, project: str) -> Supported:
+        """What policies can have; the same for all projects."""
+        endpoint = "/projects/{project}/webhook/events"
+        return Supported.parse((await self._get(f"{_project_path(project)}/webhook/events", endpoint=endpoint)).body)
 
     async def last_triggers(self, project: str) -> list[LastTrigger]:
         """One row per policy and event type of the project."""

@@ -21,6 +21,12 @@ class SystemInfo:
     harbor_version: str | None
     read_only: bool | None
     notification_enable: bool | None
+    auth_mode: str | None = None
+
+    @property
+    def anonymous(self) -> bool:
+        """Harbor did not take the credentials. The version is no sign: anybody sees it up to Harbor 2.12."""
+        return self.notification_enable is None
 
     @classmethod
     def parse(cls, body: Any) -> SystemInfo:
@@ -29,6 +35,7 @@ class SystemInfo:
             harbor_version=_text(fields.get("harbor_version")),
             read_only=_flag(fields.get("read_only")),
             notification_enable=_flag(fields.get("notification_enable")),
+            auth_mode=_text(fields.get("auth_mode")),
         )
 
 
@@ -67,6 +74,24 @@ class Project:
             return None
         metadata = {key: str(value) for key, value in _mapping(fields.get("metadata")).items()}
         return cls(project_id, name, metadata, parse_time(fields.get("creation_time")))
+
+
+@dataclass(frozen=True)
+class Supported:
+    """`GET /projects/{p}/webhook/events`: what policies of this Harbor can have."""
+
+    event_types: frozenset[str]
+    payload_formats: frozenset[str]
+    """For http targets; empty before Harbor 2.8, which has no formats to choose from."""
+
+    @classmethod
+    def parse(cls, body: Any) -> Supported:
+        fields = _mapping(body)
+        formats = [row for row in _rows(fields.get("payload_formats")) if row.get("notify_type") == "http"]
+        return cls(
+            frozenset(_texts(fields.get("event_type"))),
+            frozenset(name for row in formats for name in _texts(row.get("formats"))),
+        )
 
 
 @dataclass(frozen=True)
@@ -129,6 +154,14 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _rows(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _number(value: Any) -> int | None:

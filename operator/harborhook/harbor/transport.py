@@ -1,21 +1,34 @@
-"""One HTTP exchange with Harbor: from a request to a parsed JSON body or an error of errors.py.
+"""One exchange with Harbor: from a request to a parsed JSON body or an error of errors.py.
 
-No cookie is kept with Basic: a client that sends Harbor's `sid` back is refused its first write for want of a CSRF
-token. No redirect is followed, credentials must not travel to wherever an answer points.
+A robot's name and password go with every request, without a cookie jar: a client that sends Harbor's `sid` back is
+refused its first write for want of a CSRF token. A user logs in (login.py). No redirect is followed: credentials must
+not travel to wherever an answer points.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
-from harborhook.harbor.errors import NotHarborError, UnreachableError, UntrustedError, clip, refusal
+from harborhook.harbor.errors import (
+    HarborError,
+    NotHarborError,
+    ThrottledError,
+    UnreachableError,
+    UntrustedError,
+    clip,
+    refusal,
+)
+from harborhook.harbor.limiter import Limiter
+from harborhook.harbor.login import SESSION_COOKIE, LoginRefusedError, Session, cookies_of, log_in
 
 BASE_PATH = "/api/v2.0"
 BODY_LIMIT = 16 * 1024 * 1024
@@ -23,6 +36,19 @@ BODY_LIMIT = 16 * 1024 * 1024
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
+"""Seconds without a byte."""
+TOTAL_TIMEOUT = 60.0
+"""Seconds for a whole exchange, so that a drip of bytes ends too."""
+
+CONFIRM_AFTER = 2.0
+"""Seconds before a 401 is believed: while somebody else's wrong password for the same user is being checked, which
+takes 1.6 s, Harbor refuses the right one too."""
+
+THROTTLED_TRIES = 3
+THROTTLED_PAUSE = 5.0
+"""Seconds to wait when a 429 does not say."""
+THROTTLED_LIMIT = 60.0
+"""The longest pause that is waited for within one request."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +70,32 @@ class Answer:
     """The parsed JSON, the text of a text/plain answer, or None without a body."""
 
 
+@dataclass(frozen=True)
+class _Request:
+    method: str
+    path: str
+    endpoint: str
+    params: Mapping[str, str | int] | None = None
+    body: Any = None
+
+    @property
+    def what(self) -> str:
+        return f"{self.method} {BASE_PATH}{self.endpoint}"
+
+
+@dataclass(frozen=True)
+class _Raw:
+    status: int
+    headers: httpx.Headers
+    content: bytes
+
+
 Observer = Callable[[str, str, int], None]
 """Told of each exchange: method, endpoint class such as `/projects/{project}`, status (0: no answer)."""
 
 
 class Transport:
-    """Sends requests with Basic credentials to one Harbor."""
+    """Sends requests to one Harbor as one robot or user."""
 
     def __init__(
         self,
@@ -57,88 +103,227 @@ class Transport:
         credentials: Credentials,
         *,
         verify: ssl.SSLContext | bool = True,
-        max_connections: int = 8,
+        limiters: tuple[Limiter, ...] = (),
         observer: Observer | None = None,
+        read_timeout: float = READ_TIMEOUT,
+        total_timeout: float = TOTAL_TIMEOUT,
+        confirm_after: float = CONFIRM_AFTER,
     ) -> None:
         self.url = url.rstrip("/")
+        self._credentials = credentials
+        self._limiters = limiters
         self._observer = observer or (lambda *_: None)
+        self._total_timeout = total_timeout
+        self._confirm_after = confirm_after
+        self._session: Session | None = None
+        self._logging_in = asyncio.Lock()
+        self._confirming: asyncio.Task[bool] | None = None
         self._http = httpx.AsyncClient(
-            base_url=self.url + BASE_PATH,
-            auth=httpx.BasicAuth(credentials.username, credentials.password),
             verify=verify,
             follow_redirects=False,
-            trust_env=True,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
-            limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
+            timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, pool=None),
             headers={"Accept": "application/json", "X-Is-Resource-Name": "true", "User-Agent": "harborhook"},
         )
 
+    @property
+    def authentication(self) -> Literal["Session", "Basic"]:
+        return "Session" if self._session else "Basic"
+
     async def close(self) -> None:
+        """Logs out and closes the connections."""
+        if self._session is not None:
+            with suppress(httpx.HTTPError):  # the session ends by itself, an hour later
+                await self._http.get(f"{self.url}/c/log_out", headers=self._session.headers("GET"), timeout=5)
         await self._http.aclose()
+
+    async def log_in(self) -> bool:
+        """Starts a session. False if Harbor refuses one: then credentials go on travelling with every request."""
+        try:
+            self._session = await self._new_session()
+        except LoginRefusedError:
+            self._session = None
+        return self._session is not None
 
     async def request(
         self, method: str, path: str, *, endpoint: str, params: Mapping[str, str | int] | None = None, body: Any = None
     ) -> Answer:
         """One exchange; an answer of 400 and above is raised. Raises HarborError and nothing else."""
-        what = f"{method} {BASE_PATH}{endpoint}"
+        request = _Request(method, path, endpoint, params, body)
+        for tries_left in reversed(range(THROTTLED_TRIES)):
+            raw = await self._authenticated(request)
+            try:
+                return _interpret(raw, request)
+            except ThrottledError as error:
+                pause = error.retry_after if error.retry_after is not None else THROTTLED_PAUSE
+                for limiter in self._limiters:
+                    limiter.pause(pause)
+                if not tries_left or pause > THROTTLED_LIMIT:
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    # Being who we are
+
+    async def _authenticated(self, request: _Request) -> _Raw:
+        """An exchange, repeated once where only the proof of who we are was out of date.
+
+        A dead session changes nothing in Harbor and an invalid token neither, so repeating is safe.
+        """
+        session = self._session
+        raw = await self._send(request, session)
+        if session is None:
+            return raw if raw.status != 401 or await self._is_refused() else await self._send(request, self._session)
+        if _wants_token(raw):
+            session.renew_token(raw.headers)
+            raw = await self._send(request, session)
+            if not _wants_token(raw):
+                return raw
+            self._session = None  # Harbor 2.12.3 refuses every token
+            return await self._send(request, None)
+        if _is_dead(raw):
+            await self._log_in_again(session)
+            return (
+                await self._authenticated(request)
+                if self._session is None
+                else await self._send(request, self._session)
+            )
+        return raw
+
+    async def _log_in_again(self, dead: Session) -> None:
+        """One login for all who noticed. Refused twice in a row: Basic, whose answer tells why."""
+        async with self._logging_in:
+            if self._session is not dead:
+                return
+            if not await self.log_in():
+                await asyncio.sleep(self._confirm_after)
+                await self.log_in()
+
+    async def _new_session(self) -> Session:
         try:
-            status, headers, content = await self._exchange(method, path, params, body)
+            return await log_in(self._http, self.url, self._credentials.username, self._credentials.password)
         except httpx.HTTPError as error:
-            self._observer(method, endpoint, 0)
             raise self._transport_error(error) from None
-        self._observer(method, endpoint, status)
-        return _interpret(status, headers, content, what=what, head=method == "HEAD")
 
-    async def _exchange(
-        self, method: str, path: str, params: Mapping[str, str | int] | None, body: Any
-    ) -> tuple[int, httpx.Headers, bytes]:
-        async with self._http.stream(method, path, params=params, json=body) as response:
-            content = bytearray()
-            async for chunk in response.aiter_bytes():
-                content += chunk
-                if len(content) > BODY_LIMIT:
-                    raise httpx.ReadError(f"the answer is longer than {BODY_LIMIT} bytes")
-            return response.status_code, response.headers, bytes(content)
+    async def _is_refused(self) -> bool:
+        """Whether a 401 means the credentials; asked once for all who got one."""
+        if self._confirming is None or self._confirming.done():
+            self._confirming = asyncio.create_task(self._ask_who_we_are(), name="confirm a 401")
+        return await asyncio.shield(self._confirming)
 
-    def _transport_error(self, error: httpx.HTTPError) -> UnreachableError | UntrustedError:
+    async def _ask_who_we_are(self) -> bool:
+        await asyncio.sleep(self._confirm_after)
+        raw = await self._send(_Request("GET", "/users/current", "/users/current"), None)
+        return raw.status == 401
+
+    # Sending
+
+    async def _send(self, request: _Request, session: Session | None) -> _Raw:
+        """One exchange; a connection that broke is tried once more, unless that could do something twice."""
+        try:
+            return await self._exchange(request, session)
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+            # A kept-alive connection that the other side closes just now: Harbor's proxy does, after 1,000 requests.
+            if request.method == "POST":
+                raise self._no_answer(request, error) from None
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise self._no_answer(request, error) from None
+        try:
+            return await self._exchange(request, session)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise self._no_answer(request, error) from None
+
+    async def _exchange(self, request: _Request, session: Session | None) -> _Raw:
+        async with AsyncExitStack() as stack:
+            for limiter in self._limiters:
+                await stack.enter_async_context(limiter.turn())
+            await stack.enter_async_context(asyncio.timeout(self._total_timeout))
+            response = await stack.enter_async_context(
+                self._http.stream(
+                    request.method,
+                    f"{self.url}{BASE_PATH}{request.path}",
+                    params=request.params,
+                    json=request.body,
+                    headers=session.headers(request.method) if session else None,
+                    auth=None if session else (self._credentials.username, self._credentials.password),
+                )
+            )
+            content = await _read(response, request)
+        self._observer(request.method, request.endpoint, response.status_code)
+        return _Raw(response.status_code, response.headers, content)
+
+    def _no_answer(self, request: _Request, error: Exception) -> HarborError:
+        self._observer(request.method, request.endpoint, 0)
+        return self._transport_error(error)
+
+    def _transport_error(self, error: Exception) -> HarborError:
         reason = clip(str(error) or type(error).__name__)
-        if "CERTIFICATE_VERIFY_FAILED" in reason or "certificate verify failed" in reason:
-            return UntrustedError(f"The certificate of {self.url} is not trusted: {reason}.")
-        if isinstance(error, httpx.TimeoutException):
+        if "certificate verify failed" in reason.lower() or "certificate_verify_failed" in reason.lower():
+            return UntrustedError(
+                f"The certificate of {self.url} is not trusted: {reason}. "
+                "Name the authority that issued it in the connection's tls.caBundleRef."
+            )
+        if isinstance(error, httpx.TimeoutException | TimeoutError):
             reason = f"no answer in time ({type(error).__name__})"
         return UnreachableError(f"Harbor at {self.url} cannot be reached: {reason}.")
 
 
-def _interpret(status: int, headers: httpx.Headers, content: bytes, *, what: str, head: bool) -> Answer:
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if 300 <= status < 400:
+async def _read(response: httpx.Response, request: _Request) -> bytes:
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > BODY_LIMIT:
+            raise NotHarborError(f"{request.what} was answered with more than {BODY_LIMIT} bytes.")
+    return bytes(content)
+
+
+def _wants_token(raw: _Raw) -> bool:
+    """Harbor 2.16 says `CSRF token not found in request`, 2.7 `CSRF token invalid`; both with a new token."""
+    return raw.status == 403 and b"CSRF token" in raw.content
+
+
+def _is_dead(raw: _Raw) -> bool:
+    """A live session's answers never set a new `sid`; a dead one's do, even where they are 200 with less in them."""
+    return raw.status == 401 or SESSION_COOKIE in cookies_of(raw.headers)
+
+
+def _interpret(raw: _Raw, request: _Request) -> Answer:
+    kind = raw.headers.get("content-type", "").partition(";")[0].strip().lower()
+    head = request.method == "HEAD"
+    if 300 <= raw.status < 400:
         raise NotHarborError(
-            f"{what} was redirected to another address (status {status}): "
+            f"{request.what} was redirected to another address (status {raw.status}): "
             "check that url is Harbor's own address without a path, and that no login page stands in front of it."
         )
-    if status >= 400:
-        code, message = ("", "") if head else _first_error(kind, content, status, what)
-        retry_after = _seconds(headers.get("retry-after"))
-        raise refusal(status, code, message, request=what, retry_after=retry_after)
-    return Answer(status, headers, None if head or not content else _body(kind, content, what))
+    if raw.status >= 400:
+        code, message = ("", "") if head else _first_error(kind, raw, request.what)
+        retry_after = _seconds(raw.headers.get("retry-after"))
+        raise refusal(raw.status, code, message, request=request.what, retry_after=retry_after)
+    if head:
+        return Answer(raw.status, raw.headers, None)
+    if not raw.content:
+        if request.method == "GET":
+            raise NotHarborError(f"{request.what} was answered with nothing, which Harbor's API never does.")
+        return Answer(raw.status, raw.headers, None)
+    return Answer(raw.status, raw.headers, _body(kind, raw.content, request.what))
 
 
-def _first_error(kind: str, content: bytes, status: int, what: str) -> tuple[str, str]:
+def _first_error(kind: str, raw: _Raw, what: str) -> tuple[str, str]:
     """Code and message of `{"errors": [{code, message}]}`; anything else was not written by Harbor's API."""
     try:
-        error = json.loads(content)["errors"][0]
+        error = json.loads(raw.content)["errors"][0]
         return str(error["code"]), str(error["message"])
     except (ValueError, LookupError, TypeError):
         pass
-    if status == 429:  # a proxy's: Harbor itself has no rate limit
+    if raw.status == 429:  # a proxy's: Harbor itself has no rate limit
         return "TOO_MANY_REQUESTS", "too many requests"
-    if status == 413:
+    if raw.status == 413:
         return "TOO_LARGE", "the request is larger than the proxy in front of Harbor accepts"
-    if status in (502, 503, 504):
-        raise UnreachableError(f"Harbor is not up: {what} was answered with {status} by the proxy in front of it.")
+    if raw.status in (502, 503, 504):
+        raise UnreachableError(f"Harbor is not up: {what} was answered with {raw.status} by the proxy in front of it.")
     raise NotHarborError(
-        f"{what} was answered with {status} and {kind or 'no content type'}, which is not Harbor's API."
+        f"{what} was answered with {raw.status} and {kind or 'no content type'}, which is not Harbor's API: "
+        "check that url is Harbor's own address without a path."
     )
 
 
@@ -152,7 +337,7 @@ def _body(kind: str, content: bytes, what: str) -> Any:
         )
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NotHarborError(f"{what} was answered with broken JSON.") from None
 
 

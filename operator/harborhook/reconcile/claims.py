@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harborhook.api.base import Key, RecordedConnection, Resource
-from harborhook.api.conditions import NotReady, Reason
+from harborhook.api.conditions import NotReady, Reason, Verdict
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, canonical_url
 from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
@@ -49,14 +49,30 @@ def link_to(visit: Visit[Any], key: Key, *, deleting: bool = False) -> Link:
         return link
     if verdict is not None and verdict.reason is Reason.SUSPENDED:
         raise NotReady(Reason.CONNECTION_NOT_READY, f"{key} is suspended.")
-    if verdict is not None and verdict.reason in (Reason.HARBOR_UNREACHABLE, Reason.TLS_UNTRUSTED):
-        raise NotReady(verdict.reason, no_answer(key))
+    if verdict is not None and verdict.reason in _LOST:
+        raise NotReady(verdict.reason, lost(key, verdict.reason).message)
     raise NotReady(Reason.CONNECTION_NOT_READY, f"{key} is not ready: {_why(connection)}")
 
 
-def no_answer(key: Key) -> str:
-    """The same sentence for all resources and the whole outage, so that each status is written once."""
-    return f"No answer from Harbor: see the conditions of {key}. Goes on by itself when Harbor is back."
+_LOST = {
+    Reason.HARBOR_UNREACHABLE: "Harbor does not answer",
+    Reason.TLS_UNTRUSTED: "Harbor's certificate is not trusted",
+    Reason.NOT_A_HARBOR_API: "What answers is not Harbor's API",
+    Reason.UNAUTHORIZED: "Harbor refuses the credentials",
+    Reason.HARBOR_READ_ONLY: "Harbor is in read-only mode",
+}
+
+
+def lost(key: Key, reason: Reason) -> Verdict:
+    """The same sentence for all resources and the whole time, so that each status is written once."""
+    return Verdict(reason, f"{_LOST[reason]}: see {key}. It goes on by itself when that is over.")
+
+
+def check_writable(link: Link) -> None:
+    """To be called before a write that is needed: in read-only mode nobody need try."""
+    if link.read_only:
+        verdict = lost(link.key, Reason.HARBOR_READ_ONLY)
+        raise NotReady(verdict.reason, verdict.message)
 
 
 def _why(connection: Resource) -> str:

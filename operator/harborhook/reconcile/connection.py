@@ -28,9 +28,6 @@ from harborhook.reconcile.visit import Visit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-CONFIRM_AFTER = 2.0
-"""Seconds before a 401 is believed: while somebody else's wrong password for the same user is being checked, Harbor
-refuses the right one too."""
 PROBE_LIMIT = 10.0
 """The longest pause between two probes of a Harbor that does not answer, in seconds."""
 CLOSE_AFTER = 60.0
@@ -65,7 +62,7 @@ def _offer(link: Link | None) -> tuple[object, ...]:
     """What the resources of a connection depend on."""
     if link is None:
         return ()
-    return link.verdict, link.notifications_enabled, link.connection.metadata.generation
+    return link.verdict, link.notifications_enabled, link.read_only, link.connection.metadata.generation
 
 
 async def delete(visit: Visit[AnyConnection]) -> None:
@@ -95,16 +92,51 @@ async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:
         return Verdict(Reason.SUSPENDED, "No requests are sent to this Harbor while suspend is true.")
     _refuse_forbidden_host(visit)
     link = await _renewed(visit, link)
-    info = await link.client.system_info()
-    user = await _who_am_i(link.client)
-    link.notifications_enabled = info.notification_enable
+    visit.context.limiters_for(connection)  # takes over changed limits
+    info = await _introduced(link)
     visit.record(
-        harbor_version=info.harbor_version,
-        read_only=info.read_only,
-        authentication="Basic",
-        principal=_principal(user, link),
+        harbor_version=link.version,
+        read_only=link.read_only,
+        authentication=link.client.authentication,
+        principal=link.principal,
+        supported_event_types=sorted(link.supported.event_types) if link.supported else [],
+        supported_payload_formats=sorted(link.supported.payload_formats) if link.supported else [],
     )
     return _judge(info)
+
+
+async def _introduced(link: Link) -> SystemInfo:
+    """Learns who we are in which Harbor, and starts a session if that is a user. Raises NotReady when refused."""
+    info = await link.client.system_info()
+    try:
+        user = await link.client.current_user()
+        if user is not None and link.wants_session:
+            link.wants_session = await link.client.log_in()
+        if info.anonymous:  # read while a wrong password for the same user was being checked, or before the login
+            info = await link.client.system_info()
+    except UnauthorizedError:
+        raise NotReady(Reason.UNAUTHORIZED, _why_refused(info)) from None
+    if info.anonymous:
+        raise NotReady(Reason.UNAUTHORIZED, _why_refused(info))
+    if info.harbor_version != link.version:
+        link.supported = None
+    link.version, link.read_only = info.harbor_version, info.read_only
+    link.notifications_enabled = info.notification_enable
+    link.is_robot = user is None
+    link.principal = _principal(user, link.username)
+    return info
+
+
+def _why_refused(info: SystemInfo) -> str:
+    if info.auth_mode == "oidc_auth":
+        return (
+            "Harbor does not accept these credentials. Its users come from OIDC, whose passwords work nowhere in the "
+            "API: use a robot account, or a local administrator."
+        )
+    return (
+        "Harbor does not accept these credentials: check name and password in the Secret; "
+        "for a robot, that it is neither disabled nor expired."
+    )
 
 
 async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
@@ -115,7 +147,7 @@ async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
     fingerprint = (connection.spec.url, credentials, bundle, connection.spec.tls.insecure_skip_verify)
     if link is not None and link.fingerprint == fingerprint:
         return link
-    client = context.client_for(connection.spec.url, credentials, _trust(connection, bundle))
+    client = context.client_for(connection, credentials, _trust(connection, bundle))
     if link is None:
         shared_for = min(SHARED_FOR, context.settings.drift_interval / 2)
         link = Link(connection.key, connection, client, clock=context.queue.clock, shared_for=shared_for)
@@ -124,6 +156,8 @@ async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
         _close_later(link.client)
         link.client = client
     link.fingerprint = fingerprint
+    link.username = credentials.username
+    link.wants_session = True
     return link
 
 
@@ -172,29 +206,14 @@ def _trust(connection: AnyConnection, bundle: bytes | None) -> ssl.SSLContext:
     return trust
 
 
-async def _who_am_i(client: HarborClient) -> User | None:
-    try:
-        return await client.current_user()
-    except UnauthorizedError:
-        await asyncio.sleep(CONFIRM_AFTER)
-        return await client.current_user()
-
-
-def _principal(user: User | None, link: Link) -> Principal:
-    name = next(part.username for part in link.fingerprint if isinstance(part, Credentials))
+def _principal(user: User | None, username: str) -> Principal:
     if user is None:
-        return Principal(name=name, kind="Robot")
+        return Principal(name=username, kind="Robot")
     return Principal(name=user.username, kind="SystemAdmin" if user.sysadmin else "User")
 
 
 def _judge(info: SystemInfo) -> Verdict:
-    if info.harbor_version is None:
-        return Verdict(
-            Reason.UNAUTHORIZED,
-            "Harbor hides its version from these credentials: it does not accept them. "
-            "Check name and password; for a robot, that it is neither disabled nor expired.",
-        )
-    version = parse_version(info.harbor_version)
+    version = parse_version(info.harbor_version or "")
     if version is not None and version < FLOOR:
         return Verdict(
             Reason.UNSUPPORTED_HARBOR_VERSION,

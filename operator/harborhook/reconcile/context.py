@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from harborhook.api.base import Key, Resource
+from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Limits
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
 from harborhook.harbor.client import HarborClient
+from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.transport import Credentials, Transport
 from harborhook.kube.gateway import Gateway
+from harborhook.plan.access import host_of
 from harborhook.plan.references import is_claim
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.secrets import Secrets
@@ -41,6 +45,8 @@ class Context:
     cluster: str
     """Name of this cluster in `creator` of the policies we make."""
     links: dict[Key, Link] = field(default_factory=dict)
+    limiters: dict[str, Limiter] = field(default_factory=dict)
+    """By Harbor host, and by HarborConnection."""
     visited_connections: set[Key] = field(default_factory=set)
     """Connections that were looked at since the process started."""
 
@@ -128,5 +134,28 @@ class Context:
         self.store.absorb(key, body)
         return KINDS[key.kind].model.model_validate(body)
 
-    def client_for(self, url: str, credentials: Credentials, verify: Any) -> HarborClient:
-        return HarborClient(Transport(url, credentials, verify=verify))
+    # Clients of Harbor
+
+    def client_for(self, connection: AnyConnection, credentials: Credentials, verify: ssl.SSLContext) -> HarborClient:
+        limiters = self.limiters_for(connection)
+        return HarborClient(Transport(connection.spec.url, credentials, verify=verify, limiters=limiters))
+
+    def limiters_for(self, connection: AnyConnection) -> tuple[Limiter, ...]:
+        """The limiter of the Harbor host, and a HarborConnection's own before it.
+
+        A host's limits are those of its ClusterHarborConnection: a team's connection cannot raise them.
+        """
+        host = host_of(connection.spec.url) or ""
+        limits = connection.spec.limits
+        if isinstance(connection, ClusterHarborConnection):
+            return (self._limiter(host, limits),)
+        return self._limiter(str(connection.key), limits), self.limiters.setdefault(host, Limiter(*_numbers(Limits())))
+
+    def _limiter(self, name: str, limits: Limits) -> Limiter:
+        limiter = self.limiters.setdefault(name, Limiter(*_numbers(limits)))
+        limiter.configure(*_numbers(limits))
+        return limiter
+
+
+def _numbers(limits: Limits) -> tuple[int, int]:
+    return limits.max_concurrent_requests, limits.requests_per_second

@@ -15,9 +15,10 @@ from typing import Generic, TypeVar
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import Verdict
-from harborhook.api.connections import AnyConnection
+from harborhook.api.connections import AnyConnection, Principal
 from harborhook.harbor.client import HarborClient
-from harborhook.harbor.models import LastTrigger, Policy, Project
+from harborhook.harbor.errors import RefusedError
+from harborhook.harbor.models import LastTrigger, Policy, Project, Supported
 
 SHARED_FOR = 30.0
 """Seconds for which a shared reading serves resyncs, at most; and never longer than half the drift interval."""
@@ -73,9 +74,20 @@ class Link:
     """Why the connection does not work at the moment; None while it does."""
     notifications_enabled: bool | None = None
     """Harbor's own switch for all notifications."""
+    read_only: bool | None = None
+    """Harbor's read-only mode: nothing can be written."""
+    version: str | None = None
+    is_robot: bool = False
+    username: str = ""
+    principal: Principal | None = None
+    wants_session: bool = True
+    """Whether a login is worth trying: Harbor has not refused one yet."""
+    supported: Supported | None = None
+    """What policies can have in this Harbor; read with the first policy."""
     news: dict[str, list[LastTrigger]] = field(default_factory=dict)
     """The last reading of last-trigger times, by project."""
     _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _policies: dict[str, _Shared[Policy]] = field(default_factory=dict)
     _projects: _Shared[Project] | None = None
 
@@ -99,6 +111,16 @@ class Link:
             if reading.knows(policy_id):
                 return rows.get(policy_id)
         return await self.client.policy(project, policy_id)
+
+    async def what_is_supported(self, project: str) -> Supported | None:
+        """Asked once per connection and Harbor version; None if the principal may not know."""
+        async with self._asking:
+            if self.supported is None:
+                try:
+                    self.supported = await self.client.supported(project)
+                except RefusedError:
+                    return None
+            return self.supported
 
     def project_written(self, name: str) -> None:
         self._all_projects().strike(name)

@@ -61,6 +61,7 @@ async def _obtain(visit: ProjectVisit, link: Link) -> Project | None:
 async def _create(visit: ProjectVisit, link: Link) -> Project | None:
     project = visit.resource
     name = project.harbor_name
+    claims.check_writable(link)
     # Announced before the POST: should its answer get lost, the next visit knows that it was ours.
     await visit.prepare(
         finalizer=_wants_finalizer(project), annotations={ANNOTATION_CREATE_PENDING: project.metadata.uid}
@@ -115,6 +116,7 @@ async def _correct(visit: ProjectVisit, link: Link, observed: Project) -> None:
     changes = changed_metadata(visit.resource.spec, observed)
     if not changes:
         return
+    claims.check_writable(link)
     link.project_written(observed.name)
     await link.client.update_project(observed.name, changes)
     if visit.spec_is_new:
@@ -145,6 +147,7 @@ async def delete(visit: ProjectVisit) -> None:
     async with link.writing(project.harbor_name):
         observed = await link.client.project(project.harbor_name)
         if observed is not None and _is_ours(project, observed):
+            claims.check_writable(link)
             await _delete_in_harbor(link, observed.name)
             link.project_written(observed.name)
 

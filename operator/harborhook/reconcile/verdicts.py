@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from harborhook.api.conditions import Reason, Verdict
 from harborhook.harbor import errors
+from harborhook.harbor.capabilities import Version, parse_version
+from harborhook.reconcile.links import Link
 
 _REASONS: tuple[tuple[type[errors.HarborError], Reason], ...] = (
     (errors.UntrustedError, Reason.TLS_UNTRUSTED),
@@ -12,16 +14,17 @@ _REASONS: tuple[tuple[type[errors.HarborError], Reason], ...] = (
     (errors.UnauthorizedError, Reason.UNAUTHORIZED),
     (errors.ReadOnlyError, Reason.HARBOR_READ_ONLY),
     (errors.ForbiddenError, Reason.FORBIDDEN),
+    (errors.InvalidError, Reason.INVALID_SPEC),
 )
 
 _PERMISSIONS = {
     "GET /projects": "project:list",
     "POST /projects": "project:create",
     "HEAD /projects": "project:list",
-    "GET /projects/{project}": "project:read",
-    "PUT /projects/{project}": "project:update",
-    "DELETE /projects/{project}": "project:delete",
-    "GET /projects/{project}/summary": "quota:read",
+    "GET /projects/{project}": "project:read, which robots can have since Harbor 2.8",
+    "PUT /projects/{project}": "project:update, which robots can have since Harbor 2.8",
+    "DELETE /projects/{project}": "project:delete, which robots can have since Harbor 2.8",
+    "GET /projects/{project}/summary": "quota:read, which robots can have since Harbor 2.11",
     "GET /projects/{project}/webhook/policies": "notification-policy:list",
     "POST /projects/{project}/webhook/policies": "notification-policy:create",
     "GET /projects/{project}/webhook/policies/{policy}": "notification-policy:read",
@@ -30,20 +33,37 @@ _PERMISSIONS = {
     "GET /projects/{project}/webhook/lasttrigger": "notification-policy:read",
     "GET /projects/{project}/webhook/policies/{policy}/executions": "notification-policy:read",
 }
-"""What a robot needs for each request, in Harbor's words."""
+"""What a robot needs for each request, in Harbor's words. A user needs the role of a project administrator."""
+
+BOTH_LEVELS: Version = (2, 10, 0)
+"""Before, a robot with any system permission has no project permission at all."""
 
 
-def verdict_of(error: errors.HarborError) -> Verdict:
+def verdict_of(error: errors.HarborError, link: Link | None = None) -> Verdict:
     """The reason for an error, with what to do about it where that can be said."""
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.HARBOR_REJECTED)
-    return Verdict(reason, f"{error}{_advice(reason, error)}")
+    if isinstance(error, errors.ForbiddenError) and reason is Reason.FORBIDDEN:
+        return Verdict(reason, f"{_refused(error)} {_missing_permission(error, link)}")
+    if isinstance(error, errors.RefusedError):
+        return Verdict(reason, _refused(error))
+    return Verdict(reason, str(error))
 
 
-def _advice(reason: Reason, error: errors.HarborError) -> str:
-    if reason is Reason.FORBIDDEN and isinstance(error, errors.RefusedError):
-        permission = _PERMISSIONS.get(error.request.replace("/api/v2.0", ""))
-        missing = f" the permission {permission}" if permission else " the permission for it"
-        return f". Give the connection's robot or user{missing} in this project."
-    if reason is Reason.HARBOR_READ_ONLY:
-        return ". Harbor's administrator has switched on read-only mode; writing goes on when it is off."
-    return ""
+def _refused(error: errors.RefusedError) -> str:
+    said = f": {error.message}" if error.message else ""
+    return f"Harbor refused {error.request} ({error.status}{said})."
+
+
+def _missing_permission(error: errors.ForbiddenError, link: Link | None) -> str:
+    if link is None or not link.is_robot:
+        return "The connection's user has to be an administrator of this project, or of Harbor."
+    version = parse_version(link.version or "")
+    if version is not None and version < BOTH_LEVELS:
+        return (
+            "Before Harbor 2.10 a robot with system permissions loses its project permissions: "
+            "let the connection use a user instead of a robot."
+        )
+    permission = _PERMISSIONS.get(error.request.replace("/api/v2.0", ""))
+    return (
+        f"Give the connection's robot the permission {permission}." if permission else "The robot lacks a permission."
+    )

@@ -44,6 +44,7 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
     claims.check_access(place.link, policy, place.project)
     claims.check_policy_owner(visit.context, place.link, policy, place.project)
     _check_hosts(place.link, policy)
+    await _check_supported(visit, place)
     desired = plan.desired_policy(policy, [await _header(visit, target) for target in policy.spec.targets])
     async with place.link.writing(place.project):
         observed = await _obtain(visit, place, desired)
@@ -110,6 +111,31 @@ def _check_hosts(link: Link, policy: WebhookPolicy) -> None:
             )
 
 
+async def _check_supported(visit: PolicyVisit, place: Place) -> None:
+    """Harbor refuses an unknown event type; before 2.8 it drops a payload format silently."""
+    asked_before = place.link.supported is not None
+    supported = await place.link.what_is_supported(place.project)
+    if supported is None:
+        return
+    if not asked_before:
+        visit.context.queue.add(place.link.key, Cause.DEPENDENCY)  # to show it in the connection's status
+    spec = visit.resource.spec
+    unknown = sorted(set(spec.event_types) - supported.event_types)
+    if unknown:
+        raise NotReady(
+            Reason.UNSUPPORTED_EVENT_TYPE,
+            f"Harbor {place.link.version} has no event type {', '.join(unknown)}. "
+            f"It has {', '.join(sorted(supported.event_types))}.",
+        )
+    for index, target in enumerate(spec.targets):
+        if target.payload_format not in (None, plan.DEFAULT_FORMAT, *supported.payload_formats):
+            raise NotReady(
+                Reason.UNSUPPORTED_PAYLOAD_FORMAT,
+                f"targets[{index}]: Harbor {place.link.version} does not offer payloadFormat {target.payload_format}; "
+                "formats other than Default came with Harbor 2.8.",
+            )
+
+
 async def _header(visit: PolicyVisit, target: Target) -> str:
     """The Authorization value of a target, "" for none. Refused is what Harbor would store but cannot send."""
     if target.auth_header_from is None:
@@ -154,6 +180,7 @@ async def _obtain(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
 
 
 async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy) -> Policy | None:
+    claims.check_writable(place.link)
     await visit.prepare(finalizer=_wants_finalizer(visit))
     body = plan.creation_body(desired, creator=creator(visit.context.cluster, visit.resource.key))
     try:
@@ -221,6 +248,7 @@ async def _correct(visit: PolicyVisit, place: Place, observed: Policy, desired: 
         observed, changes = current, plan.differences(current, desired)
         if not changes:
             return
+    claims.check_writable(place.link)
     place.link.policy_written(place.project, observed.id)
     try:
         await place.link.client.update_policy(place.project, observed.id, plan.update_body(observed, desired))
@@ -258,6 +286,7 @@ async def delete(visit: PolicyVisit) -> None:
     async with place.link.writing(place.project):
         observed = await _ours_in_harbor(visit, place)
         if observed is not None:
+            claims.check_writable(place.link)
             await _delete_in_harbor(place, observed)
 
 
@@ -270,9 +299,9 @@ async def _deletion_place(visit: PolicyVisit) -> Place | None:
     try:
         return await _place(visit)
     except NotReady as refusal:
-        if refusal.verdict.reason in (Reason.HARBOR_UNREACHABLE, Reason.TLS_UNTRUSTED):
-            raise
-        return None
+        if refusal.verdict.reason in (Reason.PROJECT_NOT_READY, Reason.CONNECTION_NOT_FOUND):
+            return None
+        raise
 
 
 async def _ours_in_harbor(visit: PolicyVisit, place: Place) -> Policy | None:

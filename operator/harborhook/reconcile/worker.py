@@ -7,7 +7,7 @@ import logging
 from harborhook.api.base import FINALIZER, Key, Resource
 from harborhook.api.conditions import NotReady, Outcome, Verdict
 from harborhook.api.kinds import CONNECTION_KINDS
-from harborhook.harbor.errors import HarborError, TransportError
+from harborhook.harbor.errors import HarborError, NotHarborError, ReadOnlyError, TransportError, UnauthorizedError
 from harborhook.kube.gateway import Gone, KubeError
 from harborhook.plan.references import DELIVERIES, connection_of_deliveries, recorded_connection
 from harborhook.reconcile import claims, connection, deliveries, project, webhook_policy
@@ -24,6 +24,10 @@ _RECONCILERS = {
     "HarborProject": project,
     "WebhookPolicy": webhook_policy,
 }
+
+
+_OF_THE_CONNECTION = (TransportError, NotHarborError, UnauthorizedError, ReadOnlyError)
+"""Errors that concern a whole connection and not one resource."""
 
 
 async def work(context: Context) -> None:
@@ -162,15 +166,15 @@ def _come_back(visit: Visit[Resource], retry_after: float | None) -> None:
 
 def _verdict(visit: Visit[Resource], error: HarborError) -> Verdict:
     """What a failed request means for the resource; a lost connection reads the same for all."""
-    verdict = verdict_of(error)
-    if isinstance(error, TransportError) and visit.link is not None:
+    verdict = verdict_of(error, visit.link)
+    if visit.link is not None and isinstance(error, _OF_THE_CONNECTION):
         _suspect(visit.context, visit.link.key, error)
-        return Verdict(verdict.reason, claims.no_answer(visit.link.key))
+        return claims.lost(visit.link.key, verdict.reason)
     return verdict
 
 
 def _suspect(context: Context, key: Key, error: HarborError) -> None:
-    """A request got no answer: the connection is checked at once, and until it works again nobody else tries."""
+    """The connection is checked at once, and while it does not work nobody else tries."""
     link = context.links.get(key)
-    if isinstance(error, TransportError) and link is not None and link.verdict is None:
+    if isinstance(error, _OF_THE_CONNECTION) and link is not None and link.verdict is None:
         context.queue.add(key, Cause.RETRY)

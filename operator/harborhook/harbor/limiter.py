@@ -1,0 +1,54 @@
+"""How much one Harbor is asked at a time: shared by all connections to it, whoever owns them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+BURST = 10
+"""Requests that may follow each other at once after a quiet time."""
+
+
+class Limiter:
+    """Lets through `max_concurrent` requests at a time and `per_second` on average, in the order of asking."""
+
+    def __init__(self, max_concurrent: int, per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._running = 0
+        self._free = asyncio.Condition()
+        self._next = 0.0
+        self._paused_until = 0.0
+        self.configure(max_concurrent, per_second)
+
+    def configure(self, max_concurrent: int, per_second: float) -> None:
+        self._max_concurrent = max_concurrent
+        self._per_second = per_second
+
+    def pause(self, seconds: float) -> None:
+        """Lets nothing through for so long: Harbor, or a proxy in front of it, asked for it."""
+        self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Waits for a turn and holds it."""
+        async with self._free:
+            await self._free.wait_for(lambda: self._running < self._max_concurrent)
+            self._running += 1
+        try:
+            await self._wait_for_rate()
+            yield
+        finally:
+            async with self._free:
+                self._running -= 1
+                self._free.notify()
+
+    async def _wait_for_rate(self) -> None:
+        now = self._clock()
+        spacing = 1.0 / self._per_second
+        # The time at which this request would be due if all came evenly; early ones may use up the burst.
+        self._next = max(self._next, now - (BURST - 1) * spacing) + spacing
+        wait = max(self._next - spacing - now, self._paused_until - now)
+        if wait > 0:
+            await asyncio.sleep(wait)

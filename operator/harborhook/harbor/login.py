@@ -1,0 +1,70 @@
+"""Sessions: a user logs in once, since each request with a user's password costs Harbor a slow password hash.
+
+Harbor's own login form is used: a request without cookies starts an anonymous session (cookie `sid`), the next one
+gets a CSRF token (header) with its cookie (`_gorilla_csrf`), and the login with both gets a new `sid`. The CSRF cookie
+is marked Secure where Harbor's external URL is https; inside a cluster Harbor may be reached by plain http, so cookies
+are sent by hand. Whatever the answers set after the login is ignored: they carry another token each time, and a new
+`sid` means that the session is dead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+
+import httpx
+
+TOKEN_HEADER = "X-Harbor-CSRF-Token"  # noqa: S105 - the name of a header
+SESSION_COOKIE = "sid"
+CSRF_COOKIE = "_gorilla_csrf"
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+class LoginRefusedError(Exception):
+    """Harbor gave no session: a robot, a wrong password, or an installation that has no such login."""
+
+
+@dataclass
+class Session:
+    sid: str = field(repr=False)
+    csrf_cookie: str = field(repr=False)
+    token: str = field(repr=False)
+
+    def headers(self, method: str) -> dict[str, str]:
+        """What proves the login; the token only where something is changed."""
+        cookies = {"Cookie": f"{SESSION_COOKIE}={self.sid}; {CSRF_COOKIE}={self.csrf_cookie}"}
+        return cookies if method in SAFE_METHODS else {**cookies, TOKEN_HEADER: self.token}
+
+    def renew_token(self, headers: httpx.Headers) -> None:
+        """Takes token and cookie from a refusal for want of a valid one: the old cookie lives twelve hours."""
+        self.token = headers.get(TOKEN_HEADER, self.token)
+        self.csrf_cookie = cookies_of(headers).get(CSRF_COOKIE, self.csrf_cookie)
+
+
+async def log_in(http: httpx.AsyncClient, root: str, username: str, password: str) -> Session:
+    """Three requests. Raises LoginRefusedError, or httpx.HTTPError without an answer."""
+    ping = f"{root}/api/v2.0/systeminfo"
+    first = await http.get(ping)
+    sid = cookies_of(first.headers).get(SESSION_COOKIE, "")
+    second = await http.get(ping, headers={"Cookie": f"{SESSION_COOKIE}={sid}"})
+    anonymous = Session(sid, cookies_of(second.headers).get(CSRF_COOKIE, ""), second.headers.get(TOKEN_HEADER, ""))
+    answer = await http.post(
+        f"{root}/c/login",
+        data={"principal": username, "password": password},
+        headers=anonymous.headers("POST"),
+    )
+    new_sid = cookies_of(answer.headers).get(SESSION_COOKIE)
+    if answer.status_code != 200 or not new_sid:
+        raise LoginRefusedError(f"the login was answered with {answer.status_code}")
+    return Session(new_sid, anonymous.csrf_cookie, anonymous.token)
+
+
+def cookies_of(headers: httpx.Headers) -> dict[str, str]:
+    """The cookies that an answer sets, by name."""
+    found: dict[str, str] = {}
+    for line in headers.get_list("set-cookie"):
+        try:
+            found |= {name: morsel.value for name, morsel in SimpleCookie(line).items()}
+        except CookieError:
+            continue
+    return found
