@@ -114,5 +114,5 @@ def refusal(status: int, code: str, message: str, *, request: str, retry_after: 
 
 def clip(text: str, limit: int = TEXT_LIMIT) -> str:
     """One line of sane length out of whatever a server sent."""
-    line = " ".join(text.split())
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
