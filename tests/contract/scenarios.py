@@ -21,6 +21,8 @@ class Scenario:
     """By number, what the scenario cannot reproduce: `total`, `body`, `cookies`, or keys of the body."""
     stand_in_only: bool = False
     """It changes the whole Harbor, or breaks it."""
+    attempts: int = 1
+    """Deliveries have a time-out in real time: on a machine that is busy with something else one may miss it."""
 
     def recordings(self) -> list[Recording]:
         """All that are played."""
