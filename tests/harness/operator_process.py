@@ -62,7 +62,13 @@ class OperatorProcess:
         """Starts it (again), after a `kill` or `stop`."""
         command = [sys.executable, str(LEASH), str(os.getpid()), sys.executable, "-m", "harborhook", "run"]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a terminal's Ctrl-C is for whoever started it to handle
+            )
         if wait:
             self._wait_until_ready()
 
