@@ -11,7 +11,7 @@ from rich.console import Console
 from harness.receiver import Received
 
 _WIDTH = 100
-_BODY = 150
+_BODY = 230
 _TITLE = "bold cyan"
 _COMMAND = "bold"
 _OUTPUT = "dim"
@@ -60,7 +60,7 @@ class Screen:
         self._print("")
         self._print(f"   {received.method} {received.path}", _COMMAND)
         self.output(shown_headers(received.headers))
-        self.output([shortened(received.text, _BODY)])
+        self.output(textwrap.wrap(shortened(received.text, _BODY), _WIDTH - 5))
 
     def failure(self, text: str) -> None:
         self._print("")

@@ -101,8 +101,9 @@ class Stage:
 
     # Looking, without showing it
 
-    def get(self, kind: str, name: str) -> Object:
-        found: Object = json.loads(self.control_plane.kubectl("get", kind, name, "-n", "team-a", "-o", "json").stdout)
+    def get(self, kind: str, *name: str) -> Object:
+        """The object, or the list of all of that kind."""
+        found: Object = json.loads(self.control_plane.kubectl("get", kind, *name, "-n", "team-a", "-o", "json").stdout)
         return found
 
     def reason(self, kind: str, name: str) -> str:
@@ -143,6 +144,12 @@ class Stage:
         """By name."""
         found = self.api("GET", f"/projects/{project}/webhook/policies", params={"page_size": 100})
         return {policy["name"]: policy for policy in found}
+
+    def harbor_triggers(self, project: str) -> dict[tuple[str, str], str]:
+        """When Harbor last queued a notification, by policy and event type; as a status says it, in whole seconds."""
+        found = self.api("GET", f"/projects/{project}/webhook/lasttrigger")
+        times = {(row["policy_name"], row["event_type"]): row.get("last_trigger_time", "") for row in found}
+        return {event: f"{time[:19]}Z" for event, time in times.items() if time and not time.startswith("0001")}
 
     def change_policy(self, project: str, name: str, **fields: Any) -> None:
         """As somebody does in Harbor's UI."""
