@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
@@ -180,6 +181,128 @@ async def test_two_writes_through_one_client_both_pass(api: Api, client: HarborC
 
     assert first != second
     assert {policy.name for policy in await client.policies(name)} == {"first", "second"}
+
+
+@pytest.fixture
+async def session(broken: StandIn, connect: Connector) -> HarborClient:
+    """A client of the stand-in that has logged in."""
+    return await connect(broken.admin, url=broken.url, session=True)
+
+
+async def test_a_logged_in_user_costs_harbor_no_more_password_hashes(
+    broken: StandIn, broken_api: Api, session: HarborClient
+) -> None:
+    name = broken_api.project()
+    before = broken.counters()["password_hashes"]
+
+    for value in ("true", "false", "true"):
+        await session.update_project(name, {"auto_scan": value})
+        await session.projects()
+
+    assert broken.counters()["password_hashes"] == before
+
+
+async def test_after_its_session_ended_a_client_misses_nothing(
+    broken: StandIn, broken_api: Api, session: HarborClient
+) -> None:
+    name = broken_api.project()
+
+    broken.expire_sessions()
+    assert name in [project.name for project in await session.projects()], "only what anybody sees"
+    broken.expire_sessions()
+    await session.update_project(name, {"auto_scan": "true"})
+    broken.expire_sessions()
+    assert (await session.system_info()).notification_enable is True
+    broken.expire_sessions()
+    assert await session.project_exists(name)
+
+    assert session.authentication == "Session"
+
+
+async def test_requests_that_find_the_session_ended_together_share_one_new_login(
+    broken: StandIn, broken_api: Api, session: HarborClient
+) -> None:
+    name = broken_api.project()
+    broken.expire_sessions()
+    before = broken.counters()["password_hashes"]
+
+    found = await asyncio.gather(*[session.project(name) for _ in range(20)])
+
+    assert all(project is not None and project.name == name for project in found)
+    assert broken.counters()["password_hashes"] == before + 1
+
+
+async def test_a_token_that_is_out_of_date_is_renewed_without_a_login(
+    broken: StandIn, broken_api: Api, session: HarborClient
+) -> None:
+    name = broken_api.project()
+    before = broken.counters()["password_hashes"]
+    broken.expire_csrf()
+
+    await session.update_project(name, {"auto_scan": "true"})
+    await session.update_project(name, {"auto_scan": "false"})
+
+    assert broken.counters()["password_hashes"] == before
+    assert session.authentication == "Session"
+
+
+async def test_a_harbor_that_refuses_every_token_is_written_to_with_credentials(
+    broken: StandIn, broken_api: Api, session: HarborClient
+) -> None:
+    name = broken_api.project()
+    broken.set_fault({"method": "PUT"}, times=2, status=403, body=error_body("FORBIDDEN", "CSRF token invalid"))
+
+    await session.update_project(name, {"auto_scan": "true"})
+
+    assert session.authentication == "Basic"
+    project = await session.project(name)
+    assert project is not None
+    assert project.metadata["auto_scan"] == "true"
+
+
+async def test_a_robot_has_no_session_and_works_without(api: Api, connect: Connector) -> None:
+    name = api.project()
+    client = await connect(api.robot(grant("*", "project:read")))
+
+    assert await client.log_in() is False
+
+    assert client.authentication == "Basic"
+    assert await client.project(name) is not None
+
+
+async def test_a_wrong_password_has_no_session_and_is_unauthorized(broken: StandIn, connect: Connector) -> None:
+    client = await connect(("admin", "Wrong12345"), url=broken.url)
+
+    assert await client.log_in() is False
+    with pytest.raises(errors.UnauthorizedError):
+        await client.current_user()
+
+
+async def test_a_401_is_asked_about_again_before_it_is_believed(broken: StandIn, victim: HarborClient) -> None:
+    broken.set_fault({"path": "/projects"}, times=1, status=401, body=error_body("UNAUTHORIZED", "unauthorized"))
+
+    assert [project.name for project in await victim.projects()] == ["library"]
+
+
+async def test_a_login_by_plain_http_works_where_the_external_url_is_https(connect: Connector) -> None:
+    with StandIn.start(extra=["--external-url=https://harbor.example.com"]) as inside:
+        client = await connect(inside.admin, url=inside.url, session=True)
+        name = unique("p")
+
+        assert await client.create_project(name, {}) is not None
+        assert client.authentication == "Session"
+
+
+@pytest.mark.parametrize("fault", [{"close": True}, {"status": 502, "html": True}, {"status": 200, "html": True}])
+async def test_a_login_that_meets_a_fault_is_a_harbor_error_or_no_session(
+    broken: StandIn, victim: HarborClient, fault: dict[str, Any]
+) -> None:
+    broken.set_fault({}, **fault)
+
+    error = await failure_of(victim.log_in())
+
+    assert error is None or isinstance(error, errors.TransportError)
+    assert victim.authentication == "Basic"
 
 
 # All of it
@@ -587,8 +710,6 @@ async def test_a_certificate_is_trusted_only_if_its_authority_is(tmp_path: Path,
         with pytest.raises(errors.UntrustedError, match="not trusted"):
             await doubtful.projects()
         assert [project.name for project in await trusting.projects()] == ["library"]
-        for client in (doubtful, trusting):
-            await client.close()
 
 
 # Nothing else is raised, and nothing secret is said
