@@ -99,10 +99,19 @@ async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:
         read_only=link.read_only,
         authentication=link.client.authentication,
         principal=link.principal,
+    )
+    _record_supported(visit, link)
+    return _judge(info)
+
+
+def _record_supported(visit: Visit[AnyConnection], link: Link) -> None:
+    """Until the first policy has asked, as after a restart, what the status says of the same Harbor version stays."""
+    if link.supported is None and link.version == visit.resource.status.harbor_version:
+        return
+    visit.record(
         supported_event_types=sorted(link.supported.event_types) if link.supported else [],
         supported_payload_formats=sorted(link.supported.payload_formats) if link.supported else [],
     )
-    return _judge(info)
 
 
 async def _introduced(link: Link) -> SystemInfo:
