@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harborhook.api.base import Key, RecordedConnection, Resource
+from harborhook.api.base import FINALIZER, Key, RecordedConnection, Resource
 from harborhook.api.conditions import NotReady, Reason, Verdict
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, canonical_url
 from harborhook.api.project import HarborProject
@@ -48,7 +48,7 @@ def link_to(visit: Visit[Any], key: Key, *, deleting: bool = False) -> Link:
     if link is not None and (verdict is None or (deleting and verdict.reason in CREDENTIALS_LOST)):
         return link
     if verdict is not None and verdict.reason is Reason.SUSPENDED:
-        raise NotReady(Reason.CONNECTION_NOT_READY, f"{key} is suspended.")
+        raise NotReady(Reason.SUSPENDED, f"{key} is suspended: Harbor is not asked anything.")
     if verdict is not None and verdict.reason in _LOST:
         raise NotReady(verdict.reason, lost(key, verdict.reason).message)
     raise NotReady(Reason.CONNECTION_NOT_READY, f"{key} is not ready: {_why(connection)}")
@@ -78,6 +78,16 @@ def check_writable(link: Link) -> None:
 def _why(connection: Resource) -> str:
     ready = connection.status.condition("Ready") if isinstance(connection, AnyConnection) else None
     return f"{ready.reason}: {ready.message}" if ready else "it has not been checked yet."
+
+
+async def hold(visit: Visit[Any], link: Link) -> None:
+    """Gives the connection the finalizer before something is made over it that has to be deleted over it."""
+    async with link.holding:
+        connection = visit.context.load(link.key)
+        if connection is None or FINALIZER in connection.metadata.finalizers:
+            return
+        holder = Visit(visit.context, connection, visit.causes, status=None)
+        await holder.prepare(finalizer=True)
 
 
 def check_unmoved(recorded: RecordedConnection | None, link: Link) -> None:

@@ -51,7 +51,7 @@ async def reconcile(visit: Visit[AnyConnection]) -> Verdict:
         link.verdict = None if verdict.reason is Reason.RECONCILED else verdict
     first = key not in context.visited_connections
     context.visited_connections.add(key)
-    await visit.prepare(finalizer=bool(users(context, key)))
+    await visit.prepare(finalizer=bool(context.store.dependents(key)))
     await visit.finish(verdict)
     if first or before != _offer(link):
         context.wake_deeply(key)
@@ -119,7 +119,7 @@ async def _introduced(link: Link) -> SystemInfo:
     info = await link.client.system_info()
     try:
         user = await link.client.current_user()
-        if user is not None and link.wants_session:
+        if user is not None and link.wants_session and link.client.authentication == "Basic":
             link.wants_session = await link.client.log_in()
         if info.anonymous:  # read while a wrong password for the same user was being checked, or before the login
             info = await link.client.system_info()

@@ -87,6 +87,7 @@ class Link:
     news: dict[str, list[LastTrigger]] = field(default_factory=dict)
     """The last reading of last-trigger times, by project."""
     _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    holding: asyncio.Lock = field(default_factory=asyncio.Lock)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _policies: dict[str, _Shared[Policy]] = field(default_factory=dict)
     _projects: _Shared[Project] | None = None

@@ -32,6 +32,7 @@ async def reconcile(visit: ProjectVisit) -> Verdict:
     claims.check_unmoved(project.status.connection, link)
     claims.check_access(link, project, project.harbor_name)
     claims.check_project_owner(visit.context, link, project)
+    await claims.hold(visit, link)
     async with link.writing(project.harbor_name):
         observed = await _obtain(visit, link)
         if observed is not None:

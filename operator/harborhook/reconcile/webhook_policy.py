@@ -43,6 +43,7 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
     claims.check_unmoved(policy.status.connection, place.link)
     claims.check_access(place.link, policy, place.project)
     claims.check_policy_owner(visit.context, place.link, policy, place.project)
+    await claims.hold(visit, place.link)
     _check_hosts(place.link, policy)
     await _check_supported(visit, place)
     desired = plan.desired_policy(policy, [await _header(visit, target) for target in policy.spec.targets])
