@@ -65,6 +65,12 @@ async def _take(queue: Queue) -> tuple[Key, Cause] | None:
     return waiting.result()
 
 
+async def woken(worker: asyncio.Task[tuple[Key, Cause]]) -> tuple[Key, Cause]:
+    """What a sleeping worker wakes with; a wake-up that is lost fails the test instead of stopping it."""
+    async with asyncio.timeout(10):
+        return await worker
+
+
 @pytest.fixture
 def fixture() -> Fixture:
     return Fixture()
@@ -128,7 +134,7 @@ async def test_a_waiting_worker_wakes_when_a_key_is_added() -> None:
 
     queue.add(A, Cause.CHANGE)
 
-    assert await worker == (A, Cause.CHANGE)
+    assert await woken(worker) == (A, Cause.CHANGE)
 
 
 async def test_a_waiting_worker_wakes_when_a_key_that_was_added_again_is_let_go() -> None:
@@ -141,14 +147,14 @@ async def test_a_waiting_worker_wakes_when_a_key_that_was_added_again_is_let_go(
 
     queue.done(A)
 
-    assert await worker == (A, Cause.DEPENDENCY)
+    assert await woken(worker) == (A, Cause.DEPENDENCY)
 
 
 async def test_a_waiting_worker_wakes_when_a_key_becomes_due() -> None:
     queue = Queue(clock=asyncio.get_running_loop().time)
     queue.add(A, Cause.RESYNC, after=0.002)
 
-    assert await queue.get() == (A, Cause.RESYNC)
+    assert await woken(asyncio.create_task(queue.get())) == (A, Cause.RESYNC)
 
 
 async def test_a_worker_that_sleeps_towards_a_late_key_wakes_for_a_sooner_one() -> None:
@@ -159,7 +165,7 @@ async def test_a_worker_that_sleeps_towards_a_late_key_wakes_for_a_sooner_one() 
 
     queue.add(B, Cause.CHANGE)
 
-    assert await worker == (B, Cause.CHANGE)
+    assert await woken(worker) == (B, Cause.CHANGE)
 
 
 async def test_every_waiting_worker_gets_a_key_when_several_are_added_at_once() -> None:
@@ -170,7 +176,7 @@ async def test_every_waiting_worker_gets_a_key_when_several_are_added_at_once() 
     for key in (A, B, C):
         queue.add(key, Cause.CHANGE)
 
-    assert {key for key, _ in await asyncio.gather(*workers)} == {A, B, C}
+    assert {key for key, _ in [await woken(worker) for worker in workers]} == {A, B, C}
 
 
 async def test_a_worker_that_is_cancelled_takes_no_key_with_it(fixture: Fixture) -> None:
