@@ -109,6 +109,8 @@ def test_a_status_has_no_defaults(kind: Kind) -> None:
                 "spec.tls.caBundleRef.kind": "ConfigMap",
                 "spec.tls.caBundleRef.key": "ca.crt",
                 "spec.tls.insecureSkipVerify": False,
+                "spec.limits.maxConcurrentRequests": 8,
+                "spec.limits.requestsPerSecond": 50,
             },
         ),
         (
