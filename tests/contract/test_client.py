@@ -21,9 +21,9 @@ from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import HarborError, RefusedError
 from harborhook.harbor.models import Policy
 from harborhook.harbor.transport import Credentials, Transport
+from harness.certificates import Authority
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest, standing_in
-from harness.receiver import make_certificate
 
 Auth = tuple[str, str]
 Call = Callable[[HarborClient, str], Awaitable[object]]
@@ -699,7 +699,7 @@ async def test_https_to_a_port_that_speaks_http_is_unreachable(broken: StandIn, 
 
 
 async def test_a_certificate_is_trusted_only_if_its_authority_is(tmp_path: Path, connect: Connector) -> None:
-    certificate, key = make_certificate(tmp_path, ("127.0.0.1",))
+    certificate, key = Authority().certify(tmp_path, "127.0.0.1")
     extra = [f"--tls-cert={certificate}", f"--tls-key={key}"]
     with StandIn.start(tmp_path / "harbor", extra=extra) as stand_in:
         doubtful = await connect(stand_in.admin, url=stand_in.url, verify=ssl.create_default_context())

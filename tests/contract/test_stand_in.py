@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from contract.conftest import Api, error_of, unique
+from harness.certificates import Authority
 from harness.harbor.process import StandIn
-from harness.receiver import make_certificate
 
 MakeApi = Callable[..., Api]
 
@@ -240,7 +240,7 @@ def test_a_body_over_ten_megabytes_is_refused(faulty: StandIn, api_of: MakeApi) 
 
 
 def test_it_serves_tls_and_marks_the_csrf_cookie_secure(tmp_path: Path) -> None:
-    certificate, key = make_certificate(tmp_path, ("127.0.0.1",))
+    certificate, key = Authority().certify(tmp_path, "127.0.0.1")
     extra = [f"--tls-cert={certificate}", f"--tls-key={key}"]
     with (
         StandIn.start(tmp_path / "data", extra=extra) as stand_in,

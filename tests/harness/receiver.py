@@ -26,11 +26,9 @@ import argparse
 import base64
 import contextlib
 import json
-import shutil
 import socket
 import socketserver
 import ssl
-import subprocess
 import tempfile
 import threading
 import time
@@ -40,6 +38,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
+
+from harness.certificates import Authority
 
 _MOST_KEPT = 100_000
 
@@ -270,20 +270,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
 
-def make_certificate(directory: Path, names: tuple[str, ...]) -> tuple[Path, Path]:
-    """A self-signed certificate for the names, made by openssl; the certificate is its own authority."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        raise RuntimeError("a TLS receiver needs the openssl command")
-    key, certificate = directory / "key.pem", directory / "certificate.pem"
-    kinds = [f"{'IP' if name.replace('.', '').isdecimal() else 'DNS'}:{name}" for name in names]
-    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-days", "30", "-subj", "/CN=webhook receiver", "-keyout", str(key), "-out", str(certificate)]
-    command += ["-addext", "subjectAltName=" + ",".join(kinds)]
-    subprocess.run(command, check=True, capture_output=True)
-    return certificate, key
-
-
 class Receiver:
     """A running receiver. Its threads are daemons: it dies with the process that started it."""
 
@@ -297,7 +283,7 @@ class Receiver:
     ) -> None:
         self._behaviour = _Behaviour()
         self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self.certificate: Path | None = None  # what a client must trust
+        self.certificate: Path | None = None
         context = self._context(names) if tls else None
         self._server = _Server((host, port), self._behaviour, context)
         self.port = int(self._server.server_address[1])
@@ -308,7 +294,7 @@ class Receiver:
 
     def _context(self, names: tuple[str, ...]) -> ssl.SSLContext:
         self._directory = tempfile.TemporaryDirectory(prefix="receiver-")
-        self.certificate, key = make_certificate(Path(self._directory.name), names)
+        self.certificate, key = Authority().certify(Path(self._directory.name), *names)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, key)
         return context

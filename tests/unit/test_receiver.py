@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
 import subprocess
 import sys
@@ -122,7 +121,6 @@ def test_waiting_gives_up_with_a_sentence(receiver: Receiver) -> None:
         receiver.wait(1, "/never", timeout=0)
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_tls_with_a_certificate_of_its_own() -> None:
     with Receiver.start(tls=True) as secured:
         assert secured.certificate is not None
