@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from harness.certificates import Authority
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.world import OPERATOR_USER, World, eventually, header_from, http_target, ready_condition
@@ -28,17 +30,27 @@ def own_27(world: World, stand_in_27: StandIn) -> Iterator[World]:
 
 
 def _around(world: World, stand_in: StandIn, version: str) -> Iterator[World]:
-    harbor = HarborUnderTest(stand_in.url, *stand_in.admin, version, False, stand_in, None)
-    found = World(world.control_plane, harbor, world.operator, world.namespace, connection=f"own-{world._unique}")
+    found = world_of(world, stand_in, version)
     found.connect(found.connection)
     found.ready("ClusterHarborConnection", found.connection)
     yield found
     stand_in.clear_faults()
-    found.clean_up()
+    leave(found)
+
+
+def world_of(world: World, stand_in: StandIn, version: str = "2.16") -> World:
+    """The same cluster and namespace with another Harbor; the connection to it is not declared yet."""
+    harbor = HarborUnderTest(stand_in.url, *stand_in.admin, version, False, stand_in, None)
+    return World(world.control_plane, harbor, world.operator, world.namespace, connection=f"own-{world._unique}")
+
+
+def leave(own: World) -> None:
+    """Removes what the test left, while its Harbor is still there."""
+    own.clean_up()
     for kind in ("WebhookPolicy", "HarborProject"):
-        for item in found.all(kind):
-            found.gone(kind, item["metadata"]["name"])
-    found.delete("ClusterHarborConnection", found.connection)
+        for item in own.all(kind):
+            own.gone(kind, item["metadata"]["name"])
+    own.delete("ClusterHarborConnection", own.connection)
 
 
 def standing(world: World) -> StandIn:
@@ -190,22 +202,15 @@ def test_an_expired_csrf_cookie_needs_no_login(own: World) -> None:
 
 def test_an_old_harbor_is_not_written_to(world: World) -> None:
     with StandIn.start(version="2.2") as old:
-        for own in _around_old(world, old):
-            own.project(own.project_name())
-            until_connection(own, "UnsupportedHarborVersion")
-            refused = own.reason("HarborProject", own._projects[0], "ConnectionNotReady")
-            assert "UnsupportedHarborVersion" in ready_condition(refused)["message"]
-            writes = [r for r in old.requests() if r.writes and "/c/login" not in r.path]
-            assert writes == []
-
-
-def _around_old(world: World, old: StandIn) -> Iterator[World]:
-    harbor = HarborUnderTest(old.url, *old.admin, "2.2", False, old, None)
-    own = World(world.control_plane, harbor, world.operator, world.namespace, connection=f"old-{world._unique}")
-    own.connect(own.connection)
-    yield own
-    own.clean_up()
-    own.delete("ClusterHarborConnection", own.connection)
+        own = world_of(world, old, "2.2")
+        own.connect(own.connection)
+        name = own.project_name()
+        own.project(name)
+        until_connection(own, "UnsupportedHarborVersion")
+        refused = own.reason("HarborProject", name, "ConnectionNotReady")
+        assert "UnsupportedHarborVersion" in ready_condition(refused)["message"]
+        assert [request for request in old.requests() if request.writes and request.path != "/c/login"] == []
+        leave(own)
 
 
 def test_harbor_27_has_chart_events_and_no_formats(own_27: World) -> None:
@@ -457,6 +462,33 @@ def test_a_silent_move_to_another_harbor_is_refused(own: World) -> None:
         own.project(name)
         own.ready("HarborProject", name)
         own.delete("ClusterHarborConnection", elsewhere)
+
+
+def test_a_certificate_authority_is_trusted_when_named_and_rotated_without_restart(
+    world: World, tmp_path: Path
+) -> None:
+    first, second = Authority(), Authority()
+    certificate, key = first.certify(tmp_path, "127.0.0.1")
+    with StandIn.start(extra=[f"--tls-cert={certificate}", f"--tls-key={key}"]) as stand_in:
+        own = world_of(world, stand_in)
+        own.connect(own.connection, tls={}, allowInsecureHTTP=False)
+        refused = until_connection(own, "TLSUntrusted")
+        assert "caBundleRef" in ready_condition(refused)["message"]
+        bundle = {"kind": "ConfigMap", "namespace": "harborhook", "name": own.connection, "key": "ca.crt"}
+        own.config_map(own.connection, "harborhook", **{"ca.crt": first.bundle})
+        own.connect(own.connection, tls={"caBundleRef": bundle}, allowInsecureHTTP=False)
+        until_connection(own, "Reconciled")
+        name = own.project_name()
+        own.project(name)
+        own.ready("HarborProject", name)
+        second.certify(tmp_path, "127.0.0.1")
+        stand_in.restart()
+        until_connection(own, "TLSUntrusted")
+        own.project(name, public=True)
+        own.config_map(own.connection, "harborhook", **{"ca.crt": second.bundle})
+        until_connection(own, "Reconciled")
+        own.ready("HarborProject", name)
+        leave(own)
 
 
 def test_credentials_with_a_newline_work_and_empty_ones_are_refused(own: World) -> None:

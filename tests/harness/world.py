@@ -101,6 +101,10 @@ class World:
         manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values}
         self.apply(manifest, namespace or self.namespace)
 
+    def config_map(self, name: str, namespace: str, /, **values: str) -> None:
+        manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": values}
+        self.apply(manifest, namespace)
+
     def apply(self, manifest: Object, namespace: str | None = None) -> Object:
         """Creates an object or changes it by server-side apply, strictly, as kubectl and Argo CD do."""
         body = {"apiVersion": GROUP, **manifest}
@@ -183,8 +187,8 @@ class World:
 
     def _path(self, kind: str, name: str, namespace: str | None = None) -> str:
         space = f"/namespaces/{namespace or self.namespace}"
-        if kind == "Secret":
-            return f"/api/v1{space}/secrets/{name}"
+        if kind in ("Secret", "ConfigMap"):
+            return f"/api/v1{space}/{kind.lower()}s/{name}"
         if kind == "ClusterHarborConnection":
             space = ""
         return f"/apis/{GROUP}{space}/{PLURALS[kind]}/{name}"
