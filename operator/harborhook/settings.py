@@ -47,6 +47,10 @@ class Settings(BaseSettings):
         True,
         description="Whether Secrets are watched. Without, a rotated Secret is noticed at the next look for drift.",
     )
+    global_config_map: str = Field(
+        "harborhook-global",
+        description="Name of the ConfigMap in the operator's namespace that switches all notifications on or off.",
+    )
     allowed_harbor_hosts: Names = Field(
         [],
         description=(

@@ -392,13 +392,13 @@ LISTINGS: dict[str, tuple[str, Spec, str, str]] = {
     "chconn": (
         cluster_connection("listed"),
         {"harborVersion": "v2.16.0", "principal": {"name": "robot$k8s", "kind": "Robot"}},
-        "NAME URL VERSION PRINCIPAL READY AGE | REASON",
+        "NAME URL VERSION PRINCIPAL NOTIFICATIONS READY AGE | REASON",
         "listed https://harbor.example.com v2.16.0 robot$k8s True AGE Reconciled",
     ),
     "hconn": (
         connection("listed"),
         {"harborVersion": "v2.16.0", "principal": {"name": "robot$k8s", "kind": "Robot"}},
-        "NAME URL VERSION PRINCIPAL READY AGE | REASON",
+        "NAME URL VERSION PRINCIPAL NOTIFICATIONS READY AGE | REASON",
         "listed https://harbor.example.com v2.16.0 robot$k8s True AGE Reconciled",
     ),
     "hproj": (

@@ -173,6 +173,22 @@ class Principal(ApiModel):
     kind: Literal["SystemAdmin", "User", "Robot"] = Field(description="SystemAdmin, User or Robot.")
 
 
+class Notifications(ApiModel):
+    """Whether Harbor sends notifications at all."""
+
+    enabled: bool = Field(description="Whether notifications are sent, as far as the switches above a policy go.")
+    source: Literal["Harbor", "ConfigMap"] = Field(
+        description="Harbor (its own switch as somebody set it) or ConfigMap (the global switch of this cluster)."
+    )
+    enforcement: Literal["Harbor", "ManagedPolicies", "None"] = Field(
+        description=(
+            "Harbor (its own switch is set), ManagedPolicies (each policy is switched instead) or None (nothing is "
+            "enforced)."
+        )
+    )
+    message: str = Field("", description="Why it is enforced this way, and what that leaves out.", max_length=512)
+
+
 class ConnectionStatus(CommonStatus):
     """What was found at the other end of the connection. Written by the operator."""
 
@@ -192,6 +208,9 @@ class ConnectionStatus(CommonStatus):
         description="The payload formats that http targets can have in this Harbor; none before Harbor 2.8.",
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    notifications: Notifications | None = Field(
+        None, description="The state of the switch over all notifications of this Harbor."
     )
     read_only: bool | None = Field(None, description="Whether Harbor is in read-only mode.")
 

@@ -95,6 +95,7 @@ _CONNECTION_COLUMNS = [
     _column("URL", "string", ".spec.url"),
     _column("Version", "string", ".status.harborVersion"),
     _column("Principal", "string", ".status.principal.name"),
+    _column("Notifications", "boolean", ".status.notifications.enabled"),
     _READY,
     _AGE,
     _REASON,

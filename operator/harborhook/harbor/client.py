@@ -51,6 +51,18 @@ class HarborClient:
         except PreconditionError:
             return None
 
+    # Harbor's switch over all notifications
+
+    async def notifications_editable(self) -> bool:
+        """Whether a system administrator may set it; not when Harbor's environment fixes the configuration."""
+        answer = await self._get("/configurations", endpoint="/configurations")
+        setting = answer.body.get("notification_enable") if isinstance(answer.body, dict) else None
+        return isinstance(setting, dict) and setting.get("editable") is True
+
+    async def set_notifications(self, enabled: bool) -> None:
+        body = {"notification_enable": enabled}
+        await self._transport.request("PUT", "/configurations", endpoint="/configurations", body=body)
+
     # Projects
 
     async def create_project(self, name: str, metadata: Mapping[str, str]) -> int | None:

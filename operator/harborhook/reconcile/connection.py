@@ -20,6 +20,7 @@ from harborhook.harbor.models import SystemInfo, User
 from harborhook.harbor.transport import Credentials
 from harborhook.plan.access import host_of, matches
 from harborhook.plan.references import recorded_connection
+from harborhook.reconcile import global_switch
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import SHARED_FOR, Link
 from harborhook.reconcile.verdicts import verdict_of
@@ -62,7 +63,13 @@ def _offer(link: Link | None) -> tuple[object, ...]:
     """What the resources of a connection depend on."""
     if link is None:
         return ()
-    return link.verdict, link.notifications_enabled, link.read_only, link.connection.metadata.generation
+    return (
+        link.verdict,
+        link.notifications_enabled,
+        link.policies_off,
+        link.read_only,
+        link.connection.metadata.generation,
+    )
 
 
 async def delete(visit: Visit[AnyConnection]) -> None:
@@ -94,6 +101,9 @@ async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:
     link = await _renewed(visit, link)
     visit.context.limiters_for(connection)  # takes over changed limits
     info = await _introduced(link)
+    verdict = _judge(info)
+    if verdict.reason is Reason.RECONCILED:
+        await global_switch.enforce(visit, link)
     visit.record(
         harbor_version=link.version,
         read_only=link.read_only,
@@ -101,7 +111,7 @@ async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:
         principal=link.principal,
     )
     _record_supported(visit, link)
-    return _judge(info)
+    return verdict
 
 
 def _record_supported(visit: Visit[AnyConnection], link: Link) -> None:

@@ -93,8 +93,16 @@ class Context:
 
     def saw_secret(self, key: Key, resource_version: str | None) -> None:
         """Takes in a version of a Secret or ConfigMap; None: it is gone."""
-        if self.secrets.saw(key, resource_version):
-            self.wake(self.store.dependents(key))
+        if not self.secrets.saw(key, resource_version):
+            return
+        self.wake(self.store.dependents(key))
+        if key == self.global_switch:
+            self.wake(connection for kind in CONNECTION_KINDS for connection in self.store.all(kind))
+
+    @property
+    def global_switch(self) -> Key:
+        """The ConfigMap that switches all notifications on or off."""
+        return Key("ConfigMap", self.settings.namespace, self.settings.global_config_map)
 
     def wake(self, keys: Iterable[Key]) -> None:
         for key in keys:

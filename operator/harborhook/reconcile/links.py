@@ -20,6 +20,17 @@ from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import RefusedError
 from harborhook.harbor.models import LastTrigger, Policy, Project, Supported
 
+
+@dataclass
+class Memory:
+    """What is remembered of our setting Harbor's own switch."""
+
+    set_to: bool | None = None
+    """What we last set or found as wanted; None while nothing is enforced."""
+    restored: list[float] = field(default_factory=list)
+    """When it was changed behind our back and set again."""
+
+
 SHARED_FOR = 30.0
 """Seconds for which a shared reading serves resyncs, at most; and never longer than half the drift interval."""
 
@@ -74,6 +85,9 @@ class Link:
     """Why the connection does not work at the moment; None while it does."""
     notifications_enabled: bool | None = None
     """Harbor's own switch for all notifications."""
+    policies_off: bool = False
+    """The global switch is off and has to be enforced on each policy."""
+    switch: Memory = field(default_factory=Memory)
     read_only: bool | None = None
     """Harbor's read-only mode: nothing can be written."""
     version: str | None = None

@@ -25,7 +25,7 @@ class Secrets:
 
     async def value(self, source: Key, key: str) -> bytes:
         """Raises NotReady with SecretNotFound or SecretKeyMissing."""
-        data = await self._data(source)
+        data = await self.data(source)
         if data is None:
             raise NotReady(
                 Reason.SECRET_NOT_FOUND,
@@ -48,7 +48,8 @@ class Secrets:
         del self._kept[source]
         return True
 
-    async def _data(self, source: Key) -> Data | None:
+    async def data(self, source: Key) -> Data | None:
+        """All keys; None if there is no such object."""
         if source in self._kept:
             found = self._kept[source]
         else:

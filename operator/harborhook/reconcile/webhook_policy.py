@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Reason, Verdict
@@ -47,6 +47,8 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
     _check_hosts(place.link, policy)
     await _check_supported(visit, place)
     desired = plan.desired_policy(policy, [await _header(visit, target) for target in policy.spec.targets])
+    if place.link.policies_off:
+        desired = replace(desired, enabled=False)
     async with place.link.writing(place.project):
         observed = await _obtain(visit, place, desired)
         if observed is not None:
@@ -267,7 +269,9 @@ async def _correct(visit: PolicyVisit, place: Place, observed: Policy, desired: 
 
 
 def _wants_finalizer(visit: PolicyVisit) -> bool:
-    """With the origin that this visit has found out."""
+    """With the origin that this visit has found out. What the global switch has disabled has to be undone."""
+    if visit.link is not None and visit.link.policies_off:
+        return True
     return visit.resource.model_copy(update={"status": visit.status}).effective_deletion_policy == "Delete"
 
 
@@ -275,6 +279,7 @@ async def delete(visit: PolicyVisit) -> None:
     """Obeys the deletion policy. Returning lets the resource go; NotReady keeps it."""
     policy = visit.resource
     if policy.effective_deletion_policy != "Delete":
+        await _undo_switch(visit)
         return
     place = await _deletion_place(visit)
     if place is None:
@@ -289,6 +294,18 @@ async def delete(visit: PolicyVisit) -> None:
         if observed is not None:
             claims.check_writable(place.link)
             await _delete_in_harbor(place, observed)
+
+
+async def _undo_switch(visit: PolicyVisit) -> None:
+    """A policy that stays in Harbor is left as the spec says, not as the global switch had it."""
+    place = await _deletion_place(visit)
+    if place is None or not place.link.policies_off or visit.resource.spec.suspend:
+        return
+    async with place.link.writing(place.project):
+        observed = await _ours_in_harbor(visit, place)
+        if observed is not None and visit.resource.spec.enabled:
+            body = {**plan.disabling_body(observed), "enabled": True}
+            await place.link.client.update_policy(place.project, observed.id, body)
 
 
 async def _deletion_place(visit: PolicyVisit) -> Place | None:

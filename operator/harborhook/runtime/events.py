@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from harborhook.api.base import API_VERSION, Resource
+from harborhook.api.kinds import KINDS
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Recorder:
             "reportingController": "harborhook.io/harborhook",
             "reportingInstance": self.instance,
             "regarding": {
-                "apiVersion": API_VERSION,
+                "apiVersion": API_VERSION if resource.kind in KINDS else "v1",
                 "kind": resource.kind,
                 "namespace": resource.metadata.namespace or None,
                 "name": resource.metadata.name,

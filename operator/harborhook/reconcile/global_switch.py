@@ -1,0 +1,130 @@
+"""The global-enable ConfigMap: one switch over all notifications of a Harbor.
+
+As a system administrator the operator sets Harbor's own switch, which webhooks that nobody declared obey too.
+Otherwise, and where Harbor's environment has locked the setting, it switches off each policy that it manages. Which of
+the two is decided by what is known of the principal and the setting, never by one failed request.
+"""
+
+from __future__ import annotations
+
+from harborhook.api.base import Metadata, Resource
+from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Notifications
+from harborhook.plan.switch import Wish, wish
+from harborhook.reconcile.context import Context
+from harborhook.reconcile.links import Link, Memory
+from harborhook.reconcile.visit import Visit
+
+CONTESTED_WITHIN = 600.0
+CONTESTED_AFTER = 3
+"""When Harbor's switch was changed behind our back so often within so many seconds, we stop setting it."""
+
+
+async def enforce(visit: Visit[AnyConnection], link: Link) -> None:
+    """Sees to what the ConfigMap asks for, and records how."""
+    asked = await _wish(visit)
+    link.policies_off = False
+    if asked.enabled is None:
+        link.switch.set_to = None
+        notifications = _as_harbor_has_it(link)
+    elif await _is_ours_to_set(visit, link, asked.enabled):
+        notifications = await _by_harbor(visit, link, asked.enabled)
+    else:
+        notifications = _by_policies(visit, link, asked.enabled)
+    visit.record(notifications=notifications)
+
+
+async def _wish(visit: Visit[AnyConnection]) -> Wish:
+    context = visit.context
+    source = context.global_switch
+    asked = wish(await context.secrets.data(source), _names(context, visit.resource))
+    for complaint in asked.complaints:
+        owner = Resource(kind="ConfigMap", metadata=Metadata(name=source.name, namespace=source.namespace))
+        await context.recorder.record(owner, "Warning", "InvalidGlobalSwitch", complaint, action="Reconcile")
+    if not asked.malformed:
+        return asked
+    last = visit.resource.status.notifications
+    return Wish(last.enabled if last is not None and last.source == "ConfigMap" else None)
+
+
+def _names(context: Context, connection: AnyConnection) -> list[str]:
+    """All ClusterHarborConnections to the same Harbor: they are one for the switch."""
+    names = []
+    for key in context.store.all("ClusterHarborConnection"):
+        other = context.load(key)
+        if isinstance(other, ClusterHarborConnection) and other.spec.urls & connection.spec.urls:
+            names.append(key.name)
+    return names
+
+
+def _as_harbor_has_it(link: Link) -> Notifications:
+    return Notifications(
+        enabled=link.notifications_enabled is not False,
+        source="Harbor",
+        enforcement="None",
+        message="" if link.notifications_enabled is not False else "Harbor's own switch for notifications is off.",
+    )
+
+
+async def _is_ours_to_set(visit: Visit[AnyConnection], link: Link, wanted: bool) -> bool:
+    """Whether we may set Harbor's switch. Asked of Harbor only when it is not as wanted."""
+    principal = link.principal
+    if not isinstance(visit.resource, ClusterHarborConnection) or principal is None or principal.kind != "SystemAdmin":
+        return False
+    return link.notifications_enabled is wanted or await link.client.notifications_editable()
+
+
+async def _by_harbor(visit: Visit[AnyConnection], link: Link, wanted: bool) -> Notifications:
+    memory = link.switch
+    if link.notifications_enabled is not wanted:
+        if memory.set_to is wanted and await _is_contested(visit, memory):
+            return Notifications(
+                enabled=link.notifications_enabled is not False,
+                source="Harbor",
+                enforcement="None",
+                message="Somebody keeps changing Harbor's switch back; it is left alone until the ConfigMap changes.",
+            )
+        await link.client.set_notifications(wanted)
+        link.notifications_enabled = wanted
+        if memory.set_to is not wanted:
+            memory.restored.clear()
+        await visit.tell("NotificationsSwitched", f"Harbor's notifications were switched {'on' if wanted else 'off'}.")
+    memory.set_to = wanted
+    return Notifications(enabled=wanted, source="ConfigMap", enforcement="Harbor")
+
+
+async def _is_contested(visit: Visit[AnyConnection], memory: Memory) -> bool:
+    """Counts another change behind our back."""
+    now = visit.context.queue.clock()
+    memory.restored = [when for when in memory.restored if now - when < CONTESTED_WITHIN]
+    if len(memory.restored) >= CONTESTED_AFTER:
+        await visit.warn(
+            "SwitchContested",
+            f"Harbor's switch for notifications was changed {CONTESTED_AFTER} times against the ConfigMap: it is left "
+            "alone now. Agree on one of the two, then change the ConfigMap.",
+        )
+        return True
+    memory.restored.append(now)
+    return False
+
+
+def _by_policies(visit: Visit[AnyConnection], link: Link, wanted: bool) -> Notifications:
+    link.policies_off = not wanted
+    harbor_is_off = link.notifications_enabled is False
+    message = (
+        "Harbor's own switch cannot be set with these credentials or is locked by its environment: "
+        "each managed policy is switched instead, other webhooks are not touched."
+    )
+    if wanted and harbor_is_off:
+        message = "Harbor's own switch for notifications is off, and cannot be set over this connection."
+    skipped = _suspended(visit.context, link) if not wanted else 0
+    if skipped:
+        message += f" {skipped} suspended {'policy was' if skipped == 1 else 'policies were'} skipped."
+    return Notifications(
+        enabled=wanted and not harbor_is_off, source="ConfigMap", enforcement="ManagedPolicies", message=message
+    )
+
+
+def _suspended(context: Context, link: Link) -> int:
+    """How many policies of the connection the switch passes over."""
+    bodies = (context.store.get(key) for key in context.store.dependents(link.key) if key.kind == "WebhookPolicy")
+    return sum(1 for body in bodies if body is not None and body["spec"].get("suspend"))
