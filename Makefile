@@ -1,11 +1,13 @@
 # Everything a developer runs. The first target that needs it makes .venv from the lock file; the Kubernetes control
 # plane of the tests is built once per machine, outside the repository (see tests/harness/control_plane/binaries.py).
 #
-# Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`),
+# Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
 #            KEEP (for `make demo`), KUBEBUILDER_ASSETS (a control plane to use instead of building one).
 
 SHELL := /bin/sh
 BIN := .venv/bin
+# Test processes; each has a control plane and an operator of its own, and mostly waits.
+WORKERS ?= 3
 STAMP := .venv/.made-from-lock
 REQUESTED_PYTHON := $(PYTHON)
 
@@ -26,7 +28,7 @@ demo: binaries  ## Show the operator at work on a cluster and a Harbor stand-in 
 
 .PHONY: test
 test: check-go lint check-generated binaries  ## Run all checks and tests (ARGS="-k name" selects tests)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## Check style, formatting, types and import contracts

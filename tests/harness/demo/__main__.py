@@ -25,8 +25,8 @@ Everything is still running. In another terminal:
 
 Harbor     {harbor} (user {username}, password {password}), a stand-in: API and registry, no UI
 Receiver   {receiver}; what it got: curl {receiver}/_received
-Push       (in the repository) PYTHONPATH=tests .venv/bin/python -c 'from harness.push import *;
-             push_artifact("{harbor}", "{username}", "{password}", "team-a/app", "v4", b"hello")'
+Push       in the repository, with PYTHONPATH=tests:
+  .venv/bin/python -c 'from harness.push import *; push_artifact("{harbor}", "{username}", "{password}", "team-a/app")'
 Examples   {examples} (with the placeholders filled in)
 Operator   its log is {log}
 

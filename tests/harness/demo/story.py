@@ -91,10 +91,31 @@ def last_triggers(stage: Stage) -> None:
     )
 
 
+def change(stage: Stage) -> None:
+    before = stage.harbor_policies("team-a")["events"]
+    path = f"/fail-times/2{EVENTS}"
+    patch = f"""'[{{"op": "replace", "path": "/spec/targets/0/address", "value": "{stage.receiver.url}{path}"}}]'"""
+    stage.kubectl(f"patch whp events -n team-a --type=json -p {patch}")
+    stage.until(
+        "Harbor has the new address, in the same policy",
+        lambda: _address_by_id(stage).get(before["id"]) == f"{stage.receiver.url}{path}",
+    )
+    stage.push("team-a/app", "v2", b"hello there")
+    attempts = stage.receiver.wait(3, path, timeout=30)
+    stage.check(
+        "the new receiver fails twice, Harbor tries again, and its third answer is 200",
+        [attempt.answered for attempt in attempts] == [500, 500, 200],
+    )
+
+
+def _address_by_id(stage: Stage) -> dict[int, str]:
+    return {policy["id"]: policy["targets"][0]["address"] for policy in stage.harbor_policies("team-a").values()}
+
+
 def quota(stage: Stage) -> None:
     stage.screen.say(f"Harbor's administrator limits the project to {_QUOTA} bytes.")
     stage.limit_storage("team-a", _QUOTA)
-    stage.push("team-a/app", "v2", bytes(17 * 1024))
+    stage.push("team-a/app", "v3", bytes(17 * 1024))
     stage.screen.notification(stage.receiver.wait(1, SLACK)[0])
     stage.until(
         "the row of QUOTA_WARNING has its time",
@@ -170,7 +191,7 @@ def missing_secret(stage: Stage) -> None:
     stage.kubectl(f"create secret generic ci-token -n team-a --from-literal=header='Bearer {NEW_TOKEN}'")
     stage.kubectl("wait --for=condition=Ready whp/ci -n team-a --timeout=30s")
     already = len(stage.receiver.received(CI))
-    stage.push("team-a/app", "v3", b"hello again")
+    stage.push("team-a/app", "v4", b"hello again")
     newest = stage.receiver.wait(already + 1, CI)[-1]
     stage.screen.notification(newest)
     stage.check("the push came with the new header", newest.headers.get("authorization") == f"Bearer {NEW_TOKEN}")
@@ -220,7 +241,7 @@ def _looks(stage: Stage) -> int:
 
 
 def delete(stage: Stage) -> None:
-    stage.kubectl("delete -f manifests/examples --timeout=90s", lambda text: first_lines(text, 20))
+    stage.kubectl("delete -f manifests/examples --ignore-not-found --timeout=90s", lambda text: first_lines(text, 20))
     said = stage.kubectl("get chconn,hconn,hproj,whp -A")
     stage.check("no resource is left, so no finalizer is either", "No resources found" in said)
     policies = {project: sorted(stage.harbor_policies(project)) for project in PROJECTS}
@@ -252,6 +273,7 @@ STEPS = (
     Step(
         "See when each event last happened", "What Harbor knows of it is in the status, per event type.", last_triggers
     ),
+    Step("Change a webhook", "A change of the spec reaches Harbor at once, in place.", change),
     Step("Fill the quota", "Slack is told when the project is nearly full, in Slack's own format.", quota),
     Step(
         "Adopt what exists",
