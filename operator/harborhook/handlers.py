@@ -59,6 +59,7 @@ class Operator:
     kubeconfig: str | None = None
     context: Context | None = None
     registry: kopf.OperatorRegistry = field(default_factory=kopf.OperatorRegistry)
+    metrics: telemetry.Metrics = field(default_factory=telemetry.Metrics)
     _gateway: Gateway | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _heartbeat: float = field(default_factory=time.monotonic)
@@ -69,7 +70,11 @@ class Operator:
         probes = None
         if self.settings.listen_port:
             probes = await telemetry.serve_probes(
-                self.settings.listen_host, self.settings.listen_port, alive=self._is_alive, ready=self._is_ready
+                self.settings.listen_host,
+                self.settings.listen_port,
+                alive=self._is_alive,
+                ready=self._is_ready,
+                metrics=self.metrics,
             )
         self._gateway = await Gateway.connect(self.kubeconfig)
         try:
@@ -133,6 +138,7 @@ class Operator:
         """Lists everything before anything is reconciled, so that every claim is known; then lets the workers go."""
         assert self._gateway is not None
         self.context = context = await self._make_context(self._gateway)
+        self.metrics.watch(context.store, context.queue, lambda: _notifications(context))
         await _patiently(lambda: self._list_all(first=True), "list the resources")
         self._tasks = [asyncio.create_task(work(context), name=f"worker {n}") for n in range(self.settings.workers)]
         self._tasks += [
@@ -177,6 +183,7 @@ class Operator:
             recorder=Recorder(gateway.create_event, instance=socket.gethostname(), clock=time.monotonic),
             secrets=Secrets(read=gateway.data, watched=watched.__contains__),
             cluster=cluster,
+            metrics=self.metrics,
         )
 
     async def _list_all(self, *, first: bool = False) -> None:
@@ -213,6 +220,12 @@ class Operator:
 
     def _is_ready(self) -> bool:
         return bool(self._tasks)
+
+
+def _notifications(context: Context) -> dict[Key, bool]:
+    """Harbor's own switch, by connection, where it is known."""
+    states = {key: link.notifications_enabled for key, link in context.links.items()}
+    return {key: state for key, state in states.items() if state is not None}
 
 
 def _key(body: Any) -> Key:

@@ -62,6 +62,17 @@ class Settings(BaseSettings):
     poll_interval: FiniteFloat = Field(
         60.0, gt=0, description="How often the last-trigger times of a project are read."
     )
+    open_poll_interval: FiniteFloat = Field(
+        15.0, gt=0, description="The same for a project with notifications that are not yet delivered."
+    )
+    status_interval: FiniteFloat = Field(
+        60.0,
+        ge=0,
+        description="How often the status of a policy is written for delivery news that changes no condition.",
+    )
+    stuck_after: FiniteFloat = Field(
+        60.0, gt=0, description="How long Harbor may take to hand a notification to its job service."
+    )
     connection_interval: FiniteFloat = Field(60.0, gt=0, description="How often a connection is checked.")
     relist_interval: FiniteFloat = Field(
         900.0, gt=0, description="How often all resources are listed anew, in case the watch missed a deletion."

@@ -11,7 +11,14 @@ from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
 from harness.world import World
 
-QUICK = {"poll_interval": 1, "drift_interval": 2, "connection_interval": 5}
+QUICK = {
+    "poll_interval": 1,
+    "open_poll_interval": 0.5,
+    "status_interval": 3,
+    "stuck_after": 4,
+    "drift_interval": 2,
+    "connection_interval": 5,
+}
 """Intervals at which tests need not wait long."""
 
 

@@ -96,6 +96,13 @@ class OperatorProcess:
             time.sleep(0.05)
         raise RuntimeError(f"the operator did not become ready; its log ends with:\n{self.log.read_text()[-4000:]}")
 
+    def metrics(self) -> dict[str, float]:
+        """What it shows at /metrics: values by name with labels, as they are written there."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = [line.rpartition(" ") for line in lines if line and not line.startswith("#")]
+        return {name: float(value) for name, _, value in pairs}
+
     def _answers(self, path: str) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -438,6 +439,24 @@ KEYS = st.sampled_from([Key("HarborProject", "team", name) for name in "pqrst"])
 CAUSES = st.lists(st.sampled_from(list(Cause)), min_size=1, max_size=2).map(lambda some: Cause(0) | some[0] | some[-1])
 
 
+async def test_news_do_not_bring_a_later_look_for_drift_forward(fixture: Fixture) -> None:
+    fixture.queue.add(A, Cause.RESYNC, after=600)
+    fixture.queue.add(A, Cause.NEWS)
+    assert await fixture.take() == (A, Cause.NEWS)
+    fixture.queue.done(A)
+    fixture.clock.now += 599
+    assert await fixture.take() is None
+    fixture.clock.now += 1
+    assert await fixture.take() == (A, Cause.RESYNC)
+
+
+async def test_a_visit_takes_waiting_news_with_it(fixture: Fixture) -> None:
+    fixture.queue.add(A, Cause.NEWS, after=60)
+    fixture.queue.add(A, Cause.CHANGE)
+    assert await fixture.take() == (A, Cause.CHANGE | Cause.NEWS)
+    assert not fixture.queue.waits(A)
+
+
 class QueueMachine(RuleBasedStateMachine):
     """The model: who is held, and for each waiting key when it is due, why, and since when in the line."""
 
@@ -447,14 +466,29 @@ class QueueMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.queue = Queue(clock=self.clock, jitter=lambda: 0.5)
         self.waiting: dict[Key, tuple[float, Cause]] = {}
+        self.news: dict[Key, float] = {}
         self.held: set[Key] = set()
 
     def teardown(self) -> None:
         self.loop.close()
 
     def _added(self, key: Key, cause: Cause, due: float) -> None:
+        if cause == Cause.NEWS:
+            self.news[key] = min(self.news.get(key, due), due)
+            return
         before, causes = self.waiting.get(key, (due, Cause(0)))
         self.waiting[key] = (min(before, due), causes | cause)
+
+    def _dues(self) -> dict[Key, float]:
+        keys = self.waiting.keys() | self.news.keys()
+        return {key: min(self.news.get(key, math.inf), self.waiting.get(key, (math.inf,))[0]) for key in keys}
+
+    def _causes(self, key: Key, now: float) -> Cause:
+        """News alone do not bring a later visit forward; a visit takes the news with it."""
+        due, causes = self.waiting.get(key, (math.inf, Cause(0)))
+        if due > now:
+            return Cause.NEWS
+        return causes | Cause.NEWS if key in self.news else causes
 
     @rule(key=KEYS, cause=CAUSES, after=st.sampled_from([0.0, 0.5, 5.0, 60.0]))
     def add(self, key: Key, cause: Cause, after: float) -> None:
@@ -474,6 +508,7 @@ class QueueMachine(RuleBasedStateMachine):
     def drop(self, key: Key) -> None:
         self.queue.drop(key)
         self.waiting.pop(key, None)
+        self.news.pop(key, None)
 
     @rule(seconds=st.sampled_from([0.25, 1.0, 7.0, 40.0]))
     def pass_time(self, seconds: float) -> None:
@@ -482,8 +517,8 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         takeable = {
-            key: due + min(AGEING[cause] for cause in causes)
-            for key, (due, causes) in self.waiting.items()
+            key: due + min(AGEING[cause] for cause in self._causes(key, due))
+            for key, due in self._dues().items()
             if due <= self.clock() and key not in self.held
         }
         taken = self.loop.run_until_complete(_take(self.queue))
@@ -493,7 +528,10 @@ class QueueMachine(RuleBasedStateMachine):
         assert taken is not None, "a key that is due was not given out"
         key, causes = taken
         assert takeable[key] == min(takeable.values())
-        assert causes == self.waiting.pop(key)[1]
+        assert causes == self._causes(key, self.clock())
+        self.news.pop(key, None)
+        if causes != Cause.NEWS:
+            self.waiting.pop(key)
         self.held.add(key)
 
     @precondition(lambda self: self.held)
@@ -508,11 +546,11 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.queue.held == len(self.held)
         for name in "pqrst":
             key = Key("HarborProject", "team", name)
-            assert self.queue.waits(key) == (key in self.waiting)
+            assert self.queue.waits(key) == (key in self._dues())
 
     @invariant()
     def counts_what_is_due(self) -> None:
-        assert len(self.queue) == sum(due <= self.clock() for due, _ in self.waiting.values())
+        assert len(self.queue) == sum(due <= self.clock() for due in self._dues().values())
 
 
 QueueMachine.TestCase.settings = settings(

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, StrEnum
+from typing import Literal
 
 from harborhook.api.base import Condition
 
@@ -114,6 +115,41 @@ class Reason(StrEnum):
     SUSPENDED = "Suspended", Outcome.UNCHANGED, "Nothing is written to Harbor while suspend is true."
 
 
+class DeliveringReason(StrEnum):
+    """Why condition `Delivering` has its status. It says nothing about Ready."""
+
+    status: Literal["True", "False", "Unknown"]
+    sentence: str
+
+    def __new__(cls, value: str, status: Literal["True", "False", "Unknown"], sentence: str) -> DeliveringReason:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.status = status
+        member.sentence = sentence
+        return member
+
+    LAST_DELIVERY_SUCCEEDED = "LastDeliverySucceeded", "True", "The newest event was delivered to every target."
+    LAST_DELIVERY_FAILED = "LastDeliveryFailed", "False", "The newest event was not delivered; Harbor has given it up."
+    DELIVERIES_STUCK = "DeliveriesStuck", "False", "Harbor's job service does not send what happened."
+    GLOBALLY_DISABLED = "GloballyDisabled", "False", "Notifications are switched off for the whole Harbor."
+    PROJECT_DISABLED = "ProjectDisabled", "False", "Notifications are switched off for the project."
+    POLICY_DISABLED = "PolicyDisabled", "False", "The policy is disabled."
+    NEVER_TRIGGERED = "NeverTriggered", "Unknown", "Nothing has happened yet that the policy notifies of."
+    HISTORY_UNAVAILABLE = (
+        "HistoryUnavailable",
+        "Unknown",
+        "Harbor does not tell what became of the notifications: it has forgotten, or the principal may not read it.",
+    )
+
+
+@dataclass(frozen=True)
+class Delivering:
+    """What condition `Delivering` is to say."""
+
+    reason: DeliveringReason
+    message: str = ""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How a visit to a resource ended: one reason and one message for a person."""
@@ -158,6 +194,26 @@ def conditions_for(
 
     kept = [condition for kind, condition in before.items() if kind not in ("Ready", "Stalled", "Reconciling")]
     return [made(kind, status) for kind, status in wanted.items()] + kept
+
+
+def with_delivering(
+    delivering: Delivering, conditions: Iterable[Condition], *, generation: int, now: datetime
+) -> list[Condition]:
+    """The condition list with condition `Delivering` as stated; the others stay as they are."""
+    listed = list(conditions)
+    old = next((condition for condition in listed if condition.type == "Delivering"), None)
+    reason = delivering.reason
+    new = Condition.model_validate(
+        {
+            "type": "Delivering",
+            "status": reason.status,
+            "reason": reason.value,
+            "message": shorten(delivering.message or reason.sentence),
+            "observed_generation": generation,
+            "last_transition_time": old.last_transition_time if old and old.status == reason.status else now,
+        }
+    )
+    return [condition for condition in listed if condition.type != "Delivering"] + [new]
 
 
 def _ready_status(verdict: Verdict, previous: Condition | None) -> str:

@@ -110,6 +110,15 @@ class _ConnectionSpec(ApiModel):
             "How much this Harbor is asked. All connections to one host share what the ClusterHarborConnection states."
         ),
     )
+    delivery_max_attempts: int | None = Field(
+        None,
+        description=(
+            "How often this Harbor tries to deliver a notification: webhook_job_max_retry in its harbor.yml. "
+            "Absent: 3, which is Harbor's default, or 10 before Harbor 2.8."
+        ),
+        ge=1,
+        le=100,
+    )
     suspend: bool = Field(
         False, description="true stops all requests to this Harbor, as for its maintenance. Everything keeps its state."
     )

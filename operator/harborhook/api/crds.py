@@ -89,6 +89,7 @@ def _column(name: str, type_: str, path: str, *, wide: bool = False) -> dict[str
 
 _READY = _column("Ready", "string", '.status.conditions[?(@.type=="Ready")].status')
 _REASON = _column("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', wide=True)
+_DELIVERING = _column("Delivering", "string", '.status.conditions[?(@.type=="Delivering")].status')
 _AGE = _column("Age", "date", ".metadata.creationTimestamp")
 
 _CONNECTION_COLUMNS = [
@@ -115,10 +116,12 @@ _PRINTER_COLUMNS: dict[Kind, list[dict[str, Any]]] = {
         _column("Project", "string", ".status.projectName"),
         _column("Enabled", "boolean", ".status.enabled"),
         _READY,
+        _DELIVERING,
         _column("Last Trigger", "date", ".status.lastTriggerTime"),
         _AGE,
         _REASON,
         _column("Policy ID", "integer", ".status.policyID", wide=True),
+        _column("Failures", "integer", ".status.deliveries.consecutiveFailures", wide=True),
     ],
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from harborhook.api.base import API_VERSION
-from harborhook.api.conditions import Outcome, Reason
+from harborhook.api.conditions import DeliveringReason, Outcome, Reason
 from harborhook.api.crds import Schema, root_schema
 from harborhook.api.kinds import Kind
 
@@ -62,6 +62,12 @@ def reasons_page() -> str:
             _table(
                 ("Reason", "Ready", "Stalled", "Reconciling", "Meaning"),
                 ((_code(reason.value), *_CONDITIONS[reason.outcome], _prose(reason.sentence)) for reason in Reason),
+            ),
+            "A WebhookPolicy also has the condition `Delivering`: whether the newest event reached its receivers.\n"
+            "It never changes `Ready`.\n",
+            _table(
+                ("Reason", "Delivering", "Meaning"),
+                ((_code(reason.value), reason.status, _prose(reason.sentence)) for reason in DeliveringReason),
             ),
         ]
     )

@@ -19,6 +19,7 @@ from harborhook.api.base import (
     Time,
     rules,
 )
+from harborhook.api.deliveries import Deliveries, LastDelivery
 
 ADDRESS_PATTERN = r"^https?://[^\s/?#\\]+[^\s\\]*$"
 EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$")]
@@ -174,6 +175,7 @@ class Trigger(ApiModel):
     last_trigger_time: Time | None = Field(
         None, description="When Harbor last queued a notification of this type. It never goes back."
     )
+    last_delivery: LastDelivery | None = Field(None, description="What became of the newest event of this type.")
 
 
 class WebhookPolicyStatus(CommonStatus):
@@ -202,6 +204,7 @@ class WebhookPolicyStatus(CommonStatus):
         max_length=32,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["eventType"]},
     )
+    deliveries: Deliveries | None = Field(None, description="Whether notifications arrive. Absent before the first.")
 
 
 class WebhookPolicy(Resource):

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, PreconditionError
+from harborhook.harbor.executions import Execution, Job, Task
 from harborhook.harbor.models import LastTrigger, Policy, Project, Supported, SystemInfo, User
 from harborhook.harbor.transport import Answer, Transport
 
@@ -152,8 +153,39 @@ class HarborClient:
         params: dict[str, str | int] = {"q": "status=Running", "page_size": 1}
         path = f"{_policies_path(project)}/{policy_id}/executions"
         answer = await self._get(path, endpoint=f"{_POLICY}/executions", params=params)
-        total = answer.headers.get("x-total-count", "")
-        return int(total) if total.isascii() and total.isdigit() else 0
+        return _total(answer)
+
+    async def executions(
+        self, project: str, policy_id: int, *, above: int | None = None, newest_first: bool = True, page: int = 1
+    ) -> tuple[list[Execution], int]:
+        """One page of the notifications of a policy (Harbor 2.8 and later), and how many there are in all pages."""
+        path = f"{_policies_path(project)}/{policy_id}/executions"
+        answer = await self._get(
+            path, endpoint=f"{_POLICY}/executions", params=_newer_than(above, newest_first=newest_first, page=page)
+        )
+        return _rows(answer, Execution.parse), _total(answer)
+
+    async def tasks(self, project: str, policy_id: int, execution_id: int) -> list[Task]:
+        path = f"{_policies_path(project)}/{policy_id}/executions/{execution_id}/tasks"
+        return _rows(await self._get(path, endpoint=f"{_POLICY}/executions/{{execution}}/tasks"), Task.parse)
+
+    async def task_log(self, project: str, policy_id: int, execution_id: int, task_id: int) -> str | None:
+        """The log of a task's last attempt; None before it, and once Harbor has thrown it away."""
+        path = f"{_policies_path(project)}/{policy_id}/executions/{execution_id}/tasks/{task_id}/log"
+        try:
+            answer = await self._get(path, endpoint=f"{_POLICY}/executions/{{execution}}/tasks/{{task}}/log")
+        except NotFoundError:
+            return None
+        return answer.body if isinstance(answer.body, str) else None
+
+    async def jobs(
+        self, project: str, policy_id: int, *, above: int | None = None, newest_first: bool = True, page: int = 1
+    ) -> tuple[list[Job], int]:
+        """The same as `executions`, before Harbor 2.8."""
+        params = {"policy_id": policy_id, **_newer_than(above, newest_first=newest_first, page=page)}
+        path = f"{_project_path(project)}/webhook/jobs"
+        answer = await self._get(path, endpoint="/projects/{project}/webhook/jobs", params=params)
+        return _rows(answer, Job.parse), _total(answer)
 
     async def supported(self, project: str) -> Supported:
         """What policies can have; the same for all projects."""
@@ -201,6 +233,17 @@ def _rows(answer: Answer, parse: Callable[[Any], Row | None]) -> list[Row]:
     if not isinstance(answer.body, list):
         raise NotHarborError("Harbor's answer is not the list it should be.")
     return [row for row in map(parse, answer.body) if row is not None]
+
+
+def _total(answer: Answer) -> int:
+    total = answer.headers.get("x-total-count", "")
+    return int(total) if total.isascii() and total.isdigit() else 0
+
+
+def _newer_than(above: int | None, *, newest_first: bool, page: int) -> dict[str, str | int]:
+    """By id, a total order in which a row never moves to a page that was read already."""
+    params: dict[str, str | int] = {"page": page, "page_size": PAGE_SIZE, "sort": "-id" if newest_first else "id"}
+    return params if above is None else {**params, "q": f"id=[{above + 1}~]"}
 
 
 def _id_of_location(answer: Answer) -> int | None:

@@ -24,6 +24,7 @@ from harborhook.runtime.events import Recorder
 from harborhook.runtime.queue import Cause, Queue
 from harborhook.runtime.store import Body, Store
 from harborhook.settings import Settings
+from harborhook.telemetry import Metrics
 
 
 class Wait(Exception):  # noqa: N818 - not an error: something else must happen first, and will wake the resource
@@ -45,6 +46,7 @@ class Context:
     cluster: str
     """Name of this cluster in `creator` of the policies we make."""
     links: dict[Key, Link] = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=Metrics)
     limiters: dict[str, Limiter] = field(default_factory=dict)
     """By Harbor host, and by HarborConnection."""
     visited_connections: set[Key] = field(default_factory=set)
@@ -85,6 +87,10 @@ class Context:
             return
         self.queue.drop(key)
         self.links.pop(key, None)
+        for link in self.links.values():
+            link.news.pop(key, None)
+            link.told.pop(key, None)
+        self.metrics.forget(key)
         self.visited_connections.discard(key)
         self.wake(self.store.dependents(key))
         self._wake_rivals(key, {reference for reference in references if is_claim(reference)})
@@ -146,7 +152,10 @@ class Context:
 
     def client_for(self, connection: AnyConnection, credentials: Credentials, verify: ssl.SSLContext) -> HarborClient:
         limiters = self.limiters_for(connection)
-        return HarborClient(Transport(connection.spec.url, credentials, verify=verify, limiters=limiters))
+        observer = self.metrics.count_request
+        return HarborClient(
+            Transport(connection.spec.url, credentials, verify=verify, limiters=limiters, observer=observer)
+        )
 
     def limiters_for(self, connection: AnyConnection) -> tuple[Limiter, ...]:
         """The limiter of the Harbor host, and a HarborConnection's own before it.

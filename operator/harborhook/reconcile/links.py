@@ -19,6 +19,7 @@ from harborhook.api.connections import AnyConnection, Principal
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import RefusedError
 from harborhook.harbor.models import LastTrigger, Policy, Project, Supported
+from harborhook.plan.deliveries import History
 
 
 @dataclass
@@ -70,6 +71,15 @@ class _Shared(Generic[Value]):
         self._struck.add(row)
 
 
+@dataclass(frozen=True)
+class News:
+    """The last reading of a policy's last-trigger times and of its notifications (None: not read yet)."""
+
+    policy_id: int
+    rows: tuple[LastTrigger, ...] = ()
+    history: History | None = None
+
+
 @dataclass
 class Link:
     """A connection that has worked at least once in this process."""
@@ -98,8 +108,10 @@ class Link:
     """Whether a login is worth trying: Harbor has not refused one yet."""
     supported: Supported | None = None
     """What policies can have in this Harbor; read with the first policy."""
-    news: dict[str, list[LastTrigger]] = field(default_factory=dict)
-    """The last reading of last-trigger times, by project."""
+    news: dict[Key, News] = field(default_factory=dict)
+    """What is known of the notifications of each WebhookPolicy."""
+    told: dict[Key, float] = field(default_factory=dict)
+    """When the status of a WebhookPolicy was last written for delivery news."""
     _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     holding: asyncio.Lock = field(default_factory=asyncio.Lock)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)

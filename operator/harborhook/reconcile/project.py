@@ -8,7 +8,7 @@ from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.errors import ConflictError, HarborError, NotFoundError, PreconditionError
 from harborhook.harbor.models import Project
-from harborhook.plan.project import changed_metadata, field_names, is_lost_creation, stated_metadata
+from harborhook.plan.project import FIELDS, changed_metadata, field_names, is_lost_creation, stated_metadata
 from harborhook.reconcile import claims
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
@@ -123,6 +123,7 @@ async def _correct(visit: ProjectVisit, link: Link, observed: Project) -> None:
     if visit.spec_is_new:
         await visit.tell("Updated", f"Updated {field_names(changes)} of project {observed.name} in Harbor.")
     else:
+        visit.context.metrics.count_drift("HarborProject", map(FIELDS.__getitem__, changes))
         await visit.tell("DriftCorrected", f"Set {field_names(changes)} of project {observed.name} back to the spec.")
 
 

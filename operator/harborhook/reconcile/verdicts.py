@@ -32,6 +32,7 @@ _PERMISSIONS = {
     "DELETE /projects/{project}/webhook/policies/{policy}": "notification-policy:delete",
     "GET /projects/{project}/webhook/lasttrigger": "notification-policy:read",
     "GET /projects/{project}/webhook/policies/{policy}/executions": "notification-policy:read",
+    "GET /projects/{project}/webhook/jobs": "notification-policy:list",
 }
 """What a robot needs for each request, in Harbor's words. A user needs the role of a project administrator."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from harborhook.api.base import FINALIZER, CommonStatus, Resource
@@ -25,6 +26,8 @@ class Visit(Generic[R]):
     status: Any
     link: Link | None = None
     """The connection that the visit works over, once it is known."""
+    once_written: list[Callable[[], None]] = field(default_factory=list)
+    """To be done when the status that is being built has been written."""
 
     @property
     def is_resync(self) -> bool:
@@ -47,7 +50,7 @@ class Visit(Generic[R]):
             last_handled_reconcile_at=self.resource.reconcile_request,
             conditions=conditions_for(
                 verdict,
-                before.conditions,
+                self.status.conditions,
                 generation=self.resource.metadata.generation,
                 now=self.context.now(),
             ),
@@ -62,6 +65,9 @@ class Visit(Generic[R]):
         patch = merge_patch((body or {}).get("status") or {}, self.status.wire())
         if patch:
             await self.context.patch_status(self.resource.key, patch)
+        for follow_up in self.once_written:
+            follow_up()
+        self.once_written.clear()
 
     # Events
 

@@ -60,7 +60,7 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
         connection=claims.recorded(place.link),
         enabled=desired.enabled and place.link.notifications_enabled is not False,
     )
-    deliveries.take_news(visit, place.link)
+    await deliveries.take_news(visit, place.link)
     deliveries.begin(visit.context, deliveries_key(place.link.key, place.project))
     return Verdict(Reason.RECONCILED, f"Webhook policy {desired.name} of project {place.project} is as the spec says.")
 
@@ -265,6 +265,7 @@ async def _correct(visit: PolicyVisit, place: Place, observed: Policy, desired: 
     if visit.spec_is_new or Cause.DEPENDENCY in visit.causes:
         await visit.tell("Updated", f"Updated {names} of webhook policy {desired.name}.")
     else:
+        visit.context.metrics.count_drift("WebhookPolicy", changes)
         await visit.tell("DriftCorrected", f"Set {names} of webhook policy {desired.name} back to the spec.")
 
 

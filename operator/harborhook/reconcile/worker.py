@@ -34,14 +34,16 @@ async def work(context: Context) -> None:
     """One worker; runs until it is cancelled."""
     while True:
         key, causes = await context.queue.get()
+        started = context.queue.clock()
         try:
-            await _attempt(context, key, causes)
+            result = await _attempt(context, key, causes)
+            context.metrics.observe_visit(key.kind, result, context.queue.clock() - started)
         finally:
             context.queue.done(key)
 
 
-async def _attempt(context: Context, key: Key, causes: Cause) -> None:
-    """One visit whose every end is dealt with: nothing that a visit can raise stops a worker."""
+async def _attempt(context: Context, key: Key, causes: Cause) -> str:
+    """One visit whose every end is dealt with: nothing that a visit can raise stops a worker. Returns how it ended."""
     try:
         if key.kind == DELIVERIES:
             await _poll(context, key)
@@ -50,13 +52,18 @@ async def _attempt(context: Context, key: Key, causes: Cause) -> None:
     except Wait as wait:
         if wait.after is not None:
             context.queue.add(key, causes, after=wait.after)
+        return "waiting"
     except Gone:
         context.forget(key)
+        return "gone"
     except KubeError as error:
         # The watch brings whatever we did not know of; until then the same visit is worth another try.
         logger.info("%s: %s; tried again in %.0f s", key, error, context.queue.retry(key))
+        return "kubernetes_error"
     except Exception:
         logger.exception("%s: unexpected error; tried again in %.0f s", key, context.queue.retry(key))
+        return "error"
+    return "done"
 
 
 async def _poll(context: Context, key: Key) -> None:
@@ -76,7 +83,8 @@ async def _visit(context: Context, key: Key, causes: Cause) -> None:
         return
     visit = Visit(context, resource, causes, status=resource.status)  # type: ignore[attr-defined]
     if resource.metadata.deleting:
-        await _delete(visit)
+        if causes != Cause.NEWS:
+            await _delete(visit)
     elif causes == Cause.NEWS:
         await _news(visit)
     else:
@@ -122,7 +130,7 @@ async def _news(visit: Visit[Resource]) -> None:
     recorded = recorded_connection(visit.context.store.get(visit.resource.key) or {"metadata": {}})
     link = visit.context.links.get(recorded) if recorded else None
     if link is not None:
-        deliveries.take_news(visit, link)  # type: ignore[arg-type]
+        await deliveries.take_news(visit, link)  # type: ignore[arg-type]
         await visit.write_status()
 
 

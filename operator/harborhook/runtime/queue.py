@@ -50,9 +50,30 @@ BACKOFF_LIMIT = 300.0
 
 @dataclass
 class _Waiting:
-    due: float
-    causes: Cause
+    """A visit for some causes, a look at delivery news, or both, each at its own time: news now must not bring forward
+    a look for drift that is due in ten minutes."""
+
+    visit: tuple[float, Cause] | None = None
+    news: float | None = None
     version: int = 0
+
+    @property
+    def due(self) -> float:
+        return min(time for time in (self.visit and self.visit[0], self.news) if time is not None)
+
+    def causes(self, now: float) -> Cause:
+        """What is due by now; a visit that is due takes the news with it."""
+        if self.visit is None or self.visit[0] > now:
+            return Cause.NEWS
+        return self.visit[1] if self.news is None else self.visit[1] | Cause.NEWS
+
+    def add(self, cause: Cause, due: float) -> None:
+        if cause == Cause.NEWS:
+            self.news = due if self.news is None else min(due, self.news)
+        elif self.visit is None:
+            self.visit = due, cause
+        else:
+            self.visit = min(due, self.visit[0]), cause | self.visit[1]
 
 
 @dataclass
@@ -71,14 +92,14 @@ class Queue:
 
     def add(self, key: Key, cause: Cause, *, after: float = 0.0) -> None:
         """Lets `key` be visited after so many seconds, or sooner if it already waits for something sooner."""
-        due = self.clock() + after
-        waiting = self._waiting.get(key)
-        if waiting is not None:
-            due = min(due, waiting.due)
-            cause |= waiting.causes
+        waiting = self._waiting.setdefault(key, _Waiting())
+        waiting.add(cause, self.clock() + after)
+        self._enter(key, waiting)
+
+    def _enter(self, key: Key, waiting: _Waiting) -> None:
         self._version += 1
-        self._waiting[key] = _Waiting(due, cause, self._version)
-        heapq.heappush(self._later, (due, self._version, key))
+        waiting.version = self._version
+        heapq.heappush(self._later, (waiting.due, self._version, key))
         self._wake.set()
 
     def retry(self, key: Key, *, limit: float = BACKOFF_LIMIT) -> float:
@@ -111,6 +132,14 @@ class Queue:
     def held(self) -> int:
         return len(self._held)
 
+    @property
+    def age(self) -> float:
+        """For how many seconds the key that has been due longest has waited for a worker; 0 if none waits."""
+        now = self.clock()
+        self._ripen()
+        dues = [self._waiting[key].due for _, version, key in self._due if self._is_current(key, version)]
+        return max((now - due for due in dues), default=0.0)
+
     async def get(self) -> tuple[Key, Cause]:
         """The next key to visit and why; the caller holds it until `done`."""
         while True:
@@ -136,11 +165,20 @@ class Queue:
             if key in self._held:
                 passed_over.append(entry)
                 continue
-            taken = key, self._waiting.pop(key).causes
+            taken = key, self._take_due(key)
             self._held.add(key)
         for entry in passed_over:
             heapq.heappush(self._due, entry)
         return taken
+
+    def _take_due(self, key: Key) -> Cause:
+        """Why the key is visited now; a visit that is not yet due goes on waiting."""
+        waiting = self._waiting.pop(key)
+        causes = waiting.causes(self.clock())
+        if causes == Cause.NEWS and waiting.visit is not None:
+            rest = self._waiting[key] = _Waiting(visit=waiting.visit)
+            self._enter(key, rest)
+        return causes
 
     def _ripen(self) -> None:
         """Moves what is due by now from the order of time to the order of precedence."""
@@ -151,7 +189,8 @@ class Queue:
                 heapq.heappush(self._due, (due + self._ageing(key), version, key))
 
     def _ageing(self, key: Key) -> float:
-        return min(AGEING[cause] for cause in self._waiting[key].causes)
+        waiting = self._waiting[key]
+        return min(AGEING[cause] for cause in waiting.causes(waiting.due))
 
     def _is_current(self, key: Key, version: int) -> bool:
         waiting = self._waiting.get(key)

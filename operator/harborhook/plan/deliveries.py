@@ -1,0 +1,461 @@
+"""Delivery status: from what Harbor shows of a policy's notifications to what the status says. No clock, no memory.
+
+The status itself is all the memory there is. `lastExecutionID` is the cursor: every execution up to it belongs to an
+event that is settled and counted; all above it are read again and judged anew. The cursor moves only to where no event
+has executions on both sides and none below is open. So it does not matter in which order notifications are settled,
+how often they are read, or when the operator is restarted: nothing is counted twice and nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from harborhook.api.base import Condition
+from harborhook.api.conditions import Delivering, DeliveringReason
+from harborhook.api.deliveries import Deliveries, DeliveryStatus, LastDelivery
+from harborhook.api.webhook_policy import Trigger, WebhookPolicyStatus
+from harborhook.harbor.executions import Execution, Job, Task
+from harborhook.harbor.models import LastTrigger
+from harborhook.plan.failures import NEVER_SENT, NO_LOGS, WITHOUT_CAUSE
+from harborhook.plan.webhook_policy import merge_triggers
+
+ATTEMPTS = 3
+LEGACY_ATTEMPTS = 10
+"""Harbor's own defaults, since 2.8 and before."""
+SLACK = timedelta(minutes=5)
+"""What a busy job service may need beyond the pauses between attempts."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long Harbor may take for what."""
+
+    attempts: int
+    stuck_after: timedelta
+
+    def until_next(self, fails: int) -> timedelta:
+        """After so many failures the next attempt has begun by then, if there is one."""
+        return timedelta(seconds=_longest_pause(fails)) + SLACK
+
+    @property
+    def in_all(self) -> timedelta:
+        """By then all attempts have been made."""
+        return timedelta(seconds=sum(map(_longest_pause, range(1, self.attempts)))) + SLACK
+
+
+def _longest_pause(fails: int) -> int:
+    """Harbor waits fails⁴ + 15 + rand(30)·(fails + 1) seconds."""
+    return int(fails**4) + 15 + 29 * (fails + 1)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One event's notification to one target."""
+
+    id: int
+    event_type: str
+    event: str
+    started: datetime
+    status: DeliveryStatus
+    final: bool
+    """Nothing more is going to happen to it."""
+    time: datetime
+    attempts: int | None = None
+    message: str | None = None
+    stuck: bool = False
+    task: int | None = None
+    """Where the log of a failed attempt is."""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class History:
+    """What was read of a policy's notifications: all above the cursor, or the newest of them and the oldest."""
+
+    deliveries: tuple[Delivery, ...] = ()
+    gap_after: int | None = None
+    """Between this one and the newest some were not read; None: none is missing."""
+    forbidden: bool = False
+    """Harbor does not let us read them."""
+    renumbered_from: int | None = None
+    """The cursor that means nothing any more, because Harbor numbers anew; these are then all there are."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it is worth looking again soon."""
+        return self.gap_after is not None or any(not one.final and not one.stuck for one in self.deliveries)
+
+
+# One notification
+
+
+def judge(execution: Execution, tasks: Sequence[Task] | None, *, now: datetime, patience: Patience) -> Delivery:
+    """What became of an execution. `tasks` is None where they were not read; there is at most one."""
+    age = now - execution.started
+    if tasks:
+        return _by_task(execution, tasks[0], age=age, now=now, patience=patience)
+    if execution.status in _FINAL:
+        return _delivery(execution, _FINAL[execution.status], final=True, time=execution.ended)
+    if execution.status == "Error":
+        given_up = age > patience.in_all
+        return _delivery(execution, "Failed" if given_up else "Retrying", final=given_up, time=execution.ended)
+    if tasks is not None and age > patience.stuck_after:
+        return _delivery(execution, "Failed", final=True, stuck=True, message=NEVER_SENT)
+    return _delivery(execution, "Pending", final=False, stuck=age > patience.in_all)
+
+
+_FINAL: dict[str, DeliveryStatus] = {"Success": "Succeeded", "Stopped": "Stopped"}
+
+
+def _by_task(execution: Execution, task: Task, *, age: timedelta, now: datetime, patience: Patience) -> Delivery:
+    attempts = task.run_count
+    if task.status in _FINAL:
+        return _delivery(execution, _FINAL[task.status], final=True, time=task.ended, attempts=attempts)
+    if task.status == "Error":
+        waiting = now - (task.ended or execution.started)
+        given_up = task.run_count >= patience.attempts or waiting > patience.until_next(task.run_count)
+        status: DeliveryStatus = "Failed" if given_up else "Retrying"
+        return _delivery(execution, status, final=given_up, time=task.ended, attempts=attempts, task=task.id)
+    retries = task.run_count > (1 if task.status == "Running" else 0)
+    stuck = age > patience.in_all
+    return _delivery(execution, "Retrying" if retries else "Pending", final=False, stuck=stuck, attempts=attempts)
+
+
+def _delivery(
+    execution: Execution,
+    status: DeliveryStatus,
+    *,
+    final: bool,
+    time: datetime | None = None,
+    stuck: bool = False,
+    message: str | None = None,
+    task: int | None = None,
+    attempts: int | None = None,
+) -> Delivery:
+    return Delivery(
+        id=execution.id,
+        event_type=execution.event_type,
+        event=execution.event,
+        started=execution.started,
+        status=status,
+        final=final,
+        time=time or execution.started,
+        attempts=attempts,
+        message=message,
+        stuck=stuck,
+        task=task,
+        kind=execution.kind,
+    )
+
+
+def judge_job(job: Job, *, now: datetime, patience: Patience) -> Delivery:
+    """The same before Harbor 2.8, which does not count attempts: an error is final once no retry can come any more."""
+    age = now - job.created
+    status: DeliveryStatus = "Pending"
+    if job.status == "finished":
+        status = "Succeeded"
+    elif job.status == "stopped":
+        status = "Stopped"
+    elif job.status == "error":
+        status = "Failed" if patience.attempts == 1 or age > patience.in_all else "Retrying"
+    return Delivery(
+        id=job.id,
+        event_type=job.event_type,
+        event=job.event,
+        started=job.created,
+        status=status,
+        final=status in ("Succeeded", "Stopped", "Failed"),
+        time=job.created if status == "Pending" else job.updated or job.created,
+        message=NO_LOGS if status in ("Failed", "Retrying") else None,
+        stuck=status == "Pending" and age > patience.in_all,
+    )
+
+
+# One event
+
+
+@dataclass(frozen=True)
+class Event:
+    """All notifications of one event."""
+
+    deliveries: tuple[Delivery, ...]
+
+    @property
+    def event_type(self) -> str:
+        return self.deliveries[0].event_type
+
+    @property
+    def first(self) -> int:
+        return min(one.id for one in self.deliveries)
+
+    @property
+    def last(self) -> int:
+        return max(one.id for one in self.deliveries)
+
+    @property
+    def settled(self) -> bool:
+        return all(one.final for one in self.deliveries)
+
+    @property
+    def telling(self) -> Delivery:
+        """The notification that decides what is said of the event: the worst, of these the newest."""
+        return max(self.deliveries, key=lambda one: (_SEVERITY[one.status], one.id))
+
+    @property
+    def status(self) -> DeliveryStatus:
+        if self.settled:
+            return self.telling.status
+        return next(s for s in ("Retrying", "Pending") if any(one.status == s for one in self.deliveries))
+
+    @property
+    def time(self) -> datetime:
+        """When the last of its notifications came to its state."""
+        return max(one.time for one in self.deliveries if one.status == self.status)
+
+    @property
+    def failed(self) -> bool:
+        return self.settled and self.status == "Failed"
+
+    @property
+    def succeeded(self) -> bool:
+        return self.settled and self.status == "Succeeded"
+
+    @property
+    def stuck(self) -> bool:
+        return any(one.stuck for one in self.deliveries)
+
+    @property
+    def told(self) -> Delivery:
+        """The notification whose attempts and message stand for the event."""
+        candidates = [one for one in self.deliveries if one.status == self.status]
+        return max(candidates, key=lambda one: (one.attempts or 0, one.id))
+
+
+_SEVERITY: dict[DeliveryStatus, int] = {"Succeeded": 0, "Stopped": 1, "Pending": 2, "Retrying": 3, "Failed": 4}
+
+
+def events_of(deliveries: Iterable[Delivery]) -> list[Event]:
+    """Notifications by event, in the order of the events."""
+    grouped: dict[tuple[str, str], list[Delivery]] = {}
+    for delivery in sorted(deliveries, key=lambda one: one.id):
+        grouped.setdefault((delivery.event_type, delivery.event), []).append(delivery)
+    return sorted((Event(tuple(group)) for group in grouped.values()), key=lambda event: event.last)
+
+
+def to_explain(history: History) -> list[Delivery]:
+    """The notifications whose log is worth reading: those that will be shown, one per event type and one more."""
+    events = events_of(history.deliveries)
+    shown = list({event.event_type: event for event in events}.values())
+    shown += [event for event in events if event.failed][-1:]
+    told = {event.told.id: event.told for event in shown if event.status in ("Failed", "Retrying")}
+    return [one for one in told.values() if one.message is None]
+
+
+# The status
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the status is to say, and what was newly counted."""
+
+    triggers: list[Trigger]
+    last_trigger_time: datetime | None
+    deliveries: Deliveries | None
+    delivering: Delivering
+    counted: dict[str, int] = field(default_factory=dict)
+    """Events that the cursor has passed, by result."""
+
+
+def advance(
+    before: WebhookPolicyStatus,
+    event_types: Sequence[str],
+    rows: Sequence[LastTrigger],
+    history: History | None,
+    off: Delivering | None = None,
+) -> Progress:
+    """The status after a reading. `history` is None while nothing was read in this process; `off` says what above the
+    policy keeps it from being sent anything."""
+    known = before.deliveries
+    if known and history and history.renumbered_from is not None and known.last_execution_id == history.renumbered_from:
+        known = known.model_copy(update={"last_execution_id": None})
+    cursor = known.last_execution_id if known else None
+    fresh = [one for one in history.deliveries if cursor is None or one.id > cursor] if history else []
+    events = events_of(fresh)
+    triggers = _with_deliveries(merge_triggers(before.triggers, event_types, rows), before.triggers, events)
+    times = [trigger.last_trigger_time for trigger in triggers] + [before.last_trigger_time]
+    passed = _passed(events, history.gap_after if history else None)
+    deliveries = _deliveries(known, fresh, events, passed) if known or fresh else None
+    last_trigger_time = max((time for time in times if time is not None), default=None)
+    return Progress(
+        triggers=triggers,
+        last_trigger_time=last_trigger_time,
+        deliveries=deliveries,
+        delivering=off or _delivering(before.conditions, history, events, deliveries, last_trigger_time),
+        counted=_counted(passed) if cursor is not None else {},
+    )
+
+
+def _with_deliveries(triggers: list[Trigger], before: Sequence[Trigger], events: Sequence[Event]) -> list[Trigger]:
+    newest = {event.event_type: event for event in events}
+    known = {trigger.event_type: trigger.last_delivery for trigger in before}
+
+    def of(event_type: str) -> LastDelivery | None:
+        return _row(newest[event_type], known.get(event_type)) if event_type in newest else known.get(event_type)
+
+    return [trigger.model_copy(update={"last_delivery": of(trigger.event_type)}) for trigger in triggers]
+
+
+def _row(event: Event, before: LastDelivery | None) -> LastDelivery:
+    told = event.told
+    message = told.message if event.status in ("Failed", "Retrying") or told.stuck else None
+    row = LastDelivery(status=event.status, time=event.time, attempts=told.attempts, message=message)
+    if before is None or (message is not None and message not in WITHOUT_CAUSE):
+        return row
+    # A log that is gone by now does not make us forget what it said.
+    same = (before.status, before.time, before.attempts) == (row.status, row.time, row.attempts)
+    return before if same else row
+
+
+def _passed(events: Sequence[Event], gap_after: int | None) -> list[Event]:
+    """The oldest events, as many as the cursor can move past: all settled, and none of theirs beyond it."""
+    passed = 0
+    for index, event in enumerate(events):
+        if not event.settled or (gap_after is not None and event.last > gap_after):
+            break
+        later = events[index + 1 :]
+        if all(other.first > event.last for other in later):
+            passed = index + 1
+    return list(events[:passed])
+
+
+def _deliveries(
+    known: Deliveries | None, fresh: Sequence[Delivery], events: Sequence[Event], passed: Sequence[Event]
+) -> Deliveries:
+    before = known or Deliveries()
+    cursor = before.last_execution_id
+    if cursor is None:
+        cursor = min((one.id for one in fresh), default=1) - 1
+    successes = [event.time for event in events if event.succeeded]
+    failures = [event for event in events if event.failed]
+    last_failure = failures[-1] if failures else None
+    failure_time = _latest(before.last_failure_time, [event.time for event in failures])
+    return Deliveries(
+        in_progress=sum(1 for one in fresh if not one.final),
+        consecutive_failures=_consecutive(before.consecutive_failures, events, passed),
+        last_success_time=_latest(before.last_success_time, successes),
+        last_failure_time=failure_time,
+        last_failure_message=_failure_message(before, last_failure),
+        last_execution_id=max([cursor, *(event.last for event in passed)]),
+    )
+
+
+def _consecutive(base: int, events: Sequence[Event], passed: Sequence[Event]) -> int:
+    """Failures in a row. `base` is the count up to the cursor, from which the passed events go on.
+
+    A success beyond the new cursor makes what was before it irrelevant, so the failures after it are the count. Without
+    one, failures beyond the cursor are left to be counted when the open event before them is settled.
+    """
+    count = base
+    for event in passed:
+        count = 0 if event.succeeded else count + event.failed
+    beyond = [event for event in events[len(passed) :] if event.settled]
+    successes = [index for index, event in enumerate(beyond) if event.succeeded]
+    return sum(event.failed for event in beyond[successes[-1] + 1 :]) if successes else count
+
+
+def _latest(before: datetime | None, times: Sequence[datetime]) -> datetime | None:
+    return max([*times, *([before] if before else [])], default=None)
+
+
+def _failure_message(before: Deliveries, last: Event | None) -> str | None:
+    if last is None or (before.last_failure_time is not None and last.time < before.last_failure_time):
+        return before.last_failure_message
+    message = last.told.message
+    same = before.last_failure_time == last.time
+    known = before.last_failure_message if same else None
+    return known if known and (message is None or message in WITHOUT_CAUSE) else message
+
+
+def _counted(passed: Iterable[Event]) -> dict[str, int]:
+    counted: dict[str, int] = {}
+    for event in passed:
+        counted[event.status] = counted.get(event.status, 0) + 1
+    return counted
+
+
+# The condition
+
+_REASONS = {
+    reason.value: reason
+    for reason in (
+        DeliveringReason.LAST_DELIVERY_SUCCEEDED,
+        DeliveringReason.LAST_DELIVERY_FAILED,
+        DeliveringReason.DELIVERIES_STUCK,
+    )
+}
+"""Those that speak of deliveries, and stay until there is something newer to say."""
+STUCK_MESSAGE = (
+    "A notification has been open for longer than Harbor's retries can last. "
+    "Ask the administrator of Harbor whether its job service runs."
+)
+
+
+def _delivering(
+    conditions: Sequence[Condition],
+    history: History | None,
+    events: Sequence[Event],
+    deliveries: Deliveries | None,
+    last_trigger_time: datetime | None,
+) -> Delivering:
+    if history is not None and history.forbidden:
+        return Delivering(
+            DeliveringReason.HISTORY_UNAVAILABLE,
+            "Harbor does not let the connection's principal read what became of the notifications: "
+            "it needs the permission notification-policy:read.",
+        )
+    settled = [event for event in events if event.failed or event.succeeded]
+    newest = settled[-1] if settled else None
+    if any(event.stuck and not event.settled and (newest is None or event.last > newest.last) for event in events):
+        return Delivering(DeliveringReason.DELIVERIES_STUCK, STUCK_MESSAGE)
+    if newest is not None:
+        return _of_event(newest)
+    before = next((condition for condition in conditions if condition.type == "Delivering"), None)
+    if history is None and before is not None and before.reason in _REASONS:
+        return Delivering(_REASONS[before.reason], before.message)
+    return _of_status(before, history, deliveries, last_trigger_time)
+
+
+def _of_event(event: Event) -> Delivering:
+    if event.succeeded:
+        return Delivering(DeliveringReason.LAST_DELIVERY_SUCCEEDED)
+    if event.told.stuck:
+        return Delivering(DeliveringReason.DELIVERIES_STUCK, NEVER_SENT)
+    return _failed(event.told.message)
+
+
+def _failed(message: str | None) -> Delivering:
+    return Delivering(
+        DeliveringReason.LAST_DELIVERY_FAILED, f"The newest event was not delivered: {message}" if message else ""
+    )
+
+
+def _of_status(
+    before: Condition | None,
+    history: History | None,
+    deliveries: Deliveries | None,
+    last_trigger_time: datetime | None,
+) -> Delivering:
+    """Where nothing newly settled was read, by what the status knows."""
+    if deliveries is not None and deliveries.consecutive_failures:
+        if deliveries.last_failure_message == NEVER_SENT:
+            return Delivering(DeliveringReason.DELIVERIES_STUCK, NEVER_SENT)
+        return _failed(deliveries.last_failure_message)
+    if deliveries is not None and deliveries.last_success_time is not None:
+        return Delivering(DeliveringReason.LAST_DELIVERY_SUCCEEDED)
+    if last_trigger_time is None:
+        return Delivering(DeliveringReason.NEVER_TRIGGERED)
+    if history is None or (deliveries is not None and deliveries.in_progress):
+        return Delivering(DeliveringReason.NEVER_TRIGGERED, "The first notification is under way.")
+    return Delivering(DeliveringReason.HISTORY_UNAVAILABLE, "Harbor has forgotten what became of the notifications.")

@@ -1,0 +1,189 @@
+"""Why a notification failed: one line for the status out of a log of Harbor's job service.
+
+The log quotes the address, the payload and the receiver's answer, any of which may hold a secret. What is kept: the
+status code or the network error, and the host. The receiver's own words are kept only where an administrator has
+listed its host, and then one short line of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote, urlsplit
+
+from harborhook.api.connections import AnyConnection, ClusterHarborConnection
+from harborhook.api.deliveries import MESSAGE_LIMIT
+from harborhook.plan.access import allows_host, host_of
+
+LOG_GONE = "Harbor no longer has the log that tells why."
+LOG_UNREADABLE = "Harbor does not give the log that tells why."
+NO_LOGS = "Harbor tells the reason from version 2.8 on."
+NEVER_SENT = "Harbor's job service was not running when this happened: the notification was never sent."
+WITHOUT_CAUSE = frozenset({LOG_GONE, LOG_UNREADABLE})
+
+ANSWER_LIMIT = 80
+SHORTEST_SECRET = 4
+"""Shorter strings are in every text and protect nothing."""
+MASK = "***"
+
+_REASON = re.compile(r"^\S+ \[ERROR\] \[[^\]\n]*\]: exit (?:webhook|slack) job, error: ", re.MULTILINE)
+_ANSWERED = re.compile(r"abnormal response code: (\d+), body: ?(.*)", re.DOTALL)
+_SENDING = re.compile(r'error to (?:send|generate) request: (?:[A-Z][a-z]+ ("(?:[^"\\]|\\.)*"): )?(.*)')
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"']*")
+_HARMLESS = re.compile(r'"(?:Authorization|Content-Type|x509: [A-Za-z ,:-]*)"')
+
+
+@dataclass(frozen=True)
+class Receivers:
+    """Where a policy's notifications go, as far as a message needs it; secrets show in no repr."""
+
+    hosts: frozenset[str] = frozenset()
+    quotable: bool = False
+    """Whether the receivers' own words may be shown: all their hosts are listed in allowedTargetHosts."""
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+
+def receivers(connection: AnyConnection, addresses: Sequence[str], headers: Iterable[str]) -> Receivers:
+    """What is known of the targets with these addresses and Authorization values."""
+    listed = connection.spec.allowed_target_hosts if isinstance(connection, ClusterHarborConnection) else None
+    patterns = [pattern for pattern in listed or [] if pattern != "*"]
+    return Receivers(
+        hosts=frozenset(host for host in map(host_of, addresses) if host),
+        quotable=bool(addresses) and all(allows_host(patterns, address) for address in addresses),
+        secrets=frozenset(_secrets(addresses, headers)),
+    )
+
+
+def reason_of(log: str, receivers: Receivers) -> str:
+    """The reason of the last attempt on one line; LOG_GONE if the log has none.
+
+    The first line with a reason counts: a log is written over an older, longer one, whose end then sticks out.
+    """
+    found = _REASON.search(log)
+    if found is None:
+        return LOG_GONE
+    reason = log[found.end() :]
+    answered = _ANSWERED.match(reason)
+    if answered is not None:
+        return _line(_answer(answered[1], answered[2], receivers), MESSAGE_LIMIT)
+    return _line(_mask(_network_error(reason.partition("\n")[0]), receivers.secrets), MESSAGE_LIMIT)
+
+
+def _answer(code: str, body: str, receivers: Receivers) -> str:
+    who = next(iter(receivers.hosts)) if len(receivers.hosts) == 1 else "the receiver"
+    said = _quote(body, receivers.secrets) if receivers.quotable else ""
+    return f"{who} answered with status {code}{': ' + said if said else ''}"
+
+
+def _quote(body: str, secrets: Collection[str]) -> str:
+    """The first line of an answer, without what looks like the request sent back."""
+    first = _mask(body.partition("\n")[0], secrets)
+    first = re.split(r"(?i)authorization\b|[{]", first)[0]
+    return _line(_QUOTED.sub('"…"', _URL.sub(_host_only, first)), ANSWER_LIMIT)
+
+
+def _network_error(reason: str) -> str:
+    """Go's error with each URL cut to its host."""
+    found = _SENDING.match(reason)
+    address, cause = (found[1], found[2]) if found is not None else (None, reason)
+    host = _host_and_port(_unquoted(address)) if address else ""
+    cause = _URL.sub(_host_only, _QUOTED.sub(_harmless, cause))
+    return f"{host}: {cause}" if host else cause
+
+
+def _harmless(quoted: re.Match[str]) -> str:
+    """A quoted text is kept only where it cannot be anything that somebody wrote."""
+    if _HARMLESS.fullmatch(quoted[0]):
+        return quoted[0]
+    return _host_and_port(_unquoted(quoted[0])) or "…"
+
+
+def _host_only(url: re.Match[str]) -> str:
+    return _host_and_port(url[0]) or "…"
+
+
+def _host_and_port(url: str) -> str:
+    try:
+        parts = urlsplit(url.strip())
+        # A port that is none is a reason for failing, so it is shown as it stands.
+        return parts.netloc.rpartition("@")[2] if parts.scheme and parts.hostname else ""
+    except ValueError:
+        return ""
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text.removeprefix('"').removesuffix('"'))
+
+
+def _line(text: str, limit: int) -> str:
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+# Secrets
+
+
+def _mask(text: str, secrets: Collection[str]) -> str:
+    """Longest first, so that a part of a secret does not spoil the recognition of the whole."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text
+
+
+def _secrets(addresses: Iterable[str], headers: Iterable[str]) -> Iterator[str]:
+    for header in headers:
+        yield from _spellings(header)
+        for part in header.split():
+            yield from _spellings(part)
+            yield from _spellings(_decoded(part))
+            for half in _decoded(part).split(":"):
+                yield from _spellings(half)
+    for address in addresses:
+        yield from _parts_of(address)
+
+
+def _parts_of(address: str) -> Iterator[str]:
+    """What can be a credential in an address: user info, the path and its segments, the query and its values."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        yield address
+        return
+    user_info = parts.netloc.rpartition("@")[0]
+    yield from _spellings(address)
+    for secret in (user_info, *user_info.split(":"), parts.path, *parts.path.split("/"), parts.query):
+        yield from _spellings(secret)
+    for pair in parts.query.split("&"):
+        yield from _spellings(pair.rpartition("=")[2])
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """A secret as a receiver may send it back: plain, in JSON, in HTML, in a URL."""
+    spellings = (
+        secret,
+        json.dumps(secret)[1:-1],
+        html.escape(secret),
+        quote(secret),
+        quote(secret, ""),
+        unquote(secret),
+    )
+    for spelling in spellings:
+        if len(spelling) >= SHORTEST_SECRET and spelling.lower() not in _SCHEMES:
+            yield spelling
+
+
+_SCHEMES = frozenset({"basic", "bearer", "token", "digest", "hook", "hooks", "webhook", "services"})
+"""Words of headers and addresses that everybody knows."""
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return ""
