@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import inspect
 import json
 import socket
 import ssl
@@ -128,6 +129,8 @@ async def test_every_request_for_a_project_named_like_an_id_hits_the_named_one(a
     assert policy.project_id == named_id
     await client.update_policy(name, policy_id, {**policy.raw, "description": "of the named one"})
     assert await client.open_executions(name, policy_id) == 0
+    assert await client.executions(name, policy_id) == ([], 0)
+    assert "PUSH_ARTIFACT" in (await client.supported(name)).event_types
     assert {row.policy_name for row in await client.last_triggers(name)} == {"same name"}
     await client.delete_policy(name, policy_id)
     assert await client.policies(name) == []
@@ -717,6 +720,8 @@ async def test_a_certificate_is_trusted_only_if_its_authority_is(tmp_path: Path,
 CALLS: dict[str, Call] = {
     "system_info": lambda client, _: client.system_info(),
     "current_user": lambda client, _: client.current_user(),
+    "notifications_editable": lambda client, _: client.notifications_editable(),
+    "set_notifications": lambda client, _: client.set_notifications(True),
     "create_project": lambda client, _: client.create_project(unique("p"), {"public": "false"}),
     "project": lambda client, project: client.project(project),
     "project_exists": lambda client, project: client.project_exists(project),
@@ -730,6 +735,10 @@ CALLS: dict[str, Call] = {
     "update_policy": lambda client, project: client.update_policy(project, 1, policy_with_header()),
     "delete_policy": lambda client, project: client.delete_policy(project, 999_999),
     "open_executions": lambda client, project: client.open_executions(project, 1),
+    "executions": lambda client, project: client.executions(project, 1),
+    "tasks": lambda client, project: client.tasks(project, 1, 1),
+    "task_log": lambda client, project: client.task_log(project, 1, 1, 1),
+    "jobs": lambda client, project: client.jobs(project, 1),
     "supported": lambda client, project: client.supported(project),
     "last_triggers": lambda client, project: client.last_triggers(project),
 }
@@ -769,6 +778,12 @@ def said_by(error: BaseException) -> str:
         parts += [str(seen), repr(seen), repr(seen.args), repr(vars(seen)) if hasattr(seen, "__dict__") else ""]
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
     return "\n".join(parts)
+
+
+def test_no_call_of_the_client_is_left_out_below() -> None:
+    calls = {name for name, value in vars(HarborClient).items() if inspect.iscoroutinefunction(value)}
+
+    assert {name for name in calls if not name.startswith("_")} - {"close", "log_in"} == set(CALLS)
 
 
 @pytest.mark.parametrize("name", CALLS)
