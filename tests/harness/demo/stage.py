@@ -24,7 +24,13 @@ from harness.receiver import Receiver
 
 REPOSITORY = Path(__file__).parents[3]
 OPERATOR_USER = "system:serviceaccount:harborhook:harborhook"
-SETTINGS = {"poll_interval": 1, "drift_interval": 3, "connection_interval": 5}
+SETTINGS = {
+    "poll_interval": 1,
+    "open_poll_interval": 1,
+    "status_interval": 1,
+    "drift_interval": 3,
+    "connection_interval": 5,
+}
 """In seconds; by default an operator looks every minute for news and every ten for drift."""
 
 _BY_NAME = {"X-Is-Resource-Name": "true"}
@@ -106,12 +112,12 @@ class Stage:
         found: Object = json.loads(self.control_plane.kubectl("get", kind, *name, "-n", "team-a", "-o", "json").stdout)
         return found
 
-    def reason(self, kind: str, name: str) -> str:
-        """The reason of condition Ready for the present spec, "" before there is one."""
+    def reason(self, kind: str, name: str, condition: str = "Ready") -> str:
+        """The condition's reason for the present spec, "" before there is one."""
         found = self.get(kind, name)
-        for condition in found.get("status", {}).get("conditions", []):
-            if condition["type"] == "Ready" and condition["observedGeneration"] == found["metadata"]["generation"]:
-                return str(condition["reason"])
+        for one in found.get("status", {}).get("conditions", []):
+            if one["type"] == condition and one["observedGeneration"] == found["metadata"]["generation"]:
+                return str(one["reason"])
         return ""
 
     def event(self, kind: str, name: str, reason: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,12 +12,15 @@ from harness.demo.stage import OPERATOR_USER, Object, Stage
 
 CI = receiver_path("https://ci.example.com/harbor")
 EVENTS = receiver_path("https://events.example.com/harbor")
+BROKEN = "/toggle/events"
 SLACK = receiver_path("https://hooks.slack.com")
 NEW_TOKEN = "second-token"
 PROJECTS = ("team-a", "team-a.legacy", "library")
 _SESSION = ("/c/login", "/c/log_out")
 """Harbor's paths for logging in and out, by POST."""
-_QUOTA = 20 * 1024
+_SILENCE = 2.0
+"""Seconds; a notification takes far less."""
+_QUOTA = 40 * 1024
 
 
 @dataclass(frozen=True)
@@ -81,31 +85,47 @@ def push(stage: Stage) -> None:
 
 
 def last_triggers(stage: Stage) -> None:
-    stage.wait("ci has a time for PUSH_ARTIFACT", lambda: stage.trigger_times("ci").get("PUSH_ARTIFACT"))
-    stage.wait("events has a time for PUSH_ARTIFACT", lambda: stage.trigger_times("events").get("PUSH_ARTIFACT"))
+    told = {"LastDeliverySucceeded"}
+    stage.wait("both are delivering", lambda: {_delivering(stage, name) for name in ("ci", "events")} == told)
     stage.kubectl("get whp -n team-a")
     stage.kubectl("get whp ci -n team-a -o jsonpath='{.status.triggers}'")
     stage.check(
-        "PUSH_ARTIFACT has its time, and SCANNING_COMPLETED none, since nothing was scanned",
-        set(stage.trigger_times("ci")) == {"PUSH_ARTIFACT"},
+        "PUSH_ARTIFACT has its time and how its delivery went; SCANNING_COMPLETED has none, since nothing was scanned",
+        _deliveries(stage, "ci") == {"PUSH_ARTIFACT": ("Succeeded", 1)},
     )
 
 
-def change(stage: Stage) -> None:
-    before = stage.harbor_policies("team-a")["events"]
-    path = f"/fail-times/2{EVENTS}"
-    patch = f"""'[{{"op": "replace", "path": "/spec/targets/0/address", "value": "{stage.receiver.url}{path}"}}]'"""
+def fail(stage: Stage) -> None:
+    stage.receiver.set_status("events", 500)
+    before, address = stage.harbor_policies("team-a")["events"]["id"], f"{stage.receiver.url}{BROKEN}"
+    patch = f"""'[{{"op": "replace", "path": "/spec/targets/0/address", "value": "{address}"}}]'"""
     stage.kubectl(f"patch whp events -n team-a --type=json -p {patch}")
-    stage.until(
-        "Harbor has the new address, in the same policy",
-        lambda: _address_by_id(stage).get(before["id"]) == f"{stage.receiver.url}{path}",
-    )
+    stage.until("Harbor has it, in the same policy", lambda: _address_by_id(stage).get(before) == address)
     stage.push("team-a/app", "v2", b"hello there")
-    attempts = stage.receiver.wait(3, path, timeout=30)
-    stage.check(
-        "the new receiver fails twice, Harbor tries again, and its third answer is 200",
-        [attempt.answered for attempt in attempts] == [500, 500, 200],
+    stage.screen.say("The new receiver answers with an error. Harbor tries three times, and gives up.")
+    stage.until(
+        "Delivering is False, while Ready stays True: Harbor is as declared, the receiver is not",
+        lambda: _delivering(stage, "events") == "LastDeliveryFailed" and stage.reason("whp", "events") == "Reconciled",
     )
+    stage.kubectl("get whp -n team-a -o wide")
+    stage.kubectl("""get whp events -n team-a -o jsonpath='{.status.conditions[?(@.type=="Delivering")].message}'""")
+    stage.screen.say("The receiver is repaired, and the next push reaches it.")
+    stage.receiver.set_status("events", 200)
+    stage.push("team-a/app", "v3", b"hello once more")
+    stage.until("Delivering is True again", lambda: _delivering(stage, "events") == "LastDeliverySucceeded")
+    stage.wait("an Event says so", lambda: stage.event("WebhookPolicy", "events", "DeliveryRecovered"))
+    stage.kubectl("describe whp events -n team-a", lambda text: sections(text, "Events"))
+
+
+def _delivering(stage: Stage, name: str) -> str:
+    return stage.reason("whp", name, "Delivering")
+
+
+def _deliveries(stage: Stage, name: str) -> dict[str, tuple[str, int]]:
+    """Status and attempts of the last delivery, by event type."""
+    rows = stage.get("whp", name)["status"]["triggers"]
+    last = {row["eventType"]: row["lastDelivery"] for row in rows if "lastDelivery" in row}
+    return {event: (delivery["status"], delivery["attempts"]) for event, delivery in last.items()}
 
 
 def _address_by_id(stage: Stage) -> dict[int, str]:
@@ -115,7 +135,7 @@ def _address_by_id(stage: Stage) -> dict[int, str]:
 def quota(stage: Stage) -> None:
     stage.screen.say(f"Harbor's administrator limits the project to {_QUOTA} bytes.")
     stage.limit_storage("team-a", _QUOTA)
-    stage.push("team-a/app", "v3", bytes(17 * 1024))
+    stage.push("team-a/app", "v4", bytes(35 * 1024))
     stage.screen.notification(stage.receiver.wait(1, SLACK)[0])
     stage.until(
         "the row of QUOTA_WARNING has its time",
@@ -191,7 +211,7 @@ def missing_secret(stage: Stage) -> None:
     stage.kubectl(f"create secret generic ci-token -n team-a --from-literal=header='Bearer {NEW_TOKEN}'")
     stage.kubectl("wait --for=condition=Ready whp/ci -n team-a --timeout=30s")
     already = len(stage.receiver.received(CI))
-    stage.push("team-a/app", "v4", b"hello again")
+    stage.push("team-a/app", "v5", b"hello again")
     newest = stage.receiver.wait(already + 1, CI)[-1]
     stage.screen.notification(newest)
     stage.check("the push came with the new header", newest.headers.get("authorization") == f"Bearer {NEW_TOKEN}")
@@ -200,6 +220,28 @@ def missing_secret(stage: Stage) -> None:
 def _until_reason(stage: Stage, reason: str) -> None:
     stage.until(f"Ready is False because of {reason}", lambda: stage.reason("whp", "ci") == reason)
     stage.kubectl("""get whp ci -n team-a -o jsonpath='{.status.conditions[?(@.type=="Ready")].message}'""")
+
+
+def switch(stage: Stage) -> None:
+    stage.apply("08-global-switch")
+    _set_switch(stage, "false")
+    stage.until("all policies show that they are off", lambda: _enabled(stage) == {False})
+    stage.kubectl("get chconn")
+    stage.kubectl("get whp -n team-a")
+    before = len(stage.receiver.received())
+    stage.push("team-a/app", "v6", b"hello, anybody?")
+    time.sleep(_SILENCE)
+    stage.check("nobody was notified of the push", len(stage.receiver.received()) == before)
+    _set_switch(stage, "true")
+    stage.until("all policies show that they are on again", lambda: _enabled(stage) == {True})
+
+
+def _set_switch(stage: Stage, value: str) -> None:
+    stage.kubectl(f"""patch configmap harborhook-global -n harborhook -p '{{"data": {{"enabled": "{value}"}}}}'""")
+
+
+def _enabled(stage: Stage) -> set[bool]:
+    return {policy["status"].get("enabled") for policy in stage.get("whp")["items"]}
 
 
 def second_pass(stage: Stage) -> None:
@@ -223,13 +265,14 @@ def _settle(stage: Stage) -> None:
     """Waits until the status of every policy speaks of the last push."""
 
     def told() -> bool:
-        policies = stage.get("whp")["items"]
-        known = {
-            (policy["status"]["policyName"], row["eventType"]): row.get("lastTriggerTime")
-            for policy in policies
-            for row in policy["status"].get("triggers", [])
-        }
-        return all(known.get(event) == time for event, time in stage.harbor_triggers("team-a").items())
+        policies = [policy["status"] for policy in stage.get("whp")["items"]]
+        rows = {(status["policyName"], row["eventType"]): row for status in policies for row in status["triggers"]}
+        triggers = stage.harbor_triggers("team-a").items()
+        return not any(status.get("deliveries", {}).get("inProgress") for status in policies) and all(
+            rows[event].get("lastTriggerTime") == when and rows[event].get("lastDelivery", {}).get("time", "") >= when
+            for event, when in triggers
+            if event in rows
+        )
 
     stage.wait("the last push is in the status", told)
 
@@ -271,9 +314,11 @@ STEPS = (
     ),
     Step("Push an image", "Harbor tells the receivers, as the policies say.", push),
     Step(
-        "See when each event last happened", "What Harbor knows of it is in the status, per event type.", last_triggers
+        "See when each event last happened",
+        "Whether and when it was delivered is in the status, per event type.",
+        last_triggers,
     ),
-    Step("Change a webhook", "A change of the spec reaches Harbor at once, in place.", change),
+    Step("Send events to a receiver that fails", "A new address reaches Harbor at once, in place.", fail),
     Step("Fill the quota", "Slack is told when the project is nearly full, in Slack's own format.", quota),
     Step(
         "Adopt what exists",
@@ -286,6 +331,11 @@ STEPS = (
         "Lose a Secret, and find it again",
         "A resource says what it is waiting for, and goes on by itself once it is there.",
         missing_secret,
+    ),
+    Step(
+        "Switch all notifications off",
+        "A cluster admin has one ConfigMap that switches the webhooks of a whole Harbor off and on.",
+        switch,
     ),
     Step(
         "Do nothing when nothing is to be done", "A second pass over everything writes nothing anywhere.", second_pass
