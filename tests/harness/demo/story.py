@@ -91,7 +91,7 @@ def last_triggers(stage: Stage) -> None:
     stage.kubectl("get whp ci -n team-a -o jsonpath='{.status.triggers}'")
     stage.check(
         "PUSH_ARTIFACT has its time and how its delivery went; SCANNING_COMPLETED has none, since nothing was scanned",
-        _deliveries(stage, "ci") == {"PUSH_ARTIFACT": ("Succeeded", 1)},
+        _deliveries(stage, "ci") == {"PUSH_ARTIFACT": "Succeeded"},
     )
 
 
@@ -121,11 +121,10 @@ def _delivering(stage: Stage, name: str) -> str:
     return stage.reason("whp", name, "Delivering")
 
 
-def _deliveries(stage: Stage, name: str) -> dict[str, tuple[str, int]]:
-    """Status and attempts of the last delivery, by event type."""
+def _deliveries(stage: Stage, name: str) -> dict[str, str]:
+    """How the last delivery went, by event type. On a busy machine it may have taken more than one attempt."""
     rows = stage.get("whp", name)["status"]["triggers"]
-    last = {row["eventType"]: row["lastDelivery"] for row in rows if "lastDelivery" in row}
-    return {event: (delivery["status"], delivery["attempts"]) for event, delivery in last.items()}
+    return {row["eventType"]: row["lastDelivery"]["status"] for row in rows if "lastDelivery" in row}
 
 
 def _address_by_id(stage: Stage) -> dict[int, str]:
@@ -228,6 +227,7 @@ def switch(stage: Stage) -> None:
     stage.until("all policies show that they are off", lambda: _enabled(stage) == {False})
     stage.kubectl("get chconn")
     stage.kubectl("get whp -n team-a")
+    _settle(stage)
     before = len(stage.receiver.received())
     stage.push("team-a/app", "v6", b"hello, anybody?")
     time.sleep(_SILENCE)
