@@ -174,14 +174,13 @@ class Operator:
         cluster = settings.cluster_name
         if not cluster:
             cluster = await _patiently(lambda: gateway.namespace_uid(CLUSTER_NAMESPACE), "read the cluster's name")
-        watched = {"ConfigMap", "Secret"} if settings.watch_secrets else {"ConfigMap"}
         return Context(
             settings=settings,
             store=Store(references),
             queue=Queue(clock=time.monotonic),
             gateway=gateway,
             recorder=Recorder(gateway.create_event, instance=socket.gethostname(), clock=time.monotonic),
-            secrets=Secrets(read=gateway.data, watched=watched.__contains__),
+            secrets=Secrets(read=gateway.data, watched=self._is_watched),
             cluster=cluster,
             metrics=self.metrics,
         )
@@ -206,6 +205,12 @@ class Operator:
             await asyncio.sleep(self.context.jittered(self.settings.relist_interval))
             with suppress(KubeError):
                 await self._list_all()
+
+    def _is_watched(self, source: Key) -> bool:
+        """Whether kopf tells of this Secret or ConfigMap."""
+        settings = self.settings
+        in_view = not settings.watch_namespaces or source.namespace in settings.watch_namespaces
+        return in_view and (settings.watch_secrets or source.kind == "ConfigMap")
 
     async def _beat(self) -> None:
         while True:
