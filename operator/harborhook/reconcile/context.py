@@ -18,7 +18,7 @@ from harborhook.harbor.transport import Credentials, Transport
 from harborhook.kube.gateway import Gateway
 from harborhook.plan.access import host_of
 from harborhook.plan.references import is_claim
-from harborhook.reconcile.links import Link
+from harborhook.reconcile.links import Link, retire
 from harborhook.reconcile.secrets import Secrets
 from harborhook.runtime.events import Recorder
 from harborhook.runtime.queue import Cause, Queue
@@ -52,6 +52,10 @@ class Context:
     visited_connections: set[Key] = field(default_factory=set)
     """Connections that were looked at since the process started."""
 
+    offers: dict[Key, tuple[object, ...]] = field(default_factory=dict)
+    """What the resources of each connection were last told of it."""
+    doubtful: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the store may differ from what exists: then everything is listed anew."""
     def now(self) -> datetime:
         return datetime.now(UTC).replace(microsecond=0)
 
@@ -86,7 +90,10 @@ class Context:
         if self.store.remove(key) is None:
             return
         self.queue.drop(key)
-        self.links.pop(key, None)
+        link = self.links.pop(key, None)
+        if link is not None:
+            retire(link.client)
+        self.offers.pop(key, None)
         for link in self.links.values():
             link.news.pop(key, None)
             link.told.pop(key, None)
