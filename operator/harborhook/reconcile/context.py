@@ -144,14 +144,23 @@ class Context:
 
     # Writing to Kubernetes
 
-    async def patch(self, key: Key, patch: dict[str, Any]) -> Resource:
-        """Patches an object and returns it as it is now."""
+    async def patch(self, key: Key, uid: str, patch: dict[str, Any]) -> Resource:
+        """Patches the object with that UID and returns it as it is now."""
+        self._check_is_still(key, uid)
         return self._took(key, await self.gateway.patch(key, patch))
 
-    async def patch_status(self, key: Key, patch: dict[str, Any]) -> Resource:
+    async def patch_status(self, key: Key, uid: str, patch: dict[str, Any]) -> Resource:
+        self._check_is_still(key, uid)
         return self._took(key, await self.gateway.patch_status(key, patch))
 
     def _took(self, key: Key, body: Body) -> Resource:
+    def _check_is_still(self, key: Key, uid: str) -> None:
+        """An object that was made anew under the name, while we asked Harbor for the old one, must not inherit anything
+        and has a visit of its own coming. A patch of a status does not let the API server compare UIDs."""
+        body = self.store.get(key)
+        if body is None or body["metadata"].get("uid") != uid:
+            raise Wait
+
         self.store.absorb(key, body)
         return KINDS[key.kind].model.model_validate(body)
 
