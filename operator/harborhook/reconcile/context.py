@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import ssl
 from collections.abc import Iterable
@@ -51,11 +52,11 @@ class Context:
     """By Harbor host, and by HarborConnection."""
     visited_connections: set[Key] = field(default_factory=set)
     """Connections that were looked at since the process started."""
-
     offers: dict[Key, tuple[object, ...]] = field(default_factory=dict)
     """What the resources of each connection were last told of it."""
     doubtful: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the store may differ from what exists: then everything is listed anew."""
+
     def now(self) -> datetime:
         return datetime.now(UTC).replace(microsecond=0)
 
@@ -153,7 +154,6 @@ class Context:
         self._check_is_still(key, uid)
         return self._took(key, await self.gateway.patch_status(key, patch))
 
-    def _took(self, key: Key, body: Body) -> Resource:
     def _check_is_still(self, key: Key, uid: str) -> None:
         """An object that was made anew under the name, while we asked Harbor for the old one, must not inherit anything
         and has a visit of its own coming. A patch of a status does not let the API server compare UIDs."""
@@ -161,6 +161,7 @@ class Context:
         if body is None or body["metadata"].get("uid") != uid:
             raise Wait
 
+    def _took(self, key: Key, body: Body) -> Resource:
         self.store.absorb(key, body)
         return KINDS[key.kind].model.model_validate(body)
 
