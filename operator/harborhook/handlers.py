@@ -37,6 +37,12 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_LIMIT = 60.0
 """Seconds without a turn of the event loop after which the process is taken for dead."""
 LOGIN_LIFE = timedelta(minutes=10)
+LOGIN_PAUSE = 5.0
+"""Seconds between two logins at least: kopf asks for another one at each 401, without any pause of its own."""
+SETTLE = 5.0
+"""Seconds between the first doubt about what exists and a new listing, so that one listing serves many doubts."""
+CLOSE_LIMIT = 6.0
+"""Seconds that the Harbor clients have to log out at the end."""
 CLUSTER_NAMESPACE = "kube-system"
 """Its UID is as good a name of a cluster as there is."""
 
@@ -63,6 +69,9 @@ class Operator:
     _gateway: Gateway | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _heartbeat: float = field(default_factory=time.monotonic)
+    _logged_in: float | None = None
+    _deleted: set[str] = field(default_factory=set)
+    """UIDs of what the watch has told to be deleted since the last listing began."""
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Runs until `stop` is set or the process is told to end."""
@@ -122,7 +131,12 @@ class Operator:
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:
         """The gateway's credentials, read anew before they can expire."""
         assert self._gateway is not None
-        configuration = await self._gateway.refresh()
+        now = time.monotonic()
+        early = self._logged_in is not None and now - self._logged_in < LOGIN_LIFE.total_seconds() / 2
+        if self._logged_in is not None:
+            await asyncio.sleep(max(0.0, self._logged_in + LOGIN_PAUSE - now))
+        self._logged_in = time.monotonic()
+        configuration = await self._gateway.refresh(anew=early)
         token = configuration.api_key.get("BearerToken") or configuration.api_key.get("authorization") or ""
         return kopf.ConnectionInfo(
             server=configuration.host,
@@ -151,19 +165,26 @@ class Operator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for link in self.context.links.values() if self.context else ():
-            await link.client.close()
+        clients = [link.client for link in self.context.links.values()] if self.context else []
+        if clients:
+            closing = [asyncio.create_task(client.close(), name="close a Harbor client") for client in clients]
+            await asyncio.wait(closing, timeout=CLOSE_LIMIT)
 
     async def _saw(self, event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
         assert self.context is not None
         key = _key(body)
+        if event["type"] is None:  # kopf has listed anew: of what was deleted before, it says nothing
+            self.context.doubtful.set()
         if event["type"] == "DELETED":
+            self._deleted.add(body["metadata"]["uid"])
             self.context.forget(key)
         else:
             self.context.saw(key, dict(body))
 
     async def _saw_source(self, event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
         assert self.context is not None
+        if event["type"] is None:
+            self.context.doubtful.set()
         gone = event["type"] == "DELETED"
         self.context.saw_secret(_key(body), None if gone else body["metadata"]["resourceVersion"])
 
@@ -174,17 +195,22 @@ class Operator:
         cluster = settings.cluster_name
         if not cluster:
             cluster = await _patiently(lambda: gateway.namespace_uid(CLUSTER_NAMESPACE), "read the cluster's name")
-        watched = {"ConfigMap", "Secret"} if settings.watch_secrets else {"ConfigMap"}
         return Context(
             settings=settings,
             store=Store(references),
             queue=Queue(clock=time.monotonic),
             gateway=gateway,
             recorder=Recorder(gateway.create_event, instance=socket.gethostname(), clock=time.monotonic),
-            secrets=Secrets(read=gateway.data, watched=watched.__contains__),
+            secrets=Secrets(read=gateway.data, watched=self._is_watched),
             cluster=cluster,
             metrics=self.metrics,
         )
+
+    def _is_watched(self, source: Key) -> bool:
+        """Whether kopf tells of this Secret or ConfigMap."""
+        settings = self.settings
+        in_view = not settings.watch_namespaces or source.namespace in settings.watch_namespaces
+        return in_view and (settings.watch_secrets or source.kind == "ConfigMap")
 
     async def _list_all(self, *, first: bool = False) -> None:
         """Takes in all that exists and forgets what does not: the watch can miss a deletion."""
@@ -192,20 +218,31 @@ class Operator:
         assert self._gateway is not None
         before = set(self.context.store.all())
         seen = set()
+        self._deleted.clear()
         for kind in KINDS.values():
             for namespace in (self.settings.watch_namespaces if kind.namespaced else []) or [""]:
                 async for body in self._gateway.list(kind.name, namespace):
+                    if body["metadata"]["uid"] in self._deleted:  # while the page was on its way
+                        continue
                     seen.add(_key(body))
                     self.context.saw(_key(body), body, first=first)
         for gone in before - seen:
             self.context.forget(gone)
 
     async def _relist(self) -> None:
+        """Lists everything now and then, and soon after the watch may have missed a deletion."""
         assert self.context is not None
+        doubtful = self.context.doubtful
         while True:
-            await asyncio.sleep(self.context.jittered(self.settings.relist_interval))
-            with suppress(KubeError):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(doubtful.wait(), self.context.jittered(self.settings.relist_interval))
+            await asyncio.sleep(SETTLE)
+            doubtful.clear()
+            try:
                 await self._list_all()
+            except KubeError as error:
+                logger.info("%s; tried again in %.0f s", error, SETTLE)
+                doubtful.set()
 
     async def _beat(self) -> None:
         while True:

@@ -22,16 +22,21 @@ READY_SECONDS = 60.0
 
 
 class OperatorProcess:
-    """`harborhook run` under its shipped roles. It ends with the process that started it."""
+    """`harborhook run` under its shipped roles. It ends with the process that started it.
 
-    def __init__(self, control_plane: ControlPlane, directory: Path, settings: dict[str, object]) -> None:
+    `api_server` is the address of a proxy in front of the API server.
+    """
+
+    def __init__(
+        self, control_plane: ControlPlane, directory: Path, settings: dict[str, object], api_server: str | None = None
+    ) -> None:
         self.log = directory / "operator.log"
         self._port = _free_port()
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
             "PYTHONPATH": str(SOURCE),
             "PYTHONWARNINGS": "default",
-            "KUBECONFIG": str(control_plane.service_account_kubeconfig("harborhook", "harborhook")),
+            "KUBECONFIG": str(control_plane.service_account_kubeconfig("harborhook", "harborhook", server=api_server)),
             "HARBORHOOK_LISTEN_HOST": "127.0.0.1",
             "HARBORHOOK_LISTEN_PORT": str(self._port),
             **{f"HARBORHOOK_{name.upper()}": str(value) for name, value in settings.items()},
@@ -58,6 +63,10 @@ class OperatorProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def restart(self, *, wait: bool = True) -> None:
         """Starts it (again), after a `kill` or `stop`."""
         command = [sys.executable, str(LEASH), str(os.getpid()), sys.executable, "-m", "harborhook", "run"]
@@ -74,13 +83,14 @@ class OperatorProcess:
 
     def kill(self) -> None:
         """SIGKILL, as a crash."""
-        self._end(signal.SIGKILL)
+        self.end(signal.SIGKILL)
 
     def stop(self) -> None:
         """SIGTERM, as Kubernetes ends a pod."""
-        self._end(signal.SIGTERM)
+        self.end(signal.SIGTERM)
 
-    def _end(self, number: signal.Signals) -> None:
+    def end(self, number: signal.Signals) -> None:
+        """Sends a signal and waits for the end."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(timeout=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -25,7 +26,7 @@ class Cluster:
     failure: Exception | None = None
 
     def __post_init__(self) -> None:
-        self.secrets = Secrets(read=self._read, watched=set(self.watched).__contains__)
+        self.secrets = Secrets(read=self._read, watched=lambda key: key.kind in self.watched)
 
     async def _read(self, key: Key) -> tuple[str, Data] | None:
         self.reads.append(key)
@@ -195,3 +196,27 @@ async def test_no_repr_shows_a_value(cluster: Cluster) -> None:
     await cluster.secrets.value(SECRET, "header")
 
     assert "Bearer" not in repr(cluster.secrets)
+
+
+async def test_a_change_that_is_told_while_the_old_value_is_on_its_way_is_not_lost(cluster: Cluster) -> None:
+    read, gate = cluster.secrets.read, asyncio.Event()
+
+    async def slowly(key: Key) -> tuple[str, Data] | None:
+        found = await read(key)
+        await gate.wait()
+        return found
+
+    cluster.secrets.read = slowly
+    reading = asyncio.create_task(cluster.secrets.value(SECRET, "header"))
+    await asyncio.sleep(0)
+    cluster.has(SECRET, "2", header=b"Bearer two")
+
+    told = cluster.secrets.saw(SECRET, "2")
+
+    gate.set()
+    assert await reading == b"Bearer one"
+    assert told
+    assert await cluster.secrets.value(SECRET, "header") == b"Bearer two"
+    assert len(cluster.reads) == 2
+    await cluster.secrets.value(SECRET, "header")
+    assert len(cluster.reads) == 2

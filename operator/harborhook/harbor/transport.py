@@ -48,7 +48,10 @@ THROTTLED_TRIES = 3
 THROTTLED_PAUSE = 5.0
 """Seconds to wait when a 429 does not say."""
 THROTTLED_LIMIT = 60.0
-"""The longest pause that is waited for within one request."""
+"""The longest pause that is waited for within one request, and the longest that anybody is made to wait."""
+
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError)
+"""What httpx raises without an answer; the two in the middle for addresses that no resolver is asked about."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class Transport:
             except ThrottledError as error:
                 pause = error.retry_after if error.retry_after is not None else THROTTLED_PAUSE
                 for limiter in self._limiters:
-                    limiter.pause(pause)
+                    limiter.pause(min(pause, THROTTLED_LIMIT))
                 if not tries_left or pause > THROTTLED_LIMIT:
                     raise
                 await asyncio.sleep(pause)
@@ -201,8 +204,9 @@ class Transport:
 
     async def _new_session(self) -> Session:
         try:
-            return await log_in(self._http, self.url, self._credentials.username, self._credentials.password)
-        except httpx.HTTPError as error:
+            async with asyncio.timeout(self._total_timeout):
+                return await log_in(self._http, self.url, self._credentials.username, self._credentials.password)
+        except _FAILURES as error:
             raise self._transport_error(error) from None
 
     async def _is_refused(self) -> bool:
@@ -226,11 +230,11 @@ class Transport:
             # A kept-alive connection that the other side closes just now: Harbor's proxy does, after 1,000 requests.
             if request.method == "POST":
                 raise self._no_answer(request, error) from None
-        except (httpx.HTTPError, TimeoutError) as error:
+        except _FAILURES as error:
             raise self._no_answer(request, error) from None
         try:
             return await self._exchange(request, session)
-        except (httpx.HTTPError, TimeoutError) as error:
+        except _FAILURES as error:
             raise self._no_answer(request, error) from None
 
     async def _exchange(self, request: _Request, session: Session | None) -> _Raw:

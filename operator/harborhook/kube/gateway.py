@@ -80,9 +80,9 @@ class Gateway:
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]
 
-    async def refresh(self) -> client.Configuration:
-        """The configuration with a token that is not about to expire."""
-        if time.monotonic() - self._loaded > TOKEN_LIFE:
+    async def refresh(self, *, anew: bool = False) -> client.Configuration:
+        """The configuration with a token that is not about to expire; `anew` after one was refused."""
+        if anew or time.monotonic() - self._loaded > TOKEN_LIFE:
             self._loaded = time.monotonic()
             await self._load(self.configuration)
         return self.configuration
@@ -93,21 +93,31 @@ class Gateway:
         """All objects of a kind, by pages."""
         token: str | None = None
         while True:
-            page = await self._call(
-                f"LIST {kind}",
-                self._custom.list_namespaced_custom_object(
-                    GROUP, VERSION, namespace, KINDS[kind].plural, limit=PAGE_SIZE, _continue=token
-                )
-                if namespace
-                else self._custom.list_cluster_custom_object(
-                    GROUP, VERSION, KINDS[kind].plural, limit=PAGE_SIZE, _continue=token
-                ),
-            )
+            page = await self._page(kind, namespace, token)
             for item in page["items"]:
                 yield {"kind": kind, **item}
             token = page["metadata"].get("continue")
             if not token:
                 return
+
+    async def _page(self, kind: str, namespace: str, token: str | None) -> Body:
+        scope = (namespace,) if namespace else ()
+        method = self._custom.list_namespaced_custom_object if scope else self._custom.list_cluster_custom_object
+        call = method(
+            GROUP,
+            VERSION,
+            *scope,
+            KINDS[kind].plural,
+            limit=PAGE_SIZE,
+            _continue=token,
+            _request_timeout=REQUEST_TIMEOUT,
+        )
+        try:
+            page: Body = await self._call(f"LIST {kind}", call)
+        except Gone:
+            # No object is gone: the kind is not served (yet).
+            raise KubeError(f"LIST {kind}", 404, "the kind is not served") from None
+        return page
 
     async def patch(self, key: Key, patch: Body) -> Body:
         """Merge-patches metadata or spec parts and returns the new object."""

@@ -9,6 +9,7 @@ from harborhook.api.conditions import NotReady, Reason, Verdict
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, canonical_url
 from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
+from harborhook.kube.gateway import Gone
 from harborhook.plan.access import allows_project
 from harborhook.plan.ownership import Claim, owner
 from harborhook.plan.references import POLICY_CLAIM, connection_key, project_claim
@@ -27,6 +28,14 @@ WITHOUT_CLAIM = frozenset(
         Reason.CONNECTION_NOT_FOUND,
         Reason.CONNECTION_NOT_READY,
         Reason.INVALID_SPEC,
+        Reason.FORBIDDEN,
+        Reason.HARBOR_REJECTED,
+        Reason.TARGET_HOST_NOT_ALLOWED,
+        Reason.UNSUPPORTED_EVENT_TYPE,
+        Reason.UNSUPPORTED_PAYLOAD_FORMAT,
+        Reason.SECRET_NOT_FOUND,
+        Reason.SECRET_KEY_MISSING,
+        Reason.SUSPENDED,
     }
 )
 """Reasons with which a resource that owns nothing yet does not compete: what it wants cannot be had."""
@@ -37,21 +46,25 @@ def link_to(visit: Visit[Any], key: Key, *, deleting: bool = False) -> Link:
     context = visit.context
     connection = context.load(key)
     if connection is None:
-        raise NotReady(
-            Reason.CONNECTION_NOT_FOUND, f"There is no {key}. Create it, or name another one in connectionRef."
-        )
+        raise NotReady(Reason.CONNECTION_NOT_FOUND, _missing(key))
     if key not in context.visited_connections:
         raise Wait
     link = visit.link = context.links.get(key)
     verdict = link.verdict if link else None
     # Credentials of a deleted Secret stay in memory, so that what depends on them can still be deleted.
     if link is not None and (verdict is None or (deleting and verdict.reason in CREDENTIALS_LOST)):
+        if deleting:
+            check_unmoved(visit.resource.status.connection, link)
         return link
     if verdict is not None and verdict.reason is Reason.SUSPENDED:
         raise NotReady(Reason.SUSPENDED, f"{key} is suspended: Harbor is not asked anything.")
     if verdict is not None and verdict.reason in _LOST:
         raise NotReady(verdict.reason, lost(key, verdict.reason).message)
     raise NotReady(Reason.CONNECTION_NOT_READY, f"{key} is not ready: {_why(connection)}")
+
+
+def _missing(key: Key) -> str:
+    return f"There is no {key}. Create it, or name another one in connectionRef."
 
 
 _LOST = {
@@ -87,7 +100,11 @@ async def hold(visit: Visit[Any], link: Link) -> None:
         if connection is None or FINALIZER in connection.metadata.finalizers:
             return
         holder = Visit(visit.context, connection, visit.causes, status=None)
-        await holder.prepare(finalizer=True)
+        try:
+            await holder.prepare(finalizer=True)
+        except Gone:  # the connection, not the resource that is being visited
+            visit.context.forget(link.key)
+            raise NotReady(Reason.CONNECTION_NOT_FOUND, _missing(link.key)) from None
 
 
 def check_unmoved(recorded: RecordedConnection | None, link: Link) -> None:

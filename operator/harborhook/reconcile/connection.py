@@ -6,15 +6,19 @@ pauses; its resources wait until it has an answer again.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from typing import TYPE_CHECKING
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Reason, Verdict
-from harborhook.api.connections import AnyConnection, ClusterHarborConnection, HarborConnection, Principal
+from harborhook.api.connections import (
+    AnyConnection,
+    ClusterHarborConnection,
+    HarborConnection,
+    Principal,
+    canonical_url,
+)
 from harborhook.harbor.capabilities import FLOOR, parse_version
-from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import HarborError, UnauthorizedError
 from harborhook.harbor.models import SystemInfo, User
 from harborhook.harbor.transport import Credentials
@@ -22,41 +26,51 @@ from harborhook.plan.access import host_of, matches
 from harborhook.plan.references import recorded_connection
 from harborhook.reconcile import global_switch
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.links import SHARED_FOR, Link
+from harborhook.reconcile.links import SHARED_FOR, Link, retire
 from harborhook.reconcile.verdicts import verdict_of
 from harborhook.reconcile.visit import Visit
+from harborhook.runtime.queue import Cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PROBE_LIMIT = 10.0
 """The longest pause between two probes of a Harbor that does not answer, in seconds."""
-CLOSE_AFTER = 60.0
-"""Seconds that requests in flight have to end before a replaced client is closed."""
 
 
 async def reconcile(visit: Visit[AnyConnection]) -> Verdict:
-    context, connection = visit.context, visit.resource
-    key = connection.key
-    link = context.links.get(key)
-    before = _offer(link)
+    context, key = visit.context, visit.resource.key
+    verdict = await _look(visit)
+    await visit.prepare(finalizer=bool(context.store.dependents(key)))
+    await visit.finish(verdict)
+    _tell_dependents(context, key)
+    return verdict
+
+
+async def _look(visit: Visit[AnyConnection]) -> Verdict:
+    """Checks the connection and lets its resources work over it, or not."""
+    context, key = visit.context, visit.resource.key
     try:
-        verdict = await _check(visit, link)
+        verdict = await _check(visit, context.links.get(key))
     except NotReady as refusal:
         verdict = refusal.verdict
     except HarborError as error:
         verdict = verdict_of(error)
     link = context.links.get(key)
     if link is not None:
-        link.connection = connection
+        link.connection = visit.resource
         link.verdict = None if verdict.reason is Reason.RECONCILED else verdict
-    first = key not in context.visited_connections
     context.visited_connections.add(key)
-    await visit.prepare(finalizer=bool(context.store.dependents(key)))
-    await visit.finish(verdict)
-    if first or before != _offer(link):
-        context.wake_deeply(key)
     return verdict
+
+
+def _tell_dependents(context: Context, key: Key) -> None:
+    """Wakes them if something is new to them. What they were told is kept, so that a visit that failed after its look,
+    because the status could not be written, is made good by the next one."""
+    offer = _offer(context.links.get(key))
+    if key not in context.offers or context.offers[key] != offer:
+        context.offers[key] = offer
+        context.wake_deeply(key)
 
 
 def _offer(link: Link | None) -> tuple[object, ...]:
@@ -76,10 +90,21 @@ async def delete(visit: Visit[AnyConnection]) -> None:
     """A connection goes when no resource uses it any more; until then it serves their deletion."""
     using = users(visit.context, visit.resource.key)
     if using and not visit.resource.metadata.released:
+        await _serve(visit)
         raise NotReady(Reason.IN_USE, f"Kept until these are gone: {_some(using)}.")
     link = visit.context.links.pop(visit.resource.key, None)
     if link is not None:
-        _close_later(link.client)
+        retire(link.client)
+
+
+async def _serve(visit: Visit[AnyConnection]) -> None:
+    """Keeps the connection working for those that are still to be deleted over it. One that works is not checked each
+    time that another of them has gone."""
+    context, key = visit.context, visit.resource.key
+    link = context.links.get(key)
+    if link is None or link.verdict is not None or Cause.RETRY in visit.causes:
+        await _look(visit)
+        _tell_dependents(context, key)
 
 
 def users(context: Context, key: Key) -> list[Key]:
@@ -167,13 +192,18 @@ async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
     if link is not None and link.fingerprint == fingerprint:
         return link
     client = context.client_for(connection, credentials, _trust(connection, bundle))
+    if link is not None and canonical_url(link.client.url) not in connection.spec.urls:
+        # Another Harbor: visits that are under way stay with the old one, and nothing that was read there is of use.
+        retire(link.client)
+        link = None
     if link is None:
         shared_for = min(SHARED_FOR, context.settings.drift_interval / 2)
         link = Link(connection.key, connection, client, clock=context.queue.clock, shared_for=shared_for)
         context.links[connection.key] = link
     else:
-        _close_later(link.client)
+        retire(link.client)
         link.client = client
+        link.connection = connection
     link.fingerprint = fingerprint
     link.username = credentials.username
     link.wants_session = True
@@ -263,19 +293,6 @@ def _known_hosts(context: Context) -> list[str]:
         if isinstance(connection, ClusterHarborConnection):
             hosts += [host_of(url) or "" for url in connection.spec.urls]
     return hosts
-
-
-def _close_later(client: HarborClient) -> None:
-    async def close() -> None:
-        await asyncio.sleep(CLOSE_AFTER)
-        await client.close()
-
-    task = asyncio.create_task(close(), name="close a replaced Harbor client")
-    _closing.add(task)
-    task.add_done_callback(_closing.discard)
-
-
-_closing: set[asyncio.Task[None]] = set()
 
 
 def _some(keys: Iterable[Key], limit: int = 5) -> str:

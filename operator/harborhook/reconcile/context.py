@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import ssl
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from harborhook.harbor.transport import Credentials, Transport
 from harborhook.kube.gateway import Gateway
 from harborhook.plan.access import host_of
 from harborhook.plan.references import is_claim
-from harborhook.reconcile.links import Link
+from harborhook.reconcile.links import Link, retire
 from harborhook.reconcile.secrets import Secrets
 from harborhook.runtime.events import Recorder
 from harborhook.runtime.queue import Cause, Queue
@@ -51,6 +52,10 @@ class Context:
     """By Harbor host, and by HarborConnection."""
     visited_connections: set[Key] = field(default_factory=set)
     """Connections that were looked at since the process started."""
+    offers: dict[Key, tuple[object, ...]] = field(default_factory=dict)
+    """What the resources of each connection were last told of it."""
+    doubtful: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the store may differ from what exists: then everything is listed anew."""
 
     def now(self) -> datetime:
         return datetime.now(UTC).replace(microsecond=0)
@@ -86,7 +91,10 @@ class Context:
         if self.store.remove(key) is None:
             return
         self.queue.drop(key)
-        self.links.pop(key, None)
+        link = self.links.pop(key, None)
+        if link is not None:
+            retire(link.client)
+        self.offers.pop(key, None)
         for link in self.links.values():
             link.news.pop(key, None)
             link.told.pop(key, None)
@@ -137,12 +145,21 @@ class Context:
 
     # Writing to Kubernetes
 
-    async def patch(self, key: Key, patch: dict[str, Any]) -> Resource:
-        """Patches an object and returns it as it is now."""
+    async def patch(self, key: Key, uid: str, patch: dict[str, Any]) -> Resource:
+        """Patches the object with that UID and returns it as it is now."""
+        self._check_is_still(key, uid)
         return self._took(key, await self.gateway.patch(key, patch))
 
-    async def patch_status(self, key: Key, patch: dict[str, Any]) -> Resource:
+    async def patch_status(self, key: Key, uid: str, patch: dict[str, Any]) -> Resource:
+        self._check_is_still(key, uid)
         return self._took(key, await self.gateway.patch_status(key, patch))
+
+    def _check_is_still(self, key: Key, uid: str) -> None:
+        """An object that was made anew under the name, while we asked Harbor for the old one, must not inherit anything
+        and has a visit of its own coming. A patch of a status does not let the API server compare UIDs."""
+        body = self.store.get(key)
+        if body is None or body["metadata"].get("uid") != uid:
+            raise Wait
 
     def _took(self, key: Key, body: Body) -> Resource:
         self.store.absorb(key, body)

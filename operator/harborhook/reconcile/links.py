@@ -35,6 +35,9 @@ class Memory:
 SHARED_FOR = 30.0
 """Seconds for which a shared reading serves resyncs, at most; and never longer than half the drift interval."""
 
+CLOSE_AFTER = 60.0
+"""Seconds that requests in flight have to end before a client that was given up is closed."""
+
 Value = TypeVar("Value")
 
 
@@ -172,3 +175,18 @@ class Link:
 
             self._policies[project] = _Shared(read, self.clock, self.shared_for)
         return self._policies[project]
+
+
+def retire(client: HarborClient) -> None:
+    """Closes a client that nobody will take any more, when the requests in flight have had time to end."""
+
+    async def close() -> None:
+        await asyncio.sleep(CLOSE_AFTER)
+        await client.close()
+
+    task = asyncio.create_task(close(), name="close a retired Harbor client")
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()

@@ -5,6 +5,7 @@ Where Secrets are not watched nothing is kept: each visit reads anew, so that a 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -19,9 +20,12 @@ Read = Callable[[Key], Awaitable[tuple[str, Data] | None]]
 @dataclass
 class Secrets:
     read: Read
-    watched: Callable[[str], bool]
-    """Whether objects of a kind are watched."""
+    watched: Callable[[Key], bool]
+    """Whether the watch tells of changes of this object."""
     _kept: dict[Key, tuple[str, Data] | None] = field(default_factory=dict, repr=False)
+    _readers: Counter[Key] = field(default_factory=Counter)
+    _overtaken: set[Key] = field(default_factory=set)
+    """Objects of which the watch told while they were being read: what was read may be of the time before."""
 
     async def value(self, source: Key, key: str) -> bytes:
         """Raises NotReady with SecretNotFound or SecretKeyMissing."""
@@ -40,6 +44,10 @@ class Secrets:
 
     def saw(self, source: Key, resource_version: str | None) -> bool:
         """Takes note of a version (None: deleted). True if a value that was used may have changed."""
+        if source in self._readers:
+            self._overtaken.add(source)
+            self._kept.pop(source, None)
+            return True
         if source not in self._kept:
             return False
         kept = self._kept[source]
@@ -53,7 +61,18 @@ class Secrets:
         if source in self._kept:
             found = self._kept[source]
         else:
-            found = await self.read(source)
-            if self.watched(source.kind):
-                self._kept[source] = found
+            found = await self._read(source)
         return found[1] if found else None
+
+    async def _read(self, source: Key) -> tuple[str, Data] | None:
+        self._readers[source] += 1
+        try:
+            found = await self.read(source)
+            if self.watched(source) and source not in self._overtaken:
+                self._kept[source] = found
+            return found
+        finally:
+            self._readers[source] -= 1
+            if not self._readers[source]:
+                del self._readers[source]
+                self._overtaken.discard(source)

@@ -64,7 +64,7 @@ class Visit(Generic[R]):
         body = self.context.store.get(self.resource.key)
         patch = merge_patch((body or {}).get("status") or {}, self.status.wire())
         if patch:
-            await self.context.patch_status(self.resource.key, patch)
+            await self.context.patch_status(self.resource.key, self.resource.metadata.uid, patch)
         for follow_up in self.once_written:
             follow_up()
         self.once_written.clear()
@@ -96,5 +96,5 @@ class Visit(Generic[R]):
             # The list is replaced whole: refuse that if somebody else has changed it meanwhile.
             metadata["resourceVersion"] = self.resource.metadata.resource_version
         if metadata:
-            patched = await self.context.patch(self.resource.key, {"metadata": metadata})
+            patched = await self.context.patch(self.resource.key, self.resource.metadata.uid, {"metadata": metadata})
             self.resource = self.resource.model_copy(update={"metadata": patched.metadata})

@@ -26,6 +26,9 @@ _RECONCILERS = {
 }
 
 
+KUBERNETES_LIMIT = 30.0
+"""The longest pause, in seconds, after a refusal by the API server: nothing tells when it takes writes again."""
+
 _OF_THE_CONNECTION = (TransportError, NotHarborError, UnauthorizedError, ReadOnlyError)
 """Errors that concern a whole connection and not one resource."""
 
@@ -55,10 +58,12 @@ async def _attempt(context: Context, key: Key, causes: Cause) -> str:
         return "waiting"
     except Gone:
         context.forget(key)
+        context.doubtful.set()  # the watch should have said so
         return "gone"
     except KubeError as error:
         # The watch brings whatever we did not know of; until then the same visit is worth another try.
-        logger.info("%s: %s; tried again in %.0f s", key, error, context.queue.retry(key))
+        pause = context.queue.retry(key, limit=KUBERNETES_LIMIT)
+        logger.info("%s: %s; tried again in %.0f s", key, error, pause)
         return "kubernetes_error"
     except Exception:
         logger.exception("%s: unexpected error; tried again in %.0f s", key, context.queue.retry(key))

@@ -1,0 +1,345 @@
+"""The API server fails, watches break, things change while Harbor is slow: the same process goes on and loses nothing.
+
+These tests have a cluster, a Harbor and an operator of their own, since they break them.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.conftest import QUICK
+from harness.api_proxy import ApiProxy
+from harness.control_plane import ControlPlane
+from harness.crd_fixtures import install_crds
+from harness.harbor.process import StandIn
+from harness.harbor_fixtures import HarborUnderTest
+from harness.operator_process import OperatorProcess
+from harness.world import FINALIZER, World, condition, eventually, http_target, ready_condition
+
+SOON = 20.0
+"""Seconds within which things come right once a fault is over; the slow ways out of trouble take minutes."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ControlPlane]:
+    with ControlPlane.start() as running:
+        install_crds(running)
+        yield running
+
+
+@pytest.fixture
+def proxy(cluster: ControlPlane) -> Iterator[ApiProxy]:
+    with ApiProxy(cluster) as running:
+        yield running
+
+
+@pytest.fixture
+def own_operator(cluster: ControlPlane, proxy: ApiProxy, tmp_path: Path) -> Iterator[OperatorProcess]:
+    """It reaches the API server through the proxy, and lists anew only after a quarter of an hour."""
+    with OperatorProcess(cluster, tmp_path, dict(QUICK), proxy.url) as running:
+        running.restart()
+        yield running
+        print(running.log.read_text()[-6000:])
+
+
+@pytest.fixture
+def faulty(
+    cluster: ControlPlane, own_operator: OperatorProcess, stand_in: StandIn, request: pytest.FixtureRequest
+) -> Iterator[World]:
+    name = f"faults-{zlib.crc32(request.node.name.encode())}"
+    cluster.create_namespace(name)
+    harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
+    world = World(cluster, harbor, own_operator, name, connection=name)
+    world.connect(name)
+    world.ready("ClusterHarborConnection", name)
+    yield world
+    stand_in.clear_faults()
+    world.clean_up()
+    if world.exists("ClusterHarborConnection", world.connection):
+        world.annotate("ClusterHarborConnection", world.connection, release="true")
+    world.delete("ClusterHarborConnection", world.connection, wait=False)
+
+
+def soon(attempt: Any, complaint: str) -> None:
+    eventually(attempt, lambda: complaint, SOON)
+
+
+def reason(world: World, kind: str, name: str) -> str:
+    return str(ready_condition(world.get(kind, name)).get("reason", ""))
+
+
+# The API server
+
+
+def test_after_an_outage_of_the_api_server_the_same_process_goes_on(faulty: World) -> None:
+    project = faulty.project_name()
+    faulty.project(project, public=False)
+    faulty.policy("hook", project)
+    faulty.ready("WebhookPolicy", "hook")
+    api_server, pid = faulty.control_plane.api_server, faulty.operator.pid
+
+    api_server.kill()
+    faulty.api.put(f"/projects/{project}", json={"metadata": {"public": "true"}}).raise_for_status()
+    time.sleep(20)
+    api_server.start()
+
+    soon(lambda: (faulty.harbor_project(project) or {})["metadata"]["public"] == "false", "drift is not corrected")
+    faulty.project(project, public=True)
+    soon(lambda: (faulty.harbor_project(project) or {})["metadata"]["public"] == "true", "a change is not seen")
+    soon(lambda: reason(faulty, "HarborProject", project) == "Reconciled", "not ready again")
+    assert (faulty.operator.pid, faulty.operator.running) == (pid, True)
+
+
+def test_what_could_not_be_written_is_written_when_the_api_server_takes_it(faulty: World, proxy: ApiProxy) -> None:
+    project = faulty.project_name()
+    proxy.fail("PATCH", "/harborhook.io/", 503)
+    faulty.project(project)
+    faulty.policy("hook", project)
+    time.sleep(12)
+    assert "status" not in faulty.get("HarborProject", project)
+
+    proxy.heal()
+
+    soon(lambda: reason(faulty, "HarborProject", project) == "Reconciled", "the project's status is not written")
+    soon(lambda: reason(faulty, "WebhookPolicy", "hook") == "Reconciled", "the policy's status is not written")
+    assert faulty.get("HarborProject", project)["status"]["origin"] == "Created"
+
+
+def test_resources_hear_of_their_connection_though_its_first_status_could_not_be_written(
+    faulty: World, proxy: ApiProxy
+) -> None:
+    project = faulty.project_name()
+    faulty.project(project)
+    faulty.ready("HarborProject", project)
+    faulty.operator.stop()
+    faulty.project(project, public=True)
+    # What the connection's first visit after the start has to write is refused once.
+    faulty.patch("ClusterHarborConnection", faulty.connection, {"status": {"harborVersion": "v0"}}, status=True)
+    proxy.fail("PATCH", f"/{faulty.connection}(/status)?$", 503, times=1)
+
+    faulty.operator.restart()
+
+    soon(lambda: (faulty.harbor_project(project) or {})["metadata"]["public"] == "true", "the project waits for ever")
+
+
+def test_a_stretch_of_401_costs_few_requests_and_is_survived(faulty: World, proxy: ApiProxy) -> None:
+    project, pid = faulty.project_name(), faulty.operator.pid
+    before = len(proxy.requests)
+    proxy.fail("*", ".", 401)
+    proxy.cut_watches()
+    time.sleep(15)
+    asked = len(proxy.requests) - before
+    proxy.heal()
+
+    faulty.project(project)
+
+    eventually(lambda: reason(faulty, "HarborProject", project) == "Reconciled", lambda: "it does not recover", 45)
+    assert (faulty.operator.pid, faulty.operator.running) == (pid, True)
+    assert asked < 300
+
+
+def test_kinds_that_are_not_served_yet_are_waited_for(faulty: World, proxy: ApiProxy) -> None:
+    faulty.operator.stop()
+    proxy.fail("GET", "/webhookpolicies", 404)
+    faulty.operator.restart(wait=False)
+    time.sleep(6)
+    assert faulty.operator.running
+
+    proxy.heal()
+    project = faulty.project_name()
+    faulty.project(project)
+
+    soon(lambda: reason(faulty, "HarborProject", project) == "Reconciled", "it does not start")
+
+
+def test_what_was_deleted_while_the_watch_was_cut_is_forgotten(faulty: World, proxy: ApiProxy) -> None:
+    project = faulty.project_name()
+    faulty.project("first", projectName=project, deletionPolicy="Retain")
+    faulty.ready("HarborProject", "first")
+    faulty.project("second", projectName=project, creationPolicy="CreateOrAdopt", deletionPolicy="Retain")
+    faulty.reason("HarborProject", "second", "OwnedByOther")
+    proxy.fail("GET", "/harborprojects", 503)
+    proxy.cut_watches()
+    time.sleep(1)
+    faulty.delete("HarborProject", "first")
+    # Where the watch stopped is too old meanwhile: kopf lists anew and does not tell what is missing.
+    proxy.heal()
+    proxy.fail("GET", "/harborprojects.*watch=true", 410, times=1)
+
+    soon(lambda: reason(faulty, "HarborProject", "second") == "Reconciled", "the deleted one still owns the project")
+
+
+# Meanwhile
+
+
+def test_a_deletion_during_a_slow_request_is_done_within_seconds_after_it(faulty: World, stand_in: StandIn) -> None:
+    project = faulty.project_name()
+    faulty.project(project, public=False)
+    faulty.policy("hook", project)
+    faulty.ready("WebhookPolicy", "hook")
+    stand_in.set_fault({"method": "PUT", "path": "/webhook/policies/"}, times=1, delay=6)
+    started = time.monotonic()
+    faulty.policy("hook", project, description="slow")
+    time.sleep(2)
+
+    faulty.delete("WebhookPolicy", "hook")
+
+    assert time.monotonic() - started < 6 + 5
+    assert faulty.harbor_policies(project) == []
+
+
+def test_an_object_made_anew_during_a_slow_request_does_not_inherit(faulty: World, stand_in: StandIn) -> None:
+    project = faulty.project_name()
+    stand_in.set_fault({"method": "POST", "path": "/projects$"}, times=1, delay=5)
+    faulty.project(project, deletionPolicy="Retain")
+    time.sleep(2)
+    faulty.delete("HarborProject", project)
+    faulty.project(project, deletionPolicy="Retain")
+
+    faulty.reason("HarborProject", project, "AlreadyExists")
+
+    time.sleep(4)
+    found = faulty.get("HarborProject", project)
+    assert "origin" not in found["status"]
+    assert "projectID" not in found["status"]
+
+
+def test_a_restart_while_everything_is_being_deleted_lets_everything_go(faulty: World) -> None:
+    project = faulty.project_name()
+    faulty.project(project)
+    faulty.policy("hook", project)
+    faulty.ready("WebhookPolicy", "hook")
+    faulty.delete("ClusterHarborConnection", faulty.connection, wait=False)
+    faulty.reason("ClusterHarborConnection", faulty.connection, "InUse")
+    faulty.operator.kill()
+    for kind, name in (("WebhookPolicy", "hook"), ("HarborProject", project)):
+        faulty.delete(kind, name, wait=False)
+
+    faulty.operator.restart()
+
+    for kind, name in (("WebhookPolicy", "hook"), ("HarborProject", project)):
+        soon(lambda kind=kind, name=name: not faulty.exists(kind, name), f"{kind} stays")
+    soon(lambda: not faulty.exists("ClusterHarborConnection", faulty.connection), "the connection stays")
+    assert faulty.harbor_project(project) is None
+
+
+def test_a_connection_that_is_being_deleted_notices_that_its_harbor_is_back(faulty: World, stand_in: StandIn) -> None:
+    project = faulty.project_name()
+    faulty.project(project)
+    faulty.ready("HarborProject", project)
+    stand_in.kill()
+    faulty.until(
+        "ClusterHarborConnection",
+        faulty.connection,
+        lambda found: ready_condition(found)["reason"] == "HarborUnreachable",
+    )
+    faulty.delete("ClusterHarborConnection", faulty.connection, wait=False)
+    faulty.delete("HarborProject", project, wait=False)
+    time.sleep(3)
+
+    stand_in.restart()
+
+    soon(lambda: not faulty.exists("HarborProject", project), "the project waits for ever")
+    soon(lambda: not faulty.exists("ClusterHarborConnection", faulty.connection), "the connection stays")
+
+
+def test_a_deletion_never_reaches_another_harbor(faulty: World, stand_in: StandIn) -> None:
+    project = faulty.project_name()
+    faulty.project(project)
+    faulty.policy("hook", project)
+    faulty.ready("WebhookPolicy", "hook")
+    with StandIn.start() as sibling:
+        harbor = HarborUnderTest(sibling.url, *sibling.admin, "2.16", False, sibling, None)
+        other = World(faulty.control_plane, harbor, faulty.operator, faulty.namespace)
+        assert other.make_project(project) == (faulty.harbor_project(project) or {})["project_id"]
+        assert other.make_policy(project, "hook") == faulty.harbor_policy(project, "hook")["id"]
+        # The rule of the API server about url is one about each single change.
+        faulty.connect(faulty.connection, url=sibling.url, aliases=[stand_in.url], suspend=True)
+        faulty.connect(faulty.connection, url=sibling.url, aliases=[])
+        faulty.reason("WebhookPolicy", "hook", "ConnectionChanged")
+
+        faulty.delete("WebhookPolicy", "hook", wait=False)
+        faulty.delete("HarborProject", project, wait=False)
+
+        faulty.reason("WebhookPolicy", "hook", "ConnectionChanged")
+        time.sleep(6)
+        assert [policy["name"] for policy in other.harbor_policies(project)] == ["hook"]
+        assert other.harbor_project(project) is not None
+        for kind, name in (("WebhookPolicy", "hook"), ("HarborProject", project)):
+            if faulty.exists(kind, name):
+                faulty.annotate(kind, name, release="true")
+                faulty.gone(kind, name)
+        other.api.close()
+
+
+# Ownership
+
+
+def test_a_suspended_claim_keeps_nobody_from_the_name(faulty: World) -> None:
+    project = faulty.project_name()
+    faulty.project("squatter", projectName=project, suspend=True)
+    faulty.reason("HarborProject", "squatter", "Suspended")
+    time.sleep(1.1)
+
+    faulty.project("owner", projectName=project)
+
+    soon(lambda: reason(faulty, "HarborProject", "owner") == "Reconciled", "a suspended claim wins")
+
+
+# Traces, and the end
+
+
+def test_nothing_of_kopf_is_left_on_anything(faulty: World) -> None:
+    project = faulty.project_name()
+    faulty.secret("source", header="Bearer x")
+    faulty.project(project)
+    target = http_target(authHeaderFrom={"secretKeyRef": {"name": "source", "key": "header"}})
+    faulty.policy("hook", project, targets=[target])
+    faulty.ready("WebhookPolicy", "hook")
+
+    things = [
+        faulty.get("Secret", "source"),
+        faulty.get("HarborProject", project),
+        faulty.get("WebhookPolicy", "hook"),
+        faulty.get("ClusterHarborConnection", faulty.connection),
+    ]
+
+    for thing in things:
+        metadata = thing["metadata"]
+        assert set(metadata.get("finalizers", ())) <= {FINALIZER}
+        assert [name for name in metadata.get("annotations", ()) if name.startswith("kopf")] == []
+        assert all(name == "harborhook.io/create-pending" for name in metadata.get("annotations", ()))
+    assert condition(things[2], "Ready")["status"] == "True"
+
+
+@pytest.mark.parametrize("trouble", ["none", "slow Harbor", "Harbor hangs at the logout", "no API server"])
+def test_it_stops_within_seconds(faulty: World, stand_in: StandIn, trouble: str) -> None:
+    project = faulty.project_name()
+    faulty.project(project)
+    faulty.ready("HarborProject", project)
+    if trouble == "slow Harbor":
+        stand_in.set_fault({"path": "/projects"}, delay=25)
+        faulty.project(project, public=True)
+        time.sleep(1)
+    if trouble == "Harbor hangs at the logout":
+        stand_in.set_fault({"path": "/c/log_out"}, delay=25)
+    if trouble == "no API server":
+        faulty.control_plane.api_server.kill()
+        time.sleep(2)
+    started = time.monotonic()
+
+    faulty.operator.end(signal.SIGTERM)
+
+    took = time.monotonic() - started
+    stand_in.clear_faults()
+    if not faulty.control_plane.api_server.running:
+        faulty.control_plane.api_server.start()
+    faulty.operator.restart()
+    assert took < 12  # kopf takes five or six of them

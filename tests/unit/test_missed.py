@@ -1,0 +1,191 @@
+"""What is known of the cluster stays true when answers and watch events cross each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import pytest
+
+from harborhook.api.base import Key
+from harborhook.api.conditions import NotReady, Reason
+from harborhook.api.connections import ClusterHarborConnection
+from harborhook.handlers import Operator
+from harborhook.harbor.client import HarborClient
+from harborhook.kube.gateway import Gateway, Gone
+from harborhook.plan.references import references
+from harborhook.reconcile import claims
+from harborhook.reconcile.context import Context
+from harborhook.reconcile.links import Link
+from harborhook.reconcile.secrets import Secrets
+from harborhook.reconcile.visit import Visit
+from harborhook.runtime.events import Recorder
+from harborhook.runtime.queue import Cause, Queue
+from harborhook.runtime.store import Store
+from harborhook.settings import Settings
+
+CONNECTION = Key("ClusterHarborConnection", "", "default")
+OLDER, YOUNGER = Key("HarborProject", "a", "older"), Key("HarborProject", "b", "younger")
+
+
+class Cluster:
+    """An API server: what a list brings, and what happens meanwhile."""
+
+    def __init__(self) -> None:
+        self.listed: list[dict[str, Any]] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def list(self, kind: str, namespace: str = "") -> AsyncIterator[dict[str, Any]]:
+        page = [body for body in self.listed if body["kind"] == kind]
+        self.meanwhile()
+        for body in page:
+            yield body
+
+    async def patch(self, key: Key, patch: dict[str, Any]) -> dict[str, Any]:
+        raise Gone(f"PATCH {key}")
+
+    async def data(self, source: Key) -> tuple[str, dict[str, bytes]] | None:
+        return None
+
+    async def create_event(self, namespace: str, event: dict[str, Any]) -> None:
+        return None
+
+
+def project(key: Key, minute: int, reason: str = "") -> dict[str, Any]:
+    conditions = [
+        {
+            "type": "Ready",
+            "status": "False",
+            "reason": reason,
+            "observedGeneration": 1,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+    ]
+    return {
+        "kind": key.kind,
+        "metadata": {
+            "name": key.name,
+            "namespace": key.namespace,
+            "uid": str(key),
+            "generation": 1,
+            "resourceVersion": str(minute),
+            "creationTimestamp": f"2026-01-01T00:{minute:02}:00Z",
+        },
+        "spec": {"projectName": "wanted"},
+        "status": {"observedGeneration": 1, "conditions": conditions if reason else []},
+    }
+
+
+def connection() -> dict[str, Any]:
+    ready = project(CONNECTION, 1, "Reconciled")["status"]["conditions"][0]
+    return {
+        **project(CONNECTION, 1),
+        "spec": {
+            "url": "https://harbor.example.com",
+            "credentialsSecretRef": {"namespace": "x", "name": "y"},
+            "access": [{"namespaces": ["*"], "projects": ["*"]}],
+        },
+        "status": {"observedGeneration": 1, "conditions": [{**ready, "status": "True"}]},
+    }
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def context(cluster: Cluster) -> Context:
+    found = Context(
+        settings=Settings(),
+        store=Store(references),
+        queue=Queue(clock=time.monotonic),
+        gateway=cast(Gateway, cluster),
+        recorder=Recorder(cluster.create_event, instance="test", clock=time.monotonic),
+        secrets=Secrets(read=cluster.data, watched=lambda _: True),
+        cluster="test",
+    )
+    found.saw(CONNECTION, connection())
+    return found
+
+
+def link(context: Context) -> Link:
+    loaded = context.load(CONNECTION)
+    assert isinstance(loaded, ClusterHarborConnection)
+    return Link(CONNECTION, loaded, cast(HarborClient, None), clock=time.monotonic)
+
+
+def operator(context: Context, cluster: Cluster) -> Operator:
+    found = Operator(context.settings, context=context)
+    found._gateway = cast(Gateway, cluster)
+    return found
+
+
+async def test_what_is_deleted_while_a_list_is_on_its_way_does_not_come_back(
+    context: Context, cluster: Cluster
+) -> None:
+    body = project(OLDER, 1)
+    context.saw(OLDER, body)
+    running = operator(context, cluster)
+    cluster.listed = [connection(), body]
+
+    def deleted() -> None:
+        running._deleted.add(body["metadata"]["uid"])
+        context.forget(OLDER)
+
+    cluster.meanwhile = deleted
+    await running._list_all()
+
+    assert OLDER not in context.store
+    assert CONNECTION in context.store
+
+
+async def test_a_connection_that_vanished_takes_nobody_with_it(context: Context) -> None:
+    body = project(OLDER, 1)
+    context.saw(OLDER, body)
+    resource = context.load(OLDER)
+    assert resource is not None
+    visit: Visit[Any] = Visit(context, resource, Cause.CHANGE, status=None)
+
+    with pytest.raises(NotReady) as refusal:
+        await claims.hold(visit, link(context))
+
+    assert refusal.value.verdict.reason is Reason.CONNECTION_NOT_FOUND
+    assert OLDER in context.store
+    assert CONNECTION not in context.store
+
+
+@pytest.mark.parametrize("reason", [Reason.SUSPENDED, Reason.FORBIDDEN, Reason.HARBOR_REJECTED, Reason.ALREADY_EXISTS])
+def test_an_older_claim_that_comes_to_nothing_keeps_nobody_from_the_name(context: Context, reason: Reason) -> None:
+    context.saw(OLDER, project(OLDER, 1, reason))
+    context.saw(YOUNGER, project(YOUNGER, 2))
+
+    assert claims.project_owner(context, link(context), "wanted", asking=YOUNGER) == YOUNGER
+
+
+@pytest.mark.parametrize("reason", ["", Reason.HARBOR_UNREACHABLE])
+def test_an_older_claim_that_is_still_under_way_goes_first(context: Context, reason: str) -> None:
+    context.saw(OLDER, project(OLDER, 1, reason))
+    context.saw(YOUNGER, project(YOUNGER, 2))
+
+    assert claims.project_owner(context, link(context), "wanted", asking=YOUNGER) == OLDER
+
+
+@pytest.mark.parametrize(
+    ("watched", "secrets", "source", "expected"),
+    [
+        ([], True, Key("Secret", "harborhook", "x"), True),
+        ([], False, Key("Secret", "harborhook", "x"), False),
+        ([], False, Key("ConfigMap", "harborhook", "x"), True),
+        (["team"], True, Key("Secret", "team", "x"), True),
+        (["team"], True, Key("Secret", "harborhook", "x"), False),
+        (["team"], True, Key("ConfigMap", "harborhook", "x"), False),
+    ],
+)
+def test_values_are_kept_only_where_the_watch_looks(
+    watched: list[str], secrets: bool, source: Key, expected: bool
+) -> None:
+    running = Operator(Settings(watch_namespaces=watched, watch_secrets=secrets))
+
+    assert running._is_watched(source) is expected

@@ -1,0 +1,57 @@
+"""The transport, where no Harbor is needed to see it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from harborhook.harbor.errors import ThrottledError, UnreachableError
+from harborhook.harbor.limiter import Limiter
+from harborhook.harbor.transport import THROTTLED_LIMIT, Credentials, Transport
+
+
+@pytest.mark.parametrize(
+    "url", ["https://harbor:port", "https://a..example.com", "https://[x", f"https://{'a' * 64}.b"]
+)
+async def test_an_address_that_nobody_can_have_is_unreachable(url: str) -> None:
+    transport = Transport(url, Credentials("user", "password"))
+
+    with pytest.raises(UnreachableError):
+        await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
+    with pytest.raises(UnreachableError):
+        await transport.log_in()
+
+    await transport.close()
+
+
+@pytest.mark.parametrize("wait", ["86400", "1e300", "inf"])
+async def test_an_absurd_retry_after_does_not_stop_all_for_longer_than_a_minute(wait: str) -> None:
+    limiter = Limiter(8, 1000, clock=lambda: 0.0)
+    transport = Transport("https://harbor", Credentials("robot", "secret"), limiters=(limiter,))
+    await transport._http.aclose()
+    transport._http = httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda _: httpx.Response(429, headers={"Retry-After": wait}))
+    )
+
+    with pytest.raises(ThrottledError):
+        await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
+
+    assert limiter._paused_until <= THROTTLED_LIMIT
+    await transport.close()
+
+
+async def test_a_login_that_never_ends_is_given_up() -> None:
+    async def dribble(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        return httpx.Response(200)
+
+    transport = Transport("https://harbor", Credentials("user", "password"), total_timeout=0.05)
+    await transport._http.aclose()
+    transport._http = httpx.AsyncClient(transport=httpx.MockTransport(dribble))
+
+    with pytest.raises(UnreachableError):
+        await transport.log_in()
+
+    await transport.close()
