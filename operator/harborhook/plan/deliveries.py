@@ -286,7 +286,8 @@ def advance(
     triggers = _with_deliveries(merge_triggers(before.triggers, event_types, rows), before.triggers, events)
     times = [trigger.last_trigger_time for trigger in triggers] + [before.last_trigger_time]
     passed = _passed(events, history.gap_after if history else None)
-    deliveries = _deliveries(known, fresh, events, passed) if known or fresh else None
+    was_read = history is not None and not history.forbidden
+    deliveries = _deliveries(known, fresh, events, passed) if was_read and (known or fresh) else before.deliveries
     last_trigger_time = max((time for time in times if time is not None), default=None)
     return Progress(
         triggers=triggers,
@@ -420,19 +421,19 @@ def _delivering(
     if any(event.stuck and not event.settled and (newest is None or event.last > newest.last) for event in events):
         return Delivering(DeliveringReason.DELIVERIES_STUCK, STUCK_MESSAGE)
     if newest is not None:
-        return _of_event(newest)
+        return _of_event(newest, deliveries)
     before = next((condition for condition in conditions if condition.type == "Delivering"), None)
     if history is None and before is not None and before.reason in _REASONS:
         return Delivering(_REASONS[before.reason], before.message)
     return _of_status(before, history, deliveries, last_trigger_time)
 
 
-def _of_event(event: Event) -> Delivering:
+def _of_event(event: Event, deliveries: Deliveries | None) -> Delivering:
     if event.succeeded:
         return Delivering(DeliveringReason.LAST_DELIVERY_SUCCEEDED)
     if event.told.stuck:
         return Delivering(DeliveringReason.DELIVERIES_STUCK, NEVER_SENT)
-    return _failed(event.told.message)
+    return _failed(deliveries.last_failure_message if deliveries else event.told.message)
 
 
 def _failed(message: str | None) -> Delivering:
