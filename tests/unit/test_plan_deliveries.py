@@ -209,8 +209,8 @@ def test_the_cursor_never_parts_an_event() -> None:
 
 
 def test_the_cursor_stops_at_a_gap() -> None:
-    found = (delivery(1, "Failed"), delivery(9, "Failed"))
-    progress = advance(WebhookPolicyStatus(), (PUSH,), [], History(found, gap_after=1))
+    found = (delivery(1, "Failed"), delivery(2, "Failed", "parted"), delivery(9, "Failed"))
+    progress = advance(WebhookPolicyStatus(), (PUSH,), [], History(found, gap_after=2))
     assert progress.deliveries is not None
     assert (progress.deliveries.last_execution_id, progress.deliveries.consecutive_failures) == (1, 1)
 

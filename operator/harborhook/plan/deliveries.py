@@ -287,13 +287,14 @@ def advance(
     times = [trigger.last_trigger_time for trigger in triggers] + [before.last_trigger_time]
     passed = _passed(events, history.gap_after if history else None)
     was_read = history is not None and not history.forbidden
-    deliveries = _deliveries(known, fresh, events, passed) if was_read and (known or fresh) else before.deliveries
+    whole = _whole(events, history.gap_after if history else None)
+    deliveries = _deliveries(known, fresh, whole, passed) if was_read and (known or fresh) else before.deliveries
     last_trigger_time = max((time for time in times if time is not None), default=None)
     return Progress(
         triggers=triggers,
         last_trigger_time=last_trigger_time,
         deliveries=deliveries,
-        delivering=off or _delivering(before.conditions, history, events, deliveries, last_trigger_time),
+        delivering=off or _delivering(before.conditions, history, whole, deliveries, last_trigger_time),
         counted=_counted(passed) if cursor is not None else {},
     )
 
@@ -322,13 +323,22 @@ def _row(event: Event, before: LastDelivery | None) -> LastDelivery:
 def _passed(events: Sequence[Event], gap_after: int | None) -> list[Event]:
     """The oldest events, as many as the cursor can move past: all settled, and none of theirs beyond it."""
     passed = 0
-    for index, event in enumerate(events):
-        if not event.settled or (gap_after is not None and event.last > gap_after):
+    before_gap = [event for event in _whole(events, gap_after) if gap_after is None or event.last <= gap_after]
+    for index, event in enumerate(before_gap):
+        if not event.settled:
             break
-        later = events[index + 1 :]
-        if all(other.first > event.last for other in later):
+        if all(other.first > event.last for other in events if other.last > event.last):
             passed = index + 1
-    return list(events[:passed])
+    return before_gap[:passed]
+
+
+def _whole(events: Sequence[Event], gap_after: int | None) -> list[Event]:
+    """Without the events next to a gap, which may go on in it: what they are is seen when that has been read."""
+    if gap_after is None:
+        return list(events)
+    below = [event for event in events if event.last <= gap_after]
+    above = [event for event in events if event.first > gap_after]
+    return below[:-1] + above[1:]
 
 
 def _deliveries(
