@@ -44,6 +44,16 @@ def receiver() -> Iterator[Receiver]:
         yield found
 
 
+@pytest.fixture
+def reachable(world: World) -> Iterator[str]:
+    """The address of a receiver for the Harbor under test, which may be a real one."""
+    if world.harbor.receiver_url is None:
+        pytest.skip("nobody said where this Harbor reaches a receiver")
+    url = urlsplit(world.harbor.receiver_url)
+    with Receiver(host="0.0.0.0" if world.harbor.is_real else "127.0.0.1", port=url.port or 0) as found:
+        yield f"{url.scheme}://{url.hostname}:{found.port}"
+
+
 def declare(world: World, *addresses: str, name: str = "ci", events: tuple[str, ...] = (PUSH,), **spec: Any) -> str:
     """A project with one policy that notifies these addresses; the project's name."""
     project = world.project_name()
@@ -116,9 +126,8 @@ def test_a_policy_that_was_never_triggered_says_so(world: World) -> None:
     assert "deliveries" not in found["status"]
 
 
-def test_a_push_that_arrives_shows_as_succeeded(world: World, receiver: Receiver) -> None:
-    address = receiver.url if world.harbor.receiver_url in (None, "http://127.0.0.1") else world.harbor.receiver_url
-    project = declare(world, f"{address}/ok")
+def test_a_push_that_arrives_shows_as_succeeded(world: World, reachable: str) -> None:
+    project = declare(world, f"{reachable}/ok")
     push_artifact(world.harbor.url, world.harbor.username, world.harbor.password, f"{project}/app")
     found = until_delivering(world, "LastDeliverySucceeded")
     shown = last_delivery(found)
@@ -127,6 +136,21 @@ def test_a_push_that_arrives_shows_as_succeeded(world: World, receiver: Receiver
     assert deliveries(found)["consecutiveFailures"] == deliveries(found)["inProgress"] == 0
     assert ready_condition(found)["status"] == "True"
     assert reasons(world) == []
+
+
+def test_a_dead_receiver_is_failed_with_its_cause_in_the_end(world: World) -> None:
+    project = declare(world, "http://127.0.0.1:9/hook")
+    push_artifact(world.harbor.url, world.harbor.username, world.harbor.password, f"{project}/app")
+    if world.harbor.is_real:
+        retrying = until_row(world, "Retrying")
+        assert condition(retrying, "Delivering")["status"] == "Unknown"
+    cause = "127.0.0.1:9: dial tcp 127.0.0.1:9: connect: connection refused"
+    eventually(
+        lambda: last_delivery(world.get("WebhookPolicy", "ci")).get("status") == "Failed",
+        lambda: f"not Failed: {world.get('WebhookPolicy', 'ci')['status']}",
+        deadline=400 if world.harbor.is_real else 30,  # a real Harbor tries for up to 200 seconds
+    )
+    assert last_delivery(world.get("WebhookPolicy", "ci"))["message"] == cause
 
 
 def test_what_fails_twice_and_then_arrives_is_retrying_and_then_succeeded(slower: World, receiver: Receiver) -> None:
