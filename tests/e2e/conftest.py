@@ -14,7 +14,7 @@ from harness.world import World
 QUICK = {
     "poll_interval": 1,
     "open_poll_interval": 0.5,
-    "status_interval": 3,
+    "status_interval": 2,
     "stuck_after": 4,
     "drift_interval": 2,
     "connection_interval": 5,

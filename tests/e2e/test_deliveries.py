@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from harness.harbor.process import StandIn
-from harness.own_harbor import own_harbor
+from harness.own import own_harbor, standing
 from harness.push import push_artifact
 from harness.receiver import Receiver
 from harness.world import World, condition, eventually, header_from, http_target, ready_condition
@@ -21,14 +21,14 @@ PUSH, PULL, DELETE = "PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT"
 @pytest.fixture
 def own(world: World, stand_in: StandIn) -> Iterator[World]:
     """A Harbor of the test's own, in which retries take a fiftieth of their time."""
-    with own_harbor(world, stand_in, "2.16") as found:
+    with own_harbor(world, stand_in) as found:
         yield found
 
 
 @pytest.fixture
 def slower(world: World) -> Iterator[World]:
     """One in which retries take long enough to be seen."""
-    with StandIn.start(time_scale=0.1) as stand_in, own_harbor(world, stand_in, "2.16") as found:
+    with StandIn.start(time_scale=0.1) as stand_in, own_harbor(world, stand_in) as found:
         yield found
 
 
@@ -44,9 +44,14 @@ def receiver() -> Iterator[Receiver]:
         yield found
 
 
-def standing(world: World) -> StandIn:
-    assert world.harbor.stand_in is not None
-    return world.harbor.stand_in
+@pytest.fixture
+def reachable(world: World) -> Iterator[str]:
+    """The address of a receiver for the Harbor under test, which may be a real one."""
+    if world.harbor.receiver_url is None:
+        pytest.skip("nobody said where this Harbor reaches a receiver")
+    url = urlsplit(world.harbor.receiver_url)
+    with Receiver(host="0.0.0.0" if world.harbor.is_real else "127.0.0.1", port=url.port or 0) as found:
+        yield f"{url.scheme}://{url.hostname}:{found.port}"
 
 
 def declare(world: World, *addresses: str, name: str = "ci", events: tuple[str, ...] = (PUSH,), **spec: Any) -> str:
@@ -121,9 +126,8 @@ def test_a_policy_that_was_never_triggered_says_so(world: World) -> None:
     assert "deliveries" not in found["status"]
 
 
-def test_a_push_that_arrives_shows_as_succeeded(world: World, receiver: Receiver) -> None:
-    address = receiver.url if world.harbor.receiver_url in (None, "http://127.0.0.1") else world.harbor.receiver_url
-    project = declare(world, f"{address}/ok")
+def test_a_push_that_arrives_shows_as_succeeded(world: World, reachable: str) -> None:
+    project = declare(world, f"{reachable}/ok")
     push_artifact(world.harbor.url, world.harbor.username, world.harbor.password, f"{project}/app")
     found = until_delivering(world, "LastDeliverySucceeded")
     shown = last_delivery(found)
@@ -132,6 +136,21 @@ def test_a_push_that_arrives_shows_as_succeeded(world: World, receiver: Receiver
     assert deliveries(found)["consecutiveFailures"] == deliveries(found)["inProgress"] == 0
     assert ready_condition(found)["status"] == "True"
     assert reasons(world) == []
+
+
+def test_a_dead_receiver_is_failed_with_its_cause_in_the_end(world: World) -> None:
+    project = declare(world, "http://127.0.0.1:9/hook")
+    push_artifact(world.harbor.url, world.harbor.username, world.harbor.password, f"{project}/app")
+    if world.harbor.is_real:
+        retrying = until_row(world, "Retrying")
+        assert condition(retrying, "Delivering")["status"] == "Unknown"
+    cause = "127.0.0.1:9: dial tcp 127.0.0.1:9: connect: connection refused"
+    eventually(
+        lambda: last_delivery(world.get("WebhookPolicy", "ci")).get("status") == "Failed",
+        lambda: f"not Failed: {world.get('WebhookPolicy', 'ci')['status']}",
+        deadline=400 if world.harbor.is_real else 30,  # a real Harbor tries for up to 200 seconds
+    )
+    assert last_delivery(world.get("WebhookPolicy", "ci"))["message"] == cause
 
 
 def test_what_fails_twice_and_then_arrives_is_retrying_and_then_succeeded(slower: World, receiver: Receiver) -> None:
@@ -213,7 +232,7 @@ def test_a_restart_counts_nothing_twice_and_loses_nothing(own: World, receiver: 
     found = until_count(own, 2)
     assert deliveries(found)["lastExecutionID"] > deliveries(before)["lastExecutionID"]
     with own.counting() as writes:
-        own.operator.stop()
+        own.operator.kill()
         own.operator.restart()
         polls(own, project)
     assert writes.kubernetes == []
@@ -247,7 +266,7 @@ def test_an_old_time_and_result_stay_when_harbor_forgets_them(own: World, receiv
     answer = own.api.get(f"/projects/{project}/webhook/lasttrigger").json()
     assert {one["event_type"]: one["last_trigger_time"][:4] for one in answer}[PUSH] == "0001"
     assert row(own.get("WebhookPolicy", "ci")) == first
-    own.operator.stop()
+    own.operator.kill()
     own.operator.restart()
     polls(own, project)
     found = own.get("WebhookPolicy", "ci")
@@ -277,9 +296,7 @@ def test_history_that_the_principal_may_not_read_is_unavailable(own: World, rece
 
 def test_what_was_swept_before_anybody_looked_is_unavailable(own: World, receiver: Receiver) -> None:
     project = declare(own, f"{receiver.url}/ok")
-    standing(own).set_fault(
-        {"path": "/executions"}, status=200, body="[]", headers={"Content-Type": "application/json"}
-    )
+    standing(own).set_fault({"path": "/executions"}, status=200, body="[]")
     standing(own).happen(PUSH, project)
     found = until_delivering(own, "HistoryUnavailable")
     assert found["status"]["lastTriggerTime"]
@@ -290,7 +307,7 @@ def test_a_quota_event_shows_like_any_other(own: World, receiver: Receiver) -> N
     quota = own.api.get("/quotas", params={"reference": "project", "page_size": 100}).json()
     mine = next(one for one in quota if one["ref"]["name"] == project)
     own.api.put(f"/quotas/{mine['id']}", json={"hard": {"storage": 1}}).raise_for_status()
-    with pytest.raises(Exception, match="quota"):
+    with pytest.raises(Exception, match="exceed the configured upper limit"):
         push_artifact(own.harbor.url, own.harbor.username, own.harbor.password, f"{project}/app")
     found = until_row(own, "Succeeded", "QUOTA_EXCEED")
     assert row(found, "QUOTA_EXCEED")["lastTriggerTime"]
@@ -332,7 +349,7 @@ def test_two_targets_of_which_one_fails_count_by_event_and_are_written_once(own:
     seconds = time.monotonic() - began
     assert condition(found, "Delivering")["reason"] == "LastDeliveryFailed"
     written = [entry for entry in own.control_plane.writes(since=position) if entry.name == "ci"]
-    assert len(written) <= seconds / 3 + 1, f"{len(written)} writes in {seconds:.0f} s"
+    assert len(written) <= seconds / 2 + 1, f"{len(written)} writes in {seconds:.0f} s"
     assert reasons(own) == ["DeliveryFailed"]
 
 
@@ -357,8 +374,8 @@ def test_nothing_secret_reaches_status_events_log_or_metrics(own: World, receive
     assert "c4nary" not in str(told)
 
 
-def test_deleting_a_policy_that_harbor_still_retries_waits_and_tells_the_number(own: World) -> None:
-    with StandIn.start(time_scale=0.3) as patient, own_harbor_again(own, patient) as slow:
+def test_deleting_a_policy_that_harbor_still_retries_waits_and_tells_the_number(world: World) -> None:
+    with StandIn.start(time_scale=0.3) as patient, own_harbor(world, patient) as slow:
         project = declare(slow, "http://127.0.0.1:9/hook")
         standing(slow).happen(PUSH, project)
         eventually(lambda: running(slow, project), lambda: "nothing is under way")
@@ -368,12 +385,6 @@ def test_deleting_a_policy_that_harbor_still_retries_waits_and_tells_the_number(
         assert not slow.harbor_policy(project, "ci").get("enabled")
         slow.gone("WebhookPolicy", "ci")
         assert slow.harbor_policies(project) == []
-
-
-def own_harbor_again(world: World, stand_in: StandIn) -> Any:
-    """Beside the first one."""
-    beside = World(world.control_plane, world.harbor, world.operator, world.namespace)
-    return own_harbor(beside, stand_in, "2.16")
 
 
 def running(world: World, project: str) -> bool:
@@ -442,7 +453,7 @@ def test_a_policy_adopted_with_a_long_history_costs_one_page(own: World, receive
     project = own.project_name()
     own.make_project(project)
     policy_id = own.make_policy(project, "ci", targets=[http_target(f"{receiver.url}/ok")])
-    for number in range(250):
+    for number in range(150):
         standing(own).happen(PUSH, project, tag=f"v{number}")
     time.sleep(3)
     start = len(standing(own).requests())
@@ -480,15 +491,15 @@ def test_metrics_tell_of_each_policy_until_it_goes(own: World, receiver: Receive
     labels = f'name="ci",namespace="{own.namespace}",project="{project}"'
     standing(own).happen(PUSH, project, tag="v0")
     until_count(own, 1)
-    receiver.clear()
+    failed = f'harborhook_webhook_deliveries_total{{{labels},result="Failed"}}'
+    before = own.operator.metrics().get(failed, 0)
     standing(own).happen(PUSH, project, tag="v1")
     until_count(own, 2)
+    eventually(lambda: own.operator.metrics().get(failed) == before + 1, lambda: "the failure is not counted")
     shown = own.operator.metrics()
     assert shown[f"harborhook_webhook_consecutive_failures{{{labels}}}"] == 2
     assert shown[f"harborhook_webhook_last_trigger_timestamp_seconds{{{labels}}}"] > 1.7e9
     assert shown[f"harborhook_webhook_last_failure_timestamp_seconds{{{labels}}}"] > 1.7e9
-    failed = f'name="ci",namespace="{own.namespace}",project="{project}",result="Failed"'
-    assert shown[f"harborhook_webhook_deliveries_total{{{failed}}}"] == 1, "the first contact is no news"
     endpoint = "/projects/{project}/webhook/lasttrigger"
     assert shown[f'harborhook_harbor_requests_total{{endpoint="{endpoint}",method="GET",status="200"}}'] > 0
     connection = f'kind="ClusterHarborConnection",name="{own.connection}",namespace=""'

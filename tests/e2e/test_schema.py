@@ -390,6 +390,8 @@ READY = {
     "lastTransitionTime": "2026-01-02T03:04:05Z",
 }
 
+DELIVERING = READY | {"type": "Delivering", "status": "False", "reason": "LastDeliveryFailed"}
+
 LISTINGS: dict[str, tuple[str, Spec, str, str]] = {
     "chconn": (
         cluster_connection("listed"),
@@ -411,9 +413,15 @@ LISTINGS: dict[str, tuple[str, Spec, str, str]] = {
     ),
     "whp": (
         policy("listed"),
-        {"projectName": "team-a", "policyID": 7, "enabled": True, "lastTriggerTime": "2020-01-01T00:00:00Z"},
-        "NAME PROJECT ENABLED READY LAST TRIGGER AGE | REASON POLICY ID",
-        "listed team-a true True AGE AGE Reconciled 7",
+        {
+            "projectName": "team-a",
+            "policyID": 7,
+            "enabled": True,
+            "lastTriggerTime": "2020-01-01T00:00:00Z",
+            "deliveries": {"consecutiveFailures": 2},
+        },
+        "NAME PROJECT ENABLED READY DELIVERING LAST TRIGGER AGE | REASON POLICY ID FAILURES",
+        "listed team-a true True False AGE AGE Reconciled 7 2",
     ),
 }
 
@@ -421,7 +429,7 @@ LISTINGS: dict[str, tuple[str, Spec, str, str]] = {
 @pytest.mark.parametrize("short_name", LISTINGS)
 def test_get_shows_what_people_look_for(short_name: str, cluster: ControlPlane) -> None:
     sample, status, columns, row = LISTINGS[short_name]
-    with_status = json.dumps({"status": status | {"conditions": [READY]}})
+    with_status = json.dumps({"status": status | {"conditions": [READY, DELIVERING]}})
     named = (short_name, "listed", "-n", NAMESPACE)
     with existing(cluster, sample):
         cluster.kubectl("patch", *named, "--subresource=status", "--type=merge", "-p", with_status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from harness.harbor.process import StandIn
@@ -13,6 +15,18 @@ def world_of(world: World, stand_in: StandIn, version: str = "2.16") -> World:
     """The same cluster and namespace with another Harbor; the connection to it is not declared yet."""
     harbor = HarborUnderTest(stand_in.url, *stand_in.admin, version, False, stand_in, None)
     return World(world.control_plane, harbor, world.operator, world.namespace, connection=f"own-{world._unique}")
+
+
+@contextmanager
+def own_harbor(world: World, stand_in: StandIn, version: str = "2.16", **connection: Any) -> Iterator[World]:
+    """That world with its connection declared and ready; what the test leaves there is removed."""
+    found = world_of(world, stand_in, version)
+    found.connect(found.connection, **connection)
+    found.ready("ClusterHarborConnection", found.connection)
+    yield found
+    stand_in.clear_faults()
+    stand_in.settings(jobservice="running")
+    leave(found)
 
 
 def leave(own: World) -> None:

@@ -286,13 +286,15 @@ def advance(
     triggers = _with_deliveries(merge_triggers(before.triggers, event_types, rows), before.triggers, events)
     times = [trigger.last_trigger_time for trigger in triggers] + [before.last_trigger_time]
     passed = _passed(events, history.gap_after if history else None)
-    deliveries = _deliveries(known, fresh, events, passed) if known or fresh else None
+    was_read = history is not None and not history.forbidden
+    whole = _whole(events, history.gap_after if history else None)
+    deliveries = _deliveries(known, fresh, whole, passed) if was_read and (known or fresh) else before.deliveries
     last_trigger_time = max((time for time in times if time is not None), default=None)
     return Progress(
         triggers=triggers,
         last_trigger_time=last_trigger_time,
         deliveries=deliveries,
-        delivering=off or _delivering(before.conditions, history, events, deliveries, last_trigger_time),
+        delivering=off or _delivering(before.conditions, history, whole, deliveries, last_trigger_time),
         counted=_counted(passed) if cursor is not None else {},
     )
 
@@ -321,13 +323,22 @@ def _row(event: Event, before: LastDelivery | None) -> LastDelivery:
 def _passed(events: Sequence[Event], gap_after: int | None) -> list[Event]:
     """The oldest events, as many as the cursor can move past: all settled, and none of theirs beyond it."""
     passed = 0
-    for index, event in enumerate(events):
-        if not event.settled or (gap_after is not None and event.last > gap_after):
+    before_gap = [event for event in _whole(events, gap_after) if gap_after is None or event.last <= gap_after]
+    for index, event in enumerate(before_gap):
+        if not event.settled:
             break
-        later = events[index + 1 :]
-        if all(other.first > event.last for other in later):
+        if all(other.first > event.last for other in events if other.last > event.last):
             passed = index + 1
-    return list(events[:passed])
+    return before_gap[:passed]
+
+
+def _whole(events: Sequence[Event], gap_after: int | None) -> list[Event]:
+    """Without the events next to a gap, which may go on in it: what they are is seen when that has been read."""
+    if gap_after is None:
+        return list(events)
+    below = [event for event in events if event.last <= gap_after]
+    above = [event for event in events if event.first > gap_after]
+    return below[:-1] + above[1:]
 
 
 def _deliveries(
@@ -420,19 +431,19 @@ def _delivering(
     if any(event.stuck and not event.settled and (newest is None or event.last > newest.last) for event in events):
         return Delivering(DeliveringReason.DELIVERIES_STUCK, STUCK_MESSAGE)
     if newest is not None:
-        return _of_event(newest)
+        return _of_event(newest, deliveries)
     before = next((condition for condition in conditions if condition.type == "Delivering"), None)
     if history is None and before is not None and before.reason in _REASONS:
         return Delivering(_REASONS[before.reason], before.message)
     return _of_status(before, history, deliveries, last_trigger_time)
 
 
-def _of_event(event: Event) -> Delivering:
+def _of_event(event: Event, deliveries: Deliveries | None) -> Delivering:
     if event.succeeded:
         return Delivering(DeliveringReason.LAST_DELIVERY_SUCCEEDED)
     if event.told.stuck:
         return Delivering(DeliveringReason.DELIVERIES_STUCK, NEVER_SENT)
-    return _failed(event.told.message)
+    return _failed(deliveries.last_failure_message if deliveries else event.told.message)
 
 
 def _failed(message: str | None) -> Delivering:

@@ -357,7 +357,7 @@ def _progress(context: Context, link: Link, policy: WebhookPolicy, news: News | 
 
 def _switched_off(context: Context, link: Link, policy: WebhookPolicy) -> Delivering | None:
     """What keeps Harbor from sending anything for the policy, the highest switch first."""
-    if link.notifications_enabled is False:
+    if link.notifications_enabled is False or (link.policies_off and not policy.spec.suspend):
         return Delivering(DeliveringReason.GLOBALLY_DISABLED)
     if _project_is_off(context, policy):
         return Delivering(DeliveringReason.PROJECT_DISABLED)
