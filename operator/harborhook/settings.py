@@ -68,7 +68,15 @@ class Settings(BaseSettings):
     status_interval: FiniteFloat = Field(
         60.0,
         ge=0,
-        description="How often the status of a policy is written for delivery news that changes no condition.",
+        description=(
+            "How often the status of a policy is written for delivery news that changes no condition, "
+            "and that of a project for counts and quota."
+        ),
+    )
+    prune_after: FiniteFloat = Field(
+        600.0,
+        gt=0,
+        description="How long a webhook policy that nobody declares stays after webhooks.prune was announced for it.",
     )
     stuck_after: FiniteFloat = Field(
         60.0, gt=0, description="How long Harbor may take to hand a notification to its job service."

@@ -119,7 +119,10 @@ def test_a_status_has_no_defaults(kind: Kind) -> None:
                 "spec.connectionRef.kind": "ClusterHarborConnection",
                 "spec.creationPolicy": "Create",
                 "spec.deletionPolicy": "Retain",
+                "spec.driftPolicy": "Correct",
                 "spec.suspend": False,
+                "spec.webhooks.enabled": True,
+                "spec.webhooks.prune": False,
             },
         ),
         (

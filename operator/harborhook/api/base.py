@@ -152,6 +152,28 @@ class RecordedConnection(ApiModel):
 Origin = Literal["Created", "Adopted"]
 CreationPolicy = Literal["Create", "Adopt", "CreateOrAdopt"]
 DeletionPolicy = Literal["Retain", "Delete"]
+DriftPolicy = Literal["Correct", "Report"]
+
+DRIFT_ROWS = 32
+DRIFT_VALUE_LIMIT = 256
+
+
+class DriftRow(ApiModel):
+    """One field in which Harbor differs from the spec."""
+
+    field: str = Field(description="The field of the spec.", max_length=128)
+    desired: str = Field(description="What the spec says.", max_length=DRIFT_VALUE_LIMIT)
+    observed: str = Field(description="What Harbor has.", max_length=DRIFT_VALUE_LIMIT)
+
+
+DriftList = Annotated[
+    list[DriftRow],
+    Field(
+        description="Where Harbor differs from the spec, while driftPolicy is Report. At most 32 fields.",
+        max_length=DRIFT_ROWS,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["field"]},
+    ),
+]
 
 ConditionList = Annotated[
     list[Condition],

@@ -39,6 +39,16 @@ class Reason(StrEnum):
         return member
 
     RECONCILED = "Reconciled", Outcome.READY, "Harbor is as the spec says."
+    QUOTA_UNAVAILABLE = (
+        "QuotaUnavailable",
+        Outcome.READY,
+        "Harbor is as the spec says but for storageQuota: it keeps no quota for the project.",
+    )
+    DRIFT_DETECTED = (
+        "DriftDetected",
+        Outcome.READY,
+        "Harbor differs from the spec in the fields that status.drift lists; driftPolicy Report leaves them.",
+    )
 
     ALREADY_EXISTS = (
         "AlreadyExists",
@@ -69,9 +79,20 @@ class Reason(StrEnum):
     UNSUPPORTED_HARBOR_VERSION = (
         "UnsupportedHarborVersion",
         Outcome.STALLED,
-        "This Harbor is older than 2.3, the oldest version that is supported.",
+        "This Harbor is older than 2.3, the oldest version that is supported, or than a field of the spec needs; "
+        "fields that it knows are applied.",
     )
     INVALID_SPEC = "InvalidSpec", Outcome.STALLED, "The spec, or a value it refers to, cannot be sent to Harbor."
+    IMMUTABLE_FIELD = (
+        "ImmutableField",
+        Outcome.STALLED,
+        "Harbor fixes that setting when a project is made, and the project has another; the rest is applied.",
+    )
+    QUOTA_FORBIDDEN = (
+        "QuotaForbidden",
+        Outcome.STALLED,
+        "The principal may not change the project's quota; the rest is applied.",
+    )
     CONNECTION_CHANGED = (
         "ConnectionChanged",
         Outcome.STALLED,
@@ -92,7 +113,11 @@ class Reason(StrEnum):
         Outcome.RECONCILING,
         "The HarborProject of a policy is missing or has no project in Harbor yet.",
     )
-    NOT_FOUND = "NotFound", Outcome.RECONCILING, "Harbor has no such object, and creationPolicy Adopt never makes one."
+    NOT_FOUND = (
+        "NotFound",
+        Outcome.RECONCILING,
+        "Harbor has no such object: creationPolicy Adopt makes none, and a proxy cache needs its registry endpoint.",
+    )
     HARBOR_UNREACHABLE = "HarborUnreachable", Outcome.RECONCILING, "Harbor does not answer."
     TLS_UNTRUSTED = "TLSUntrusted", Outcome.RECONCILING, "Harbor's certificate is not trusted."
     NOT_A_HARBOR_API = "NotAHarborAPI", Outcome.RECONCILING, "Something answers at the URL, but not Harbor's API."

@@ -109,8 +109,12 @@ _PRINTER_COLUMNS: dict[Kind, list[dict[str, Any]]] = {
         _column("Project", "string", ".status.projectName"),
         _column("ID", "integer", ".status.projectID"),
         _READY,
+        _column("Policies", "string", ".status.webhooks.summary"),
         _AGE,
         _REASON,
+        _column("Repos", "integer", ".status.repositoryCount", wide=True),
+        _column("Quota", "string", ".status.quota.hard", wide=True),
+        _column("Used", "string", ".status.quota.used", wide=True),
     ],
     WEBHOOK_POLICY: [
         _column("Project", "string", ".status.projectName"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, WithJsonSchema
 
 from harborhook.api.base import (
     PROJECT_NAME_PATTERN,
@@ -11,10 +13,14 @@ from harborhook.api.base import (
     ConnectionRef,
     CreationPolicy,
     DeletionPolicy,
+    DriftList,
+    DriftPolicy,
     Origin,
     RecordedConnection,
     Resource,
+    Time,
     rules,
+    transition_rule,
 )
 
 PROJECT_ROOT_RULES = rules(
@@ -31,9 +37,206 @@ PROJECT_ROOT_RULES = rules(
     ),
 )
 
+QUOTA_RULE = rules(
+    (
+        "type(self) == int ? (self > 0 && self <= 1125899906842624) : (self == 'unlimited' || "
+        "(self.matches('^[0-9]+([.][0-9]+)?([kMGTP]|[KMGTP]i)?$') && "
+        "quantity(self).isGreaterThan(quantity('0')) && quantity(self).compareTo(quantity('1024Ti')) <= 0))",
+        'storageQuota is a quantity as 50Gi, or a number of bytes, above 0 and at most 1024Ti, or "unlimited"',
+    )
+)
+
+StorageQuota = Annotated[
+    int | str,
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "maxLength": 32, **QUOTA_RULE}),
+]
+"""A quantity, a number of bytes or "unlimited"; plan/quantity.py reads it."""
+
+Severity = Literal["none", "low", "medium", "high", "critical"]
+
+
+class PreventPull(ApiModel):
+    """Whether images with vulnerabilities can be pulled."""
+
+    enabled: bool | None = Field(
+        None, description="Whether pulling is prevented at all. Absent: Harbor's value is left alone."
+    )
+    severity: Severity | None = Field(
+        None,
+        description=(
+            "From which severity on: none, low, medium, high or critical. Absent: Harbor's value is left alone."
+        ),
+    )
+
+
+class Vulnerability(ApiModel):
+    """What Harbor does about vulnerabilities."""
+
+    auto_scan: bool | None = Field(
+        None, description="Whether images are scanned when they are pushed. Absent: Harbor's value is left alone."
+    )
+    prevent_pull: PreventPull | None = Field(
+        None, description="Whether images with vulnerabilities can be pulled. Absent: Harbor's values are left alone."
+    )
+
+
+class Sbom(ApiModel):
+    """Software bills of materials."""
+
+    auto_generate: bool | None = Field(
+        None,
+        description=(
+            "Whether an SBOM is made when an image is pushed. Absent: Harbor's value is left alone. Since Harbor 2.11."
+        ),
+    )
+
+
+class ContentTrust(ApiModel):
+    """Which signatures an image must have to be pulled."""
+
+    cosign: bool | None = Field(
+        None,
+        description=(
+            "Whether only images signed by Cosign can be pulled. Absent: Harbor's value is left alone. "
+            "Since Harbor 2.5."
+        ),
+    )
+    notation: bool | None = Field(
+        None,
+        description=(
+            "Whether only images signed by Notation can be pulled. Absent: Harbor's value is left alone. "
+            "Since Harbor 2.9. Not for proxy caches."
+        ),
+    )
+
+
+CveId = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class CveAllowlist(ApiModel):
+    """Vulnerabilities that are ignored."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.expiresAt) || has(self.items)",
+                "expiresAt belongs to a list of its own: state items too, [] for none",
+            )
+        )
+    )
+
+    reuse_system: bool | None = Field(
+        None,
+        description=(
+            "Whether Harbor's system-wide list is used instead of the project's. Absent: Harbor's value is left alone."
+        ),
+    )
+    items: list[CveId] | None = Field(
+        None,
+        description="The whole list of the project, as CVE-2024-1234. Absent: Harbor's list and expiry are left alone.",
+        max_length=1024,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    expires_at: Time | None = Field(
+        None, description="When the list stops being valid. Absent while items are stated: never."
+    )
+
+
+class ProxyCacheFilter(ApiModel):
+    """Which repositories of the upstream registry are served."""
+
+    pattern: str = Field(description="The pattern that repositories must match.", min_length=1, max_length=1024)
+    kind: Literal["doublestar", "regex"] = Field(description="How the pattern is read: doublestar or regex.")
+
+
+class ProxyCache(ApiModel):
+    """Makes the project a cache of another registry. Harbor fixes that when the project is made."""
+
+    model_config = ConfigDict(
+        json_schema_extra=transition_rule(
+            "self.registryName == oldSelf.registryName",
+            "Harbor fixes the registry of a proxy cache when the project is made: registryName is immutable, "
+            "declare another HarborProject instead",
+        )
+    )
+
+    registry_name: str = Field(
+        description="Name of the registry endpoint in Harbor, which an administrator has made there. Immutable.",
+        min_length=1,
+        max_length=256,
+    )
+    speed_limit_kbps: int | None = Field(
+        None,
+        description=(
+            "The most kilobytes per second that are fetched for one request, -1 for no limit. "
+            "Absent: Harbor's value is left alone. Since Harbor 2.12."
+        ),
+        ge=-1,
+        le=2147483647,
+    )
+    max_upstream_connections: int | None = Field(
+        None,
+        description=(
+            "The most connections to the upstream registry, -1 for no limit. "
+            "Absent: Harbor's value is left alone. Since Harbor 2.15."
+        ),
+        ge=-1,
+        le=2147483647,
+    )
+    serve_local_on_not_found: bool | None = Field(
+        None,
+        description=(
+            "Whether the cached image is served when the upstream registry no longer has it. "
+            "Absent: Harbor's value is left alone. Since Harbor 2.16."
+        ),
+    )
+    referrer_api: bool | None = Field(
+        None,
+        alias="referrerAPI",
+        description=(
+            "Whether signatures and SBOMs are fetched by the upstream's referrers API. "
+            "Absent: Harbor's value is left alone. Since Harbor 2.16."
+        ),
+    )
+    filter: ProxyCacheFilter | None = Field(
+        None,
+        description=(
+            "Which repositories of the upstream registry are served. "
+            "Absent: Harbor's value is left alone. Since Harbor 2.16."
+        ),
+    )
+
+
+class ProjectWebhooks(ApiModel):
+    """What concerns all webhook policies of the project."""
+
+    enabled: bool = Field(
+        True,
+        description=(
+            "false disables every WebhookPolicy of this project in Harbor, whatever their specs say; "
+            "policies that nobody declares are not touched."
+        ),
+    )
+    prune: bool = Field(
+        False,
+        description=(
+            "true removes the webhook policies that nobody declares, ten minutes after an Event has announced it."
+        ),
+    )
+
+
+SPEC_RULES = rules(
+    (
+        "!has(self.proxyCache) || !has(self.contentTrust) || !has(self.contentTrust.notation)",
+        "a proxy cache cannot demand Notation signatures in Harbor: remove contentTrust.notation",
+    ),
+)
+
 
 class HarborProjectSpec(ApiModel):
     """What the project should be like. A setting that is absent is left as it is in Harbor."""
+
+    model_config = ConfigDict(json_schema_extra=SPEC_RULES)
 
     connection_ref: ConnectionRef | None = Field(
         None, description='The connection to use. Absent: the ClusterHarborConnection named "default".'
@@ -51,6 +254,34 @@ class HarborProjectSpec(ApiModel):
     public: bool | None = Field(
         None, description="Whether anybody may pull. Absent: Harbor's value is left alone (false for a new project)."
     )
+    storage_quota: StorageQuota | None = Field(
+        None,
+        description=(
+            'The most storage that the project may use: a quantity as 50Gi, a number of bytes, or "unlimited". '
+            "At most 1024Ti. Absent: Harbor's value is left alone (Harbor's default for a new project)."
+        ),
+    )
+    vulnerability: Vulnerability | None = Field(
+        None, description="What Harbor does about vulnerabilities. Absent: Harbor's values are left alone."
+    )
+    sbom: Sbom | None = Field(None, description="Software bills of materials. Absent: Harbor's value is left alone.")
+    content_trust: ContentTrust | None = Field(
+        None,
+        description="Which signatures an image must have to be pulled. Absent: Harbor's values are left alone.",
+    )
+    cve_allowlist: CveAllowlist | None = Field(
+        None, description="Vulnerabilities that are ignored. Absent: Harbor's values are left alone."
+    )
+    proxy_cache: ProxyCache | None = Field(
+        None,
+        description=(
+            "Makes the project a cache of another registry. It cannot be added to a project that is none, "
+            "and its registry cannot be changed."
+        ),
+    )
+    webhooks: ProjectWebhooks = Field(
+        ProjectWebhooks(), description="What concerns all webhook policies of the project."
+    )
     creation_policy: CreationPolicy = Field(
         "Create",
         description=(
@@ -65,9 +296,37 @@ class HarborProjectSpec(ApiModel):
             "when Harbor says that it is empty)."
         ),
     )
+    drift_policy: DriftPolicy = Field(
+        "Correct",
+        description=(
+            "Correct (what differs in Harbor is set back to the spec) or Report (a changed spec is applied; "
+            "other differences, also those found at adoption, are only listed in status.drift)."
+        ),
+    )
     suspend: bool = Field(
         False,
         description="true stops all writes to Harbor for this resource, except that deletion obeys deletionPolicy.",
+    )
+
+
+class QuotaStatus(ApiModel):
+    """The project's quota as Harbor has it."""
+
+    hard: str = Field(description='The most storage that may be used, exact, or "unlimited".', max_length=32)
+    used: str = Field(description="The storage that is used, exact.", max_length=32)
+
+
+class WebhooksStatus(ApiModel):
+    """The webhook policies of the project."""
+
+    declared: int = Field(description="How many WebhookPolicies refer to this project.")
+    ready: int = Field(description="How many of these are Ready.")
+    summary: str = Field(description="ready/declared, as kubectl get shows it.", max_length=32)
+    unmanaged: list[Annotated[str, Field(max_length=256)]] = Field(
+        [],
+        description="Names of policies in Harbor that no WebhookPolicy declares, at most 20.",
+        max_length=20,
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
 
 
@@ -80,6 +339,18 @@ class HarborProjectStatus(CommonStatus):
         None, description="Created (by this resource) or Adopted. Absent until the resource owns its project."
     )
     connection: RecordedConnection | None = Field(None, description="The connection that reaches the project.")
+    repository_count: int | None = Field(None, description="How many repositories the project has.")
+    quota: QuotaStatus | None = Field(
+        None, description="The quota as Harbor has it. Absent unless storageQuota is stated and Harbor has one."
+    )
+    webhooks: WebhooksStatus | None = Field(None, description="The webhook policies of the project.")
+    drift: DriftList = Field([])
+    applied_generation: int | None = Field(
+        None,
+        description=(
+            "The generation of the spec that was last dealt with in full: what is found to differ later is drift."
+        ),
+    )
 
 
 class HarborProject(Resource):

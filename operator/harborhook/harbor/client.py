@@ -12,7 +12,17 @@ from urllib.parse import quote
 
 from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, PreconditionError
 from harborhook.harbor.executions import Execution, Job, Task
-from harborhook.harbor.models import LastTrigger, Policy, Project, Supported, SystemInfo, User
+from harborhook.harbor.models import (
+    Allowlist,
+    LastTrigger,
+    Policy,
+    Project,
+    Quota,
+    Registry,
+    Supported,
+    SystemInfo,
+    User,
+)
 from harborhook.harbor.transport import Answer, Transport
 
 Row = TypeVar("Row")
@@ -66,11 +76,24 @@ class HarborClient:
 
     # Projects
 
-    async def create_project(self, name: str, metadata: Mapping[str, str]) -> int | None:
-        """Makes a project and returns its id, or None when the answer did not tell it. ConflictError: it exists."""
-        answer = await self._transport.request(
-            "POST", "/projects", endpoint="/projects", body={"project_name": name, "metadata": dict(metadata)}
-        )
+    async def create_project(
+        self,
+        name: str,
+        metadata: Mapping[str, str],
+        *,
+        storage_limit: int | None = None,
+        registry_id: int | None = None,
+    ) -> int | None:
+        """Makes a project and returns its id, or None when the answer did not tell it. ConflictError: it exists.
+
+        `storage_limit` in bytes is honoured for administrators and robots, and ignored for other users.
+        """
+        body: dict[str, Any] = {"project_name": name, "metadata": dict(metadata)}
+        if storage_limit is not None:
+            body["storage_limit"] = storage_limit
+        if registry_id is not None:
+            body["registry_id"] = registry_id
+        answer = await self._transport.request("POST", "/projects", endpoint="/projects", body=body)
         return _id_of_location(answer)
 
     async def project(self, name: str) -> Project | None:
@@ -100,11 +123,12 @@ class HarborClient:
         """All projects that the principal sees."""
         return await self._pages("/projects", "/projects", "project_id", Project.parse)
 
-    async def update_project(self, name: str, metadata: Mapping[str, str]) -> None:
-        """Changes the given metadata; keys that are not given stay."""
-        await self._transport.request(
-            "PUT", _project_path(name), endpoint="/projects/{project}", body={"metadata": dict(metadata)}
-        )
+    async def update_project(self, name: str, metadata: Mapping[str, str], allowlist: Allowlist | None = None) -> None:
+        """Changes the given metadata; keys that are not given stay. An allowlist is replaced whole, None leaves it."""
+        body: dict[str, Any] = {"metadata": dict(metadata)}
+        if allowlist is not None:
+            body["cve_allowlist"] = allowlist.body()
+        await self._transport.request("PUT", _project_path(name), endpoint="/projects/{project}", body=body)
 
     async def delete_project(self, name: str) -> None:
         """PreconditionError: it has repositories. A missing one is NotFoundError or, to a robot, ForbiddenError."""
@@ -114,6 +138,31 @@ class HarborClient:
         summary = await self._get(f"{_project_path(name)}/summary", endpoint="/projects/{project}/summary")
         count = summary.body.get("repo_count") if isinstance(summary.body, dict) else None
         return count if isinstance(count, int) else 0
+
+    # Quotas and registry endpoints
+
+    async def observed_quota(self, name: str) -> Quota | None:
+        """The quota as the project's summary shows it, which is four times cheaper than the quota itself.
+
+        None: there is none, or the principal may not see it. It has no id.
+        """
+        summary = await self._get(f"{_project_path(name)}/summary", endpoint="/projects/{project}/summary")
+        return Quota.parse(summary.body.get("quota")) if isinstance(summary.body, dict) else None
+
+    async def quota(self, project_id: int) -> Quota | None:
+        """The quota of a project, with its own id; None if Harbor keeps none for it."""
+        params: dict[str, str | int] = {"reference": "project", "reference_id": project_id}
+        answer = await self._get("/quotas", endpoint="/quotas", params=params)
+        return next((quota for quota in _rows(answer, Quota.parse) if quota.id is not None), None)
+
+    async def set_quota(self, quota_id: int, hard: int) -> None:
+        """`hard` in bytes, -1 for no limit."""
+        body = {"hard": {"storage": hard}}
+        await self._transport.request("PUT", f"/quotas/{quota_id}", endpoint="/quotas/{quota}", body=body)
+
+    async def registries(self) -> list[Registry]:
+        """All registry endpoints. A name in a query could be taken for a pattern, so names are compared by us."""
+        return await self._pages("/registries", "/registries", "id", Registry.parse)
 
     # Webhook policies
 

@@ -53,6 +53,28 @@ class User:
 
 
 @dataclass(frozen=True)
+class Allowlist:
+    """The vulnerabilities that a project ignores, in Harbor's order; `expires_at` in seconds since 1970, None: never.
+
+    Harbor shows the time as absent, or as null, where there is none.
+    """
+
+    items: tuple[str, ...] = ()
+    expires_at: int | None = None
+
+    def body(self) -> dict[str, Any]:
+        """For PUT, which replaces the whole list."""
+        body: dict[str, Any] = {"items": [{"cve_id": item} for item in self.items]}
+        return body if self.expires_at is None else {**body, "expires_at": self.expires_at}
+
+    @classmethod
+    def parse(cls, body: Any) -> Allowlist:
+        fields = _mapping(body)
+        items = (_text(row.get("cve_id")) for row in _rows(fields.get("items")))
+        return cls(tuple(item for item in items if item), _number(fields.get("expires_at")))
+
+
+@dataclass(frozen=True)
 class Project:
     """A project; `metadata` holds strings, as Harbor stores whatever it was once given."""
 
@@ -60,6 +82,10 @@ class Project:
     name: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     creation_time: datetime | None = None
+    allowlist: Allowlist = field(default_factory=Allowlist)
+    registry_id: int | None = None
+    """The registry endpoint that a proxy cache fetches from; None for an ordinary project."""
+    repository_count: int = 0
 
     @property
     def public(self) -> str:
@@ -73,7 +99,47 @@ class Project:
         if project_id is None or name is None:
             return None
         metadata = {key: str(value) for key, value in _mapping(fields.get("metadata")).items()}
-        return cls(project_id, name, metadata, parse_time(fields.get("creation_time")))
+        return cls(
+            project_id,
+            name,
+            metadata,
+            parse_time(fields.get("creation_time")),
+            Allowlist.parse(fields.get("cve_allowlist")),
+            _number(fields.get("registry_id")) or None,
+            _number(fields.get("repo_count")) or 0,
+        )
+
+
+@dataclass(frozen=True)
+class Quota:
+    """The storage quota of a project, in bytes; `hard` is -1 where there is no limit. `id` is not the project's."""
+
+    hard: int
+    used: int
+    id: int | None = None
+
+    @classmethod
+    def parse(cls, body: Any) -> Quota | None:
+        fields = _mapping(body)
+        hard = _number(_mapping(fields.get("hard")).get("storage"))
+        if hard is None:
+            return None
+        used = _number(_mapping(fields.get("used")).get("storage"))
+        return cls(hard, used or 0, _number(fields.get("id")))
+
+
+@dataclass(frozen=True)
+class Registry:
+    """An endpoint of another registry, which proxy caches fetch from."""
+
+    id: int
+    name: str
+
+    @classmethod
+    def parse(cls, body: Any) -> Registry | None:
+        fields = _mapping(body)
+        registry_id, name = _number(fields.get("id")), _text(fields.get("name"))
+        return None if registry_id is None or name is None else cls(registry_id, name)
 
 
 @dataclass(frozen=True)

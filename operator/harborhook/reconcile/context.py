@@ -104,6 +104,14 @@ class Context:
         self._wake_rivals(key, {reference for reference in references if is_claim(reference)})
         # A connection or a project that is being deleted may have waited for this one.
         self.wake(ref for ref in references if ref.kind in KINDS and self._is_deleting(ref))
+        if key.kind == "WebhookPolicy":
+            self.tell_project(references)
+
+    def tell_project(self, references: Iterable[Key]) -> None:
+        """Lets the HarborProject among a policy's references count its policies anew."""
+        for reference in references:
+            if reference.kind == "HarborProject":
+                self.queue.add(reference, Cause.NEWS)
 
     def saw_secret(self, key: Key, resource_version: str | None) -> None:
         """Takes in a version of a Secret or ConfigMap; None: it is gone."""

@@ -359,12 +359,12 @@ def _switched_off(context: Context, link: Link, policy: WebhookPolicy) -> Delive
     """What keeps Harbor from sending anything for the policy, the highest switch first."""
     if link.notifications_enabled is False or (link.policies_off and not policy.spec.suspend):
         return Delivering(DeliveringReason.GLOBALLY_DISABLED)
-    if _project_is_off(context, policy):
+    if project_is_off(context, policy):
         return Delivering(DeliveringReason.PROJECT_DISABLED)
     return None if policy.spec.enabled else Delivering(DeliveringReason.POLICY_DISABLED)
 
 
-def _project_is_off(context: Context, policy: WebhookPolicy) -> bool:
+def project_is_off(context: Context, policy: WebhookPolicy) -> bool:
     """Whether the HarborProject of the policy switches its webhooks off."""
     if policy.spec.project_ref is None:
         return False

@@ -32,6 +32,18 @@ class Memory:
     """When it was changed behind our back and set again."""
 
 
+@dataclass
+class Doomed:
+    """A webhook policy that nobody declares and that is going to be removed."""
+
+    announced_at: float
+    disabled: bool = False
+
+
+Prune = dict[int, Doomed]
+"""By the policy's id."""
+
+
 SHARED_FOR = 30.0
 """Seconds for which a shared reading serves resyncs, at most; and never longer than half the drift interval."""
 
@@ -120,6 +132,9 @@ class Link:
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _policies: dict[str, _Shared[Policy]] = field(default_factory=dict)
     _projects: _Shared[Project] | None = None
+    _registries: _Shared[int] | None = None
+    prune: dict[str, Prune] = field(default_factory=dict)
+    """Per project, the webhook policies that are about to be removed."""
 
     def writing(self, project: str) -> asyncio.Lock:
         """To be held while writing to a project: Harbor answers simultaneous writes to one with 409 and 500."""
@@ -133,6 +148,26 @@ class Link:
             if reading.knows(name):
                 return rows.get(name)
         return await self.client.project(name)
+
+    async def policies(self, project: str) -> Mapping[str | int, Policy]:
+        """All policies of a project by id, as read at most SHARED_FOR seconds ago."""
+        return await self._policies_of(project).rows()
+
+    async def registry_id(self, name: str) -> int | None:
+        """The id of a registry endpoint, from a shared reading; None if there is none of that name now."""
+        if self._registries is None:
+            self._registries = self._read_registries()
+        found = (await self._registries.rows()).get(name)
+        if found is None:  # it may be newer than the reading
+            self._registries = self._read_registries()
+            found = (await self._registries.rows()).get(name)
+        return found
+
+    def _read_registries(self) -> _Shared[int]:
+        async def read() -> Mapping[str | int, int]:
+            return {registry.name: registry.id for registry in await self.client.registries()}
+
+        return _Shared(read, self.clock, self.shared_for)
 
     async def policy(self, project: str, policy_id: int, *, shared: bool) -> Policy | None:
         if shared:

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from harborhook.api.base import ANNOTATION_CREATE_PENDING, Key
 from harborhook.api.conditions import NotReady, Reason, Verdict
-from harborhook.api.project import HarborProject
+from harborhook.api.project import HarborProject, QuotaStatus, WebhooksStatus
 from harborhook.api.webhook_policy import WebhookPolicy
-from harborhook.harbor.errors import ConflictError, HarborError, NotFoundError, PreconditionError
-from harborhook.harbor.models import Project
-from harborhook.plan.project import FIELDS, changed_metadata, field_names, is_lost_creation, stated_metadata
-from harborhook.reconcile import claims
+from harborhook.harbor.capabilities import parse_version
+from harborhook.harbor.errors import (
+    ConflictError,
+    ForbiddenError,
+    HarborError,
+    NotFoundError,
+    PreconditionError,
+    ReadOnlyError,
+)
+from harborhook.harbor.models import Project, Quota
+from harborhook.plan import project as plan
+from harborhook.plan.quantity import shown_bytes
+from harborhook.plan.unmanaged import UNMANAGED_SHOWN
+from harborhook.reconcile import claims, prune
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.visit import Visit
+from harborhook.runtime.queue import Cause
 
 POLICIES_FIRST = 30.0
 """Seconds for which the deletion of a project waits for its policies that are being deleted too."""
 GRACE = 3.0
 """Seconds for which it waits for policies that are not (yet) being deleted."""
 
+LOOK_AGAIN = 5.0
+"""Seconds after which the quota of a project that was just made is looked at."""
+
 HOW_TO_ADOPT = "Set creationPolicy to Adopt or CreateOrAdopt to take it over as it is, or choose another name."
 
 ProjectVisit = Visit[HarborProject]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The project as Harbor has it; `made` just now, by a POST that stated everything a POST can."""
+
+    project: Project
+    made: bool = False
 
 
 async def reconcile(visit: ProjectVisit) -> Verdict:
@@ -34,15 +59,15 @@ async def reconcile(visit: ProjectVisit) -> Verdict:
     claims.check_project_owner(visit.context, link, project)
     await claims.hold(visit, link)
     async with link.writing(project.harbor_name):
-        observed = await _obtain(visit, link)
-        if observed is not None:
-            await _correct(visit, link, observed)
-    visit.record(project_name=project.harbor_name, connection=claims.recorded(link))
-    return Verdict(Reason.RECONCILED, f"Project {project.harbor_name} is as the spec says.")
+        found = await _obtain(visit, link)
+        # Known as soon as it is: the project's policies need no more than this.
+        visit.record(project_name=project.harbor_name, connection=claims.recorded(link))
+        findings = await _settle(visit, link, found)
+    return plan.conclusion(project.harbor_name, findings)
 
 
-async def _obtain(visit: ProjectVisit, link: Link) -> Project | None:
-    """The project as Harbor has it, made or adopted if need be. None: just made exactly as stated."""
+async def _obtain(visit: ProjectVisit, link: Link) -> Found:
+    """The project, made or adopted if need be."""
     project = visit.resource
     name = project.harbor_name
     refused_before = project.status.ready_reason in (Reason.ALREADY_EXISTS, Reason.NOT_FOUND)
@@ -59,35 +84,59 @@ async def _obtain(visit: ProjectVisit, link: Link) -> Project | None:
     return await _create(visit, link)
 
 
-async def _create(visit: ProjectVisit, link: Link) -> Project | None:
+async def _create(visit: ProjectVisit, link: Link) -> Found:
     project = visit.resource
-    name = project.harbor_name
+    name, version = project.harbor_name, parse_version(link.version or "")
     claims.check_writable(link)
+    registry_id = await _registry_to_cache(link, project)
     # Announced before the POST: should its answer get lost, the next visit knows that it was ours.
     await visit.prepare(
         finalizer=_wants_finalizer(project), annotations={ANNOTATION_CREATE_PENDING: project.metadata.uid}
     )
     try:
-        project_id = await link.client.create_project(name, stated_metadata(project.spec))
+        project_id = await link.client.create_project(
+            name,
+            plan.known_metadata(project.spec, version),
+            storage_limit=plan.stated_quota(project.spec),
+            registry_id=registry_id,
+        )
     except ConflictError:
         observed = await link.client.project(name)
         if observed is None:
             raise
-        return await _take(visit, observed, lost_creation=is_lost_creation(project, observed))
+        return await _take(visit, observed, lost_creation=plan.is_lost_creation(project, observed))
+    link.project_written(name)
     if project_id is None:
         made = await link.client.project(name)
-        project_id = made.id if made else None
-    link.project_written(name)
+        if made is None:
+            raise NotReady(Reason.NOT_FOUND, f"Harbor made project {name!r}, but does not show it.")
+        project_id = made.id
     again = project.status.project_id is not None
     visit.record(project_id=project_id, origin="Created")
     if again:
         await visit.warn("Recreated", f"Project {name} had been removed in Harbor and was made again.")
     else:
         await visit.tell("Created", f"Created project {name} in Harbor.")
-    return None
+    created = Project(project_id, name, registry_id=registry_id)
+    return Found(plan.as_created(project.spec, created, version), made=True)
 
 
-async def _take(visit: ProjectVisit, observed: Project, *, lost_creation: bool = False) -> Project:
+async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
+    """The id of the registry endpoint that a proxy cache is made for."""
+    proxy = project.spec.proxy_cache
+    if proxy is None:
+        return None
+    registry_id = await link.registry_id(proxy.registry_name)
+    if registry_id is None:
+        raise NotReady(
+            Reason.NOT_FOUND,
+            f"Harbor has no registry endpoint {proxy.registry_name!r}, which proxyCache.registryName names: "
+            "an administrator of Harbor has to make it, or the name is to be corrected.",
+        )
+    return registry_id
+
+
+async def _take(visit: ProjectVisit, observed: Project, *, lost_creation: bool = False) -> Found:
     """Makes an existing project ours, if it is or may become so; raises AlreadyExists otherwise."""
     project = visit.resource
     if project.status.origin is not None:
@@ -109,22 +158,197 @@ async def _take(visit: ProjectVisit, observed: Project, *, lost_creation: bool =
         visit.record(project_id=observed.id, origin="Adopted")
         await visit.tell("Adopted", f"Adopted project {observed.name} of Harbor.")
     await visit.prepare(finalizer=_wants_finalizer(project))
-    return observed
+    return Found(observed)
 
 
-async def _correct(visit: ProjectVisit, link: Link, observed: Project) -> None:
-    """Writes the stated settings that Harbor does not have."""
-    changes = changed_metadata(visit.resource.spec, observed)
-    if not changes:
+async def _settle(visit: ProjectVisit, link: Link, found: Found) -> list[Verdict]:
+    """Writes the stated settings that Harbor does not have, or reports them; returns what is to be said of it."""
+    project, observed = visit.resource, found.project
+    version = parse_version(link.version or "")
+    same_registry = found.made or await _is_cache_as_stated(link, project, observed)
+    changes = plan.changes(project.spec, observed, version, same_registry=same_registry)
+    findings = plan.obstacles(project.spec, observed, version, same_registry=same_registry)
+    applies = found.made or plan.is_to_apply(project, visit.status.origin)
+    written: list[plan.Difference] = []
+    if changes.differences and applies:
+        claims.check_writable(link)
+        link.project_written(observed.name)
+        await link.client.update_project(observed.name, changes.metadata, changes.allowlist)
+        written += changes.differences
+    quota, refusal = await _observe_quota(visit, link, found)
+    gap = plan.quota_difference(project.spec, quota) if quota else None
+    if quota is not None and gap is not None and applies:
+        quota, refusal = await _set_quota(visit, link, observed, quota)
+        written += [] if refusal else [gap]
+    if not found.made:
+        await _tell_written(visit, written)
+    drift = [] if applies else [*changes.differences, *([gap] if gap else [])]
+    await _report(visit, drift)
+    await _count(visit, link, found, _shown_quota(quota))
+    visit.record(drift=plan.drift_rows(drift), applied_generation=project.metadata.generation)
+    return [*findings, *([refusal] if refusal else []), *([_drift_verdict(drift)] if drift else [])]
+
+
+async def _is_cache_as_stated(link: Link, project: HarborProject, observed: Project) -> bool:
+    """Whether the project is a cache of the registry that the spec names; yes, where the principal may not know."""
+    proxy = project.spec.proxy_cache
+    if proxy is None or observed.registry_id is None:
+        return proxy is None
+    try:
+        return await link.registry_id(proxy.registry_name) == observed.registry_id
+    except ForbiddenError:
+        return True
+
+
+async def _tell_written(visit: ProjectVisit, written: list[plan.Difference]) -> None:
+    if not written:
         return
-    claims.check_writable(link)
-    link.project_written(observed.name)
-    await link.client.update_project(observed.name, changes)
-    if visit.spec_is_new:
-        await visit.tell("Updated", f"Updated {field_names(changes)} of project {observed.name} in Harbor.")
+    names, project = plan.field_names(written), visit.resource
+    if plan.spec_is_new(project):
+        await visit.tell("Updated", f"Updated {names} of project {project.harbor_name} in Harbor.")
     else:
-        visit.context.metrics.count_drift("HarborProject", map(FIELDS.__getitem__, changes))
-        await visit.tell("DriftCorrected", f"Set {field_names(changes)} of project {observed.name} back to the spec.")
+        visit.context.metrics.count_drift("HarborProject", [difference.field for difference in written])
+        await visit.tell("DriftCorrected", f"Set {names} of project {project.harbor_name} back to the spec.")
+
+
+async def _report(visit: ProjectVisit, drift: list[plan.Difference]) -> None:
+    """An Event where there is other drift than before."""
+    before = {row.field for row in visit.resource.status.drift}
+    new = [difference for difference in drift if difference.field not in before]
+    if new:
+        await visit.tell("DriftDetected", f"Harbor differs from the spec in {plan.field_names(new)}.")
+
+
+def _drift_verdict(drift: list[plan.Difference]) -> Verdict:
+    return Verdict(
+        Reason.DRIFT_DETECTED,
+        f"Harbor differs in {plan.field_names(drift)}, see status.drift. driftPolicy Report leaves it so: change the "
+        "spec, or set driftPolicy to Correct.",
+    )
+
+
+# The quota, which is an object of its own in Harbor
+
+
+async def _observe_quota(visit: ProjectVisit, link: Link, found: Found) -> tuple[Quota | None, Verdict | None]:
+    """The quota, if the spec states one; the verdict says why it cannot be seen."""
+    if visit.resource.spec.storage_quota is None:
+        return None, None
+    if found.made and (link.principal is None or link.principal.kind != "User"):
+        # The POST set it, which costs no request; whether Harbor keeps quotas at all is looked at a little later.
+        visit.context.queue.add(visit.resource.key, Cause.RESYNC, after=LOOK_AGAIN)
+        return None, None
+    try:
+        quota = await link.client.observed_quota(found.project.name)
+        if quota is None and link.is_robot:  # without the right quota:read the summary does not show it
+            quota = await link.client.quota(found.project.id)
+    except ForbiddenError:
+        return None, Verdict(Reason.QUOTA_FORBIDDEN, _cannot_see_quota(link))
+    return quota, None if quota else Verdict(Reason.QUOTA_UNAVAILABLE, NO_QUOTA)
+
+
+async def _set_quota(
+    visit: ProjectVisit, link: Link, observed: Project, before: Quota
+) -> tuple[Quota | None, Verdict | None]:
+    """Changes the quota to the stated one; returns it as it is then. The verdict says why it cannot be changed."""
+    wanted = plan.stated_quota(visit.resource.spec)
+    claims.check_writable(link)
+    try:
+        quota = await link.client.quota(observed.id)
+        if quota is None or quota.id is None or wanted is None:
+            return None, Verdict(Reason.QUOTA_UNAVAILABLE, NO_QUOTA)
+        await link.client.set_quota(quota.id, wanted)
+    except ReadOnlyError:
+        raise
+    except ForbiddenError:
+        return before, Verdict(Reason.QUOTA_FORBIDDEN, _cannot_set_quota(link))
+    return Quota(wanted, quota.used, quota.id), None
+
+
+def _shown_quota(quota: Quota | None) -> QuotaStatus | None:
+    return QuotaStatus(hard=shown_bytes(quota.hard), used=shown_bytes(quota.used)) if quota else None
+
+
+NO_QUOTA = (
+    "storageQuota: Harbor keeps no quota for this project. Quotas per project are switched off there, or were when the "
+    "project was made."
+)
+
+
+def _cannot_see_quota(link: Link) -> str:
+    if link.is_robot:
+        return (
+            "storageQuota: Harbor does not show the quota to this robot. Give it the permission quota:read, which "
+            "robots can have since Harbor 2.11; the rest is applied."
+        )
+    return "storageQuota: Harbor does not show the quota to the connection's user; the rest is applied."
+
+
+def _cannot_set_quota(link: Link) -> str:
+    if link.is_robot:
+        return (
+            "storageQuota: the connection's robot may not change quotas. Give it the system permissions quota:list and "
+            "quota:update, which robots can have since Harbor 2.12; the rest is applied."
+        )
+    return (
+        "storageQuota: only a system administrator of Harbor, or a robot with quota:update (since Harbor 2.12), may "
+        "change quotas, and the connection's user is none; the rest is applied."
+    )
+
+
+# What is only counted
+
+
+async def _count(visit: ProjectVisit, link: Link, found: Found, quota: QuotaStatus | None) -> None:
+    """Repositories, quota and policies, for the status; what nobody declares is removed if the spec asks for it."""
+    status = visit.resource.status
+    unmanaged = status.webhooks.unmanaged if status.webhooks else []
+    if not found.made and _is_time_to_list(visit, link):
+        policies = await prune.unmanaged(visit, link, found.project.id)
+        if policies is not None:
+            await prune.prune(visit, link, policies, found.project.id)
+            unmanaged = [policy.name for policy in policies[:UNMANAGED_SHOWN]]
+    counts = {
+        "repository_count": found.project.repository_count,
+        "quota": quota,
+        "webhooks": _webhooks(visit, unmanaged),
+    }
+    news = plan.spec_is_new(visit.resource) or (quota is None) != (status.quota is None)
+    _note(visit, link, counts, Cause.RESYNC, at_once=news)
+
+
+def _is_time_to_list(visit: ProjectVisit, link: Link) -> bool:
+    """The first visit after a start has no request to spare for a project without policies, if its list is known."""
+    status, key = visit.resource.status, visit.resource.key
+    is_first = visit.is_resync and key not in link.told and status.webhooks is not None
+    return not is_first or visit.resource.spec.webhooks.prune or bool(prune.policies_of(visit.context, key))
+
+
+def _webhooks(visit: ProjectVisit, unmanaged: list[str]) -> WebhooksStatus:
+    policies = prune.policies_of(visit.context, visit.resource.key)
+    ready = sum(policy.status.is_ready for policy in policies)
+    return WebhooksStatus(declared=len(policies), ready=ready, summary=f"{ready}/{len(policies)}", unmanaged=unmanaged)
+
+
+def _note(visit: ProjectVisit, link: Link, counts: dict[str, Any], cause: Cause, *, at_once: bool = False) -> None:
+    """Puts counts into the status, at most once a minute; if it is too early, the project is looked at again then."""
+    key, context = visit.resource.key, visit.context
+    last = link.told.setdefault(key, float("-inf"))
+    if all(getattr(visit.status, name) == value for name, value in counts.items()):
+        return
+    wait = last + context.settings.status_interval - context.queue.clock()
+    if wait > 0 and not at_once:
+        context.queue.add(key, cause, after=wait)
+        return
+    visit.record(**counts)
+    link.told[key] = context.queue.clock()
+
+
+def take_news(visit: ProjectVisit, link: Link) -> None:
+    """Counts the project's policies anew after one of them has changed; Harbor is not asked."""
+    before = visit.resource.status.webhooks
+    if before is not None:
+        _note(visit, link, {"webhooks": _webhooks(visit, before.unmanaged)}, Cause.NEWS)
 
 
 def _wants_finalizer(project: HarborProject) -> bool:
@@ -157,7 +381,7 @@ async def delete(visit: ProjectVisit) -> None:
 def _is_ours(project: HarborProject, observed: Project) -> bool:
     """Looked at before anything is deleted: a project that was made anew by somebody else is left alone."""
     if project.status.origin is None:
-        return is_lost_creation(project, observed)
+        return plan.is_lost_creation(project, observed)
     return observed.id == project.status.project_id
 
 

@@ -25,6 +25,7 @@ _PERMISSIONS = {
     "PUT /projects/{project}": "project:update, which robots can have since Harbor 2.8",
     "DELETE /projects/{project}": "project:delete, which robots can have since Harbor 2.8",
     "GET /projects/{project}/summary": "quota:read, which robots can have since Harbor 2.11",
+    "GET /registries": "registry:list",
     "GET /projects/{project}/webhook/policies": "notification-policy:list",
     "POST /projects/{project}/webhook/policies": "notification-policy:create",
     "GET /projects/{project}/webhook/policies/{policy}": "notification-policy:read",

@@ -47,7 +47,7 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
     _check_hosts(place.link, policy)
     await _check_supported(visit, place)
     desired = plan.desired_policy(policy, [await _header(visit, target) for target in policy.spec.targets])
-    if place.link.policies_off:
+    if _is_switched_off(visit, place.link):
         desired = replace(desired, enabled=False)
     async with place.link.writing(place.project):
         observed = await _obtain(visit, place, desired)
@@ -270,8 +270,8 @@ async def _correct(visit: PolicyVisit, place: Place, observed: Policy, desired: 
 
 
 def _wants_finalizer(visit: PolicyVisit) -> bool:
-    """With the origin that this visit has found out. What the global switch has disabled has to be undone."""
-    if visit.link is not None and visit.link.policies_off:
+    """With the origin that this visit has found out. What a switch above the policy has disabled has to be undone."""
+    if visit.link is not None and _is_switched_off(visit, visit.link):
         return True
     return visit.resource.model_copy(update={"status": visit.status}).effective_deletion_policy == "Delete"
 
@@ -297,10 +297,15 @@ async def delete(visit: PolicyVisit) -> None:
             await _delete_in_harbor(place, observed)
 
 
+def _is_switched_off(visit: PolicyVisit, link: Link) -> bool:
+    """By the global switch, where it works by policies, or by the project's webhooks.enabled."""
+    return link.policies_off or deliveries.project_is_off(visit.context, visit.resource)
+
+
 async def _undo_switch(visit: PolicyVisit) -> None:
-    """A policy that stays in Harbor is left as the spec says, not as the global switch had it."""
+    """A policy that stays in Harbor is left as the spec says, not as a switch above it had it."""
     place = await _deletion_place(visit)
-    if place is None or not place.link.policies_off or visit.resource.spec.suspend:
+    if place is None or not _is_switched_off(visit, place.link) or visit.resource.spec.suspend:
         return
     async with place.link.writing(place.project):
         observed = await _ours_in_harbor(visit, place)

@@ -131,10 +131,13 @@ async def _delete(visit: Visit[Resource]) -> None:
 
 
 async def _news(visit: Visit[Resource]) -> None:
-    """Only the delivery part of the status; Harbor was read by the poll."""
+    """Only the delivery part of the status, where Harbor was read by the poll, or a project's count of its policies."""
     recorded = recorded_connection(visit.context.store.get(visit.resource.key) or {"metadata": {}})
     link = visit.context.links.get(recorded) if recorded else None
-    if link is not None:
+    if link is not None and visit.resource.kind == "HarborProject":
+        project.take_news(visit, link)  # type: ignore[arg-type]
+        await visit.write_status()
+    elif link is not None:
         await deliveries.take_news(visit, link)  # type: ignore[arg-type]
         await visit.write_status()
 
@@ -145,6 +148,8 @@ def _tell_others(visit: Visit[Resource], before: Resource) -> None:
     old, new = before.status, visit.status  # type: ignore[attr-defined]
     if key.kind == "HarborProject" and _offer(old) != _offer(new):
         context.wake(context.store.dependents(key))
+    if key.kind == "WebhookPolicy" and (old.observed_generation is None or old.is_ready != new.is_ready):
+        context.tell_project(context.store.references_of(key))
     had_claim = old.origin is not None or old.ready_reason not in claims.WITHOUT_CLAIM
     has_claim = new.origin is not None or new.ready_reason not in claims.WITHOUT_CLAIM
     if had_claim != has_claim or (old.origin is None) != (new.origin is None):

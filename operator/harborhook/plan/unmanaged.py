@@ -1,0 +1,47 @@
+"""Webhook policies in Harbor that nobody declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harborhook.api.webhook_policy import WebhookPolicy
+from harborhook.harbor.models import Policy
+from harborhook.plan.ownership import CREATOR_PREFIX
+
+UNMANAGED_SHOWN = 20
+"""How many names the status shows."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The policies of a Harbor project that WebhookPolicies speak of, adopted or not: by name, and by id for one that
+    is about to be renamed."""
+
+    names: frozenset[str]
+    ids: frozenset[int]
+
+    def includes(self, policy: Policy) -> bool:
+        return policy.name in self.names or policy.id in self.ids
+
+
+def declared(policies: Iterable[WebhookPolicy]) -> Declared:
+    """From all WebhookPolicies that speak of the Harbor project."""
+    listed = list(policies)
+    names = {name for policy in listed for name in (policy.harbor_name, policy.status.policy_name) if name is not None}
+    ids = {policy.status.policy_id for policy in listed if policy.status.policy_id is not None}
+    return Declared(frozenset(names), frozenset(ids))
+
+
+def is_unmanaged(
+    policy: Policy, declared: Declared, *, cluster: str, project_id: int, watched: Iterable[str] = ()
+) -> bool:
+    """Whether nobody declares the policy. One that carries the mark of another cluster, or of a namespace that we do
+    not watch, is somebody's. `watched`: the namespaces that are; none: all."""
+    if policy.project_id != project_id or declared.includes(policy):
+        return False
+    parts = policy.creator.split("/")
+    if len(parts) != 4 or parts[0] != CREATOR_PREFIX:
+        return True
+    namespaces = set(watched)
+    return parts[1] == cluster and (not namespaces or parts[2] in namespaces)

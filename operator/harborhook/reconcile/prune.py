@@ -1,0 +1,120 @@
+"""Webhook policies in Harbor that nobody declares: which they are, and their removal where webhooks.prune asks for it.
+
+Removal takes its time: a policy must have been listed in the status, an Event announces it, `pruneAfter` passes, it is
+disabled, and only a later pass deletes it. A WebhookPolicy that adopts it meanwhile saves it at any of these steps. All
+of this is kept in memory: after a restart the time begins anew.
+"""
+
+from __future__ import annotations
+
+from harborhook.api.base import Key
+from harborhook.api.project import HarborProject
+from harborhook.api.webhook_policy import WebhookPolicy
+from harborhook.harbor.errors import NotFoundError, PreconditionError, RefusedError, clip
+from harborhook.harbor.models import Policy
+from harborhook.plan.references import project_claim
+from harborhook.plan.unmanaged import Declared, declared, is_unmanaged
+from harborhook.plan.webhook_policy import disabling_body, is_enabled
+from harborhook.reconcile import claims
+from harborhook.reconcile.context import Context
+from harborhook.reconcile.links import Doomed, Link
+from harborhook.reconcile.visit import Visit
+from harborhook.runtime.queue import Cause
+
+NEXT_PASS = 30.0
+"""Seconds until a project is looked at again in which a policy is being removed."""
+
+
+async def unmanaged(visit: Visit[HarborProject], link: Link, project_id: int) -> list[Policy] | None:
+    """The policies of the project that nobody declares, oldest first; None if the principal may not know."""
+    context, project = visit.context, visit.resource
+    try:
+        policies = await link.policies(project.harbor_name)
+    except RefusedError:
+        return None
+    known = _declared(context, project)
+    return [policy for _, policy in sorted(policies.items()) if _is_unmanaged(context, policy, known, project_id)]
+
+
+async def prune(visit: Visit[HarborProject], link: Link, found: list[Policy], project_id: int) -> None:
+    """One step for each policy that nobody declares, if the spec asks for it."""
+    project, context = visit.resource, visit.context
+    if not project.spec.webhooks.prune:
+        link.prune.pop(project.harbor_name, None)
+        return
+    doomed = link.prune.setdefault(project.harbor_name, {})
+    listed = project.status.webhooks.unmanaged if project.status.webhooks else []
+    candidates = {policy.id: policy for policy in found if policy.name in listed}
+    for spared in doomed.keys() - candidates.keys():
+        del doomed[spared]
+    for policy in candidates.values():
+        state = doomed.get(policy.id)
+        if state is None:
+            doomed[policy.id] = Doomed(context.queue.clock())
+            await _announce(visit, policy)
+        elif context.queue.clock() - state.announced_at >= context.settings.prune_after:
+            await _remove(visit, link, policy, state, project_id)
+    if found:
+        context.queue.add(project.key, Cause.RESYNC, after=_until_next_pass(context, list(doomed.values())))
+
+
+def _until_next_pass(context: Context, doomed: list[Doomed]) -> float:
+    """Seconds until there is something to do: at the earliest moment that a policy may go, or the next pass."""
+    now = context.queue.clock()
+    waits = [state.announced_at + context.settings.prune_after - now for state in doomed]
+    return max(min(waits, default=0.0), min(NEXT_PASS, context.settings.drift_interval))
+
+
+async def _announce(visit: Visit[HarborProject], policy: Policy) -> None:
+    minutes = visit.context.settings.prune_after / 60
+    await visit.warn(
+        "PruneAnnounced",
+        f"Webhook policy {_shown(policy)} is declared by no WebhookPolicy and is going to be removed from Harbor in "
+        f"{minutes:.0f} minutes. Declare it with creationPolicy CreateOrAdopt, or set webhooks.prune to false.",
+    )
+
+
+async def _remove(visit: Visit[HarborProject], link: Link, policy: Policy, state: Doomed, project_id: int) -> None:
+    """Disables the policy, or deletes it if an earlier pass has disabled it. Looked at anew before either."""
+    context, name = visit.context, visit.resource.harbor_name
+    claims.check_writable(link)
+    current = await link.client.policy(name, policy.id)
+    link.policy_written(name, policy.id)
+    if current is None or current.name != policy.name:
+        return
+    if not _is_unmanaged(context, current, _declared(context, visit.resource), project_id):
+        return
+    if not state.disabled:
+        if is_enabled(current.raw):
+            await link.client.update_policy(name, policy.id, disabling_body(current))
+        state.disabled = True
+        await visit.warn("PruneDisabled", f"Disabled webhook policy {_shown(policy)}, which nobody declares.")
+        return
+    try:
+        await link.client.delete_policy(name, policy.id)
+    except PreconditionError:
+        return  # notifications are under way: a later pass
+    except NotFoundError:
+        pass
+    await visit.warn("Pruned", f"Removed webhook policy {_shown(policy)}, which nobody declares, from Harbor.")
+
+
+def _declared(context: Context, project: HarborProject) -> Declared:
+    """Whatever WebhookPolicies say of the Harbor project, be it by projectRef or, in any namespace, by projectName."""
+    keys = {*context.store.dependents(project.key), *context.store.dependents(project_claim(project.harbor_name))}
+    return declared(policy for policy in map(context.load, sorted(keys)) if isinstance(policy, WebhookPolicy))
+
+
+def _is_unmanaged(context: Context, policy: Policy, known: Declared, project_id: int) -> bool:
+    watched = context.settings.watch_namespaces
+    return is_unmanaged(policy, known, cluster=context.cluster, project_id=project_id, watched=watched)
+
+
+def policies_of(context: Context, project: Key) -> list[WebhookPolicy]:
+    """The WebhookPolicies that refer to a HarborProject."""
+    found = map(context.load, context.store.dependents(project))
+    return [policy for policy in found if isinstance(policy, WebhookPolicy)]
+
+
+def _shown(policy: Policy) -> str:
+    return repr(clip(policy.name, 100))
