@@ -54,6 +54,7 @@ def test_a_second_reconcile_of_everything_writes_nothing(world: World) -> None:
     for policy in ("default", "cloud", "header", "slack"):
         world.ready("WebhookPolicy", policy)
     world.reconcile_all()  # writes its answer to the annotation
+    world.until("HarborProject", name, lambda found: found["status"]["webhooks"]["summary"] == "4/4", "not counted")
     resources = [("HarborProject", name), *(("WebhookPolicy", p) for p in ("default", "cloud", "header", "slack"))]
     before = {key: world.get(*key)["metadata"]["resourceVersion"] for key in resources}
     with world.counting() as writes:
