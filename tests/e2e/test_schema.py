@@ -88,6 +88,35 @@ ACCEPTED = {
     "a project whose name has all separators": project(projectName="a.b-c_d"),
     "a project with a name of 255 characters": project(projectName="a" * 255),
     "a project with a Kubernetes name that Harbor refuses, but a Harbor name": project("a--b", projectName="a-b"),
+    "a project with everything": project(
+        public=False,
+        storageQuota="50Gi",
+        vulnerability={"autoScan": True, "preventPull": {"enabled": True, "severity": "high"}},
+        sbom={"autoGenerate": True},
+        contentTrust={"cosign": True, "notation": False},
+        cveAllowlist={"reuseSystem": False, "items": ["CVE-2024-1234"], "expiresAt": "2027-01-01T00:00:00Z"},
+        webhooks={"enabled": False, "prune": True},
+        driftPolicy="Report",
+    ),
+    "a proxy cache with everything": project(
+        contentTrust={"cosign": True},
+        proxyCache={
+            "registryName": "dockerhub",
+            "speedLimitKbps": -1,
+            "maxUpstreamConnections": 20,
+            "serveLocalOnNotFound": True,
+            "referrerAPI": True,
+            "filter": {"pattern": "library/**", "kind": "doublestar"},
+        },
+    ),
+    "an empty allowlist": project(cveAllowlist={"items": []}),
+    "an unlimited quota": project(storageQuota="unlimited"),
+    "a quota with a fraction": project(storageQuota="1.5Gi"),
+    "a quota in decimal units": project(storageQuota="50G"),
+    "a quota in bytes": project(storageQuota=1),
+    "a quota in bytes as a string": project(storageQuota="1048576"),
+    "the largest quota": project(storageQuota="1024Ti"),
+    "the largest quota in bytes": project(storageQuota=1125899906842624),
     "a project over a connection of the namespace": project(connectionRef={"kind": "HarborConnection", "name": "ours"}),
     "a slack target": policy(targets=[slack()]),
     "a slack target whose certificate is not verified": policy(targets=[slack(verifyRemoteCertificate=False)]),
@@ -122,6 +151,8 @@ ACCEPTED = {
     "target hosts": cluster_connection(allowedTargetHosts=["*.example.com", "hooks.slack.com", "10.0.0.1"]),
 }
 
+QUOTA_RULE = 'storageQuota is a quantity as 50Gi, or a number of bytes, above 0 and at most 1024Ti, or "unlimited"'
+
 REFUSED = {
     # names of projects
     "two dashes in a project's name": (project(projectName="a--b"), NAME_RULE),
@@ -136,6 +167,43 @@ REFUSED = {
         "metadata.name is no valid Harbor project name (lower-case letters and digits, separated by single . _ or -): "
         "set spec.projectName",
     ),
+    # quotas
+    "a quota of nothing": (project(storageQuota="0"), QUOTA_RULE),
+    "a quota of nothing as a number": (project(storageQuota=0), QUOTA_RULE),
+    "Harbor's number for unlimited": (project(storageQuota=-1), QUOTA_RULE),
+    "Harbor's number for unlimited as a string": (project(storageQuota="-1"), QUOTA_RULE),
+    "Harbor's number for unlimited with a unit": (project(storageQuota="-1Gi"), QUOTA_RULE),
+    "a quota above what Harbor takes": (project(storageQuota="99999Ti"), QUOTA_RULE),
+    "a quota a byte above what Harbor takes": (project(storageQuota=1125899906842625), QUOTA_RULE),
+    "a quota with an exponent": (project(storageQuota="1e3"), QUOTA_RULE),
+    "a quota in thousandths": (project(storageQuota="500m"), QUOTA_RULE),
+    "a quota with a space": (project(storageQuota="50 Gi"), QUOTA_RULE),
+    "a quota in another language": (project(storageQuota="unbegrenzt"), QUOTA_RULE),
+    # settings
+    "a CVE given twice": (
+        project(cveAllowlist={"items": ["CVE-1", "CVE-2", "CVE-1"]}),
+        'spec.cveAllowlist.items[2]: Duplicate value: "CVE-1"',
+    ),
+    "an empty CVE": (project(cveAllowlist={"items": [""]}), "spec.cveAllowlist.items[0]"),
+    "an expiry without a list": (
+        project(cveAllowlist={"expiresAt": "2027-01-01T00:00:00Z"}),
+        "expiresAt belongs to a list of its own: state items too, [] for none",
+    ),
+    "an expiry that is no time": (project(cveAllowlist={"items": [], "expiresAt": "tomorrow"}), "expiresAt"),
+    "an unknown severity": (
+        project(vulnerability={"preventPull": {"severity": "High"}}),
+        'supported values: "none", "low", "medium", "high", "critical"',
+    ),
+    "a proxy cache without a registry": (project(proxyCache={"speedLimitKbps": 1}), "registryName: Required value"),
+    "a filter without its kind": (
+        project(proxyCache={"registryName": "hub", "filter": {"pattern": "library/**"}}),
+        "filter.kind: Required value",
+    ),
+    "a proxy cache that demands Notation signatures": (
+        project(proxyCache={"registryName": "hub"}, contentTrust={"notation": True}),
+        "a proxy cache cannot demand Notation signatures in Harbor: remove contentTrust.notation",
+    ),
+    "an unknown drift policy": (project(driftPolicy="Ignore"), 'supported values: "Correct", "Report"'),
     "an unknown creation policy": (project(creationPolicy="Take"), 'supported values: "Create", "Adopt"'),
     # targets
     "slack with a payload format": (
@@ -266,6 +334,16 @@ CHANGES = {
         project("unstate-name"),
         "",
     ),
+    "a proxy cache changes its registry": (
+        project("recache", proxyCache={"registryName": "hub"}),
+        project("recache", proxyCache={"registryName": "quay"}),
+        "Harbor fixes the registry of a proxy cache when the project is made: registryName is immutable",
+    ),
+    "a quota changes from a number to a quantity": (
+        project("requota", storageQuota=1024),
+        project("requota", storageQuota="unlimited"),
+        "",
+    ),
     "a policy moves to another project": (
         policy("move"),
         policy("move", projectRef={"name": "team-b"}),
@@ -339,7 +417,12 @@ def test_the_api_server_adds_nothing_to_a_spec_but_what_steers_the_operator(clus
         stated = json.loads(sample)["spec"]
         return {field: value for field, value in stored.items() if value != stated.get(field)}
 
-    assert added(project()) == {"creationPolicy": "Create", "deletionPolicy": "Retain", "suspend": False}
+    assert added(project()) == {
+        "creationPolicy": "Create",
+        "deletionPolicy": "Retain",
+        "driftPolicy": "Correct",
+        "suspend": False,
+    }
     assert added(policy()) == {"creationPolicy": "Create", "enabled": True, "suspend": False}
     assert added(connection()) == {
         "allowInsecureHTTP": False,
@@ -407,9 +490,15 @@ LISTINGS: dict[str, tuple[str, Spec, str, str]] = {
     ),
     "hproj": (
         project("listed"),
-        {"projectName": "listed", "projectID": 32},
-        "NAME PROJECT ID READY AGE | REASON",
-        "listed listed 32 True AGE Reconciled",
+        {
+            "projectName": "listed",
+            "projectID": 32,
+            "repositoryCount": 5,
+            "quota": {"hard": "50Gi", "used": "1536"},
+            "webhooks": {"declared": 2, "ready": 1, "summary": "1/2"},
+        },
+        "NAME PROJECT ID READY POLICIES AGE | REASON REPOS QUOTA USED",
+        "listed listed 32 True 1/2 AGE Reconciled 5 50Gi 1536",
     ),
     "whp": (
         policy("listed"),
