@@ -17,6 +17,7 @@ QUICK = {
     "status_interval": 2,
     "stuck_after": 4,
     "drift_interval": 2,
+    "prune_after": 6,
     "connection_interval": 5,
 }
 """Intervals at which tests need not wait long."""

@@ -212,6 +212,22 @@ class World:
         assert found is not None
         return int(found["project_id"])
 
+    def change_project(self, name: str, allowlist: Object | None = None, **metadata: str) -> None:
+        body: Object = {"metadata": metadata} | ({} if allowlist is None else {"cve_allowlist": allowlist})
+        self.api.put(f"/projects/{name}", json=body).raise_for_status()
+
+    def quota(self, project: str) -> int | None:
+        """The storage limit in bytes, -1 for none; None if Harbor keeps no quota."""
+        summary = self.api.get(f"/projects/{project}/summary").raise_for_status().json()
+        return int(summary["quota"]["hard"]["storage"]) if "quota" in summary else None
+
+    def change_quota(self, project: str, hard: int) -> None:
+        found = self.harbor_project(project)
+        assert found is not None
+        query = {"reference": "project", "reference_id": found["project_id"]}
+        (quota,) = self.api.get("/quotas", params=query).raise_for_status().json()
+        self.api.put(f"/quotas/{quota['id']}", json={"hard": {"storage": hard}}).raise_for_status()
+
     def make_policy(self, project: str, name: str, **fields: Any) -> int:
         body = {"name": name, "enabled": True, "event_types": ["PUSH_ARTIFACT"], "targets": [http_target()], **fields}
         answer = self.api.post(f"/projects/{project}/webhook/policies", json=body)
@@ -232,7 +248,8 @@ class World:
                 writes.kubernetes.append(f"{entry.verb} {entry.resource}/{entry.subresource} {entry.name}")
         requests = self.harbor.stand_in.requests()[before:] if self.harbor.stand_in else []
         for request in requests:
-            if request.writes and any(name in request.path for name in self._projects):
+            of_a_project = any(name in request.path for name in self._projects)
+            if request.writes and (of_a_project or "/quotas/" in request.path):
                 writes.harbor.append(f"{request.method} {request.path}")
 
     def reconcile_all(self) -> None:
