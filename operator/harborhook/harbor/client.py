@@ -125,7 +125,7 @@ class HarborClient:
 
     async def update_project(self, name: str, metadata: Mapping[str, str], allowlist: Allowlist | None = None) -> None:
         """Changes the given metadata; keys that are not given stay. An allowlist is replaced whole, None leaves it."""
-        body: dict[str, Any] = {"metadata": dict(metadata)}
+        body: dict[str, Any] = {"metadata": dict(metadata)} if metadata or allowlist is None else {}
         if allowlist is not None:
             body["cve_allowlist"] = allowlist.body()
         await self._transport.request("PUT", _project_path(name), endpoint="/projects/{project}", body=body)
