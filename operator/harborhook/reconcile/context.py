@@ -98,6 +98,7 @@ class Context:
         for link in self.links.values():
             link.news.pop(key, None)
             link.told.pop(key, None)
+            link.listed.pop(key, None)
         self.metrics.forget(key)
         self.visited_connections.discard(key)
         self.wake(self.store.dependents(key))

@@ -133,6 +133,8 @@ class Link:
     _policies: dict[str, _Shared[Policy]] = field(default_factory=dict)
     _projects: _Shared[Project] | None = None
     _registries: _Shared[int] | None = None
+    listed: dict[Key, float] = field(default_factory=dict)
+    """When the policies of a HarborProject were last listed to find those that nobody declares."""
     prune: dict[str, Prune] = field(default_factory=dict)
     """Per project, the webhook policies that are about to be removed."""
 

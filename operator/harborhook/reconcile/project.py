@@ -33,6 +33,8 @@ POLICIES_FIRST = 30.0
 GRACE = 3.0
 """Seconds for which it waits for policies that are not (yet) being deleted."""
 
+LIST_AGAIN = 3600.0
+"""Seconds after which the policies of a project for which none is declared are listed again."""
 LOOK_AGAIN = 5.0
 """Seconds after which the quota of a project that was just made is looked at."""
 
@@ -318,10 +320,16 @@ async def _count(visit: ProjectVisit, link: Link, found: Found, quota: QuotaStat
 
 
 def _is_time_to_list(visit: ProjectVisit, link: Link) -> bool:
-    """The first visit after a start has no request to spare for a project without policies, if its list is known."""
-    status, key = visit.resource.status, visit.resource.key
-    is_first = visit.is_resync and key not in link.told and status.webhooks is not None
-    return not is_first or visit.resource.spec.webhooks.prune or bool(prune.policies_of(visit.context, key))
+    """A list that the project's policies are compared with anyway is always worth a look. For a project without any it
+    costs a request of its own, which a look for drift makes once an hour, and not right after a start."""
+    key, now = visit.resource.key, visit.context.queue.clock()
+    is_known = visit.resource.status.webhooks is not None and visit.is_resync
+    last = link.listed.setdefault(key, now if is_known else float("-inf"))
+    is_shared = visit.resource.spec.webhooks.prune or bool(prune.policies_of(visit.context, key))
+    if is_known and not is_shared and now - last < LIST_AGAIN:
+        return False
+    link.listed[key] = now
+    return True
 
 
 def _webhooks(visit: ProjectVisit, unmanaged: list[str]) -> WebhooksStatus:
