@@ -231,6 +231,7 @@ def test_a_restart_counts_nothing_twice_and_loses_nothing(own: World, receiver: 
     own.operator.restart()
     found = until_count(own, 2)
     assert deliveries(found)["lastExecutionID"] > deliveries(before)["lastExecutionID"]
+    own.counted(project)
     with own.counting() as writes:
         own.operator.kill()
         own.operator.restart()
@@ -323,6 +324,7 @@ def test_thirty_policies_of_a_project_cost_one_request_per_poll(own: World, rece
     for number in range(30):
         own.ready("WebhookPolicy", f"ci-{number}")
     polls(own, project)
+    own.counted(project)
     start = len(standing(own).requests())
     with own.counting() as writes:
         began = time.monotonic()

@@ -54,7 +54,7 @@ def test_a_second_reconcile_of_everything_writes_nothing(world: World) -> None:
     for policy in ("default", "cloud", "header", "slack"):
         world.ready("WebhookPolicy", policy)
     world.reconcile_all()  # writes its answer to the annotation
-    world.until("HarborProject", name, lambda found: found["status"]["webhooks"]["summary"] == "4/4", "not counted")
+    world.counted(name)
     resources = [("HarborProject", name), *(("WebhookPolicy", p) for p in ("default", "cloud", "header", "slack"))]
     before = {key: world.get(*key)["metadata"]["resourceVersion"] for key in resources}
     with world.counting() as writes:
@@ -229,6 +229,7 @@ def test_a_push_shows_as_last_trigger_time(world: World) -> None:
     if world.harbor.is_real:
         return  # its retries take minutes, and are news
     world.until("WebhookPolicy", "ci", lambda policy: condition(policy, "Delivering")["status"] == "False", "given up")
+    world.counted(name, repositories=1)
     with world.counting() as writes:
         world.operator.stop()
         world.operator.restart()

@@ -179,6 +179,18 @@ class World:
 
         return self.until(kind, name, wanted, f"Ready has not become {reason}")
 
+    def counted(self, project: str, repositories: int = 0) -> Object:
+        """Waits until the status of a project has the news of its repositories and policies, which come last."""
+        policies = [item for item in self.all("WebhookPolicy") if item["spec"]["projectRef"]["name"] == project]
+        ready = sum(ready_condition(item).get("status") == "True" for item in policies)
+        summary = f"{ready}/{len(policies)}"
+
+        def wanted(found: Object) -> bool:
+            status = found["status"]
+            return bool(status.get("repositoryCount") == repositories and status["webhooks"]["summary"] == summary)
+
+        return self.until("HarborProject", project, wanted, f"no {summary} policies, {repositories} repositories")
+
     def gone(self, kind: str, name: str) -> None:
         eventually(lambda: not self.exists(kind, name), lambda: f"{kind} {name} is still there: {self.get(kind, name)}")
 
