@@ -43,6 +43,7 @@ def main() -> None:
 def run(kubeconfig: str | None, **flags: Any) -> None:
     """Run the operator."""
     from harborhook.handlers import Operator
+    from harborhook.kube.gateway import NoClusterError
     from harborhook.telemetry import set_up_logging
 
     try:
@@ -51,7 +52,10 @@ def run(kubeconfig: str | None, **flags: Any) -> None:
         wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise click.ClickException(f"The settings are wrong: {wrong}") from None
     set_up_logging(settings.log_level)
-    asyncio.run(_run(Operator(settings, kubeconfig)))
+    try:
+        asyncio.run(_run(Operator(settings, kubeconfig)))
+    except NoClusterError as error:
+        raise click.ClickException(str(error)) from None
 
 
 async def _run(operator: Any) -> None:

@@ -840,3 +840,30 @@ def test_every_error_is_a_harbor_error_and_its_text_one_clipped_line() -> None:
     assert str(refusal).startswith("Harbor answered GET /x with 500 UNKNOWN: a b")
     assert str(refusal).isprintable()
     assert len(refusal.message) == errors.TEXT_LIMIT
+
+
+async def test_a_page_that_comes_again_and_again_is_no_list(broken: StandIn, victim: HarborClient) -> None:
+    rows = json.dumps([{"project_id": number, "name": f"p{number}"} for number in range(1, 101)])
+    broken.set_fault({}, status=200, body=rows)
+
+    with pytest.raises(errors.NotHarborError):
+        await victim.projects()
+    assert len(broken.requests()) < 10
+
+
+@pytest.mark.parametrize("body", ["[]", "5", '"x"', "null"])
+@pytest.mark.parametrize("name", ["system_info", "current_user", "supported", "repository_count"])
+async def test_an_answer_that_is_no_object_is_not_harbors(
+    broken: StandIn, victim: HarborClient, name: str, body: str
+) -> None:
+    broken.set_fault({}, status=200, body=body)
+
+    with pytest.raises(errors.NotHarborError):
+        await CALLS[name](victim, "library")
+
+
+async def test_an_error_nested_beyond_measure_is_not_harbors(broken: StandIn, victim: HarborClient) -> None:
+    broken.set_fault({}, status=500, body="[" * 100_000)
+
+    with pytest.raises(errors.HarborError):
+        await victim.projects()

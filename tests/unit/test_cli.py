@@ -169,3 +169,14 @@ def test_what_is_not_understood_is_refused_with_a_hint_at_the_help(arguments: li
 
     assert result.exit_code == 2
     assert "--help" in result.output
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "a: [b", "apiVersion: v1\nkind: Config\n"])
+def test_a_kubeconfig_that_cannot_be_used_is_told_in_one_sentence(tmp_path: Path, content: str | None) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    if content is not None:
+        kubeconfig.write_text(content)
+    ended = CliRunner().invoke(cli.main, ["run", "--listen-port", "0", "--kubeconfig", str(kubeconfig)])
+    assert ended.exit_code == 1
+    assert "cannot be used" in ended.output
+    assert "Traceback" not in ended.output

@@ -53,12 +53,12 @@ class HarborClient:
         return await self._transport.log_in()
 
     async def system_info(self) -> SystemInfo:
-        return SystemInfo.parse((await self._get("/systeminfo", endpoint="/systeminfo")).body)
+        return SystemInfo.parse(_object(await self._get("/systeminfo", endpoint="/systeminfo")))
 
     async def current_user(self) -> User | None:
         """The user whose credentials are sent; None for a robot, to which Harbor answers 412."""
         try:
-            return User.parse((await self._get("/users/current", endpoint="/users/current")).body)
+            return User.parse(_object(await self._get("/users/current", endpoint="/users/current")))
         except PreconditionError:
             return None
 
@@ -67,7 +67,7 @@ class HarborClient:
     async def notifications_editable(self) -> bool:
         """Whether a system administrator may set it; not when Harbor's environment fixes the configuration."""
         answer = await self._get("/configurations", endpoint="/configurations")
-        setting = answer.body.get("notification_enable") if isinstance(answer.body, dict) else None
+        setting = _object(answer).get("notification_enable")
         return isinstance(setting, dict) and setting.get("editable") is True
 
     async def set_notifications(self, enabled: bool) -> None:
@@ -136,7 +136,7 @@ class HarborClient:
 
     async def repository_count(self, name: str) -> int:
         summary = await self._get(f"{_project_path(name)}/summary", endpoint="/projects/{project}/summary")
-        count = summary.body.get("repo_count") if isinstance(summary.body, dict) else None
+        count = _object(summary).get("repo_count")
         return count if isinstance(count, int) else 0
 
     # Quotas and registry endpoints
@@ -147,7 +147,7 @@ class HarborClient:
         None: there is none, or the principal may not see it. It has no id.
         """
         summary = await self._get(f"{_project_path(name)}/summary", endpoint="/projects/{project}/summary")
-        return Quota.parse(summary.body.get("quota")) if isinstance(summary.body, dict) else None
+        return Quota.parse(_object(summary).get("quota"))
 
     async def quota(self, project_id: int) -> Quota | None:
         """The quota of a project, with its own id; None if Harbor keeps none for it."""
@@ -239,7 +239,7 @@ class HarborClient:
     async def supported(self, project: str) -> Supported:
         """What policies can have; the same for all projects."""
         endpoint = "/projects/{project}/webhook/events"
-        return Supported.parse((await self._get(f"{_project_path(project)}/webhook/events", endpoint=endpoint)).body)
+        return Supported.parse(_object(await self._get(f"{_project_path(project)}/webhook/events", endpoint=endpoint)))
 
     async def last_triggers(self, project: str) -> list[LastTrigger]:
         """One row per policy and event type of the project."""
@@ -256,14 +256,16 @@ class HarborClient:
     async def _pages(self, path: str, endpoint: str, sort: str, parse: Callable[[Any], Row | None]) -> list[Row]:
         """All pages, by ascending id: in Harbor's default orders a row can move to another page while one reads."""
         rows: list[Row] = []
-        page = 1
+        page, before = 1, None
         while True:
             params: dict[str, str | int] = {"page": page, "page_size": PAGE_SIZE, "sort": sort}
             answer = await self._get(path, endpoint=endpoint, params=params)
             rows += _rows(answer, parse)
-            if not isinstance(answer.body, list) or len(answer.body) < PAGE_SIZE:
+            if len(answer.body) < PAGE_SIZE:
                 return rows
-            page += 1
+            if answer.body == before:  # then there is no end to it
+                raise NotHarborError(f"Pages {page - 1} and {page} of {endpoint} are the same.")
+            page, before = page + 1, answer.body
 
 
 _POLICIES = "/projects/{project}/webhook/policies"
@@ -293,6 +295,12 @@ def _newer_than(above: int | None, *, newest_first: bool, page: int) -> dict[str
     """By id, a total order in which a row never moves to a page that was read already."""
     params: dict[str, str | int] = {"page": page, "page_size": PAGE_SIZE, "sort": "-id" if newest_first else "id"}
     return params if above is None else {**params, "q": f"id=[{above + 1}~]"}
+
+
+def _object(answer: Answer) -> dict[str, Any]:
+    if not isinstance(answer.body, dict):
+        raise NotHarborError("Harbor's answer is not the object it should be.")
+    return answer.body
 
 
 def _id_of_location(answer: Answer) -> int | None:

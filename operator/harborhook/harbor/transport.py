@@ -12,7 +12,7 @@ import json
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Literal
 
@@ -68,8 +68,8 @@ class Credentials:
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: Mapping[str, str]
-    body: Any
+    headers: Mapping[str, str] = field(repr=False)
+    body: Any = field(repr=False)
     """The parsed JSON, the text of a text/plain answer, or None without a body."""
 
 
@@ -79,7 +79,7 @@ class _Request:
     path: str
     endpoint: str
     params: Mapping[str, str | int] | None = None
-    body: Any = None
+    body: Any = field(default=None, repr=False)
 
     @property
     def what(self) -> str:
@@ -317,7 +317,7 @@ def _first_error(kind: str, raw: _Raw, what: str) -> tuple[str, str]:
     try:
         error = json.loads(raw.content)["errors"][0]
         return str(error["code"]), str(error["message"])
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         pass
     if raw.status == 429:  # a proxy's: Harbor itself has no rate limit
         return "TOO_MANY_REQUESTS", "too many requests"

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import aiohttp
 from kubernetes.aio import client
 from kubernetes.aio.client.exceptions import ApiException
-from kubernetes.aio.config import load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from yaml import YAMLError
 
 from harborhook.api.base import GROUP, VERSION, Key
 from harborhook.api.kinds import KINDS
@@ -51,6 +52,10 @@ class KubeError(Exception):
         super().__init__(f"the Kubernetes API answered {what} with {status} {reason}")
 
 
+class NoClusterError(Exception):
+    """There is no usable kubeconfig and no service account: nobody can say which cluster is meant."""
+
+
 @dataclass
 class Gateway:
     """One client for the whole operator; make it with `connect`."""
@@ -73,7 +78,11 @@ class Gateway:
                 load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
 
         configuration = client.Configuration()
-        await load(configuration)
+        try:
+            await load(configuration)
+        except (ConfigException, OSError, ValueError, LookupError, TypeError, YAMLError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise NoClusterError(f"The kubeconfig {kubeconfig or '(by default)'} cannot be used: {said}") from None
         configuration.connection_pool_maxsize = POOL_SIZE
         return cls(configuration, client.ApiClient(configuration), load, time.monotonic())
 

@@ -22,7 +22,7 @@ from harborhook.harbor.capabilities import FLOOR, parse_version
 from harborhook.harbor.errors import HarborError, UnauthorizedError
 from harborhook.harbor.models import SystemInfo, User
 from harborhook.harbor.transport import Credentials
-from harborhook.plan.access import host_of, matches
+from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.references import recorded_connection
 from harborhook.reconcile import global_switch
 from harborhook.reconcile.context import Context
@@ -276,13 +276,12 @@ def _refuse_forbidden_host(visit: Visit[AnyConnection]) -> None:
     connection = visit.resource
     if not isinstance(connection, HarborConnection):
         return
-    host = host_of(connection.spec.url) or ""
     allowed = visit.context.settings.allowed_harbor_hosts or _known_hosts(visit.context)
-    if not any(matches(pattern.lower(), host) for pattern in allowed):
+    if not allows_host(allowed, connection.spec.url):
         raise NotReady(
             Reason.NOT_ALLOWED_BY_CONNECTION,
-            f"The host {host} is not one that a HarborConnection may have; the operator's setting "
-            "allowedHarborHosts, or a ClusterHarborConnection to it, would allow it.",
+            f"The host {host_of(connection.spec.url)} is not one that a HarborConnection may have; the operator's "
+            "setting allowedHarborHosts, or a ClusterHarborConnection to it, would allow it.",
         )
 
 
