@@ -28,7 +28,7 @@ demo: binaries  ## Show the operator at work on a cluster and a Harbor stand-in 
 
 .PHONY: test
 test: check-go lint check-generated binaries  ## Run all checks and tests (ARGS="-k name" selects tests)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## Check style, formatting, types and import contracts
