@@ -81,6 +81,14 @@ class Settings(BaseSettings):
     stuck_after: FiniteFloat = Field(
         60.0, gt=0, description="How long Harbor may take to hand a notification to its job service."
     )
+    release_after: FiniteFloat = Field(
+        300.0,
+        gt=0,
+        description=(
+            "How long a resource of a terminating namespace waits for credentials that are lost, before it is let go "
+            "and what it made stays in Harbor."
+        ),
+    )
     connection_interval: FiniteFloat = Field(60.0, gt=0, description="How often a connection is checked.")
     relist_interval: FiniteFloat = Field(
         900.0, gt=0, description="How often all resources are listed anew, in case the watch missed a deletion."

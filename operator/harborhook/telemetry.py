@@ -83,6 +83,12 @@ class Metrics:
             ("kind", "field"),
             registry=self.registry,
         )
+        self._released = Counter(
+            "harborhook_released",
+            "Resources that were let go although what they made stays in Harbor, because credentials were lost.",
+            ("kind",),
+            registry=self.registry,
+        )
         self._labels: defaultdict[Key, set[tuple[str, ...]]] = defaultdict(set)
 
     def watch(self, store: Store, queue: Queue, notifications: Callable[[], Mapping[Key, bool]]) -> None:
@@ -99,6 +105,9 @@ class Metrics:
     def count_drift(self, kind: str, fields: Iterable[str]) -> None:
         for name in fields:
             self._drift.labels(kind, name).inc()
+
+    def count_released(self, kind: str) -> None:
+        self._released.labels(kind).inc()
 
     def count_deliveries(self, policy: Key, project: str, counted: Mapping[str, int]) -> None:
         for result, number in counted.items():

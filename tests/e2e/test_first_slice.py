@@ -174,7 +174,10 @@ def test_a_change_of_the_spec_is_made_in_place(world: World) -> None:
     assert after["targets"][0]["skip_cert_verify"] is True
     assert (after["creator"], after["creation_time"]) == (made["creator"], made["creation_time"])
     updated = [event["note"] for event in world.events("ci") if event["reason"] == "Updated"]
-    assert updated == ["Updated policyName, enabled, eventTypes, targets of webhook policy Renamed."]
+    assert updated == [
+        "Updated policyName, enabled, eventTypes, targets[0].address, targets[0].verifyRemoteCertificate "
+        "of webhook policy Renamed."
+    ]
 
 
 def test_what_somebody_changes_in_harbor_is_set_back(world: World) -> None:
@@ -190,7 +193,7 @@ def test_what_somebody_changes_in_harbor_is_set_back(world: World) -> None:
     world.until("WebhookPolicy", "ci", lambda _: world.harbor_policy(name, "ci") == policy, "drift is corrected")
     world.until("HarborProject", name, lambda _: world.harbor_project(name)["metadata"]["public"] == "false")  # type: ignore[index]
     notes = [event["note"] for event in world.events("ci") if event["reason"] == "DriftCorrected"]
-    assert notes == ["Set enabled, targets of webhook policy ci back to the spec."]
+    assert notes == ["Set enabled, targets[0].authHeaderFrom of webhook policy ci back to the spec."]
 
 
 def test_a_policy_removed_in_harbor_is_made_again(world: World) -> None:

@@ -123,6 +123,8 @@ ACCEPTED = {
     "an http target with everything": policy(
         targets=[http(authHeaderFrom=HEADER, payloadFormat="CloudEvents", verifyRemoteCertificate=False)]
     ),
+    "a slack target whose address is in a Secret": policy(targets=[{"type": "slack", "addressFrom": HEADER}]),
+    "drift that is only reported": policy(driftPolicy="Report"),
     "an address with a query string": policy(targets=[http("https://ci.example.com/hook?token=a%20b&x=1#part")]),
     "an address with credentials": policy(targets=[http("https://user:secret@ci.example.com/hook")]),
     "an address with a port and no path": policy(targets=[http("http://10.0.0.1:8080")]),
@@ -223,7 +225,15 @@ REFUSED = {
     "an address with a space": (policy(targets=[http("https://ci.example.com/a b")]), "targets[0].address"),
     "an address with a newline": (policy(targets=[http("https://ci.example.com/\n")]), "targets[0].address"),
     "an address with another scheme": (policy(targets=[http("ftp://ci.example.com")]), "targets[0].address"),
-    "a target without address": (policy(targets=[{"type": "http"}]), "targets[0].address: Required value"),
+    "a target without address": (
+        policy(targets=[{"type": "http"}]),
+        "set exactly one of address and addressFrom (a key of a Secret that holds the address)",
+    ),
+    "a target with two addresses": (
+        policy(targets=[http(addressFrom=HEADER)]),
+        "set exactly one of address and addressFrom (a key of a Secret that holds the address)",
+    ),
+    "an unknown drift policy of a policy": (policy(driftPolicy="Ignore"), 'supported values: "Correct", "Report"'),
     "an unknown type of target": (policy(targets=[http() | {"type": "teams"}]), 'supported values: "http", "slack"'),
     "no targets": (policy(targets=[]), "should have at least 1 items"),
     "seventeen targets": (policy(targets=[http()] * 17), "must have at most 16 items"),
@@ -423,7 +433,12 @@ def test_the_api_server_adds_nothing_to_a_spec_but_what_steers_the_operator(clus
         "driftPolicy": "Correct",
         "suspend": False,
     }
-    assert added(policy()) == {"creationPolicy": "Create", "enabled": True, "suspend": False}
+    assert added(policy()) == {
+        "creationPolicy": "Create",
+        "driftPolicy": "Correct",
+        "enabled": True,
+        "suspend": False,
+    }
     assert added(connection()) == {
         "allowInsecureHTTP": False,
         "suspend": False,

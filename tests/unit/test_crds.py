@@ -131,6 +131,7 @@ def test_a_status_has_no_defaults(kind: Kind) -> None:
                 "spec.connectionRef.kind": "ClusterHarborConnection",
                 "spec.enabled": True,
                 "spec.creationPolicy": "Create",
+                "spec.driftPolicy": "Correct",
                 "spec.suspend": False,
             },
         ),

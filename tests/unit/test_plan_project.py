@@ -15,6 +15,7 @@ from harborhook.api.conditions import Reason, Verdict
 from harborhook.api.project import HarborProject, HarborProjectSpec
 from harborhook.harbor.capabilities import METADATA_SINCE, Version
 from harborhook.harbor.models import Allowlist, Project, Quota
+from harborhook.plan.drift import drift_rows, field_names
 from harborhook.plan.project import (
     FIELDS,
     PROXY_KEYS,
@@ -22,8 +23,6 @@ from harborhook.plan.project import (
     as_created,
     changes,
     conclusion,
-    drift_rows,
-    field_names,
     is_lost_creation,
     is_to_apply,
     known_metadata,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harborhook.api.webhook_policy import Trigger, WebhookPolicy
 from harborhook.harbor.models import LastTrigger, Policy
+from harborhook.plan.target_values import TargetValues
 from harborhook.plan.webhook_policy import (
     DesiredPolicy,
     DesiredTarget,
@@ -19,9 +20,12 @@ from harborhook.plan.webhook_policy import (
     desired_policy,
     differences,
     disabling_body,
+    group_of,
+    groups_to_write,
     is_enabled,
     merge_triggers,
     update_body,
+    was_switched_off,
 )
 
 calm = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -55,6 +59,11 @@ def as_harbor_shows(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if value != ""}
 
 
+def groups(observed: Policy, policy: DesiredPolicy) -> list[str]:
+    """What of the policy has to be written, each named once."""
+    return list(dict.fromkeys(group_of(difference) for difference in differences(observed, policy)))
+
+
 def parsed(body: dict[str, Any]) -> Policy:
     policy = Policy.parse(body)
     assert policy is not None
@@ -84,8 +93,13 @@ def resource(**spec: Any) -> WebhookPolicy:
     )
 
 
+def at(*headers: str, address: str = "https://ci.example.com/harbor") -> list[TargetValues]:
+    """The values of targets at one address, one for each header or else one without."""
+    return [TargetValues(address, header) for header in headers or ("",)]
+
+
 def test_a_minimal_spec_is_an_enabled_policy_named_like_the_resource() -> None:
-    assert desired_policy(resource(), [""]) == desired(HTTP, event_types=("PUSH_ARTIFACT",))
+    assert desired_policy(resource(), at()) == desired(HTTP, event_types=("PUSH_ARTIFACT",))
 
 
 def test_every_field_of_the_spec_reaches_the_desired_policy() -> None:
@@ -97,7 +111,7 @@ def test_every_field_of_the_spec_reaches_the_desired_policy() -> None:
     }
     policy = resource(policyName="A name", description="", enabled=False, targets=[target])
 
-    assert desired_policy(policy, ["Bearer x"]) == DesiredPolicy(
+    assert desired_policy(policy, at("Bearer x", address="https://ci.example.com/harbor?x=y")) == DesiredPolicy(
         "A name",
         "",
         False,
@@ -109,7 +123,7 @@ def test_every_field_of_the_spec_reaches_the_desired_policy() -> None:
 def test_an_event_type_that_is_given_twice_is_sent_once() -> None:
     policy = resource(eventTypes=["PUSH_ARTIFACT", "PULL_ARTIFACT", "PUSH_ARTIFACT"])
 
-    assert desired_policy(policy, [""]).event_types == ("PUSH_ARTIFACT", "PULL_ARTIFACT")
+    assert desired_policy(policy, at()).event_types == ("PUSH_ARTIFACT", "PULL_ARTIFACT")
 
 
 @pytest.mark.parametrize(("verify", "skip"), [(None, False), (True, False), (False, True)])
@@ -117,12 +131,12 @@ def test_a_certificate_is_verified_unless_the_spec_says_false(verify: bool | Non
     target = {"type": "http", "address": "https://ci.example.com"}
     policy = resource(targets=[target if verify is None else {**target, "verifyRemoteCertificate": verify}])
 
-    assert desired_policy(policy, [""]).targets[0].skip_cert_verify is skip
+    assert desired_policy(policy, at()).targets[0].skip_cert_verify is skip
 
 
 def test_a_slack_target_is_sent_without_a_payload_format() -> None:
     policy = resource(targets=[{"type": "slack", "address": "https://hooks.slack.com/services/x"}])
-    body = creation_body(desired_policy(policy, [""]), creator="x")
+    body = creation_body(desired_policy(policy, at()), creator="x")
 
     assert "payload_format" not in body["targets"][0]
 
@@ -131,9 +145,9 @@ def test_each_target_gets_its_own_header_and_a_missing_one_is_an_error() -> None
     target = {"type": "http", "address": "https://ci.example.com"}
     policy = resource(targets=[target, target])
 
-    assert [t.auth_header for t in desired_policy(policy, ["a", ""]).targets] == ["a", ""]
+    assert [t.auth_header for t in desired_policy(policy, at("a", "")).targets] == ["a", ""]
     with pytest.raises(ValueError, match="shorter"):
-        desired_policy(policy, ["a"])
+        desired_policy(policy, at("a"))
 
 
 def test_no_repr_shows_a_header_or_an_address() -> None:
@@ -220,7 +234,7 @@ def test_disabling_changes_nothing_else() -> None:
 def test_what_was_just_made_does_not_differ() -> None:
     policy = desired(HTTP, SLACK, DesiredTarget("http", "http://x", "Bearer t", True, "CloudEvents"))
 
-    assert differences(shown(policy), policy) == []
+    assert groups(shown(policy), policy) == []
 
 
 @pytest.mark.parametrize(
@@ -251,7 +265,7 @@ def test_what_was_just_made_does_not_differ() -> None:
     ],
 )
 def test_only_what_the_spec_says_otherwise_is_a_difference(changes: dict[str, Any], expected: list[str]) -> None:
-    assert differences(shown(desired(), **changes), desired()) == expected
+    assert groups(shown(desired(), **changes), desired()) == expected
 
 
 @pytest.mark.parametrize(
@@ -271,7 +285,7 @@ def test_only_what_the_spec_says_otherwise_is_a_difference(changes: dict[str, An
 def test_a_description_differs_only_from_one_that_is_stated(has: Any, stated: str | None, differs: bool) -> None:
     policy = desired(description=stated)
 
-    assert differences(shown(policy, description=has), policy) == (["description"] if differs else [])
+    assert groups(shown(policy, description=has), policy) == (["description"] if differs else [])
 
 
 @pytest.mark.parametrize(
@@ -288,7 +302,7 @@ def test_a_description_differs_only_from_one_that_is_stated(has: Any, stated: st
 def test_every_part_of_a_target_counts(changes: dict[str, Any]) -> None:
     target = {**as_harbor_shows(creation_body(desired(), creator="x"))["targets"][0], **changes}
 
-    assert differences(shown(desired(), targets=[target]), desired()) == ["targets"]
+    assert groups(shown(desired(), targets=[target]), desired()) == ["targets"]
 
 
 @pytest.mark.parametrize(
@@ -297,15 +311,15 @@ def test_every_part_of_a_target_counts(changes: dict[str, Any]) -> None:
 def test_absent_false_and_empty_mean_the_same_in_a_target(changes: dict[str, Any]) -> None:
     target = {**as_harbor_shows(creation_body(desired(), creator="x"))["targets"][0], **changes}
 
-    assert differences(shown(desired(), targets=[target]), desired()) == []
+    assert groups(shown(desired(), targets=[target]), desired()) == []
 
 
 def test_the_order_of_targets_is_a_difference() -> None:
-    assert differences(shown(desired(HTTP, SLACK)), desired(SLACK, HTTP)) == ["targets"]
+    assert groups(shown(desired(HTTP, SLACK)), desired(SLACK, HTTP)) == ["targets"]
 
 
 def test_a_target_that_harbor_has_twice_is_a_difference() -> None:
-    assert differences(shown(desired(HTTP, HTTP)), desired(HTTP)) == ["targets"]
+    assert groups(shown(desired(HTTP, HTTP)), desired(HTTP)) == ["targets"]
 
 
 @pytest.mark.parametrize(("body", "enabled"), [({}, False), ({"enabled": True}, True), ({"enabled": None}, False)])
@@ -377,7 +391,7 @@ def test_one_update_leaves_no_difference_whatever_harbor_had(raw: dict[str, Any]
     observed = parsed(raw)
     body = update_body(observed, policy)
 
-    assert differences(parsed(as_harbor_shows(body)), policy) == []
+    assert groups(parsed(as_harbor_shows(body)), policy) == []
     assert body["id"] == observed.id
     assert {name: value for name, value in body.items() if name not in OURS} == {
         name: value for name, value in raw.items() if name not in OURS
@@ -387,7 +401,7 @@ def test_one_update_leaves_no_difference_whatever_harbor_had(raw: dict[str, Any]
 @given(OBSERVED, DESIRED)
 @calm
 def test_differences_are_names_of_the_spec_in_its_order(raw: dict[str, Any], policy: DesiredPolicy) -> None:
-    found = differences(parsed(raw), policy)
+    found = groups(parsed(raw), policy)
 
     names = ["policyName", "description", "enabled", "eventTypes", "targets"]
     assert found == [name for name in names if name in found]
@@ -399,7 +413,7 @@ def test_a_creation_leaves_no_difference(policy: DesiredPolicy) -> None:
     body = creation_body(policy, creator="harborhook/c/ns/hook")
 
     assert "id" not in body
-    assert differences(parsed(as_harbor_shows(body)), policy) == []
+    assert groups(parsed(as_harbor_shows(body)), policy) == []
 
 
 @given(DESIRED, DESIRED)
@@ -408,7 +422,7 @@ def test_two_policies_that_are_stated_differently_differ(one: DesiredPolicy, oth
     def meaning(policy: DesiredPolicy) -> tuple[object, ...]:
         return policy.name, policy.enabled, sorted(policy.event_types), policy.targets
 
-    found = differences(parsed(as_harbor_shows(creation_body(one, creator="x"))), other)
+    found = groups(parsed(as_harbor_shows(creation_body(one, creator="x"))), other)
 
     assert ({"policyName", "enabled", "eventTypes", "targets"} & set(found) != set()) == (
         meaning(one) != meaning(other)
@@ -495,3 +509,104 @@ def test_times_are_the_greatest_seen_in_whatever_order_readings_come(
             for name in dict.fromkeys(event_types)
         }
         assert {trigger.event_type: trigger.last_trigger_time for trigger in triggers} == greatest
+
+
+# Report
+
+
+def reporting(*, applied: int | None = 3, origin: str | None = "Created", reason: str = "") -> WebhookPolicy:
+    """Generation 3 of a policy under driftPolicy Report."""
+    delivering = {
+        "type": "Delivering",
+        "status": "False",
+        "reason": reason,
+        "observedGeneration": 3,
+        "lastTransitionTime": "2026-01-02T03:04:05Z",
+    }
+    found = resource(driftPolicy="Report")
+    metadata = found.metadata.model_copy(update={"generation": 3})
+    status = {"appliedGeneration": applied, "origin": origin, "conditions": [delivering] if reason else []}
+    return found.model_copy(update={"metadata": metadata, "status": type(found.status).model_validate(status)})
+
+
+def written(
+    policy: WebhookPolicy, origin: Any = "Created", *, switched: bool = False, rotated: bool = False
+) -> list[str]:
+    return sorted(groups_to_write(policy, origin, switched=switched, rotated=rotated))
+
+
+EVERYTHING = ["description", "enabled", "eventTypes", "policyName", "targets"]
+
+
+def test_drift_is_corrected_unless_the_spec_says_report() -> None:
+    assert written(resource()) == EVERYTHING
+
+
+def test_under_report_a_new_spec_is_applied_and_drift_is_not() -> None:
+    assert written(reporting(applied=2)) == EVERYTHING
+    assert written(reporting(applied=None)) == EVERYTHING
+    assert written(reporting()) == []
+
+
+def test_under_report_nothing_is_written_at_the_adoption() -> None:
+    adopted = reporting(applied=None, origin=None)
+    assert written(adopted, "Adopted", rotated=True) == []
+    assert written(adopted, "Created") == EVERYTHING
+
+
+def test_under_report_a_changed_secret_is_applied_to_the_targets_alone() -> None:
+    assert written(reporting(), rotated=True) == ["targets"]
+
+
+def test_a_switch_goes_before_report() -> None:
+    assert written(reporting(), switched=True) == ["enabled"]
+    assert written(reporting(applied=None, origin=None), "Adopted", switched=True) == ["enabled"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "was_off"),
+    [("GloballyDisabled", True), ("ProjectDisabled", True), ("PolicyDisabled", False), ("", False)],
+)
+def test_what_a_switch_disabled_is_told_from_what_somebody_chose(reason: str, was_off: bool) -> None:
+    assert was_switched_off(reporting(reason=reason)) is was_off
+
+
+def test_an_update_of_some_groups_leaves_the_others_as_harbor_has_them() -> None:
+    observed = shown(desired(), name="other", enabled=False)
+
+    body = update_body(observed, desired(), {"enabled"})
+
+    assert body == {**observed.raw, "enabled": True}
+
+
+def test_a_policy_that_is_taken_over_gets_our_mark() -> None:
+    observed = shown(desired(), creator="harborhook/other/ns/hook")
+
+    assert update_body(observed, desired(), (), creator="ours") == {**observed.raw, "creator": "ours"}
+
+
+def test_drift_tells_values_but_of_an_address_and_a_header_only_that_they_differ() -> None:
+    target = {
+        "type": "http",
+        "address": "https://canary.example.com",
+        "auth_header": "canary",
+        "payload_format": "CloudEvents",
+        "skip_cert_verify": True,
+    }
+    seen = shown(desired(), name="other", enabled=False, event_types=["SCANNING_FAILED"], targets=[target])
+
+    assert [(one.field, one.desired, one.observed) for one in differences(seen, desired())] == [
+        ("policyName", "hook", "other"),
+        ("enabled", "true", "false"),
+        ("eventTypes", "PULL_ARTIFACT, PUSH_ARTIFACT", "SCANNING_FAILED"),
+        ("targets[0].address", "differs", "differs"),
+        ("targets[0].authHeaderFrom", "differs", "differs"),
+        ("targets[0].verifyRemoteCertificate", "true", "false"),
+        ("targets[0].payloadFormat", "Default", "CloudEvents"),
+    ]
+
+
+def test_another_number_of_targets_is_one_difference() -> None:
+    (found,) = differences(shown(desired(HTTP, SLACK)), desired(HTTP))
+
+    assert (found.field, found.desired, found.observed) == ("targets", "1 target", "2 targets")

@@ -7,7 +7,6 @@ import errno
 import json
 import random
 import re
-import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -503,10 +502,7 @@ def test_a_log_file_is_overwritten_not_emptied() -> None:
 
 # Certificates
 
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 
-
-@needs_openssl
 async def test_a_certificate_nobody_vouches_for_is_refused_unless_told_otherwise(harbor: Setup) -> None:
     with Receiver(tls=True) as secured:
         engine = await harbor.start(
@@ -522,7 +518,6 @@ async def test_a_certificate_nobody_vouches_for_is_refused_unless_told_otherwise
         assert [got.path for got in secured.received()] == ["/skipped"]
 
 
-@needs_openssl
 async def test_a_certificate_for_another_name_is_refused_for_that(harbor: Setup) -> None:
     with Receiver(tls=True, names=("localhost",)) as by_ip, Receiver(tls=True, names=("other.example",)) as other:
         named = other.url.replace("127.0.0.1", "localhost")

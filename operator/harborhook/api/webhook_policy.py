@@ -13,6 +13,8 @@ from harborhook.api.base import (
     ConnectionRef,
     CreationPolicy,
     DeletionPolicy,
+    DriftList,
+    DriftPolicy,
     Origin,
     RecordedConnection,
     Resource,
@@ -22,6 +24,7 @@ from harborhook.api.base import (
 from harborhook.api.deliveries import Deliveries, LastDelivery
 
 ADDRESS_PATTERN = r"^https?://[^\s/?#\\]+[^\s\\]*$"
+ADDRESS_LIMIT = 2048
 EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$")]
 
 
@@ -50,6 +53,10 @@ class Target(ApiModel):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
+                "has(self.address) != has(self.addressFrom)",
+                "set exactly one of address and addressFrom (a key of a Secret that holds the address)",
+            ),
+            (
                 "self.type != 'slack' || !has(self.payloadFormat)",
                 "Harbor sends Slack's own format to a slack target: remove payloadFormat, or use type http",
             ),
@@ -63,10 +70,15 @@ class Target(ApiModel):
     type: Literal["http", "slack"] = Field(
         description="http (Harbor posts its own JSON, or CloudEvents) or slack (Harbor posts a Slack message)."
     )
-    address: str = Field(
+    address: str | None = Field(
+        None,
         description="URL that Harbor posts to: http:// or https://, in lower case, with a host.",
-        max_length=2048,
+        max_length=ADDRESS_LIMIT,
         pattern=ADDRESS_PATTERN,
+    )
+    address_from: ValueFrom | None = Field(
+        None,
+        description="Where the URL comes from if it holds a credential, as Slack's do: a key of a Secret.",
     )
     auth_header_from: ValueFrom | None = Field(
         None,
@@ -162,6 +174,13 @@ class WebhookPolicySpec(ApiModel):
             "Absent: Delete if this resource created it, Retain if it was adopted."
         ),
     )
+    drift_policy: DriftPolicy = Field(
+        "Correct",
+        description=(
+            "Correct (what differs in Harbor is set back to the spec) or Report (a changed spec and a changed Secret "
+            "are applied; other differences, also those found at adoption, are only listed in status.drift)."
+        ),
+    )
     suspend: bool = Field(
         False,
         description="true stops all writes to Harbor for this resource, except that deletion obeys deletionPolicy.",
@@ -176,6 +195,13 @@ class Trigger(ApiModel):
         None, description="When Harbor last queued a notification of this type. It never goes back."
     )
     last_delivery: LastDelivery | None = Field(None, description="What became of the newest event of this type.")
+
+
+class AppliedSecret(ApiModel):
+    """A Secret in the version that Harbor was last given."""
+
+    name: str = Field(description="Name of the Secret.", max_length=253)
+    resource_version: str = Field(description="Its resourceVersion.", max_length=64)
 
 
 class WebhookPolicyStatus(CommonStatus):
@@ -205,6 +231,22 @@ class WebhookPolicyStatus(CommonStatus):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["eventType"]},
     )
     deliveries: Deliveries | None = Field(None, description="Whether notifications arrive. Absent before the first.")
+    drift: DriftList = Field([])
+    applied_generation: int | None = Field(
+        None,
+        description=(
+            "The generation of the spec that was last dealt with in full: what is found to differ later is drift."
+        ),
+    )
+    applied_secrets: list[AppliedSecret] | None = Field(
+        None,
+        description=(
+            "The Secrets of the targets as they were last applied, while driftPolicy is Report: a newer version is "
+            "applied, too."
+        ),
+        max_length=32,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
 
 
 class WebhookPolicy(Resource):

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,9 @@ POOL_SIZE = 50
 TOKEN_LIFE = 300.0
 """Seconds after which the token file is read again."""
 
+NAMESPACE_TERMINATING = "NamespaceTerminating"
+"""The cause with which the API server refuses a new object in a namespace that is being deleted."""
+
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -47,8 +51,10 @@ class Gone(Exception):  # noqa: N818 - reads as a fact: `except Gone`
 class KubeError(Exception):
     """The API server refused a request or did not answer. `status` is its HTTP status, 0 without an answer."""
 
-    def __init__(self, what: str, status: int, reason: str) -> None:
+    def __init__(self, what: str, status: int, reason: str, causes: frozenset[str] = frozenset()) -> None:
         self.status = status
+        self.causes = causes
+        """The machine-readable causes in the API server's answer."""
         super().__init__(f"the Kubernetes API answered {what} with {status} {reason}")
 
 
@@ -178,6 +184,36 @@ class Gateway:
         )
         await self._call("POST Event", call)
 
+    async def is_terminating(self, namespace: str) -> bool:
+        """Whether a namespace refuses new objects because it is being deleted.
+
+        Asked by the dry run of an Event, which takes no right to read namespaces.
+        """
+        event = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"generateName": "dry-run-", "namespace": namespace},
+            "type": "Normal",
+            "reason": "DryRun",
+            "action": "DryRun",
+            "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": f"{GROUP}/harborhook",
+            "reportingInstance": "dry-run",
+            "regarding": {"namespace": namespace},
+        }
+        call = self._custom.create_namespaced_custom_object(
+            "events.k8s.io", "v1", namespace, "events", event, dry_run="All", _request_timeout=REQUEST_TIMEOUT
+        )
+        try:
+            await self._call(f"POST Event in {namespace}", call)
+        except Gone:  # so is the namespace
+            return True
+        except KubeError as error:
+            if NAMESPACE_TERMINATING in error.causes:
+                return True
+            raise
+        return False
+
     # Plumbing
 
     @property
@@ -196,9 +232,16 @@ class Gateway:
         except ApiException as error:
             if error.status == 404:
                 raise Gone(what) from None
-            raise KubeError(what, error.status or 0, _message(error)) from None
+            raise KubeError(what, error.status or 0, _message(error), _causes(error)) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise KubeError(what, 0, type(error).__name__) from None
+
+
+def _causes(error: ApiException) -> frozenset[str]:
+    try:
+        return frozenset(str(cause["reason"]) for cause in json.loads(error.body or "")["details"]["causes"])
+    except (ValueError, LookupError, TypeError):
+        return frozenset()
 
 
 def _message(error: ApiException) -> str:

@@ -56,7 +56,7 @@ def receivers(connection: AnyConnection, addresses: Sequence[str], headers: Iter
     return Receivers(
         hosts=frozenset(host for host in map(host_of, addresses) if host),
         quotable=bool(addresses) and all(allows_host(patterns, address) for address in addresses),
-        secrets=frozenset(_secrets(addresses, headers)),
+        secrets=frozenset(secrets_of(addresses, headers)),
     )
 
 
@@ -72,7 +72,7 @@ def reason_of(log: str, receivers: Receivers) -> str:
     answered = _ANSWERED.match(reason)
     if answered is not None:
         return _line(_answer(answered[1], answered[2], receivers), MESSAGE_LIMIT)
-    return _line(_mask(_network_error(reason.partition("\n")[0]), receivers.secrets), MESSAGE_LIMIT)
+    return _line(masked(_network_error(reason.partition("\n")[0]), receivers.secrets), MESSAGE_LIMIT)
 
 
 def _answer(code: str, body: str, receivers: Receivers) -> str:
@@ -83,7 +83,7 @@ def _answer(code: str, body: str, receivers: Receivers) -> str:
 
 def _quote(body: str, secrets: Collection[str]) -> str:
     """The first line of an answer, without what looks like the request sent back."""
-    first = _mask(body.partition("\n")[0], secrets)
+    first = masked(body.partition("\n")[0], secrets)
     first = re.split(r"(?i)authorization\b|[{]", first)[0]
     return _line(_QUOTED.sub('"…"', _URL.sub(_host_only, first)), ANSWER_LIMIT)
 
@@ -129,14 +129,15 @@ def _line(text: str, limit: int) -> str:
 # Secrets
 
 
-def _mask(text: str, secrets: Collection[str]) -> str:
+def masked(text: str, secrets: Iterable[str]) -> str:
     """Longest first, so that a part of a secret does not spoil the recognition of the whole."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
 
 
-def _secrets(addresses: Iterable[str], headers: Iterable[str]) -> Iterator[str]:
+def secrets_of(addresses: Iterable[str], headers: Iterable[str]) -> Iterator[str]:
+    """Whatever in these addresses and Authorization values can be a credential, in all spellings."""
     for header in headers:
         yield from _spellings(header)
         for part in header.split():

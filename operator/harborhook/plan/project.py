@@ -6,19 +6,12 @@ quota is an object of its own. A field that the spec does not state is not looke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from harborhook.api.base import (
-    ANNOTATION_CREATE_PENDING,
-    DRIFT_ROWS,
-    DRIFT_VALUE_LIMIT,
-    DriftRow,
-    Origin,
-    format_time,
-)
-from harborhook.api.conditions import Outcome, Reason, Verdict, shorten
+from harborhook.api.base import ANNOTATION_CREATE_PENDING, Origin, format_time
+from harborhook.api.conditions import Outcome, Reason, Verdict
 from harborhook.api.project import (
     ContentTrust,
     CveAllowlist,
@@ -31,6 +24,7 @@ from harborhook.api.project import (
 )
 from harborhook.harbor.capabilities import METADATA_SINCE, Version, knows, short
 from harborhook.harbor.models import Allowlist, Project, Quota
+from harborhook.plan.drift import Difference
 from harborhook.plan.quantity import quota_bytes, shown_bytes
 
 FIELDS = {
@@ -60,15 +54,6 @@ NO_FLAG = frozenset(
     {"severity", "proxy_speed_kb", "max_upstream_conn", "proxy_cache_filter_pattern", "proxy_cache_filter_kind"}
 )
 """Keys whose absence does not mean "false"."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A field of the spec whose value Harbor does not have; both values for a person."""
-
-    field: str
-    desired: str
-    observed: str
 
 
 @dataclass(frozen=True)
@@ -169,23 +154,6 @@ def quota_difference(spec: HarborProjectSpec, observed: Quota) -> Difference | N
     if wanted is None or wanted == observed.hard:
         return None
     return Difference("storageQuota", shown_bytes(wanted), shown_bytes(observed.hard))
-
-
-def field_names(differences: Iterable[Difference]) -> str:
-    """The spec's names of what differs, for a person."""
-    return ", ".join(difference.field for difference in differences)
-
-
-def drift_rows(differences: Sequence[Difference]) -> list[DriftRow]:
-    """For `status.drift`."""
-    return [
-        DriftRow(
-            field=difference.field,
-            desired=shorten(difference.desired, DRIFT_VALUE_LIMIT),
-            observed=shorten(difference.observed, DRIFT_VALUE_LIMIT),
-        )
-        for difference in differences[:DRIFT_ROWS]
-    ]
 
 
 def _is_applicable(key: str, observed: Project, *, same_registry: bool) -> bool:

@@ -56,10 +56,15 @@ def is_claim(key: Key) -> bool:
     return key.kind in (PROJECT_CLAIM, POLICY_CLAIM)
 
 
+def credentials_secret(connection: Body) -> Key:
+    """The Secret with the credentials of a connection of either kind."""
+    reference = connection["spec"]["credentialsSecretRef"]
+    return Key("Secret", reference.get("namespace", connection["metadata"].get("namespace", "")), reference["name"])
+
+
 def _of_connection(body: Body) -> Iterator[Key]:
     namespace = body["metadata"].get("namespace", "")
-    credentials = body["spec"]["credentialsSecretRef"]
-    yield Key("Secret", credentials.get("namespace", namespace), credentials["name"])
+    yield credentials_secret(body)
     bundle = (body["spec"].get("tls") or {}).get("caBundleRef")
     if bundle:
         yield Key(bundle.get("kind", "ConfigMap"), bundle.get("namespace", namespace), bundle["name"])
@@ -81,9 +86,9 @@ def _of_policy(body: Body) -> Iterator[Key]:
         yield project_claim(spec["projectName"])
     yield policy_claim(body)
     for target in spec["targets"]:
-        source = target.get("authHeaderFrom")
-        if source:
-            yield Key("Secret", namespace, source["secretKeyRef"]["name"])
+        for source in (target.get("addressFrom"), target.get("authHeaderFrom")):
+            if source:
+                yield Key("Secret", namespace, source["secretKeyRef"]["name"])
     yield from _recorded_connection(body)
     yield from _deliveries(body)
 

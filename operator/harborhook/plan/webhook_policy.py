@@ -3,16 +3,23 @@
 Harbor shows a policy differently from what it was sent: http targets gain `payload_format: Default`, false flags and
 empty strings are absent. Both sides are therefore compared in one canonical form. Harbor's PUT replaces the whole row,
 so an update is the body that Harbor showed, with our fields put in.
+
+What differs is written, or only reported. For that the fields come in groups that are written together: all targets
+are one, since a list is stated whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harborhook.api.base import Origin
+from harborhook.api.conditions import DeliveringReason
 from harborhook.api.webhook_policy import Target, Trigger, WebhookPolicy
 from harborhook.harbor.models import LastTrigger, Policy
+from harborhook.plan.drift import Difference
+from harborhook.plan.target_values import TargetValues
 
 
 @dataclass(frozen=True)
@@ -48,24 +55,34 @@ class DesiredPolicy:
 
 DEFAULT_FORMAT = "Default"
 
+_GROUP_OF = {
+    "name": "policyName",
+    "description": "description",
+    "enabled": "enabled",
+    "event_types": "eventTypes",
+    "targets": "targets",
+}
+"""Harbor's fields of a policy that are ours to write, and the spec's names for them."""
+GROUPS = frozenset(_GROUP_OF.values())
 
-def desired_policy(policy: WebhookPolicy, headers: Sequence[str]) -> DesiredPolicy:
-    """What the spec asks for; `headers` has the resolved Authorization value of each target, "" for none."""
+
+def desired_policy(policy: WebhookPolicy, values: Sequence[TargetValues]) -> DesiredPolicy:
+    """What the spec asks for; `values` has the address and Authorization value of each target."""
     spec = policy.spec
     return DesiredPolicy(
         name=policy.harbor_name,
         description=spec.description,
         enabled=spec.enabled,
         event_types=tuple(dict.fromkeys(spec.event_types)),
-        targets=tuple(_desired_target(target, header) for target, header in zip(spec.targets, headers, strict=True)),
+        targets=tuple(_desired_target(target, value) for target, value in zip(spec.targets, values, strict=True)),
     )
 
 
-def _desired_target(target: Target, header: str) -> DesiredTarget:
+def _desired_target(target: Target, values: TargetValues) -> DesiredTarget:
     return DesiredTarget(
         type=target.type,
-        address=target.address,
-        auth_header=header,
+        address=values.address,
+        auth_header=values.header,
         skip_cert_verify=target.verify_remote_certificate is False,
         payload_format=(target.payload_format or DEFAULT_FORMAT) if target.type == "http" else "",
     )
@@ -76,29 +93,67 @@ def creation_body(desired: DesiredPolicy, *, creator: str) -> dict[str, Any]:
     return {"creator": creator, **_our_fields(desired)}
 
 
-def update_body(observed: Policy, desired: DesiredPolicy) -> dict[str, Any]:
-    """For PUT: everything Harbor showed, creator and creation time among it, with our fields put in."""
-    return {**observed.raw, "id": observed.id, **_our_fields(desired)}
+def update_body(
+    observed: Policy, desired: DesiredPolicy, groups: Collection[str] = GROUPS, *, creator: str | None = None
+) -> dict[str, Any]:
+    """For PUT: everything Harbor showed, creator and creation time among it, with our fields of these groups put in.
+
+    `creator`: a mark to set, where a policy is taken over from another cluster.
+    """
+    ours = {name: value for name, value in _our_fields(desired).items() if _GROUP_OF[name] in groups}
+    marked = {} if creator is None else {"creator": creator}
+    return {**observed.raw, "id": observed.id, **ours, **marked}
 
 
 def disabling_body(observed: Policy) -> dict[str, Any]:
     return {**observed.raw, "id": observed.id, "enabled": False}
 
 
-def differences(observed: Policy, desired: DesiredPolicy) -> list[str]:
-    """The names of the spec's fields in which Harbor's policy differs; empty if none does."""
+def differences(observed: Policy, desired: DesiredPolicy) -> list[Difference]:
+    """The fields in which Harbor's policy differs from the desired one; empty if none does."""
     seen = observed.raw
+    description = seen.get("description") or ""
     pairs = {
-        "policyName": (seen.get("name"), desired.name),
-        "description": (seen.get("description") or "", _stated(desired.description, seen.get("description") or "")),
-        "enabled": (seen.get("enabled") is True, desired.enabled),
-        "eventTypes": (_sorted_events(seen.get("event_types")), sorted(desired.event_types)),
-        "targets": (
-            _canonical_targets(seen.get("targets")),
-            [_canonical(target.body()) for target in desired.targets],
-        ),
+        "policyName": (desired.name, seen.get("name")),
+        "description": (description if desired.description is None else desired.description, description),
+        "enabled": (desired.enabled, is_enabled(seen)),
+        "eventTypes": (sorted(desired.event_types), _sorted_events(seen.get("event_types"))),
     }
-    return [name for name, (has, should) in pairs.items() if has != should]
+    found = [Difference(name, _shown(should), _shown(has)) for name, (should, has) in pairs.items() if has != should]
+    return [*found, *_differences_of_targets(seen.get("targets"), desired.targets)]
+
+
+def group_of(difference: Difference) -> str:
+    """What of a policy has to be written to mend a difference."""
+    return "targets" if difference.field.startswith("targets") else difference.field
+
+
+def groups_to_write(policy: WebhookPolicy, origin: Origin | None, *, switched: bool, rotated: bool) -> frozenset[str]:
+    """Which differences are written rather than reported.
+
+    Under driftPolicy Report that is everything for a spec that was not yet applied (but not right at the adoption),
+    the targets when one of their Secrets has changed, and whatever a switch above the policy asks for. `origin` is what
+    this visit has found out.
+    """
+    just_adopted = policy.status.origin is None and origin == "Adopted"
+    if policy.spec.drift_policy == "Correct" or (spec_is_new(policy) and not just_adopted):
+        return GROUPS
+    asked = {"targets": rotated and not just_adopted, "enabled": switched}
+    return frozenset(group for group, is_asked in asked.items() if is_asked)
+
+
+def spec_is_new(policy: WebhookPolicy) -> bool:
+    """The spec was not yet applied, so a difference in Harbor is no drift."""
+    return policy.status.applied_generation != policy.metadata.generation
+
+
+def was_switched_off(policy: WebhookPolicy) -> bool:
+    """Whether at the last visit a switch above the policy was off: what it disabled is not what somebody chose."""
+    delivering = policy.status.condition("Delivering")
+    return delivering is not None and delivering.reason in (
+        DeliveringReason.GLOBALLY_DISABLED,
+        DeliveringReason.PROJECT_DISABLED,
+    )
 
 
 def is_enabled(observed: Mapping[str, Any]) -> bool:
@@ -130,27 +185,53 @@ def _our_fields(desired: DesiredPolicy) -> dict[str, Any]:
     return body
 
 
-def _stated(value: str | None, otherwise: str) -> str:
-    return otherwise if value is None else value
-
-
 def _sorted_events(event_types: Any) -> list[str]:
     """Order means nothing to Harbor, but a type given twice is delivered twice: that is a difference."""
     return sorted(map(str, event_types)) if isinstance(event_types, list) else []
 
 
-def _canonical_targets(targets: Any) -> list[tuple[Any, ...]]:
-    return [_canonical(target) for target in targets] if isinstance(targets, list) else []
+def _differences_of_targets(observed: Any, desired: Sequence[DesiredTarget]) -> list[Difference]:
+    seen = [_canonical(target) for target in observed] if isinstance(observed, list) else []
+    should = [_canonical(target.body()) for target in desired]
+    if len(seen) != len(should):
+        return [Difference("targets", _counted(should), _counted(seen))]
+    return [
+        difference
+        for index, (one, other) in enumerate(zip(should, seen, strict=True))
+        for difference in _differences_of_target(f"targets[{index}]", one, other)
+    ]
 
 
-def _canonical(target: Any) -> tuple[Any, ...]:
-    if not isinstance(target, dict):
-        return (target,)
-    default_format = DEFAULT_FORMAT if target.get("type") == "http" else ""
-    return (
-        target.get("type"),
-        target.get("address"),
-        target.get("auth_header") or "",
-        target.get("skip_cert_verify") is True,
-        target.get("payload_format") or default_format,
-    )
+def _differences_of_target(name: str, desired: Mapping[str, Any], observed: Mapping[str, Any]) -> list[Difference]:
+    """An address and a header are credentials, or may be: they only differ."""
+    return [
+        Difference(f"{name}.{field}", *(("differs", "differs") if field in _HIDDEN else (_shown(should), _shown(has))))
+        for field, should in desired.items()
+        if (has := observed[field]) != should
+    ]
+
+
+_HIDDEN = ("address", "authHeaderFrom")
+
+
+def _counted(targets: Sequence[Any]) -> str:
+    return "1 target" if len(targets) == 1 else f"{len(targets)} targets"
+
+
+def _canonical(target: Any) -> dict[str, Any]:
+    """By the spec's names. Junk in Harbor is a target of no type."""
+    seen = target if isinstance(target, dict) else {}
+    default_format = DEFAULT_FORMAT if seen.get("type") == "http" else ""
+    return {
+        "type": seen.get("type"),
+        "address": seen.get("address"),
+        "authHeaderFrom": seen.get("auth_header") or "",
+        "verifyRemoteCertificate": seen.get("skip_cert_verify") is not True,
+        "payloadFormat": seen.get("payload_format") or default_format,
+    }
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "(none)")

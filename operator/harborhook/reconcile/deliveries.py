@@ -270,13 +270,12 @@ async def _receivers(context: Context, link: Link, policy: WebhookPolicy, kind: 
     addresses, headers, complete = [], [], True
     possible = []
     for target in policy.spec.targets:
-        address: str | None = target.address
+        address = target.address
         try:
             if target.auth_header_from is not None:
                 headers.append(await _secret(context, policy, target.auth_header_from.secret_key_ref))
-            source = getattr(target, "address_from", None)
-            if source is not None:
-                address = await _secret(context, policy, source.secret_key_ref)
+            if target.address_from is not None:
+                address = await _secret(context, policy, target.address_from.secret_key_ref)
         except (NotReady, KubeError):
             complete = False
         if address:

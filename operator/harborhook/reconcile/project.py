@@ -20,6 +20,7 @@ from harborhook.harbor.errors import (
 )
 from harborhook.harbor.models import Project, Quota
 from harborhook.plan import project as plan
+from harborhook.plan.drift import Difference, drift_rows, drift_verdict, field_names, newly_drifted
 from harborhook.plan.quantity import shown_bytes
 from harborhook.plan.unmanaged import UNMANAGED_SHOWN
 from harborhook.reconcile import claims, prune
@@ -30,7 +31,7 @@ from harborhook.runtime.queue import Cause
 
 POLICIES_FIRST = 30.0
 """Seconds for which the deletion of a project waits for its policies that are being deleted too."""
-GRACE = 3.0
+GRACE = 6.0
 """Seconds for which it waits for policies that are not (yet) being deleted."""
 
 LIST_AGAIN = 3600.0
@@ -171,7 +172,7 @@ async def _settle(visit: ProjectVisit, link: Link, found: Found) -> list[Verdict
     changes = plan.changes(project.spec, observed, version, same_registry=same_registry)
     findings = plan.obstacles(project.spec, observed, version, same_registry=same_registry)
     applies = found.made or plan.is_to_apply(project, visit.status.origin)
-    written: list[plan.Difference] = []
+    written: list[Difference] = []
     if changes.differences and applies:
         claims.check_writable(link)
         link.project_written(observed.name)
@@ -187,8 +188,8 @@ async def _settle(visit: ProjectVisit, link: Link, found: Found) -> list[Verdict
     drift = [] if applies else [*changes.differences, *([gap] if gap else [])]
     await _report(visit, drift)
     await _count(visit, link, found, _shown_quota(quota))
-    visit.record(drift=plan.drift_rows(drift), applied_generation=project.metadata.generation)
-    return [*findings, *([refusal] if refusal else []), *([_drift_verdict(drift)] if drift else [])]
+    visit.record(drift=drift_rows(drift), applied_generation=project.metadata.generation)
+    return [*findings, *([refusal] if refusal else []), *([drift_verdict(drift)] if drift else [])]
 
 
 async def _is_cache_as_stated(link: Link, project: HarborProject, observed: Project) -> bool:
@@ -202,10 +203,10 @@ async def _is_cache_as_stated(link: Link, project: HarborProject, observed: Proj
         return True
 
 
-async def _tell_written(visit: ProjectVisit, written: list[plan.Difference]) -> None:
+async def _tell_written(visit: ProjectVisit, written: list[Difference]) -> None:
     if not written:
         return
-    names, project = plan.field_names(written), visit.resource
+    names, project = field_names(written), visit.resource
     if plan.spec_is_new(project):
         await visit.tell("Updated", f"Updated {names} of project {project.harbor_name} in Harbor.")
     else:
@@ -213,20 +214,11 @@ async def _tell_written(visit: ProjectVisit, written: list[plan.Difference]) -> 
         await visit.tell("DriftCorrected", f"Set {names} of project {project.harbor_name} back to the spec.")
 
 
-async def _report(visit: ProjectVisit, drift: list[plan.Difference]) -> None:
+async def _report(visit: ProjectVisit, drift: list[Difference]) -> None:
     """An Event where there is other drift than before."""
-    before = {row.field for row in visit.resource.status.drift}
-    new = [difference for difference in drift if difference.field not in before]
+    new = newly_drifted(visit.resource.status.drift, drift)
     if new:
-        await visit.tell("DriftDetected", f"Harbor differs from the spec in {plan.field_names(new)}.")
-
-
-def _drift_verdict(drift: list[plan.Difference]) -> Verdict:
-    return Verdict(
-        Reason.DRIFT_DETECTED,
-        f"Harbor differs in {plan.field_names(drift)}, see status.drift. driftPolicy Report leaves it so: change the "
-        "spec, or set driftPolicy to Correct.",
-    )
+        await visit.tell("DriftDetected", f"Harbor differs from the spec in {field_names(new)}.")
 
 
 # The quota, which is an object of its own in Harbor

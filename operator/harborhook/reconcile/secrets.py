@@ -29,18 +29,23 @@ class Secrets:
 
     async def value(self, source: Key, key: str) -> bytes:
         """Raises NotReady with SecretNotFound or SecretKeyMissing."""
-        data = await self.data(source)
-        if data is None:
+        return (await self.versioned(source, key))[1]
+
+    async def versioned(self, source: Key, key: str) -> tuple[str, bytes]:
+        """The object's resourceVersion and the value of a key in it. Raises NotReady as `value` does."""
+        found = await self._found(source)
+        if found is None:
             raise NotReady(
                 Reason.SECRET_NOT_FOUND,
                 f"{source.kind} {source.namespace}/{source.name} does not exist: create it, or name another one.",
             )
+        version, data = found
         if key not in data:
             raise NotReady(
                 Reason.SECRET_KEY_MISSING,
                 f"{source.kind} {source.namespace}/{source.name} has no key {key!r}: add it, or name another key.",
             )
-        return data[key]
+        return version, data[key]
 
     def saw(self, source: Key, resource_version: str | None) -> bool:
         """Takes note of a version (None: deleted). True if a value that was used may have changed."""
@@ -58,11 +63,11 @@ class Secrets:
 
     async def data(self, source: Key) -> Data | None:
         """All keys; None if there is no such object."""
-        if source in self._kept:
-            found = self._kept[source]
-        else:
-            found = await self._read(source)
+        found = await self._found(source)
         return found[1] if found else None
+
+    async def _found(self, source: Key) -> tuple[str, Data] | None:
+        return self._kept[source] if source in self._kept else await self._read(source)
 
     async def _read(self, source: Key) -> tuple[str, Data] | None:
         self._readers[source] += 1

@@ -34,11 +34,6 @@ class Visit(Generic[R]):
         """Nobody changed anything: a reading shared with others is new enough."""
         return Cause.CHANGE not in self.causes and Cause.RETRY not in self.causes
 
-    @property
-    def spec_is_new(self) -> bool:
-        """The spec was not yet applied, so a difference in Harbor is no drift."""
-        return bool(self.resource.status.observed_generation != self.resource.metadata.generation)  # type: ignore[attr-defined]
-
     def record(self, **fields: Any) -> None:
         self.status = self.status.model_copy(update=fields)
 

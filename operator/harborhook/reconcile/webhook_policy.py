@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Reason, Verdict
 from harborhook.api.connections import ClusterHarborConnection
 from harborhook.api.project import HarborProject
-from harborhook.api.webhook_policy import Target, WebhookPolicy
-from harborhook.harbor.errors import ConflictError, ForbiddenError, NotFoundError, PreconditionError
+from harborhook.api.webhook_policy import WebhookPolicy
+from harborhook.harbor.capabilities import Version, parse_version
+from harborhook.harbor.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    PreconditionError,
+    RefusedError,
+    refusal,
+)
 from harborhook.harbor.models import Policy
 from harborhook.plan import webhook_policy as plan
 from harborhook.plan.access import allows_host, host_of
+from harborhook.plan.drift import Difference, drift_rows, drift_verdict, field_names, newly_drifted
 from harborhook.plan.ownership import creator, foreign_cluster
 from harborhook.plan.references import connection_key, deliveries_key
+from harborhook.plan.target_values import TargetValues, without_values
 from harborhook.reconcile import claims, deliveries
 from harborhook.reconcile.context import Wait
 from harborhook.reconcile.links import Link
+from harborhook.reconcile.target_values import Resolved, resolve
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
 HOW_TO_ADOPT = "Set creationPolicy to Adopt or CreateOrAdopt to take it over, or choose another policyName."
 
 PolicyVisit = Visit[WebhookPolicy]
+
+
+SEVERAL_TARGETS: Version = (2, 11, 0)
+"""The first Harbor that certainly sends the notifications for several targets to each of them."""
+
+
+@dataclass(frozen=True)
+class Now:
+    """How Harbor's policy is after a visit."""
+
+    name: str
+    enabled: bool
 
 
 @dataclass(frozen=True)
@@ -44,25 +68,70 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
     claims.check_access(place.link, policy, place.project)
     claims.check_policy_owner(visit.context, place.link, policy, place.project)
     await claims.hold(visit, place.link)
-    _check_hosts(place.link, policy)
+    resolved = await _resolve(visit, place)
+    _check_hosts(place.link, policy, resolved.values)
     await _check_supported(visit, place)
-    desired = plan.desired_policy(policy, [await _header(visit, target) for target in policy.spec.targets])
+    desired = plan.desired_policy(policy, resolved.values)
     if _is_switched_off(visit, place.link):
         desired = replace(desired, enabled=False)
-    async with place.link.writing(place.project):
-        observed = await _obtain(visit, place, desired)
-        if observed is not None:
-            await _correct(visit, place, observed, desired)
+    try:
+        async with place.link.writing(place.project):
+            now, drift = await _settle(visit, place, desired, resolved)
+    except RefusedError as error:
+        raise _without_values(error, resolved.values) from None
     visit.record(
         project_id=place.project_id,
         project_name=place.project,
-        policy_name=desired.name,
+        policy_name=now.name,
         connection=claims.recorded(place.link),
-        enabled=desired.enabled and place.link.notifications_enabled is not False,
+        enabled=now.enabled and place.link.notifications_enabled is not False,
+        drift=drift_rows(drift),
+        applied_generation=policy.metadata.generation,
+        applied_secrets=resolved.applied() if policy.spec.drift_policy == "Report" and resolved.versions else None,
     )
     await deliveries.take_news(visit, place.link)
     deliveries.begin(visit.context, deliveries_key(place.link.key, place.project))
-    return Verdict(Reason.RECONCILED, f"Webhook policy {desired.name} of project {place.project} is as the spec says.")
+    return drift_verdict(drift) if drift else Verdict(Reason.RECONCILED, _conclusion(place, desired))
+
+
+def _conclusion(place: Place, desired: plan.DesiredPolicy) -> str:
+    said = f"Webhook policy {desired.name} of project {place.project} is as the spec says."
+    version = parse_version(place.link.version or "")
+    if len(desired.targets) > 1 and version is not None and version < SEVERAL_TARGETS:
+        said += " Before Harbor 2.11 all notifications may go to the last target: declare a policy for each target."
+    return said
+
+
+async def _resolve(visit: PolicyVisit, place: Place) -> Resolved:
+    """The targets' values. A policy that is to be off is switched off even if a Secret is missing."""
+    try:
+        return await resolve(visit.context, visit.resource)
+    except NotReady:
+        if not visit.resource.spec.enabled or _is_switched_off(visit, place.link):
+            async with place.link.writing(place.project):
+                await _disable(visit, place)
+        raise
+
+
+async def _disable(visit: PolicyVisit, place: Place) -> None:
+    observed = await _recorded(visit, place)
+    if observed is None or not plan.is_enabled(observed.raw):
+        return
+    claims.check_writable(place.link)
+    place.link.policy_written(place.project, observed.id)
+    await place.link.client.update_policy(place.project, observed.id, plan.disabling_body(observed))
+    visit.record(enabled=False)
+
+
+def _without_values(error: RefusedError, values: Sequence[TargetValues]) -> RefusedError:
+    """Harbor quotes an address that it refuses, and so might a proxy do with a header."""
+    return refusal(
+        error.status,
+        error.code,
+        without_values(error.message, values),
+        request=error.request,
+        retry_after=error.retry_after,
+    )
 
 
 async def _place(visit: PolicyVisit) -> Place:
@@ -101,15 +170,17 @@ def _place_by_reference(visit: PolicyVisit, name: str) -> Place:
     return Place(link, status.project_name, status.project_id)
 
 
-def _check_hosts(link: Link, policy: WebhookPolicy) -> None:
+def _check_hosts(link: Link, policy: WebhookPolicy, values: Sequence[TargetValues]) -> None:
     connection = link.connection
     if not isinstance(connection, ClusterHarborConnection):
         return
-    for index, target in enumerate(policy.spec.targets):
-        if not allows_host(connection.spec.allowed_target_hosts, target.address):
+    for index, (target, value) in enumerate(zip(policy.spec.targets, values, strict=True)):
+        if not allows_host(connection.spec.allowed_target_hosts, value.address):
+            of_secret = target.address is None
+            which = "of the address in its Secret" if of_secret else host_of(value.address)
             raise NotReady(
                 Reason.TARGET_HOST_NOT_ALLOWED,
-                f"targets[{index}]: {link.key} does not allow the host {host_of(target.address)}. "
+                f"targets[{index}]: {link.key} does not allow the host {which}. "
                 "Allowed are the hosts in its allowedTargetHosts.",
             )
 
@@ -139,38 +210,52 @@ async def _check_supported(visit: PolicyVisit, place: Place) -> None:
             )
 
 
-async def _header(visit: PolicyVisit, target: Target) -> str:
-    """The Authorization value of a target, "" for none. Refused is what Harbor would store but cannot send."""
-    if target.auth_header_from is None:
-        return ""
-    ref = target.auth_header_from.secret_key_ref
-    source = Key("Secret", visit.resource.metadata.namespace, ref.name)
-    raw = await visit.context.secrets.value(source, ref.key)
-    value = raw.rstrip(b"\r\n")  # editors leave a newline at the end
-    if not value or any(byte < 0x20 or byte > 0x7E for byte in value):
-        raise NotReady(
-            Reason.INVALID_SPEC,
-            f"Key {ref.key!r} of Secret {ref.name} is empty or has characters that a header cannot have: "
-            "use printable ASCII on one line.",
-        )
-    return value.decode("ascii")
+async def _settle(
+    visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy, resolved: Resolved
+) -> tuple[Now, list[Difference]]:
+    """Makes Harbor's policy as desired, or reports what differs; returns how it is then, and what is only reported."""
+    observed = await _obtain(visit, place, desired)
+    if observed is None:
+        return Now(desired.name, desired.enabled), []
+    policy = visit.resource
+    groups = plan.groups_to_write(
+        policy,
+        visit.status.origin,
+        switched=_is_switched_off(visit, place.link) or plan.was_switched_off(policy),
+        rotated=resolved.are_newer_than(policy.status.applied_secrets),
+    )
+    found = plan.differences(observed, desired)
+    if visit.is_resync and _to_write(found, groups):
+        # A shared reading may be some seconds old; what is written back must be what is there.
+        current = await place.link.client.policy(place.project, observed.id)
+        if current is None:
+            raise Wait(after=1.0)
+        observed, found = current, plan.differences(current, desired)
+    written = _to_write(found, groups)
+    await _write(visit, place, observed, desired, written)
+    drift = [difference for difference in found if difference not in written]
+    await _report(visit, drift)
+    kept = {plan.group_of(difference) for difference in drift}
+    return Now(
+        observed.name if "policyName" in kept else desired.name,
+        plan.is_enabled(observed.raw) if "enabled" in kept else desired.enabled,
+    ), drift
+
+
+def _to_write(found: Sequence[Difference], groups: Collection[str]) -> list[Difference]:
+    return [difference for difference in found if plan.group_of(difference) in groups]
 
 
 async def _obtain(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy) -> Policy | None:
     """The policy as Harbor has it, made or adopted if need be. None: just made exactly as stated."""
-    status = visit.resource.status
-    if status.policy_id is not None and status.project_id == place.project_id:
-        observed = await place.link.policy(place.project, status.policy_id, shared=visit.is_resync)
-        if observed is None and visit.is_resync:
-            observed = await place.link.policy(place.project, status.policy_id, shared=False)  # before making it again
-        if observed is not None and observed.project_id == place.project_id:
-            await visit.prepare(finalizer=_wants_finalizer(visit))
-            return observed
-    refused_before = status.ready_reason in (Reason.ALREADY_EXISTS, Reason.NOT_FOUND, Reason.OWNED_BY_OTHER)
+    observed = await _recorded(visit, place)
+    if observed is not None:
+        await visit.prepare(finalizer=_wants_finalizer(visit))
+        return observed
     adopts_only = visit.resource.spec.creation_policy == "Adopt"
     # Creation is optimistic, one POST; a look first only where the POST is known to be needless or unwanted.
-    if adopts_only or refused_before:
-        existing = await _by_name(place, desired.name)
+    if adopts_only or _may_exist(visit):
+        existing = await _existing(visit, place, desired.name)
         if existing is not None:
             return await _take(visit, existing)
     if adopts_only:
@@ -180,6 +265,52 @@ async def _obtain(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
             "and creationPolicy Adopt does not make one.",
         )
     return await _create(visit, place, desired)
+
+
+async def _recorded(visit: PolicyVisit, place: Place) -> Policy | None:
+    """The policy whose id the status has; None if there is none (any more) in this project. Raises OwnedByOther if
+    another cluster has taken it over."""
+    status = visit.resource.status
+    if status.policy_id is None or status.project_id != place.project_id:
+        return None
+    observed = await place.link.policy(place.project, status.policy_id, shared=visit.is_resync)
+    if observed is None and visit.is_resync:
+        observed = await place.link.policy(place.project, status.policy_id, shared=False)  # before making it again
+    if observed is None or observed.project_id != place.project_id:
+        return None
+    other = foreign_cluster(observed.creator, visit.context.cluster)
+    if other is not None:
+        raise _owned_by_cluster(observed.name, other)
+    return observed
+
+
+def _may_exist(visit: PolicyVisit) -> bool:
+    """Whether an attempt has been made before: it was refused, or a crash may have kept us from recording its end."""
+    resource = visit.resource
+    if resource.status.ready_reason in (Reason.ALREADY_EXISTS, Reason.NOT_FOUND, Reason.OWNED_BY_OTHER):
+        return True
+    return resource.status.policy_id is None and (visit.has_finalizer or resource.metadata.generation > 1)
+
+
+async def _existing(visit: PolicyVisit, place: Place, name: str) -> Policy | None:
+    """The policy with our mark, which may have been renamed in the spec since it was made, or that of the name."""
+    policies = await place.link.client.policies(place.project)
+    ours = [policy for policy in policies if _has_our_mark(visit, policy) and not _is_held(visit, place, policy)]
+    return next(iter(ours), None) or next((policy for policy in policies if policy.name == name), None)
+
+
+def _has_our_mark(visit: PolicyVisit, policy: Policy) -> bool:
+    return policy.creator == creator(visit.context.cluster, visit.resource.key)
+
+
+def _is_held(visit: PolicyVisit, place: Place, policy: Policy) -> bool:
+    """Whether another resource has adopted it."""
+    context = visit.context
+    others = map(context.load, context.store.dependents(deliveries_key(place.link.key, place.project)))
+    return any(
+        isinstance(other, WebhookPolicy) and other.key != visit.resource.key and other.status.policy_id == policy.id
+        for other in others
+    )
 
 
 async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy) -> Policy | None:
@@ -210,18 +341,15 @@ async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
 async def _take(visit: PolicyVisit, existing: Policy) -> Policy:
     """Makes an existing policy ours, if it is or may become so; raises otherwise."""
     resource, name = visit.resource, existing.name
-    if existing.creator == creator(visit.context.cluster, resource.key):
+    if _has_our_mark(visit, existing):
         # What we made before a crash, or before this cluster was built again under the same name.
         visit.record(policy_id=existing.id, origin="Created")
+        await visit.prepare(finalizer=_wants_finalizer(visit))
         await visit.tell("Created", f"Created webhook policy {name}.")
         return existing
     other = foreign_cluster(existing.creator, visit.context.cluster)
     if other is not None and resource.spec.creation_policy != "Adopt":
-        raise NotReady(
-            Reason.OWNED_BY_OTHER,
-            f"Webhook policy {name!r} is managed from another cluster ({other}). "
-            "To take it over, remove it there and set creationPolicy to Adopt here.",
-        )
+        raise _owned_by_cluster(name, other)
     if resource.spec.creation_policy == "Create":
         raise NotReady(
             Reason.ALREADY_EXISTS,
@@ -233,40 +361,57 @@ async def _take(visit: PolicyVisit, existing: Policy) -> Policy:
     return existing
 
 
+def _owned_by_cluster(name: str, cluster: str) -> NotReady:
+    return NotReady(
+        Reason.OWNED_BY_OTHER,
+        f"Webhook policy {name!r} is managed from another cluster ({cluster}). To take it over, remove it there, and "
+        "make this resource anew with creationPolicy Adopt.",
+    )
+
+
 async def _by_name(place: Place, name: str) -> Policy | None:
     policies = await place.link.client.policies(place.project)
     return next((policy for policy in policies if policy.name == name), None)
 
 
-async def _correct(visit: PolicyVisit, place: Place, observed: Policy, desired: plan.DesiredPolicy) -> None:
-    """Writes what differs, in place: the id, and so the history, stays."""
-    changes = plan.differences(observed, desired)
-    if not changes:
+async def _write(
+    visit: PolicyVisit, place: Place, observed: Policy, desired: plan.DesiredPolicy, written: Sequence[Difference]
+) -> None:
+    """Writes what differs, in place: the id, and so the history, stays. A policy that was taken over from another
+    cluster gets our mark, by which that cluster knows to leave it alone."""
+    is_foreign = foreign_cluster(observed.creator, visit.context.cluster) is not None
+    if not written and not is_foreign:
         return
-    if visit.is_resync:
-        # A shared reading may be some seconds old; what is written back must be what is there.
-        current = await place.link.client.policy(place.project, observed.id)
-        if current is None:
-            raise Wait(after=1.0)
-        observed, changes = current, plan.differences(current, desired)
-        if not changes:
-            return
+    mark = creator(visit.context.cluster, visit.resource.key) if is_foreign else None
+    groups = {plan.group_of(difference) for difference in written}
     claims.check_writable(place.link)
     place.link.policy_written(place.project, observed.id)
+    body = plan.update_body(observed, desired, groups, creator=mark)
     try:
-        await place.link.client.update_policy(place.project, observed.id, plan.update_body(observed, desired))
+        await place.link.client.update_policy(place.project, observed.id, body)
     except ConflictError:
         raise NotReady(
             Reason.ALREADY_EXISTS,
             f"The project already has another webhook policy {desired.name!r}: choose another policyName. "
             f"This one is still called {observed.name!r} in Harbor and unchanged.",
         ) from None
-    names = ", ".join(changes)
-    if visit.spec_is_new or Cause.DEPENDENCY in visit.causes:
-        await visit.tell("Updated", f"Updated {names} of webhook policy {desired.name}.")
-    else:
-        visit.context.metrics.count_drift("WebhookPolicy", changes)
-        await visit.tell("DriftCorrected", f"Set {names} of webhook policy {desired.name} back to the spec.")
+    if written:
+        await _tell_written(visit, desired.name, written)
+
+
+async def _tell_written(visit: PolicyVisit, name: str, written: Sequence[Difference]) -> None:
+    if plan.spec_is_new(visit.resource) or Cause.DEPENDENCY in visit.causes:
+        await visit.tell("Updated", f"Updated {field_names(written)} of webhook policy {name}.")
+        return
+    visit.context.metrics.count_drift("WebhookPolicy", sorted({plan.group_of(difference) for difference in written}))
+    await visit.tell("DriftCorrected", f"Set {field_names(written)} of webhook policy {name} back to the spec.")
+
+
+async def _report(visit: PolicyVisit, drift: Sequence[Difference]) -> None:
+    """An Event where there is other drift than before."""
+    new = newly_drifted(visit.resource.status.drift, drift)
+    if new:
+        await visit.tell("DriftDetected", f"Harbor differs from the spec in {field_names(new)}.")
 
 
 def _wants_finalizer(visit: PolicyVisit) -> bool:
@@ -302,6 +447,11 @@ def _is_switched_off(visit: PolicyVisit, link: Link) -> bool:
     return link.policies_off or deliveries.project_is_off(visit.context, visit.resource)
 
 
+def has_to_be_switched_on(visit: PolicyVisit, link: Link) -> bool:
+    """Whether a switch above the policy was lifted and the policy in Harbor does not know yet."""
+    return plan.was_switched_off(visit.resource) and not _is_switched_off(visit, link)
+
+
 async def _undo_switch(visit: PolicyVisit) -> None:
     """A policy that stays in Harbor is left as the spec says, not as a switch above it had it."""
     place = await _deletion_place(visit)
@@ -333,9 +483,8 @@ async def _ours_in_harbor(visit: PolicyVisit, place: Place) -> Policy | None:
     policy = visit.resource
     try:
         if policy.status.policy_id is None:
-            existing = await _by_name(place, policy.harbor_name)
-            ours = existing is not None and existing.creator == creator(visit.context.cluster, policy.key)
-            return existing if ours else None
+            existing = await _existing(visit, place, policy.harbor_name)
+            return existing if existing is not None and _has_our_mark(visit, existing) else None
         observed = await place.link.client.policy(place.project, policy.status.policy_id)
     except NotFoundError:
         return None
@@ -343,7 +492,10 @@ async def _ours_in_harbor(visit: PolicyVisit, place: Place) -> Policy | None:
         if await place.link.client.project_exists(place.project):
             raise
         return None
-    return observed if observed is not None and observed.project_id == place.project_id else None
+    if observed is None or observed.project_id != place.project_id:
+        return None
+    taken_over = foreign_cluster(observed.creator, visit.context.cluster) is not None
+    return None if taken_over else observed
 
 
 async def _delete_in_harbor(place: Place, observed: Policy) -> None:

@@ -10,7 +10,7 @@ from harborhook.api.kinds import CONNECTION_KINDS
 from harborhook.harbor.errors import HarborError, NotHarborError, ReadOnlyError, TransportError, UnauthorizedError
 from harborhook.kube.gateway import Gone, KubeError
 from harborhook.plan.references import DELIVERIES, connection_of_deliveries, recorded_connection
-from harborhook.reconcile import claims, connection, deliveries, project, webhook_policy
+from harborhook.reconcile import claims, connection, deliveries, project, release, webhook_policy
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.verdicts import verdict_of
 from harborhook.reconcile.visit import Visit
@@ -124,9 +124,10 @@ async def _delete(visit: Visit[Resource]) -> None:
             await _RECONCILERS[key.kind].delete(visit)
     except (NotReady, HarborError) as error:
         verdict = error.verdict if isinstance(error, NotReady) else _verdict(visit, error)
-        await visit.finish(verdict)
-        _come_back(visit, error.retry_after if isinstance(error, NotReady) else None)
-        return
+        if not await release.let_go(visit, verdict):
+            await visit.finish(verdict)
+            _come_back(visit, error.retry_after if isinstance(error, NotReady) else None)
+            return
     await visit.prepare(finalizer=False)
 
 
@@ -137,6 +138,8 @@ async def _news(visit: Visit[Resource]) -> None:
     if link is not None and visit.resource.kind == "HarborProject":
         project.take_news(visit, link)  # type: ignore[arg-type]
         await visit.write_status()
+    elif link is not None and webhook_policy.has_to_be_switched_on(visit, link):  # type: ignore[arg-type]
+        visit.context.queue.add(visit.resource.key, Cause.DEPENDENCY)
     elif link is not None:
         await deliveries.take_news(visit, link)  # type: ignore[arg-type]
         await visit.write_status()

@@ -1,0 +1,62 @@
+"""What comes out of Secrets for a webhook target: whether Harbor can use it, and how to say so without showing it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from harborhook.api.webhook_policy import ADDRESS_LIMIT, ADDRESS_PATTERN
+from harborhook.plan.failures import masked, secrets_of
+
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+
+
+class UnusableError(ValueError):
+    """A value that Harbor refuses, or stores and cannot use. The text does not show the value."""
+
+
+@dataclass(frozen=True)
+class TargetValues:
+    """The address of a target and its Authorization value, "" for none; neither shows in a repr."""
+
+    address: str = field(repr=False)
+    header: str = field(default="", repr=False)
+
+
+def header_of(raw: bytes) -> str:
+    """An Authorization value out of a Secret, without the newline that editors leave. Raises UnusableError."""
+    value = raw.rstrip(b"\r\n")
+    if not value or any(byte < 0x20 or byte > 0x7E for byte in value):
+        raise UnusableError("is empty or has characters that a header cannot have: use printable ASCII on one line.")
+    return value.decode("ascii")
+
+
+def address_of(raw: bytes) -> str:
+    """An address out of a Secret, under the rules for one in a spec. Raises UnusableError."""
+    try:
+        address = raw.decode().strip("\r\n")
+    except UnicodeDecodeError:
+        raise UnusableError("is no address: it is not UTF-8.") from None
+    if not re.fullmatch(ADDRESS_PATTERN, address) or not address.isprintable():
+        raise UnusableError("is no address: it has to be one line that begins with https:// or http:// and a host.")
+    if len(address) > ADDRESS_LIMIT:
+        raise UnusableError(f"is no address: it is longer than {ADDRESS_LIMIT} characters.")
+    if _BAD_ESCAPE.search(address) or not _has_host_and_port(address):
+        raise UnusableError("is no address: its host, its port or a % in it is wrong.")
+    return address
+
+
+def without_values(text: str, values: Iterable[TargetValues]) -> str:
+    """A message of Harbor, which may quote what it was sent, without any part of it that can be a credential."""
+    listed = list(values)
+    return masked(text, secrets_of((one.address for one in listed), (one.header for one in listed)))
+
+
+def _has_host_and_port(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False

@@ -1,0 +1,80 @@
+"""Letting go of what can no longer be deleted in Harbor: its namespace goes, and the credentials went before it.
+
+Credentials of a deleted Secret stay in memory while something is being deleted over them. After a restart they are
+lost, and nothing can bring them back into a namespace that is terminating. What would hang there for ever is let go
+after a while; a log line, a metric and an Event on the connection name what stays in Harbor.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from harborhook.api.base import Key
+from harborhook.api.conditions import Reason, Verdict
+from harborhook.api.connections import AnyConnection
+from harborhook.api.project import HarborProject
+from harborhook.api.webhook_policy import WebhookPolicy
+from harborhook.kube.gateway import KubeError
+from harborhook.plan.references import credentials_secret, recorded_connection
+from harborhook.reconcile.context import Context
+from harborhook.reconcile.visit import Visit
+
+logger = logging.getLogger(__name__)
+
+_WITHOUT_CREDENTIALS = frozenset({Reason.CONNECTION_NOT_FOUND, Reason.CONNECTION_NOT_READY})
+
+
+async def let_go(visit: Visit[Any], verdict: Verdict) -> bool:
+    """Whether a resource whose deletion ended with this verdict is to go although Harbor was not asked."""
+    if verdict.reason not in _WITHOUT_CREDENTIALS or not _has_waited(visit):
+        return False
+    connection = recorded_connection(visit.context.store.get(visit.resource.key) or {"metadata": {}})
+    if connection is None or not await _is_lost(visit.context, connection):
+        return False
+    if not await _is_terminating(visit.context, visit.resource.metadata.namespace):
+        return False
+    await _tell(visit, connection)
+    return True
+
+
+def _has_waited(visit: Visit[Any]) -> bool:
+    """Otherwise it is looked at again when it has."""
+    context, since = visit.context, visit.resource.metadata.deletion_timestamp
+    if since is None or isinstance(visit.resource, AnyConnection):
+        return False
+    return bool((context.now() - since).total_seconds() >= context.settings.release_after)
+
+
+async def _is_lost(context: Context, connection: Key) -> bool:
+    """Whether the connection, or the Secret with its credentials, exists no more."""
+    body = context.store.get(connection)
+    return body is None or await context.secrets.data(credentials_secret(body)) is None
+
+
+async def _is_terminating(context: Context, namespace: str) -> bool:
+    try:
+        return await context.gateway.is_terminating(namespace)
+    except KubeError as error:
+        logger.info("Whether namespace %s is terminating is not known: %s", namespace, error)
+        return False
+
+
+async def _tell(visit: Visit[Any], connection: Key) -> None:
+    context, what = visit.context, _in_harbor(visit.resource)
+    note = (
+        f"{what} stays in Harbor: {visit.resource.key} was let go without deleting it, because the credentials for it "
+        "are gone and its namespace is terminating."
+    )
+    logger.warning("%s (%s)", note, connection)
+    context.metrics.count_released(visit.resource.kind)
+    found = context.load(connection)
+    if found is not None:
+        await context.recorder.record(found, "Warning", "Released", note, action="Delete")
+
+
+def _in_harbor(resource: HarborProject | WebhookPolicy) -> str:
+    project = resource.status.project_name
+    if isinstance(resource, WebhookPolicy):
+        return f"Webhook policy {resource.status.policy_name or resource.harbor_name!r} of project {project}"
+    return f"Project {project or resource.harbor_name}"
