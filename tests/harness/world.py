@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -53,6 +54,12 @@ class World:
             verify=False,
             timeout=30,
         )
+
+    def elsewhere(self, namespace: str) -> World:
+        """The same cluster, operator and Harbor, seen from another namespace."""
+        found = copy.copy(self)
+        found.namespace = namespace
+        return found
 
     # Declaring
 

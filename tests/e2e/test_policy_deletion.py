@@ -1,0 +1,235 @@
+"""Everything that belongs together goes, in whatever order it is deleted and whatever is lost on the way.
+
+These tests have a cluster, a Harbor and an operator of their own, which is killed and may not watch Secrets.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.conftest import QUICK
+from harness.control_plane import ControlPlane
+from harness.crd_fixtures import install_crds
+from harness.harbor.process import StandIn
+from harness.harbor_fixtures import HarborUnderTest
+from harness.operator_process import OperatorProcess
+from harness.own import leave, standing
+from harness.world import World, eventually, header_from, http_target, ready_condition
+
+PARTS = ("WebhookPolicy", "HarborProject", "HarborConnection", "Secret")
+ORDERS = list(itertools.permutations(PARTS))
+POLICIES = ("ci", "chat")
+
+
+@pytest.fixture(scope="module")
+def own_cluster() -> Iterator[ControlPlane]:
+    with ControlPlane.start() as running:
+        install_crds(running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def own_operator(own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    directory = tmp_path_factory.mktemp("operator")
+    with OperatorProcess(own_cluster, directory, {**QUICK, "watch_secrets": False, "release_after": 3}) as running:
+        running.restart()
+        yield running
+
+
+@pytest.fixture
+def own(own_cluster: ControlPlane, own_operator: OperatorProcess, stand_in: StandIn, tmp_path: Path) -> Iterator[World]:
+    """A namespace of the test's own with a ClusterHarborConnection to a Harbor of its own."""
+    harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
+    name = tmp_path.name.replace("_", "-")[:40]
+    own_cluster.create_namespace(name)
+    world = World(own_cluster, harbor, own_operator, name, connection=name)
+    world.connect(name)
+    world.ready("ClusterHarborConnection", name)
+    yield world
+    stand_in.clear_faults()
+    leave(world)
+
+
+@dataclass
+class Team:
+    """A namespace with a connection of its own, its Secret, a project and two policies with headers."""
+
+    world: World
+    project: str
+
+    def declare(self) -> None:
+        world, harbor = self.world, self.world.harbor
+        world.secret("login", username=harbor.username, password=harbor.password)
+        world.secret("headers", header="Bearer x")
+        spec = {"url": harbor.url, "allowInsecureHTTP": True, "credentialsSecretRef": {"name": "login"}}
+        world.apply({"kind": "HarborConnection", "metadata": {"name": "ours"}, "spec": spec})
+        ref = {"kind": "HarborConnection", "name": "ours"}
+        world.apply(
+            {
+                "kind": "HarborProject",
+                "metadata": {"name": self.project},
+                "spec": {"deletionPolicy": "Delete", "connectionRef": ref},
+            }
+        )
+        for name in POLICIES:
+            world.policy(name, self.project, targets=[http_target(authHeaderFrom=header_from("headers"))])
+
+    def ready(self) -> None:
+        for name in POLICIES:
+            self.world.ready("WebhookPolicy", name)
+
+    def delete(self, part: str) -> None:
+        if part == "Namespace":
+            self.world.control_plane.delete_namespace(self.world.namespace)
+        elif part == "Secret":
+            for name in ("login", "headers"):
+                self.world.delete("Secret", name, wait=False)
+        else:
+            for name in {"WebhookPolicy": POLICIES, "HarborProject": (self.project,)}.get(part, ("ours",)):
+                self.world.delete(part, name, wait=False)
+
+    def rest(self) -> list[str]:
+        """What is still there, in the cluster and in Harbor."""
+        kinds = ("WebhookPolicy", "HarborProject", "HarborConnection")
+        left = [f"{kind} {one['metadata']['name']}: {reason(one)}" for kind in kinds for one in self.world.all(kind)]
+        return left + ([f"Harbor's {self.project}"] if self.world.harbor_project(self.project) else [])
+
+
+def reason(found: dict[str, Any]) -> str:
+    return f"{found['metadata'].get('deletionTimestamp', 'not deleted')} {ready_condition(found).get('message')}"
+
+
+def teams(own: World) -> Iterator[Team]:
+    for number in range(len(ORDERS)):
+        name = f"{own.namespace}-{number}"
+        own.control_plane.create_namespace(name)
+        team = Team(own.elsewhere(name), own.project_name(f"team{number}"))
+        team.declare()
+        yield team
+
+
+@pytest.mark.parametrize("pause", [0.0, 1.5])
+def test_everything_goes_in_every_order_and_with_its_namespace_at_any_time(own: World, pause: float) -> None:
+    """The namespace goes after none, some or all of the parts were deleted one by one."""
+    made = list(teams(own))
+    for team in made:
+        team.ready()
+    steps = [[*order[: number % 5], "Namespace"] for number, order in enumerate(ORDERS)]
+    for number in range(max(map(len, steps))):
+        for team, parts in zip(made, steps, strict=True):
+            if number < len(parts):
+                team.delete(parts[number])
+        time.sleep(pause)
+    eventually(lambda: not any(team.rest() for team in made), lambda: f"{[team.rest() for team in made]}", 120)
+
+
+@pytest.mark.parametrize("pause", [0.0, 1.5])
+def test_everything_goes_in_every_order_from_a_namespace_that_stays(own: World, pause: float) -> None:
+    made = list(teams(own))
+    for team in made:
+        team.ready()
+    for number in range(len(PARTS)):
+        for team, parts in zip(made, ORDERS, strict=True):
+            team.delete(parts[number])
+        time.sleep(pause)
+    eventually(lambda: not any(team.rest() for team in made), lambda: f"{[team.rest() for team in made]}", 120)
+    for team in made:
+        own.control_plane.delete_namespace(team.world.namespace)
+
+
+def test_without_credentials_a_terminating_namespace_is_let_go_and_the_connection_tells_what_stays(own: World) -> None:
+    """The operator was restarted when the Secret was gone: nobody knows the password any more."""
+    name = f"{own.namespace}-lost"
+    own.control_plane.create_namespace(name)
+    team = Team(own.elsewhere(name), own.project_name("lost"))
+    team.declare()
+    team.ready()
+    kept = team.world.get("WebhookPolicy", "ci")["status"]["policyID"]
+    released = "harborhook_released_total"
+    own.operator.kill()
+    team.delete("Secret")
+    own.operator.restart()
+    for part in ("WebhookPolicy", "HarborProject"):
+        team.delete(part)
+    team.world.reason("WebhookPolicy", "ci", "ConnectionNotReady")
+    time.sleep(4)
+    assert team.world.exists("WebhookPolicy", "ci"), "only in a namespace that goes is it hopeless"
+    team.delete("Namespace")
+    eventually(lambda: not own.control_plane.admin.exists(f"/api/v1/namespaces/{name}"), lambda: f"{team.rest()}", 90)
+    assert own.harbor_policy(team.project, "ci")["id"] == kept
+    metrics = own.operator.metrics()
+    assert metrics[f'{released}{{kind="WebhookPolicy"}}'] == 2
+    assert metrics[f'{released}{{kind="HarborProject"}}'] == 1
+    assert f"Webhook policy 'ci' of project {team.project} stays in Harbor" in own.operator.log.read_text()
+
+
+def test_a_cluster_connection_whose_secret_is_lost_has_events_that_name_what_stays(own: World) -> None:
+    name = f"{own.namespace}-lost"
+    own.control_plane.create_namespace(name)
+    world = own.elsewhere(name)
+    project = own.project_name("lost")
+    world.project(project)
+    world.policy("ci", project)
+    world.ready("WebhookPolicy", "ci")
+    own.operator.kill()
+    own.control_plane.admin.request("DELETE", f"/api/v1/namespaces/harborhook/secrets/{own.connection}-credentials")
+    own.operator.restart()
+    own.control_plane.delete_namespace(name)
+    eventually(lambda: not own.control_plane.admin.exists(f"/api/v1/namespaces/{name}"), lambda: f"{name} stays", 90)
+    told = own.elsewhere("default").events(own.connection)
+    notes = [event["note"] for event in told if event["reason"] == "Released"]
+    assert any(note.startswith(f"Webhook policy 'ci' of project {project} stays in Harbor") for note in notes)
+    assert any(note.startswith(f"Project {project} stays in Harbor") for note in notes)
+
+
+def test_without_watching_secrets_a_rotation_is_noticed_at_the_next_look(own: World) -> None:
+    own.secret("headers", header="Bearer one", url="https://ci.example.com/one")
+    project = own.project_name()
+    own.project(project)
+    source = {"addressFrom": header_from("headers", "url"), "authHeaderFrom": header_from("headers")}
+    own.policy("ci", project, targets=[{"type": "http", **source}])
+    own.ready("WebhookPolicy", "ci")
+    own.secret("headers", header="Bearer two", url="https://ci.example.com/two")
+
+    def target() -> dict[str, Any]:
+        return dict(own.harbor_policy(project, "ci")["targets"][0])
+
+    eventually(lambda: target()["auth_header"] == "Bearer two", lambda: "the rotation was not noticed")
+    assert target()["address"] == "https://ci.example.com/two"
+
+
+def test_a_policy_with_open_notifications_is_disabled_at_once_and_tells_their_number(own: World) -> None:
+    project = own.project_name()
+    own.project(project)
+    own.policy("ci", project)
+    own.ready("WebhookPolicy", "ci")
+    standing(own).settings(jobservice="stopped")
+    for tag in ("v1", "v2"):
+        standing(own).happen("PUSH_ARTIFACT", project, tag=tag)
+    own.delete("WebhookPolicy", "ci", wait=False)
+    found = own.reason("WebhookPolicy", "ci", "DeliveriesPending")
+    assert ready_condition(found)["message"].startswith("2 notifications are still under way")
+    assert not own.harbor_policy(project, "ci").get("enabled")
+    # What met a stopped job service is never settled, so only a person can end this.
+    own.annotate("WebhookPolicy", "ci", release="true")
+    own.gone("WebhookPolicy", "ci")
+    assert len(own.harbor_policies(project)) == 1
+    standing(own).settings(jobservice="running")
+
+
+def test_a_policy_that_is_gone_already_is_let_go(own: World) -> None:
+    project = own.project_name()
+    own.project(project)
+    own.policy("ci", project)
+    policy = own.ready("WebhookPolicy", "ci")["status"]["policyID"]
+    own.policy("ci", project, suspend=True)
+    own.api.delete(f"/projects/{project}/webhook/policies/{policy}").raise_for_status()
+    own.delete("WebhookPolicy", "ci")
+    assert own.harbor_policies(project) == []
