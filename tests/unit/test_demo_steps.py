@@ -137,9 +137,12 @@ def test_every_address_of_the_examples_leads_to_the_receiver(tmp_path: Path) -> 
 
     fill_in(REPOSITORY / EXAMPLES, filled, harbor="http://127.0.0.1:1", password="pw", receiver="http://127.0.0.1:2")
 
-    targets = [t for path in filled.iterdir() for m in manifests(path) for t in m.get("spec", {}).get("targets", [])]
-    assert len(targets) >= 5
-    assert all(target["address"].startswith("http://127.0.0.1:2/") for target in targets)
+    declared = [manifest for path in filled.iterdir() for manifest in manifests(path)]
+    targets = [target for manifest in declared for target in manifest.get("spec", {}).get("targets", [])]
+    addresses = [target["address"] for target in targets if "address" in target]
+    addresses += [m["stringData"]["url"] for m in declared if "url" in m.get("stringData", {})]
+    assert len(addresses) >= 6
+    assert all(address.startswith("http://127.0.0.1:2/") for address in addresses)
     assert receiver_path("https://ci.example.com/harbor?token=x") == "/ci.example.com/harbor"
 
 

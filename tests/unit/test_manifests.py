@@ -83,7 +83,7 @@ def test_the_connection_of_the_examples_serves_resources_that_name_none() -> Non
 
 def test_the_examples_hold_no_credentials() -> None:
     values = [value for secret in of_kind("Secret", *EXAMPLES) for value in secret["stringData"].values()]
-    assert [value for value in values if "REPLACE-ME" not in value and value != "admin"] == []
+    assert [value for value in values if "REPLACE" not in value and value != "admin"] == []
 
 
 def test_the_kustomization_has_every_manifest_beside_it() -> None:

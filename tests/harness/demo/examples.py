@@ -26,8 +26,8 @@ def receiver_path(address: str) -> str:
 
 
 def _filled(text: str, harbor: str, password: str, receiver: str) -> str:
-    text = text.replace(_HARBOR_URL, f"url: {harbor}\n  allowInsecureHTTP: true")
     text = text.replace("password: REPLACE-ME", f"password: {password}")
     text = text.replace("Bearer REPLACE-ME", f"Bearer {TOKEN}")
     text = text.replace("services/REPLACE/ME", "services/T0000/B0000")
-    return re.sub(r"address: https://", f"address: {receiver}/", text)
+    text = re.sub(rf"(?!{_HARBOR_URL})(address|url): https://", rf"\1: {receiver}/", text)
+    return text.replace(_HARBOR_URL, f"url: {harbor}\n  allowInsecureHTTP: true")
