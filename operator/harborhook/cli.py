@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -59,11 +58,7 @@ def run(kubeconfig: str | None, **flags: Any) -> None:
 
 
 async def _run(operator: Any) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await operator.run(stop)
+    await operator.run()
 
 
 @main.command()

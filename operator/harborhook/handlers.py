@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
+import signal
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -41,8 +44,16 @@ LOGIN_PAUSE = 5.0
 """Seconds between two logins at least: kopf asks for another one at each 401, without any pause of its own."""
 SETTLE = 5.0
 """Seconds between the first doubt about what exists and a new listing, so that one listing serves many doubts."""
-CLOSE_LIMIT = 6.0
+FINISH_LIMIT = 8.0
+"""Seconds that the visits in hand have to end by themselves when the process is told to end."""
+CANCEL_LIMIT = 2.0
+"""Seconds that tasks have to end once they are cancelled. kopf's need not: it can swallow a cancellation, for example
+between two streams, and then waits for itself for ever."""
+CLOSE_LIMIT = 4.0
 """Seconds that the Harbor clients have to log out at the end."""
+END_LIMIT = 20.0
+"""Seconds after which a process that was told to end does so in any case: more than the limits above add up to, less
+than the 30 that Kubernetes grants."""
 CLUSTER_NAMESPACE = "kube-system"
 """Its UID is as good a name of a cluster as there is."""
 
@@ -74,7 +85,9 @@ class Operator:
     """UIDs of what the watch has told to be deleted since the last listing began."""
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
-        """Runs until `stop` is set or the process is told to end."""
+        """Runs until `stop` is set or the process is told to end, and then ends in order."""
+        stop = stop or asyncio.Event()
+        _set_on_signals(stop)
         self._register()
         probes = None
         if self.settings.listen_port:
@@ -87,17 +100,50 @@ class Operator:
             )
         self._gateway = await Gateway.connect(self.kubeconfig)
         try:
-            await kopf.operator(
-                registry=self.registry,
-                standalone=True,
-                clusterwide=not self.settings.watch_namespaces,
-                namespaces=self.settings.watch_namespaces,
-                stop_flag=stop,
-            )
+            await self._work_until(stop)
         finally:
             await self._gateway.close()
             if probes is not None:
                 await probes.cleanup()
+
+    async def _work_until(self, stop: asyncio.Event) -> None:
+        """kopf's tasks run until we are told to end. They never end by themselves, unless by an error."""
+        tasks = await kopf.spawn_tasks(
+            registry=self.registry,
+            standalone=True,
+            clusterwide=not self.settings.watch_namespaces,
+            namespaces=self.settings.watch_namespaces,
+        )
+        _set_on_signals(stop)  # in place of kopf's own handlers
+        stopping = asyncio.create_task(stop.wait(), name="wait for the end")
+        try:
+            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            await self._end(tasks)
+        for task in done - {stopping}:
+            task.result()
+            raise RuntimeError(f"kopf's {task.get_name()} has ended")
+
+    async def _end(self, tasks: Collection[asyncio.Task[Any]]) -> None:
+        """Lets the visits in hand be finished, so that what they do in Harbor is also recorded; then ends the rest."""
+        await self._finish_visits()
+        await _cancel(tasks)
+        await _cancel(self._tasks)
+        clients = [link.client for link in self.context.links.values()] if self.context else []
+        if clients:
+            closing = [asyncio.create_task(client.close(), name="close a Harbor client") for client in clients]
+            await asyncio.wait(closing, timeout=CLOSE_LIMIT)
+        logger.info("Ended")
+
+    async def _finish_visits(self) -> None:
+        if self.context is None:
+            return
+        try:
+            async with asyncio.timeout(FINISH_LIMIT):
+                await self.context.queue.drain()
+        except TimeoutError:
+            logger.warning("%d visits are cut off: they were not done in time", self.context.queue.held)
 
     # What kopf calls
 
@@ -105,7 +151,6 @@ class Operator:
         registry = self.registry
         kopf.on.startup(registry=registry)(self._configure)
         kopf.on.startup(registry=registry)(self._start)
-        kopf.on.cleanup(registry=registry)(self._stop)
         kopf.on.login(registry=registry, retries=None)(self._login)
         for kind in KINDS.values():
             kopf.on.event(GROUP, VERSION, kind.plural, registry=registry)(self._saw)
@@ -160,15 +205,6 @@ class Operator:
             asyncio.create_task(self._relist(), name="relist"),
         ]
         logger.info("Started; %d resources", len(context.store.all()))
-
-    async def _stop(self, **_: Any) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        clients = [link.client for link in self.context.links.values()] if self.context else []
-        if clients:
-            closing = [asyncio.create_task(client.close(), name="close a Harbor client") for client in clients]
-            await asyncio.wait(closing, timeout=CLOSE_LIMIT)
 
     async def _saw(self, event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
         assert self.context is not None
@@ -235,7 +271,8 @@ class Operator:
         doubtful = self.context.doubtful
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(doubtful.wait(), self.context.jittered(self.settings.relist_interval))
+                async with asyncio.timeout(self.context.jittered(self.settings.relist_interval)):
+                    await doubtful.wait()
             await asyncio.sleep(SETTLE)
             doubtful.clear()
             try:
@@ -257,6 +294,31 @@ class Operator:
 
     def _is_ready(self) -> bool:
         return bool(self._tasks)
+
+
+def _set_on_signals(stop: asyncio.Event) -> None:
+    """Lets SIGTERM and SIGINT set `stop`, and end the process by force some time later if it has not ended by then."""
+
+    def told() -> None:
+        stop.set()
+        last_resort = threading.Timer(END_LIMIT, os._exit, (0,))
+        last_resort.daemon = True
+        last_resort.start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told)
+
+
+async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels them, a second time those that go on, and waits for them for a while."""
+    running = {task for task in tasks if not task.done()}
+    for limit in (CANCEL_LIMIT / 2, CANCEL_LIMIT / 2):
+        for task in running:
+            task.cancel()
+        if running:
+            _, running = await asyncio.wait(running, timeout=limit)
+    if running:
+        logger.warning("Not ended in time: %s", ", ".join(sorted(task.get_name() for task in running)))
 
 
 def _notifications(context: Context) -> dict[Key, bool]:

@@ -210,7 +210,7 @@ async def serve_probes(
     app.router.add_get("/healthz", answer(alive))  # type: ignore[arg-type]
     app.router.add_get("/readyz", answer(ready))  # type: ignore[arg-type]
     app.router.add_get("/metrics", show)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     return runner

@@ -319,10 +319,19 @@ def test_nothing_of_kopf_is_left_on_anything(faulty: World) -> None:
     assert condition(things[2], "Ready")["status"] == "True"
 
 
-@pytest.mark.parametrize("trouble", ["none", "slow Harbor", "Harbor hangs at the logout", "no API server"])
-def test_it_stops_within_seconds(faulty: World, stand_in: StandIn, trouble: str) -> None:
+PENDING = "harborhook.io/create-pending"
+GRACE = 25.0
+"""Less than the 30 seconds after which Kubernetes ends a pod by force."""
+
+
+@pytest.mark.parametrize(
+    "trouble", ["none", "slow Harbor", "Harbor hangs at the logout", "no API server", "401", "the API server hangs"]
+)
+def test_it_ends_in_order_within_the_grace_period(
+    faulty: World, proxy: ApiProxy, stand_in: StandIn, trouble: str
+) -> None:
     project = faulty.project_name()
-    faulty.project(project)
+    faulty.project(project, public=False)
     faulty.ready("HarborProject", project)
     if trouble == "slow Harbor":
         stand_in.set_fault({"path": "/projects"}, delay=25)
@@ -333,13 +342,39 @@ def test_it_stops_within_seconds(faulty: World, stand_in: StandIn, trouble: str)
     if trouble == "no API server":
         faulty.control_plane.api_server.kill()
         time.sleep(2)
+    if trouble == "401":
+        proxy.fail("*", ".", 401)
+        proxy.cut_watches()
+        time.sleep(4)
+    if trouble == "the API server hangs":
+        proxy.hang()
+        faulty.change_project(project, public="true")  # drift, of which an Event is to tell
+        time.sleep(3)
     started = time.monotonic()
 
-    faulty.operator.end(signal.SIGTERM)
+    code = faulty.operator.end(signal.SIGTERM)
 
     took = time.monotonic() - started
     stand_in.clear_faults()
+    proxy.heal()
     if not faulty.control_plane.api_server.running:
         faulty.control_plane.api_server.start()
     faulty.operator.restart()
-    assert took < 12  # kopf takes five or six of them
+    assert code == 0
+    assert took < GRACE
+
+
+def test_what_is_in_hand_at_the_end_is_finished_and_recorded(faulty: World, stand_in: StandIn) -> None:
+    project = faulty.project_name()
+    stand_in.set_fault({"method": "POST", "path": "/projects$"}, times=1, delay=3)
+    faulty.project(project)
+    # It is set right before the request.
+    faulty.until("HarborProject", project, lambda found: PENDING in found["metadata"].get("annotations", {}))
+
+    code = faulty.operator.end(signal.SIGTERM)
+
+    assert code == 0
+    found = faulty.get("HarborProject", project)
+    assert found["status"]["projectID"] == (faulty.harbor_project(project) or {})["project_id"]
+    assert ready_condition(found)["reason"] == "Reconciled"
+    faulty.operator.restart()

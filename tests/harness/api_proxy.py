@@ -1,4 +1,4 @@
-"""A proxy between the operator and the API server that fails on demand: answers with an error, cuts watches.
+"""A proxy between the operator and the API server that fails on demand: answers with an error or never, cuts watches.
 
 It listens without encryption and passes the Authorization header on, so the operator keeps its own rights. Every
 request is a connection of its own.
@@ -31,6 +31,7 @@ class _Fault:
     status: int
     times: int | None
     lost: bool
+    hangs: bool = False
 
     def takes(self, method: str, path: str) -> bool:
         if self.times == 0 or self.method not in ("*", method) or not self.path.search(path):
@@ -49,6 +50,7 @@ class ApiProxy:
         self._faults: list[_Fault] = []
         self._lock = threading.Lock()
         self._watches: set[http.client.HTTPConnection] = set()
+        self._healed = threading.Event()
         self.requests: list[tuple[str, str]] = []
         """Method and path with query of each request, oldest first."""
         proxy = self
@@ -57,6 +59,9 @@ class ApiProxy:
             def _pass(self) -> None:
                 fault = proxy._note(self.command, self.path)
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                if fault is not None and fault.hangs:
+                    proxy._healed.wait()
+                    return None
                 if fault is not None and not fault.lost:
                     return self._refuse(fault.status)
                 headers = {n: v for n, v in self.headers.items() if n.lower() not in {*_NOT_PASSED_ON, "host"}}
@@ -116,6 +121,7 @@ class ApiProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.shutdown()
+        self.heal()
         self.cut_watches()
         self._server.server_close()
 
@@ -125,9 +131,18 @@ class ApiProxy:
         with self._lock:
             self._faults.append(_Fault(method, re.compile(path), status, times, lost))
 
+    def hang(self) -> None:
+        """Answers nothing any more, and ends the streams that are open."""
+        with self._lock:
+            self._faults.append(_Fault("*", re.compile("."), 0, None, lost=False, hangs=True))
+        self.cut_watches()
+
     def heal(self) -> None:
+        """Ends all faults; requests that hang are dropped without an answer."""
         with self._lock:
             self._faults.clear()
+            self._healed.set()
+            self._healed = threading.Event()
 
     def cut_watches(self) -> None:
         """Ends all streams, as a load balancer does that restarts."""

@@ -89,12 +89,14 @@ class OperatorProcess:
         """SIGTERM, as Kubernetes ends a pod."""
         self.end(signal.SIGTERM)
 
-    def end(self, number: signal.Signals) -> None:
-        """Sends a signal and waits for the end."""
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait(timeout=30)
-            self._process = None
+    def end(self, number: signal.Signals) -> int | None:
+        """Sends a signal, waits for the end and returns the exit code; None if it does not run."""
+        if self._process is None:
+            return None
+        self._process.send_signal(number)
+        code = self._process.wait(timeout=30)
+        self._process = None
+        return code
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -191,6 +192,50 @@ async def test_a_worker_that_is_cancelled_takes_no_key_with_it(fixture: Fixture)
 
 
 # Time
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_worker_that_is_cancelled_while_it_wakes_up_ends(turns: int) -> None:
+    queue = Queue(clock=time.monotonic)
+    queue.add(A, Cause.RESYNC, after=60)  # so that it sleeps until then
+    worker = asyncio.create_task(work_on(queue))
+    await asyncio.sleep(0.01)
+    queue.add(B, Cause.CHANGE)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    worker.cancel()
+
+    await asyncio.wait([worker], timeout=5)
+    assert worker.cancelled()
+
+
+async def work_on(queue: Queue) -> None:
+    while True:
+        key, _ = await queue.get()
+        queue.done(key)
+
+
+async def test_a_queue_that_is_drained_hands_out_nothing_and_waits_for_what_is_held() -> None:
+    queue = Queue(clock=time.monotonic)
+    queue.add(A, Cause.CHANGE)
+    held, _ = await queue.get()
+    queue.add(B, Cause.CHANGE)
+    draining = asyncio.create_task(queue.drain())
+    taking = asyncio.create_task(queue.get())
+    await asyncio.sleep(0.01)
+    assert (draining.done(), taking.done()) == (False, False)
+
+    queue.done(held)
+
+    await asyncio.wait_for(draining, 5)
+    await asyncio.sleep(0.01)
+    assert not taking.done()
+    taking.cancel()
+
+
+async def test_an_idle_queue_is_drained_at_once() -> None:
+    await asyncio.wait_for(Queue(clock=time.monotonic).drain(), 5)
 
 
 async def test_a_key_waits_until_it_is_due(fixture: Fixture) -> None:

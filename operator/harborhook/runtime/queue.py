@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Flag, auto
 
@@ -86,9 +87,11 @@ class Queue:
     _later: list[tuple[float, int, Key]] = field(default_factory=list)
     _due: list[tuple[float, int, Key]] = field(default_factory=list)
     _held: set[Key] = field(default_factory=set)
+    _closed: bool = False
     _failures: dict[Key, int] = field(default_factory=dict)
     _version: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, key: Key, cause: Cause, *, after: float = 0.0) -> None:
         """Lets `key` be visited after so many seconds, or sooner if it already waits for something sooner."""
@@ -150,10 +153,21 @@ class Queue:
 
     def done(self, key: Key) -> None:
         self._held.discard(key)
+        if not self._held:
+            self._idle.set()
         if key in self._waiting:
             self._wake.set()
 
+    async def drain(self) -> None:
+        """Hands out nothing any more, and returns when no worker holds a key."""
+        self._closed = True
+        while self._held:
+            self._idle.clear()
+            await self._idle.wait()
+
     def _take(self) -> tuple[Key, Cause] | None:
+        if self._closed:
+            return None
         self._ripen()
         passed_over = []
         taken = None
@@ -200,7 +214,7 @@ class Queue:
         """Until something is added or done, or the next key is due."""
         self._wake.clear()
         pause = max(0.0, self._later[0][0] - self.clock()) if self._later else None
-        try:
-            await asyncio.wait_for(self._wake.wait(), pause)
-        except TimeoutError:
-            return
+        # Not asyncio.wait_for, which until Python 3.12 swallows a cancellation that comes together with the wake-up.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await self._wake.wait()
