@@ -421,6 +421,7 @@ def test_a_certificate_authority_is_trusted_when_named_and_rotated_without_resta
         own.connect(own.connection, tls={}, allowInsecureHTTP=False)
         refused = until_connection(own, "TLSUntrusted")
         assert "caBundleRef" in ready_condition(refused)["message"]
+        assert f"The issuer is {first.name}." in ready_condition(refused)["message"]
         bundle = {"kind": "ConfigMap", "namespace": "harborhook", "name": own.connection, "key": "ca.crt"}
         own.config_map(own.connection, "harborhook", **{"ca.crt": first.bundle})
         own.connect(own.connection, tls={"caBundleRef": bundle}, allowInsecureHTTP=False)

@@ -150,7 +150,9 @@ ACCEPTED = {
     "a connection with a certificate authority": cluster_connection(
         tls={"caBundleRef": {"kind": "Secret", "namespace": "harborhook", "name": "corp-ca", "key": "ca.pem"}}
     ),
-    "target hosts": cluster_connection(allowedTargetHosts=["*.example.com", "hooks.slack.com", "10.0.0.1"]),
+    "target hosts": cluster_connection(
+        allowedTargetHosts=["*.example.com", "hooks.slack.com", "10.0.0.1", "[2001:db8::1]", "2001:db8::1", "*"]
+    ),
 }
 
 QUOTA_RULE = 'storageQuota is a quantity as 50Gi, or a number of bytes, above 0 and at most 1024Ti, or "unlimited"'
@@ -266,6 +268,8 @@ REFUSED = {
         connection(url="http://harbor.local", allowInsecureHTTP=False),
         "an http:// url sends credentials unencrypted",
     ),
+    "a target host with a port": (cluster_connection(allowedTargetHosts=["ci:8080"]), "allowedTargetHosts[0]"),
+    "a target address with a port": (cluster_connection(allowedTargetHosts=["10.0.0.1:80"]), "allowedTargetHosts[0]"),
     "a connection with a path": (cluster_connection(url="https://harbor.example.com/harbor"), "spec.url"),
     "a connection with credentials": (cluster_connection(url="https://admin:x@harbor.example.com"), "spec.url"),
     "a connection without scheme": (cluster_connection(url="harbor.example.com"), "spec.url"),

@@ -10,8 +10,10 @@ import trustme
 class Authority:
     """A certificate authority of a test's own."""
 
+    name = "O=Harbor tests, OU=Certificates"
+
     def __init__(self) -> None:
-        self._authority = trustme.CA()
+        self._authority = trustme.CA(organization_name="Harbor tests", organization_unit_name="Certificates")
 
     @property
     def bundle(self) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import pytest
 
-from harborhook.harbor.errors import ThrottledError, UnreachableError
+from harborhook.harbor.errors import InvalidError, ThrottledError, UnreachableError
 from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.transport import THROTTLED_LIMIT, Credentials, Transport
 
@@ -54,4 +54,22 @@ async def test_a_login_that_never_ends_is_given_up() -> None:
     with pytest.raises(UnreachableError):
         await transport.log_in()
 
+    await transport.close()
+
+
+async def test_an_error_that_quotes_the_request_shows_neither_password_nor_basic_token() -> None:
+    credentials = Credentials("robot", "c4nary-password")
+
+    def echo(request: httpx.Request) -> httpx.Response:
+        said = f"blocked: {request.headers['authorization']} c4nary-password"
+        return httpx.Response(400, json={"errors": [{"code": "BAD_REQUEST", "message": said}]})
+
+    transport = Transport("https://harbor", credentials)
+    await transport._http.aclose()
+    transport._http = httpx.AsyncClient(transport=httpx.MockTransport(echo))
+
+    with pytest.raises(InvalidError) as refused:
+        await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
+
+    assert refused.value.message == "blocked: Basic *** ***"
     await transport.close()

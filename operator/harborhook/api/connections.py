@@ -11,7 +11,10 @@ from harborhook.api.base import ApiModel, CommonStatus, Resource, rules
 SecretKeyName = Annotated[str, Field(min_length=1, max_length=253)]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
 UrlString = Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s/?#@\\]+/?$")]
-HostPattern = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9.*:\[\]-]+$")]
+_IPV6_PART = "[A-Fa-f0-9.*]*"
+HOST_PATTERN = rf"^([A-Za-z0-9.*-]+|\[?{_IPV6_PART}:{_IPV6_PART}:[A-Fa-f0-9:.*]*\]?)$"
+"""A name, an IPv4 or an IPv6 address; no port, which would never match."""
+HostPattern = Annotated[str, Field(min_length=1, max_length=253, pattern=HOST_PATTERN)]
 
 
 class CredentialsRef(ApiModel):
@@ -158,7 +161,7 @@ class ClusterHarborConnectionSpec(_ConnectionSpec):
     )
     allowed_target_hosts: list[HostPattern] | None = Field(
         None,
-        description="Hosts that webhook targets may have. Only * is special. Absent: any.",
+        description="Hosts, without ports, that webhook targets may have. Only * is special. Absent: any.",
         max_length=64,
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )

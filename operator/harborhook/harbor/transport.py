@@ -8,6 +8,7 @@ not travel to wherever an answer points.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import ssl
 from collections.abc import Callable, Mapping
@@ -43,6 +44,9 @@ TOTAL_TIMEOUT = 60.0
 CONFIRM_AFTER = 2.0
 """Seconds before a 401 is believed: while somebody else's wrong password for the same user is being checked, which
 takes 1.6 s, Harbor refuses the right one too."""
+
+SHORTEST_SECRET = 4
+"""Shorter strings are in every text and protect nothing."""
 
 THROTTLED_TRIES = 3
 THROTTLED_PAUSE = 5.0
@@ -156,7 +160,7 @@ class Transport:
         for tries_left in reversed(range(THROTTLED_TRIES)):
             raw = await self._authenticated(request)
             try:
-                return _interpret(raw, request)
+                return _interpret(raw, request, self._scrubbed)
             except ThrottledError as error:
                 pause = error.retry_after if error.retry_after is not None else THROTTLED_PAUSE
                 for limiter in self._limiters:
@@ -219,6 +223,14 @@ class Transport:
         await asyncio.sleep(self._confirm_after)
         raw = await self._send(_Request("GET", "/users/current", "/users/current"), None)
         return raw.status == 401
+
+    def _scrubbed(self, said: str) -> str:
+        """What a proxy in front of Harbor says may hold what it was sent."""
+        username, password = self._credentials.username, self._credentials.password
+        basic = base64.b64encode(f"{username}:{password}".encode()).decode()
+        for secret in (basic, password):
+            said = said.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else said
+        return said
 
     # Sending
 
@@ -291,7 +303,7 @@ def _is_dead(raw: _Raw) -> bool:
     return raw.status == 401 or SESSION_COOKIE in cookies_of(raw.headers)
 
 
-def _interpret(raw: _Raw, request: _Request) -> Answer:
+def _interpret(raw: _Raw, request: _Request, scrubbed: Callable[[str], str]) -> Answer:
     kind = raw.headers.get("content-type", "").partition(";")[0].strip().lower()
     head = request.method == "HEAD"
     if 300 <= raw.status < 400:
@@ -302,7 +314,7 @@ def _interpret(raw: _Raw, request: _Request) -> Answer:
     if raw.status >= 400:
         code, message = ("", "") if head else _first_error(kind, raw, request.what)
         retry_after = _seconds(raw.headers.get("retry-after"))
-        raise refusal(raw.status, code, message, request=request.what, retry_after=retry_after)
+        raise refusal(raw.status, scrubbed(code), scrubbed(message), request=request.what, retry_after=retry_after)
     if head:
         return Answer(raw.status, raw.headers, None)
     if not raw.content:

@@ -19,7 +19,8 @@ from harborhook.api.connections import (
     canonical_url,
 )
 from harborhook.harbor.capabilities import FLOOR, parse_version
-from harborhook.harbor.errors import HarborError, UnauthorizedError
+from harborhook.harbor.certificates import issuer_of
+from harborhook.harbor.errors import HarborError, UnauthorizedError, UntrustedError
 from harborhook.harbor.models import SystemInfo, User
 from harborhook.harbor.transport import Credentials
 from harborhook.plan.access import allows_host, host_of
@@ -54,6 +55,8 @@ async def _look(visit: Visit[AnyConnection]) -> Verdict:
         verdict = await _check(visit, context.links.get(key))
     except NotReady as refusal:
         verdict = refusal.verdict
+    except UntrustedError as error:
+        verdict = await _untrusted(visit.resource.spec.url, error)
     except HarborError as error:
         verdict = verdict_of(error)
     link = context.links.get(key)
@@ -62,6 +65,11 @@ async def _look(visit: Visit[AnyConnection]) -> Verdict:
         link.verdict = None if verdict.reason is Reason.RECONCILED else verdict
     context.visited_connections.add(key)
     return verdict
+
+
+async def _untrusted(url: str, error: UntrustedError) -> Verdict:
+    issuer = await issuer_of(url)
+    return Verdict(Reason.TLS_UNTRUSTED, f"{error} The issuer is {issuer}." if issuer else str(error))
 
 
 def _tell_dependents(context: Context, key: Key) -> None:
