@@ -62,17 +62,20 @@ class NoClusterError(Exception):
 
 @dataclass
 class _Fence:
-    """Calls `check` when a write has got its connection, so that no waiting comes between the two."""
+    """Calls `check` before a write, and again when it has got its connection: no waiting may come between the two."""
 
     check: Callable[[], None] = field(default=lambda: None)
 
     def trace(self) -> aiohttp.TraceConfig:
         async def started(_: Any, request: SimpleNamespace, started: aiohttp.TraceRequestStartParams) -> None:
-            request.is_fenced = started.method not in ("GET", "HEAD") and not started.url.path.startswith(
-                f"/apis/{LEASES}/"
-            )
+            is_of_lease = started.url.path.startswith(f"/apis/{LEASES}/")
+            request.is_fenced = started.method not in ("GET", "HEAD") and not is_of_lease
+            ask(request)
 
         async def connected(_: Any, request: SimpleNamespace, __: Any) -> None:
+            ask(request)
+
+        def ask(request: SimpleNamespace) -> None:
             if request.is_fenced:
                 self.check()
 
