@@ -43,17 +43,18 @@ def run(kubeconfig: str | None, **flags: Any) -> None:
     """Run the operator."""
     from harborhook.handlers import Operator
     from harborhook.kube.gateway import NoClusterError
+    from harborhook.runtime.leader import LeadershipLostError
     from harborhook.telemetry import set_up_logging
 
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        wrong = "; ".join(": ".join([*map(str, item["loc"]), item["msg"]]) for item in error.errors())
         raise click.ClickException(f"The settings are wrong: {wrong}") from None
     set_up_logging(settings.log_level)
     try:
         asyncio.run(_run(Operator(settings, kubeconfig)))
-    except NoClusterError as error:
+    except (NoClusterError, LeadershipLostError) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from typing import Any
 
 import kopf
 
-from harborhook import telemetry
+from harborhook import __version__, telemetry
 from harborhook.api.base import GROUP, VERSION, Key
 from harborhook.api.kinds import KINDS
 from harborhook.kube.gateway import Gateway, KubeError
@@ -31,6 +32,7 @@ from harborhook.reconcile.context import Context
 from harborhook.reconcile.secrets import Secrets
 from harborhook.reconcile.worker import work
 from harborhook.runtime.events import Recorder
+from harborhook.runtime.leader import Leader, LeadershipLostError
 from harborhook.runtime.queue import Queue
 from harborhook.runtime.store import Store
 from harborhook.settings import Settings
@@ -46,11 +48,15 @@ SETTLE = 5.0
 """Seconds between the first doubt about what exists and a new listing, so that one listing serves many doubts."""
 FINISH_LIMIT = 8.0
 """Seconds that the visits in hand have to end by themselves when the process is told to end."""
-CANCEL_LIMIT = 2.0
+CANCEL_LIMIT = 1.5
 """Seconds that tasks have to end once they are cancelled. kopf's need not: it can swallow a cancellation, for example
 between two streams, and then waits for itself for ever."""
 CLOSE_LIMIT = 4.0
 """Seconds that the Harbor clients have to log out at the end."""
+RELEASE_LIMIT = 2.0
+"""Seconds that giving up the lease may take."""
+LOST_LIMIT = 3.0
+"""Seconds that a process has to end that leads no more. Less than the renew deadline leaves of the lease."""
 END_LIMIT = 20.0
 """Seconds after which a process that was told to end does so in any case: more than the limits above add up to, less
 than the 30 that Kubernetes grants."""
@@ -77,7 +83,10 @@ class Operator:
     context: Context | None = None
     registry: kopf.OperatorRegistry = field(default_factory=kopf.OperatorRegistry)
     metrics: telemetry.Metrics = field(default_factory=telemetry.Metrics)
+    identity: str = field(default_factory=lambda: f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
+    """Names this process to other operators, to Harbor and to the API server."""
     _gateway: Gateway | None = None
+    _leader: Leader | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _heartbeat: float = field(default_factory=time.monotonic)
     _logged_in: float | None = None
@@ -98,16 +107,50 @@ class Operator:
                 ready=self._is_ready,
                 metrics=self.metrics,
             )
-        self._gateway = await Gateway.connect(self.kubeconfig)
+        self._gateway = await Gateway.connect(self.kubeconfig, user_agent=self._user_agent)
         try:
-            await self._work_until(stop)
+            if self.settings.leader_election:
+                await self._lead_until(stop)
+            else:
+                self.metrics.leader.set(1)
+                await self._work_until(stop)
         finally:
             await self._gateway.close()
             if probes is not None:
                 await probes.cleanup()
 
+    async def _lead_until(self, stop: asyncio.Event) -> None:
+        """Waits until no other operator works, then does."""
+        leader = self._leader = self._make_leader()
+        acquiring = asyncio.create_task(leader.acquire(), name="acquire the lease")
+        stopping = asyncio.create_task(stop.wait(), name="wait for the end")
+        await asyncio.wait({acquiring, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel({acquiring, stopping})
+        if stop.is_set():
+            await leader.release(RELEASE_LIMIT)
+        else:
+            acquiring.result()
+            await self._work_until(stop)
+
+    def _make_leader(self) -> Leader:
+        gateway, settings = self._gateway, self.settings
+        assert gateway is not None
+        leader = Leader(
+            self.identity,
+            settings.namespace,
+            settings.lease_name,
+            read=lambda: gateway.lease(settings.namespace, settings.lease_name),
+            write=gateway.write_lease,
+            lease_duration=settings.lease_duration,
+            renew_deadline=settings.renew_deadline,
+            retry_period=settings.retry_period,
+        )
+        gateway.fence(leader.check)
+        self.metrics.leader.set_function(lambda: float(leader.leads))
+        return leader
+
     async def _work_until(self, stop: asyncio.Event) -> None:
-        """kopf's tasks run until we are told to end. They never end by themselves, unless by an error."""
+        """kopf's tasks run until we are told to end or lead no more. They end by themselves only by an error."""
         tasks = await kopf.spawn_tasks(
             registry=self.registry,
             standalone=True,
@@ -116,34 +159,58 @@ class Operator:
         )
         _set_on_signals(stop)  # in place of kopf's own handlers
         stopping = asyncio.create_task(stop.wait(), name="wait for the end")
+        holding = [asyncio.create_task(self._leader.hold(), name="hold the lease")] if self._leader else []
         try:
-            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*tasks, stopping, *holding}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopping.cancel()
-            await self._end(tasks)
+            await self._end(tasks, holding)
+            await _cancel({stopping, *holding})
+        if done & set(holding):
+            raise LeadershipLostError("This operator leads no more; another one may have begun.")
         for task in done - {stopping}:
             task.result()
             raise RuntimeError(f"kopf's {task.get_name()} has ended")
 
-    async def _end(self, tasks: Collection[asyncio.Task[Any]]) -> None:
-        """Lets the visits in hand be finished, so that what they do in Harbor is also recorded; then ends the rest."""
-        await self._finish_visits()
-        await _cancel(tasks)
+    async def _end(self, tasks: Collection[asyncio.Task[Any]], holding: list[asyncio.Task[None]]) -> None:
+        """Lets the visits in hand be finished, so that what they do in Harbor is also recorded; then ends the rest.
+        Whoever leads no more ends at once."""
+        finished = await self._finish_visits(holding)
+        if not self._leads:
+            _force_the_end(LOST_LIMIT, code=1)
         await _cancel(self._tasks)
+        await _cancel(tasks)
+        await _cancel(self._tasks)  # which a start that was under way may have made
+        if self._leads:
+            await self._log_out()
+        if finished and self._leader is not None:
+            await self._leader.release(RELEASE_LIMIT)
+        logger.info("Ended")
+
+    @property
+    def _leads(self) -> bool:
+        return self._leader is None or self._leader.leads
+
+    async def _finish_visits(self, holding: list[asyncio.Task[None]]) -> bool:
+        """Whether nothing had to be cut off."""
+        if self.context is None:
+            return True
+        draining = asyncio.create_task(self.context.queue.drain(), name="finish the visits in hand")
+        await asyncio.wait({draining, *holding}, timeout=FINISH_LIMIT, return_when=asyncio.FIRST_COMPLETED)
+        finished = draining.done()
+        if not finished:
+            logger.warning("%d visits are cut off: they were not done in time", self.context.queue.held)
+        await _cancel({draining})
+        return finished
+
+    async def _log_out(self) -> None:
         clients = [link.client for link in self.context.links.values()] if self.context else []
         if clients:
             closing = [asyncio.create_task(client.close(), name="close a Harbor client") for client in clients]
             await asyncio.wait(closing, timeout=CLOSE_LIMIT)
-        logger.info("Ended")
 
-    async def _finish_visits(self) -> None:
-        if self.context is None:
-            return
-        try:
-            async with asyncio.timeout(FINISH_LIMIT):
-                await self.context.queue.drain()
-        except TimeoutError:
-            logger.warning("%d visits are cut off: they were not done in time", self.context.queue.held)
+    @property
+    def _user_agent(self) -> str:
+        return f"harborhook/{__version__} ({self.identity})"
 
     # What kopf calls
 
@@ -240,6 +307,8 @@ class Operator:
             secrets=Secrets(read=gateway.data, watched=self._is_watched),
             cluster=cluster,
             metrics=self.metrics,
+            fence=self._leader.check if self._leader else None,
+            user_agent=self._user_agent,
         )
 
     def _is_watched(self, source: Key) -> bool:
@@ -293,7 +362,8 @@ class Operator:
         return time.monotonic() - self._heartbeat < HEARTBEAT_LIMIT and not any(task.done() for task in self._tasks)
 
     def _is_ready(self) -> bool:
-        return bool(self._tasks)
+        """Whoever waits for another leader is ready to take over, so that a rollout goes on."""
+        return bool(self._tasks) or (self._leader is not None and self._leader.waiting)
 
 
 def _set_on_signals(stop: asyncio.Event) -> None:
@@ -301,12 +371,17 @@ def _set_on_signals(stop: asyncio.Event) -> None:
 
     def told() -> None:
         stop.set()
-        last_resort = threading.Timer(END_LIMIT, os._exit, (0,))
-        last_resort.daemon = True
-        last_resort.start()
+        _force_the_end(END_LIMIT, code=0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told)
+
+
+def _force_the_end(limit: float, *, code: int) -> None:
+    """The last resort, by a thread that no task can keep from it: so many seconds from now the process ends."""
+    timer = threading.Timer(limit, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
 
 
 async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:

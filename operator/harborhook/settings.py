@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, FiniteFloat
+from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -50,6 +50,23 @@ class Settings(BaseSettings):
     global_config_map: str = Field(
         "harborhook-global",
         description="Name of the ConfigMap in the operator's namespace that switches all notifications on or off.",
+    )
+    leader_election: bool = Field(
+        False,
+        description=(
+            "Whether operators of which only one may work agree on it by a Lease in the operator's namespace. "
+            "Needed for more than one replica, and for a new one to be started before the old one has ended."
+        ),
+    )
+    lease_name: str = Field("harborhook", description="Name of that Lease.")
+    lease_duration: int = Field(
+        15, gt=0, description="How long a leader that says nothing any more is waited for by the others."
+    )
+    renew_deadline: FiniteFloat = Field(
+        10.0, gt=0, description="How long a leader goes on that cannot renew the Lease; less than the lease duration."
+    )
+    retry_period: FiniteFloat = Field(
+        2.0, gt=0, description="How often the Lease is renewed or looked at; less than the renew deadline."
     )
     allowed_harbor_hosts: Names = Field(
         [],
@@ -97,3 +114,10 @@ class Settings(BaseSettings):
     listen_host: str = Field("0.0.0.0", description="Address of the probes and metrics.")  # noqa: S104 - in a pod
     listen_port: int = Field(8080, ge=0, le=65535, description="Port of the probes and metrics. 0: none.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        """What keeps two leaders apart is the time between the renew deadline and the end of the lease."""
+        if not self.retry_period < self.renew_deadline < self.lease_duration:
+            raise ValueError("retry_period must be less than renew_deadline, and that less than lease_duration")
+        return self

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
@@ -89,6 +89,7 @@ class Metrics:
             ("kind",),
             registry=self.registry,
         )
+        self.leader = Gauge("harborhook_leader", "Whether this operator is the one that works.", registry=self.registry)
         self._labels: defaultdict[Key, set[tuple[str, ...]]] = defaultdict(set)
 
     def watch(self, store: Store, queue: Queue, notifications: Callable[[], Mapping[Key, bool]]) -> None:

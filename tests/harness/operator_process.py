@@ -89,11 +89,20 @@ class OperatorProcess:
         """SIGTERM, as Kubernetes ends a pod."""
         self.end(signal.SIGTERM)
 
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def end(self, number: signal.Signals) -> int | None:
         """Sends a signal, waits for the end and returns the exit code; None if it does not run."""
         if self._process is None:
             return None
-        self._process.send_signal(number)
+        self.send(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Waits for its end and returns the exit code."""
+        assert self._process is not None
         code = self._process.wait(timeout=30)
         self._process = None
         return code

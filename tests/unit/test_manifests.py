@@ -98,6 +98,16 @@ def test_the_role_of_the_operator_covers_every_kind_with_its_status_and_finalize
     assert covered == {f"{plural}{part}" for plural in plurals for part in ("", "/status", "/finalizers")}
 
 
+def test_the_deployment_elects_a_leader_and_may() -> None:
+    (deployment,) = of_kind("Deployment", BASE / "deployment.yaml")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    (role,) = of_kind("Role", BASE / "rbac-leader-election.yaml")
+    assert {"name": "HARBORHOOK_LEADER_ELECTION", "value": "true"} in container["env"]
+    assert role["rules"] == [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
+    ]
+
+
 @pytest.mark.parametrize("path", sorted(BASE.glob("rbac-*.yaml")), ids=lambda path: path.stem)
 def test_no_role_has_a_wildcard(path: Path) -> None:
     words = {

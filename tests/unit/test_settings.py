@@ -14,6 +14,11 @@ OTHER_VALUES: dict[str, tuple[Any, Any]] = {
     "watch_namespaces": ("a, b,", ["a", "b"]),
     "cluster_name": ("prod-1", "prod-1"),
     "watch_secrets": ("false", False),
+    "leader_election": ("true", True),
+    "lease_name": ("harborhook-2", "harborhook-2"),
+    "lease_duration": ("30", 30),
+    "renew_deadline": ("9.5", 9.5),
+    "retry_period": ("1", 1.0),
     "allowed_harbor_hosts": ('["*.example.com"]', ["*.example.com"]),
     "drift_interval": ("30", 30.0),
     "poll_interval": ("7.5", 7.5),
@@ -128,6 +133,14 @@ def test_a_cluster_name_cannot_blur_the_mark_that_it_is_part_of() -> None:
     for name in ("a/b", "a b", "a\n", "ä"):
         with pytest.raises(ValidationError):
             Settings(cluster_name=name)
+
+
+@pytest.mark.parametrize(
+    ("duration", "deadline", "period"), [(10, 10, 2), (10, 11, 2), (15, 2, 2), (15, 2, 3), (2, 10, 1)]
+)
+def test_a_leader_has_to_stop_before_others_may_begin(duration: int, deadline: float, period: float) -> None:
+    with pytest.raises(ValidationError, match="retry_period must be less than renew_deadline"):
+        Settings(lease_duration=duration, renew_deadline=deadline, retry_period=period)
 
 
 def test_settings_do_not_change_while_the_operator_runs() -> None:

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -29,7 +29,7 @@ from harborhook.harbor.errors import (
     refusal,
 )
 from harborhook.harbor.limiter import Limiter
-from harborhook.harbor.login import SESSION_COOKIE, LoginRefusedError, Session, cookies_of, log_in
+from harborhook.harbor.login import SAFE_METHODS, SESSION_COOKIE, LoginRefusedError, Session, cookies_of, log_in
 
 BASE_PATH = "/api/v2.0"
 BODY_LIMIT = 16 * 1024 * 1024
@@ -97,6 +97,9 @@ class _Raw:
     content: bytes
 
 
+Fence = Callable[[], None]
+"""Asked right before anything that could change Harbor is sent; what it raises keeps it from being sent."""
+
 Observer = Callable[[str, str, int], None]
 """Told of each exchange: method, endpoint class such as `/projects/{project}`, status (0: no answer)."""
 
@@ -112,6 +115,8 @@ class Transport:
         verify: ssl.SSLContext | bool = True,
         limiters: tuple[Limiter, ...] = (),
         observer: Observer | None = None,
+        fence: Fence | None = None,
+        user_agent: str = "harborhook",
         read_timeout: float = READ_TIMEOUT,
         total_timeout: float = TOTAL_TIMEOUT,
         confirm_after: float = CONFIRM_AFTER,
@@ -130,7 +135,8 @@ class Transport:
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, pool=None),
-            headers={"Accept": "application/json", "X-Is-Resource-Name": "true", "User-Agent": "harborhook"},
+            headers={"Accept": "application/json", "X-Is-Resource-Name": "true", "User-Agent": user_agent},
+            event_hooks={"request": [_fenced(fence)] if fence is not None else []},
         )
 
     @property
@@ -282,6 +288,21 @@ class Transport:
         if isinstance(error, httpx.TimeoutException | TimeoutError):
             reason = f"no answer in time ({type(error).__name__})"
         return UnreachableError(f"Harbor at {self.url} cannot be reached: {reason}.")
+
+
+def _fenced(fence: Fence) -> Callable[[httpx.Request], Awaitable[None]]:
+    """Lets the fence be asked when the request has got its connection and is about to be written to it: minutes can
+    pass before, if the process is stopped meanwhile."""
+
+    async def about_to(event: str, _: Any) -> None:
+        if event in ("http11.send_request_headers.started", "http11.send_request_body.started"):
+            fence()
+
+    async def prepare(request: httpx.Request) -> None:
+        if request.method not in SAFE_METHODS:
+            request.extensions = {**request.extensions, "trace": about_to}
+
+    return prepare
 
 
 async def _read(response: httpx.Response, request: _Request) -> bytes:

@@ -1,6 +1,7 @@
 """Calls to the Kubernetes API. Every write is a merge patch of exactly what changed; a lost object is `Gone`.
 
-Credentials are re-read before they can expire: a service account's token file is rotated by the kubelet.
+Credentials are re-read before they can expire: a service account's token file is rotated by the kubelet. `fence` is
+asked right before each write, and raises when this process must not write any more.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import aiohttp
@@ -41,6 +43,8 @@ TOKEN_LIFE = 300.0
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 """The cause with which the API server refuses a new object in a namespace that is being deleted."""
 
+LEASES = "coordination.k8s.io"
+"""The API group of Leases."""
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -63,6 +67,32 @@ class NoClusterError(Exception):
 
 
 @dataclass
+class _Fence:
+    """Calls `check` before a write, and again when it has got its connection: no waiting may come between the two."""
+
+    check: Callable[[], None] = field(default=lambda: None)
+
+    def trace(self) -> aiohttp.TraceConfig:
+        async def started(_: Any, request: SimpleNamespace, started: aiohttp.TraceRequestStartParams) -> None:
+            is_of_lease = started.url.path.startswith(f"/apis/{LEASES}/")
+            request.is_fenced = started.method not in ("GET", "HEAD") and not is_of_lease
+            ask(request)
+
+        async def connected(_: Any, request: SimpleNamespace, __: Any) -> None:
+            ask(request)
+
+        def ask(request: SimpleNamespace) -> None:
+            if request.is_fenced:
+                self.check()
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_start.append(started)
+        trace.on_connection_create_end.append(connected)
+        trace.on_connection_reuseconn.append(connected)
+        return trace
+
+
+@dataclass
 class Gateway:
     """One client for the whole operator; make it with `connect`."""
 
@@ -70,9 +100,10 @@ class Gateway:
     _api: client.ApiClient
     _load: Callable[[client.Configuration], Awaitable[None]]
     _loaded: float
+    _fence: _Fence
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None) -> Gateway:
+    async def connect(cls, kubeconfig: str | None = None, *, user_agent: str = "harborhook") -> Gateway:
         """Reads the kubeconfig given, or KUBECONFIG's, or the pod's service account."""
 
         async def load(configuration: client.Configuration) -> None:
@@ -90,7 +121,15 @@ class Gateway:
             said = " ".join(str(error).split())[:200]
             raise NoClusterError(f"The kubeconfig {kubeconfig or '(by default)'} cannot be used: {said}") from None
         configuration.connection_pool_maxsize = POOL_SIZE
-        return cls(configuration, client.ApiClient(configuration), load, time.monotonic())
+        fence = _Fence()
+        configuration.trace_configs = [fence.trace()]
+        api = client.ApiClient(configuration)
+        api.user_agent = user_agent
+        return cls(configuration, api, load, time.monotonic(), fence)
+
+    def fence(self, check: Callable[[], None]) -> None:
+        """Lets `check` be called right before each write, except of a Lease; what it raises prevents it."""
+        self._fence.check = check
 
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]
@@ -213,6 +252,30 @@ class Gateway:
                 return True
             raise
         return False
+
+    # Leases
+
+    async def lease(self, namespace: str, name: str) -> Body | None:
+        call = self._custom.get_namespaced_custom_object(
+            LEASES, "v1", namespace, "leases", name, _request_timeout=REQUEST_TIMEOUT
+        )
+        try:
+            found: Body = await self._call(f"GET Lease {name}", call)
+        except Gone:
+            return None
+        return found
+
+    async def write_lease(self, lease: Body) -> Body:
+        """Makes a Lease, or replaces the version that `lease` names; refused with 409 if that is not the newest."""
+        metadata, custom = lease["metadata"], self._custom
+        where = (LEASES, "v1", metadata["namespace"], "leases")
+        if "resourceVersion" in metadata:
+            write = custom.replace_namespaced_custom_object
+            call = write(*where, metadata["name"], lease, _request_timeout=REQUEST_TIMEOUT)
+        else:
+            call = custom.create_namespaced_custom_object(*where, lease, _request_timeout=REQUEST_TIMEOUT)
+        written: Body = await self._call(f"PUT Lease {metadata['name']}", call)
+        return written
 
     # Plumbing
 

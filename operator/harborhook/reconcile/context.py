@@ -15,7 +15,7 @@ from harborhook.api.connections import AnyConnection, ClusterHarborConnection, L
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.limiter import Limiter
-from harborhook.harbor.transport import Credentials, Transport
+from harborhook.harbor.transport import Credentials, Fence, Transport
 from harborhook.kube.gateway import Gateway
 from harborhook.plan.access import host_of
 from harborhook.plan.references import is_claim
@@ -48,6 +48,9 @@ class Context:
     """Name of this cluster in `creator` of the policies we make."""
     links: dict[Key, Link] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
+    fence: Fence | None = None
+    """Raises when this process must not write any more."""
+    user_agent: str = "harborhook"
     limiters: dict[str, Limiter] = field(default_factory=dict)
     """By Harbor host, and by HarborConnection."""
     visited_connections: set[Key] = field(default_factory=set)
@@ -178,9 +181,16 @@ class Context:
 
     def client_for(self, connection: AnyConnection, credentials: Credentials, verify: ssl.SSLContext) -> HarborClient:
         limiters = self.limiters_for(connection)
-        observer = self.metrics.count_request
         return HarborClient(
-            Transport(connection.spec.url, credentials, verify=verify, limiters=limiters, observer=observer)
+            Transport(
+                connection.spec.url,
+                credentials,
+                verify=verify,
+                limiters=limiters,
+                observer=self.metrics.count_request,
+                fence=self.fence,
+                user_agent=self.user_agent,
+            )
         )
 
     def limiters_for(self, connection: AnyConnection) -> tuple[Limiter, ...]:

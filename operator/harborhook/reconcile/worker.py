@@ -14,6 +14,7 @@ from harborhook.reconcile import claims, connection, deliveries, project, releas
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.verdicts import verdict_of
 from harborhook.reconcile.visit import Visit
+from harborhook.runtime.leader import LeadershipLostError
 from harborhook.runtime.queue import Cause
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ async def _attempt(context: Context, key: Key, causes: Cause) -> str:
         pause = context.queue.retry(key, limit=KUBERNETES_LIMIT)
         logger.info("%s: %s; tried again in %.0f s", key, error, pause)
         return "kubernetes_error"
+    except LeadershipLostError:
+        return "leadership_lost"  # the end of this process
     except Exception:
         logger.exception("%s: unexpected error; tried again in %.0f s", key, context.queue.retry(key))
         return "error"

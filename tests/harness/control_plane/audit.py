@@ -39,6 +39,8 @@ class AuditEntry:
     name: str
     user: str
     code: int
+    agent: str
+    """The User-Agent."""
 
 
 def read_entries(log: Path, since: int) -> Iterator[AuditEntry]:
@@ -65,4 +67,5 @@ def _entry(event: dict[str, Any]) -> AuditEntry:
         name=target.get("name", ""),
         user=event["user"]["username"],
         code=event.get("responseStatus", {}).get("code", 0),
+        agent=event.get("userAgent", ""),
     )

@@ -76,6 +76,8 @@ class Logged:
     user: str
     auth: str
     status: int
+    agent: str
+    """The User-Agent."""
 
 
 class Pipeline:
@@ -102,8 +104,18 @@ class Pipeline:
     def record(self, request: Request, status: int) -> None:
         """Add to the request log."""
         principal = request.principal
+        agent = request.headers.get("user-agent", "")
         self.log.append(
-            Logged(request.id, request.method, request.path, request.raw_query, principal.name, principal.how, status)
+            Logged(
+                request.id,
+                request.method,
+                request.path,
+                request.raw_query,
+                principal.name,
+                principal.how,
+                status,
+                agent,
+            )
         )
 
     async def _broken(self, request: Request) -> Response | None:

@@ -34,6 +34,8 @@ class RequestRecord:
     auth: str
     """anonymous, basic or session."""
     status: int
+    agent: str
+    """The User-Agent."""
 
     @property
     def writes(self) -> bool:

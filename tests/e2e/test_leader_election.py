@@ -1,0 +1,221 @@
+"""Two replicas, one Lease: one works, the other takes over, and there is never a moment with two that write."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.conftest import QUICK
+from harness.api_proxy import ApiProxy
+from harness.control_plane import ControlPlane
+from harness.crd_fixtures import install_crds
+from harness.harbor.process import RequestRecord, StandIn
+from harness.harbor_fixtures import HarborUnderTest
+from harness.operator_process import OperatorProcess
+from harness.world import OPERATOR_USER, World, eventually
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/harborhook/leases"
+ELECTION: dict[str, Any] = {
+    **QUICK,
+    "leader_election": True,
+    "lease_duration": 10,
+    "renew_deadline": 7,
+    "retry_period": 1,
+}
+FOR_EVER: dict[str, Any] = {"lease_duration": 3600}
+"""A lease that has to be released to be taken."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ControlPlane]:
+    with ControlPlane.start() as running:
+        install_crds(running)
+        yield running
+
+
+@pytest.fixture
+def world(cluster: ControlPlane, stand_in: StandIn, request: pytest.FixtureRequest) -> Iterator[World]:
+    """Its operator is given when the test has started some."""
+    name = f"election-{zlib.crc32(request.node.name.encode())}"
+    cluster.create_namespace(name)
+    harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
+    found = World(cluster, harbor, None, name, connection=name)  # type: ignore[arg-type]
+    found.connect(name)
+    yield found
+    stand_in.clear_faults()
+    found.clean_up()
+    found.annotate("ClusterHarborConnection", name, release="true")
+    found.delete("ClusterHarborConnection", name, wait=False)
+
+
+@contextmanager
+def replica(
+    cluster: ControlPlane, directory: Path, api_server: str | None = None, **settings: Any
+) -> Iterator[OperatorProcess]:
+    """One that is ready: it leads, or it waits."""
+    directory.mkdir()
+    with OperatorProcess(cluster, directory, {**ELECTION, **settings}, api_server) as running:
+        running.restart()
+        yield running
+        print(running.log.read_text()[-6000:])
+
+
+def leads(operator: OperatorProcess) -> bool:
+    return operator.metrics()["harborhook_leader"] == 1
+
+
+def holder(world: World) -> str:
+    lease = world.control_plane.admin.request("GET", f"{LEASE}/harborhook")
+    return str(lease["spec"].get("holderIdentity", ""))
+
+
+def harbor_writes(world: World, since: int = 0) -> list[RequestRecord]:
+    """Requests of operators that were meant to change something in Harbor, in the order in which they arrived."""
+    assert world.harbor.stand_in is not None
+    requests = world.harbor.stand_in.requests()
+    ours = [r for r in requests if r.writes and r.agent.startswith("harborhook/") and r.path.startswith("/api/")]
+    return sorted((request for request in ours if request.id >= since), key=lambda request: request.id)
+
+
+def make(world: World) -> str:
+    """Has a project made by whoever leads."""
+    project = world.project_name(f"team{time.monotonic_ns() % 10**9}")
+    world.project(project)
+    world.ready("HarborProject", project)
+    return project
+
+
+def test_one_works_and_hands_over_at_once_when_it_is_told_to_end(world: World, tmp_path: Path) -> None:
+    with (
+        replica(world.control_plane, tmp_path / "a", **FOR_EVER) as first,
+        replica(world.control_plane, tmp_path / "b", **FOR_EVER) as second,
+    ):
+        make(world)
+        old = holder(world)
+        assert (leads(first), leads(second)) == (True, False)
+        assert all(old in request.agent for request in harbor_writes(world))
+
+        code = first.end(signal.SIGTERM)
+
+        assert code == 0
+        project = make(world)
+        assert leads(second)
+        assert old not in holder(world)
+        assert old not in harbor_writes(world)[-1].agent
+        assert world.harbor_project(project) is not None
+
+
+def test_a_leader_that_dies_is_replaced_when_its_lease_is_over(world: World, tmp_path: Path) -> None:
+    with (
+        replica(world.control_plane, tmp_path / "a") as first,
+        replica(world.control_plane, tmp_path / "b") as second,
+    ):
+        make(world)
+
+        first.kill()
+
+        make(world)
+        assert leads(second)
+
+
+def test_whoever_waits_ends_at_once_and_leaves_the_lease_alone(world: World, tmp_path: Path) -> None:
+    with replica(world.control_plane, tmp_path / "a") as first:
+        make(world)
+        old = holder(world)
+        with replica(world.control_plane, tmp_path / "b") as second:
+            assert second.end(signal.SIGTERM) == 0
+        assert holder(world) == old
+        assert leads(first)
+
+
+def test_a_leader_that_was_paused_writes_nothing_when_it_goes_on(world: World, tmp_path: Path) -> None:
+    assert world.harbor.stand_in is not None
+    with (
+        replica(world.control_plane, tmp_path / "a") as first,
+        replica(world.control_plane, tmp_path / "b") as second,
+    ):
+        make(world)
+        old = holder(world)
+        names = [world.project_name(f"team{number}") for number in range(60)]
+        world.harbor.stand_in.set_fault({"method": "POST", "path": "/projects$"}, delay=1)
+        world.apply_all([declared(name, world.connection) for name in names])
+        # In the middle of it: some projects are made, others are in work.
+        eventually(lambda: made(world, names) > 3, lambda: "no project is made")
+        first.send(signal.SIGSTOP)
+        world.harbor.stand_in.clear_faults()
+        eventually(lambda: leads(second), lambda: "nobody takes over")
+        for name in names:
+            world.ready("HarborProject", name)
+        requests = len(world.harbor.stand_in.requests())
+        position = world.control_plane.audit_position()
+
+        code = first.end(signal.SIGCONT)
+
+        assert code == 1
+        later = [request for request in world.harbor.stand_in.requests()[requests:] if request.writes]
+        assert [request for request in later if old in request.agent] == []
+        entries = world.control_plane.writes(OPERATOR_USER, since=position)
+        assert [entry for entry in entries if old in entry.agent] == []
+        assert leads(second)
+
+
+def declared(name: str, connection: str) -> dict[str, Any]:
+    spec = {"connectionRef": {"name": connection}}
+    return {"kind": "HarborProject", "metadata": {"name": name}, "spec": spec}
+
+
+def made(world: World, names: list[str]) -> int:
+    found = {item["metadata"]["name"] for item in world.all("HarborProject") if "projectID" in item.get("status", {})}
+    return len(found & set(names))
+
+
+def test_a_leader_that_is_cut_off_stops_before_the_next_one_begins(world: World, tmp_path: Path) -> None:
+    with (
+        ApiProxy(world.control_plane) as proxy,
+        replica(world.control_plane, tmp_path / "a", proxy.url) as first,
+        replica(world.control_plane, tmp_path / "b") as second,
+    ):
+        project = make(world)
+        world.project(project, public=False)
+        old = holder(world)
+        start = max(request.id for request in harbor_writes(world))
+        with drifting(world, project):  # so that there is something to write all the time
+            eventually(lambda: writers(world, start) == [old], lambda: "drift is not corrected")
+            proxy.hang()
+            assert first.wait() == 1
+            eventually(lambda: len(writers(world, start)) > 1, lambda: "nobody takes over")
+            time.sleep(2)
+        assert leads(second)
+        assert writers(world, start) == [old, holder(world)]
+
+
+def writers(world: World, since: int) -> list[str]:
+    """Who has written to Harbor, in turn: somebody who stops and begins again is there twice."""
+    agents = [request.agent.partition("(")[2].rstrip(")") for request in harbor_writes(world, since)]
+    return [agent for number, agent in enumerate(agents) if number == 0 or agents[number - 1] != agent]
+
+
+@contextmanager
+def drifting(world: World, project: str) -> Iterator[None]:
+    """Somebody makes the project public again and again."""
+    enough = threading.Event()
+
+    def change() -> None:
+        while not enough.wait(0.3):
+            world.change_project(project, public="true")
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
