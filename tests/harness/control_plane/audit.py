@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class AuditEntry:
     name: str
     user: str
     code: int
+    answered: float
+    """When, in seconds since the epoch."""
 
 
 def read_entries(log: Path, since: int) -> Iterator[AuditEntry]:
@@ -50,12 +53,16 @@ def read_entries(log: Path, since: int) -> Iterator[AuditEntry]:
         for line in lines:
             if not line.endswith(b"\n"):
                 return
-            event = json.loads(line)
-            if "dryRun=" not in event["requestURI"]:
-                yield _entry(event)
+            entry = parse(line)
+            if entry is not None:
+                yield entry
 
 
-def _entry(event: dict[str, Any]) -> AuditEntry:
+def parse(line: bytes) -> AuditEntry | None:
+    """One line of the log; None for a dry run."""
+    event: dict[str, Any] = json.loads(line)
+    if "dryRun=" in event["requestURI"]:
+        return None
     target: dict[str, str] = event.get("objectRef", {})
     return AuditEntry(
         verb=event["verb"],
@@ -65,4 +72,5 @@ def _entry(event: dict[str, Any]) -> AuditEntry:
         name=target.get("name", ""),
         user=event["user"]["username"],
         code=event.get("responseStatus", {}).get("code", 0),
+        answered=datetime.fromisoformat(event["stageTimestamp"]).timestamp(),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import inspect
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,7 @@ class Logged:
     user: str
     auth: str
     status: int
+    time: float
 
 
 class Pipeline:
@@ -101,9 +103,11 @@ class Pipeline:
 
     def record(self, request: Request, status: int) -> None:
         """Add to the request log."""
-        principal = request.principal
+        principal, now = request.principal, time.time()
         self.log.append(
-            Logged(request.id, request.method, request.path, request.raw_query, principal.name, principal.how, status)
+            Logged(
+                request.id, request.method, request.path, request.raw_query, principal.name, principal.how, status, now
+            )
         )
 
     async def _broken(self, request: Request) -> Response | None:

@@ -34,6 +34,8 @@ class RequestRecord:
     auth: str
     """anonymous, basic or session."""
     status: int
+    time: float
+    """When it was answered, in seconds since the epoch."""
 
     @property
     def writes(self) -> bool:
