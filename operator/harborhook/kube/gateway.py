@@ -84,6 +84,8 @@ class Gateway:
             said = " ".join(str(error).split())[:200]
             raise NoClusterError(f"The kubeconfig {kubeconfig or '(by default)'} cannot be used: {said}") from None
         configuration.connection_pool_maxsize = POOL_SIZE
+        # Else each request has a thread read ~/.netrc. kopf does not look at the environment's proxies either.
+        configuration.client_session_kwargs = {"trust_env": False}
         return cls(configuration, client.ApiClient(configuration), load, time.monotonic())
 
     async def close(self) -> None:
