@@ -38,9 +38,9 @@ class Options:
     """How long the stand-in waits before it answers."""
     hash_cost_ms: float = 70.0
     """What checking a user's password costs there."""
-    max_concurrent_requests: int = 32
+    max_concurrent_requests: int = 8
     requests_per_second: int = 2000
-    """The connection's limits. The defaults (8 and 50) protect a small Harbor, and would be all that is measured."""
+    """The connection's limits. The default of 50 a second protects a small Harbor, and would be all that is measured."""
 
     @property
     def numbers(self) -> Size:
