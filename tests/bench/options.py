@@ -40,7 +40,7 @@ class Options:
     """What checking a user's password costs there."""
     max_concurrent_requests: int = 8
     requests_per_second: int = 2000
-    """The connection's limits. The default of 50 a second protects a small Harbor, and would be all that is measured."""
+    """The connection's limits. The default of 50 a second protects a small Harbor, and would hide all else."""
 
     @property
     def numbers(self) -> Size:

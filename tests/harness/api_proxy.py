@@ -1,4 +1,5 @@
-"""A proxy between the operator and the API server that fails on demand: answers with an error, cuts watches.
+"""A proxy between the operator and the API server that fails on demand: answers with an error or not at all, cuts
+watches or lets them go silent.
 
 It listens without encryption and passes the Authorization header on, so the operator keeps its own rights. Every
 request is a connection of its own.
@@ -49,6 +50,9 @@ class ApiProxy:
         self._faults: list[_Fault] = []
         self._lock = threading.Lock()
         self._watches: set[http.client.HTTPConnection] = set()
+        self._stalled: set[http.client.HTTPConnection] = set()
+        self._answering = threading.Event()
+        self._answering.set()
         self.requests: list[tuple[str, str]] = []
         """Method and path with query of each request, oldest first."""
         proxy = self
@@ -57,6 +61,7 @@ class ApiProxy:
             def _pass(self) -> None:
                 fault = proxy._note(self.command, self.path)
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                proxy._answering.wait()
                 if fault is not None and not fault.lost:
                     return self._refuse(fault.status)
                 headers = {n: v for n, v in self.headers.items() if n.lower() not in {*_NOT_PASSED_ON, "host"}}
@@ -71,6 +76,7 @@ class ApiProxy:
                     return None  # the API server is down, the watch was cut, or the operator went away
                 finally:
                     proxy._watches.discard(upstream)
+                    proxy._stalled.discard(upstream)
                     upstream.close()
 
             def _answer(self, upstream: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> None:
@@ -83,6 +89,8 @@ class ApiProxy:
                 if "watch=true" in self.path:
                     proxy._watches.add(upstream)
                 while chunk := answer.read1(_CHUNK):
+                    if upstream in proxy._stalled:
+                        continue
                     self.wfile.write(chunk)
                     self.wfile.flush()
 
@@ -116,6 +124,7 @@ class ApiProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.shutdown()
+        self.heal()
         self.cut_watches()
         self._server.server_close()
 
@@ -125,9 +134,20 @@ class ApiProxy:
         with self._lock:
             self._faults.append(_Fault(method, re.compile(path), status, times, lost))
 
+    def hang(self) -> None:
+        """Takes requests and does not answer them until it is healed; streams go on."""
+        self._answering.clear()
+
+    def stall_watches(self) -> None:
+        """Nothing more comes out of the streams that are open now, as from behind a load balancer that has forgotten
+        them; new ones work."""
+        self._stalled |= self._watches
+
     def heal(self) -> None:
+        """Everything works again, except for a stream that has lost something."""
         with self._lock:
             self._faults.clear()
+        self._answering.set()
 
     def cut_watches(self) -> None:
         """Ends all streams, as a load balancer does that restarts."""
