@@ -58,10 +58,8 @@ def writes_within(scene: Scene, seconds: float) -> list[str]:
     time.sleep(seconds)
     entries = scene.control_plane.writes(OPERATOR_USER, since=position)
     found = [f"{entry.verb} {entry.resource}/{entry.subresource} {entry.name}" for entry in entries]
-    for request in scene.stand_in.requests()[known:]:
-        if request.writes and not request.path.startswith("/c/"):
-            found.append(f"{request.method} {request.path}")
-    return found
+    requests = [one for one in scene.stand_in.requests()[known:] if one.writes and not one.path.startswith("/c/")]
+    return found + [f"{request.method} {request.path}" for request in requests]
 
 
 def _of_projects(scene: Scene) -> list[str]:
@@ -120,10 +118,8 @@ def _of_strangers(scene: Scene) -> list[str]:
             complaints.append(f"the stranger {wanted['name']} is gone ({answer.status_code})")
         elif not _same(answer.json(), wanted):
             complaints.append(f"the stranger {wanted['name']} has been changed: {answer.json()}")
-    for project in scene.model.strange_projects:
-        if scene.world.harbor_project(project) is None:
-            complaints.append(f"the strange project {project} is gone")
-    return complaints
+    gone = [project for project in scene.model.strange_projects if scene.world.harbor_project(project) is None]
+    return complaints + [f"the strange project {project} is gone" for project in sorted(gone)]
 
 
 def _same(found: Fields, wanted: Fields) -> bool:
