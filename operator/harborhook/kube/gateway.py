@@ -1,6 +1,7 @@
 """Calls to the Kubernetes API. Every write is a merge patch of exactly what changed; a lost object is `Gone`.
 
-Credentials are re-read before they can expire: a service account's token file is rotated by the kubelet.
+Credentials are re-read before they can expire: a service account's token file is rotated by the kubelet. Of the client
+only the plumbing is used: its models of Kubernetes' own kinds take 25 MB and most of a second to load.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
+from urllib.parse import quote
 
 import aiohttp
 from kubernetes.aio import client
@@ -27,7 +29,10 @@ from harborhook.api.kinds import KINDS
 logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
-Result = TypeVar("Result")
+Query = list[tuple[str, str | int]]
+
+CORE_PATH = "/api/v1"
+GROUP_PATH = f"/apis/{GROUP}/{VERSION}"
 
 MERGE_PATCH = "application/merge-patch+json"
 PAGE_SIZE = 500
@@ -112,19 +117,11 @@ class Gateway:
                 return
 
     async def _page(self, kind: str, namespace: str, token: str | None) -> Body:
-        scope = (namespace,) if namespace else ()
-        method = self._custom.list_namespaced_custom_object if scope else self._custom.list_cluster_custom_object
-        call = method(
-            GROUP,
-            VERSION,
-            *scope,
-            KINDS[kind].plural,
-            limit=PAGE_SIZE,
-            _continue=token,
-            _request_timeout=REQUEST_TIMEOUT,
-        )
+        query: Query = [("limit", PAGE_SIZE), *([("continue", token)] if token else [])]
         try:
-            page: Body = await self._call(f"LIST {kind}", call)
+            page = await self._send(
+                f"LIST {kind}", "GET", _path(GROUP_PATH, namespace, KINDS[kind].plural), query=query
+            )
         except Gone:
             # No object is gone: the kind is not served (yet).
             raise KubeError(f"LIST {kind}", 404, "the kind is not served") from None
@@ -139,68 +136,68 @@ class Gateway:
         return await self._patch(key, {"status": status}, status=True)
 
     async def _patch(self, key: Key, patch: Body, *, status: bool) -> Body:
-        scope = (key.namespace,) if KINDS[key.kind].namespaced else ()
-        verb = "patch_namespaced_custom_object" if scope else "patch_cluster_custom_object"
-        method = getattr(self._custom, f"{verb}_status" if status else verb)
-        call = method(
-            GROUP,
-            VERSION,
-            *scope,
-            KINDS[key.kind].plural,
-            key.name,
-            patch,
-            _content_type=MERGE_PATCH,
-            _request_timeout=REQUEST_TIMEOUT,
-        )
-        result: Body = await self._call(f"PATCH {key}", call)
-        return result
+        path = _path(GROUP_PATH, key.namespace, KINDS[key.kind].plural, key.name, *(["status"] if status else []))
+        return await self._send(f"PATCH {key}", "PATCH", path, body=patch, content_type=MERGE_PATCH)
 
     # Others'
 
     async def data(self, source: Key) -> tuple[str, dict[str, bytes]] | None:
         """resourceVersion and decoded data of a Secret or ConfigMap; None if there is none of that name."""
-        read = self._core.read_namespaced_secret if source.kind == "Secret" else self._core.read_namespaced_config_map
+        path = _path(CORE_PATH, source.namespace, f"{source.kind.lower()}s", source.name)
         try:
-            found = await self._call(
-                f"GET {source}", read(source.name, source.namespace, _request_timeout=REQUEST_TIMEOUT)
-            )
+            found = await self._send(f"GET {source}", "GET", path)
         except Gone:
             return None
         decode = base64.b64decode if source.kind == "Secret" else str.encode
-        return found.metadata.resource_version, {key: decode(value) for key, value in (found.data or {}).items()}
+        data = found.get("data") or {}
+        return found["metadata"]["resourceVersion"], {key: decode(value) for key, value in data.items()}
 
     async def namespace_uid(self, name: str) -> str:
-        call = self._core.read_namespace(name, _request_timeout=REQUEST_TIMEOUT)
-        found = await self._call(f"GET Namespace {name}", call)
-        return str(found.metadata.uid)
+        found = await self._send(f"GET Namespace {name}", "GET", _path(CORE_PATH, "", "namespaces", name))
+        return str(found["metadata"]["uid"])
 
     async def create_event(self, namespace: str, event: Body) -> None:
-        call = self._custom.create_namespaced_custom_object(
-            "events.k8s.io", "v1", namespace, "events", event, _request_timeout=REQUEST_TIMEOUT
-        )
-        await self._call("POST Event", call)
+        await self._send("POST Event", "POST", _path("/apis/events.k8s.io/v1", namespace, "events"), body=event)
 
     # Plumbing
 
-    @property
-    def _custom(self) -> Any:
-        return client.CustomObjectsApi(self._api)
-
-    @property
-    def _core(self) -> Any:
-        return client.CoreV1Api(self._api)
-
-    async def _call(self, what: str, call: Awaitable[Any]) -> Any:
-        """Awaits a call; every failure becomes Gone or KubeError, whose texts hold no request."""
+    async def _send(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Body | None = None,
+        content_type: str = "application/json",
+    ) -> Body:
+        """One exchange; every failure becomes Gone or KubeError, whose texts hold no request."""
         try:
             await self.refresh()
-            return await call
+            request = await self._api.param_serialize(
+                method,
+                path,
+                query_params=query,
+                header_params={"Accept": "application/json", "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
+            await response.read()  # type: ignore[no-untyped-call]
+            answer: Any = self._api.response_deserialize(response, {"2XX": "object"}).data
+            return cast(Body, answer)
         except ApiException as error:
             if error.status == 404:
                 raise Gone(what) from None
             raise KubeError(what, error.status or 0, _message(error)) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise KubeError(what, 0, type(error).__name__) from None
+
+
+def _path(group: str, namespace: str, *segments: str) -> str:
+    """Of a resource or one of its kinds; without a namespace it is one of the cluster, or of all namespaces."""
+    scope = ("namespaces", namespace) if namespace else ()
+    return "/".join([group, *(quote(segment, safe="") for segment in (*scope, *segments))])
 
 
 def _message(error: ApiException) -> str:
