@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from bench.figures import Figure, Kind, percentiles
 from bench.options import POLICIES, Size
 from bench.processes import cpu_seconds, peak_rss, rss
-from bench.stage import MEASURED, BenchError, Follower, Stage, Window, kind_of_write, wait
+from bench.stage import MEASURED, BenchError, Follower, Stage, Window, kind_of_request, kind_of_write, wait
 from harness.control_plane.audit import AuditEntry
 from harness.world import condition
 
@@ -228,6 +228,7 @@ def outage(stage: Stage, name: str) -> Result:
     recovery = stage.follow()
     wait(lambda: _recovered(stage, recovery, down.statuses.keys()), "everything is Ready again", pause=0.2)
     recovered = time.monotonic() - back
+    asked = Counter(kind_of_request(one.method, one.path) for one in stand_in.requests())
     wait(lambda: stage.not_ready() == 0, "everything is Ready again", pause=0.5)
     again = Spell(recovery.by_operator(), clock.used()["operator"], recovered)
     most, events = max(down.statuses.values(), default=0), _events(down.by_kind)
@@ -251,6 +252,7 @@ def outage(stage: Stage, name: str) -> Result:
         {
             "Writes to Kubernetes, Harbor down": dict(down.by_kind),
             "Writes to Kubernetes, recovery": dict(again.by_kind),
+            "Requests to Harbor, recovery": dict(asked),
         },
     )
 
