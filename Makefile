@@ -2,12 +2,15 @@
 # plane of the tests is built once per machine, outside the repository (see tests/harness/control_plane/binaries.py).
 #
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
-#            KEEP (for `make demo`), KUBEBUILDER_ASSETS (a control plane to use instead of building one).
+#            KEEP (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`), KUBEBUILDER_ASSETS (a control plane to use instead of building one).
 
 SHELL := /bin/sh
 BIN := .venv/bin
 # Test processes; each has a control plane and an operator of its own, and mostly waits.
 WORKERS ?= 3
+# Of `make bench`: tiny, small or full (half an hour), and where its figures are written.
+SIZE ?= full
+JSON ?= build/bench.json
 STAMP := .venv/.made-from-lock
 REQUESTED_PYTHON := $(PYTHON)
 
@@ -29,6 +32,11 @@ demo: binaries  ## Show the operator at work on a cluster and a Harbor stand-in 
 .PHONY: test
 test: check-go lint check-generated binaries  ## Run all checks and tests (ARGS="-k name" selects tests)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+.PHONY: bench
+bench: binaries  ## Measure speed, requests, writes and memory (SIZE=small; SCENARIOS=, COMPARE=, JSON=, ARGS=--help)
+	$(BIN)/python -m bench --size $(SIZE) --scenarios '$(SCENARIOS)' --json $(JSON) \
+		$(if $(COMPARE),--compare $(COMPARE)) $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## Check style, formatting, types and import contracts

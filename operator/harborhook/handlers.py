@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -72,6 +72,19 @@ class Backoffs:
         while True:
             yield pause * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
             pause = min(30.0, pause * 2)
+
+
+class NoDiffBase(kopf.DiffBaseStorage):
+    """kopf copies each object, Secrets too, to tell what has changed. Only its change handlers want to know."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return cast(kopf.BodyEssence, {})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing is remembered."""
 
 
 @dataclass
@@ -238,6 +251,7 @@ class Operator:
         settings.posting.enabled = False
         # kopf strips its own finalizer where it finds it: it must not find ours.
         settings.persistence.finalizer = f"{GROUP}/not-used-by-kopf"
+        settings.persistence.diffbase_storage = NoDiffBase()
         settings.process.ultimate_exiting_timeout = None
 
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:

@@ -1,4 +1,5 @@
-"""A proxy between the operator and the API server that fails on demand: answers with an error or never, cuts watches.
+"""A proxy between the operator and the API server that fails on demand: answers with an error or never, cuts watches or
+lets them go silent.
 
 It listens without encryption and passes the Authorization header on, so the operator keeps its own rights. Every
 request is a connection of its own.
@@ -51,6 +52,7 @@ class ApiProxy:
         self._lock = threading.Lock()
         self._watches: set[http.client.HTTPConnection] = set()
         self._healed = threading.Event()
+        self._stalled: set[http.client.HTTPConnection] = set()
         self.requests: list[tuple[str, str]] = []
         """Method and path with query of each request, oldest first."""
         proxy = self
@@ -76,6 +78,7 @@ class ApiProxy:
                     return None  # the API server is down, the watch was cut, or the operator went away
                 finally:
                     proxy._watches.discard(upstream)
+                    proxy._stalled.discard(upstream)
                     upstream.close()
 
             def _answer(self, upstream: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> None:
@@ -88,6 +91,8 @@ class ApiProxy:
                 if "watch=true" in self.path:
                     proxy._watches.add(upstream)
                 while chunk := answer.read1(_CHUNK):
+                    if upstream in proxy._stalled:
+                        continue
                     self.wfile.write(chunk)
                     self.wfile.flush()
 
@@ -137,8 +142,13 @@ class ApiProxy:
             self._faults.append(_Fault("*", re.compile("."), 0, None, lost=False, hangs=True))
         self.cut_watches()
 
+    def stall_watches(self) -> None:
+        """Nothing more comes out of the streams that are open now, as from behind a load balancer that has forgotten
+        them; new ones work."""
+        self._stalled |= self._watches
+
     def heal(self) -> None:
-        """Ends all faults; requests that hang are dropped without an answer."""
+        """Ends all faults, except for a stream that has lost something; requests that hang are dropped."""
         with self._lock:
             self._faults.clear()
             self._healed.set()

@@ -51,7 +51,7 @@ def real_harbor() -> bool:
 def harbor() -> Iterator[HarborUnderTest]:
     """One Harbor for the whole run; tests use names of their own and clean up after themselves."""
     if real_harbor():
-        yield _real()
+        yield real_harbor_under_test()
         return
     with StandIn.start() as stand_in:
         yield standing_in(stand_in, "2.16")
@@ -93,7 +93,8 @@ def standing_in(stand_in: StandIn, version: str) -> HarborUnderTest:
     return HarborUnderTest(stand_in.url, username, password, version, False, stand_in, "http://127.0.0.1")
 
 
-def _real() -> HarborUnderTest:
+def real_harbor_under_test() -> HarborUnderTest:
+    """The Harbor that the environment names."""
     url = os.environ[_URL].rstrip("/")
     username, password = os.environ[_USERNAME], os.environ[_PASSWORD]
     answer = httpx.get(f"{url}/api/v2.0/systeminfo", auth=(username, password), verify=False, timeout=30)

@@ -79,7 +79,7 @@ class OperatorProcess:
                 start_new_session=True,  # a terminal's Ctrl-C is for whoever started it to handle
             )
         if wait:
-            self._wait_until_ready()
+            self.wait_until_ready()
 
     def kill(self) -> None:
         """SIGKILL, as a crash."""
@@ -107,7 +107,8 @@ class OperatorProcess:
         self._process = None
         return code
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Returns when it answers /readyz with 200."""
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:

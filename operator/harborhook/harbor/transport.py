@@ -135,6 +135,8 @@ class Transport:
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, pool=None),
+            # The limiters bound how many there are; httpx would close those beyond 20 after each request.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
             headers={"Accept": "application/json", "X-Is-Resource-Name": "true", "User-Agent": user_agent},
             event_hooks={"request": [_fenced(fence)] if fence is not None else []},
         )

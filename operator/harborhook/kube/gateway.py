@@ -1,7 +1,8 @@
 """Calls to the Kubernetes API. Every write is a merge patch of exactly what changed; a lost object is `Gone`.
 
 Credentials are re-read before they can expire: a service account's token file is rotated by the kubelet. `fence` is
-asked right before each write, and raises when this process must not write any more.
+asked right before each write, and raises when this process must not write any more. Of the client only the plumbing is
+used: its models of Kubernetes' own kinds take 25 MB and most of a second to load.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, cast
+from urllib.parse import quote
 
 import aiohttp
 from kubernetes.aio import client
@@ -30,7 +32,10 @@ from harborhook.api.kinds import KINDS
 logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
-Result = TypeVar("Result")
+Query = list[tuple[str, str | int]]
+
+CORE_PATH = "/api/v1"
+GROUP_PATH = f"/apis/{GROUP}/{VERSION}"
 
 MERGE_PATCH = "application/merge-patch+json"
 PAGE_SIZE = 500
@@ -43,8 +48,8 @@ TOKEN_LIFE = 300.0
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 """The cause with which the API server refuses a new object in a namespace that is being deleted."""
 
-LEASES = "coordination.k8s.io"
-"""The API group of Leases."""
+EVENTS_PATH = "/apis/events.k8s.io/v1"
+LEASES_PATH = "/apis/coordination.k8s.io/v1"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -74,7 +79,7 @@ class _Fence:
 
     def trace(self) -> aiohttp.TraceConfig:
         async def started(_: Any, request: SimpleNamespace, started: aiohttp.TraceRequestStartParams) -> None:
-            is_of_lease = started.url.path.startswith(f"/apis/{LEASES}/")
+            is_of_lease = started.url.path.startswith(f"{LEASES_PATH}/")
             request.is_fenced = started.method not in ("GET", "HEAD") and not is_of_lease
             ask(request)
 
@@ -121,6 +126,8 @@ class Gateway:
             said = " ".join(str(error).split())[:200]
             raise NoClusterError(f"The kubeconfig {kubeconfig or '(by default)'} cannot be used: {said}") from None
         configuration.connection_pool_maxsize = POOL_SIZE
+        # Else each request has a thread read ~/.netrc. kopf does not look at the environment's proxies either.
+        configuration.client_session_kwargs = {"trust_env": False}
         fence = _Fence()
         configuration.trace_configs = [fence.trace()]
         api = client.ApiClient(configuration)
@@ -155,19 +162,11 @@ class Gateway:
                 return
 
     async def _page(self, kind: str, namespace: str, token: str | None) -> Body:
-        scope = (namespace,) if namespace else ()
-        method = self._custom.list_namespaced_custom_object if scope else self._custom.list_cluster_custom_object
-        call = method(
-            GROUP,
-            VERSION,
-            *scope,
-            KINDS[kind].plural,
-            limit=PAGE_SIZE,
-            _continue=token,
-            _request_timeout=REQUEST_TIMEOUT,
-        )
+        query: Query = [("limit", PAGE_SIZE), *([("continue", token)] if token else [])]
         try:
-            page: Body = await self._call(f"LIST {kind}", call)
+            page = await self._send(
+                f"LIST {kind}", "GET", _path(GROUP_PATH, namespace, KINDS[kind].plural), query=query
+            )
         except Gone:
             # No object is gone: the kind is not served (yet).
             raise KubeError(f"LIST {kind}", 404, "the kind is not served") from None
@@ -182,46 +181,28 @@ class Gateway:
         return await self._patch(key, {"status": status}, status=True)
 
     async def _patch(self, key: Key, patch: Body, *, status: bool) -> Body:
-        scope = (key.namespace,) if KINDS[key.kind].namespaced else ()
-        verb = "patch_namespaced_custom_object" if scope else "patch_cluster_custom_object"
-        method = getattr(self._custom, f"{verb}_status" if status else verb)
-        call = method(
-            GROUP,
-            VERSION,
-            *scope,
-            KINDS[key.kind].plural,
-            key.name,
-            patch,
-            _content_type=MERGE_PATCH,
-            _request_timeout=REQUEST_TIMEOUT,
-        )
-        result: Body = await self._call(f"PATCH {key}", call)
-        return result
+        path = _path(GROUP_PATH, key.namespace, KINDS[key.kind].plural, key.name, *(["status"] if status else []))
+        return await self._send(f"PATCH {key}", "PATCH", path, body=patch, content_type=MERGE_PATCH)
 
     # Others'
 
     async def data(self, source: Key) -> tuple[str, dict[str, bytes]] | None:
         """resourceVersion and decoded data of a Secret or ConfigMap; None if there is none of that name."""
-        read = self._core.read_namespaced_secret if source.kind == "Secret" else self._core.read_namespaced_config_map
+        path = _path(CORE_PATH, source.namespace, f"{source.kind.lower()}s", source.name)
         try:
-            found = await self._call(
-                f"GET {source}", read(source.name, source.namespace, _request_timeout=REQUEST_TIMEOUT)
-            )
+            found = await self._send(f"GET {source}", "GET", path)
         except Gone:
             return None
         decode = base64.b64decode if source.kind == "Secret" else str.encode
-        return found.metadata.resource_version, {key: decode(value) for key, value in (found.data or {}).items()}
+        data = found.get("data") or {}
+        return found["metadata"]["resourceVersion"], {key: decode(value) for key, value in data.items()}
 
     async def namespace_uid(self, name: str) -> str:
-        call = self._core.read_namespace(name, _request_timeout=REQUEST_TIMEOUT)
-        found = await self._call(f"GET Namespace {name}", call)
-        return str(found.metadata.uid)
+        found = await self._send(f"GET Namespace {name}", "GET", _path(CORE_PATH, "", "namespaces", name))
+        return str(found["metadata"]["uid"])
 
     async def create_event(self, namespace: str, event: Body) -> None:
-        call = self._custom.create_namespaced_custom_object(
-            "events.k8s.io", "v1", namespace, "events", event, _request_timeout=REQUEST_TIMEOUT
-        )
-        await self._call("POST Event", call)
+        await self._send("POST Event", "POST", _path(EVENTS_PATH, namespace, "events"), body=event)
 
     async def is_terminating(self, namespace: str) -> bool:
         """Whether a namespace refuses new objects because it is being deleted.
@@ -240,11 +221,9 @@ class Gateway:
             "reportingInstance": "dry-run",
             "regarding": {"namespace": namespace},
         }
-        call = self._custom.create_namespaced_custom_object(
-            "events.k8s.io", "v1", namespace, "events", event, dry_run="All", _request_timeout=REQUEST_TIMEOUT
-        )
+        path = _path(EVENTS_PATH, namespace, "events")
         try:
-            await self._call(f"POST Event in {namespace}", call)
+            await self._send(f"POST Event in {namespace}", "POST", path, query=[("dryRun", "All")], body=event)
         except Gone:  # so is the namespace
             return True
         except KubeError as error:
@@ -256,42 +235,46 @@ class Gateway:
     # Leases
 
     async def lease(self, namespace: str, name: str) -> Body | None:
-        call = self._custom.get_namespaced_custom_object(
-            LEASES, "v1", namespace, "leases", name, _request_timeout=REQUEST_TIMEOUT
-        )
         try:
-            found: Body = await self._call(f"GET Lease {name}", call)
+            return await self._send(f"GET Lease {name}", "GET", _path(LEASES_PATH, namespace, "leases", name))
         except Gone:
             return None
-        return found
 
     async def write_lease(self, lease: Body) -> Body:
         """Makes a Lease, or replaces the version that `lease` names; refused with 409 if that is not the newest."""
-        metadata, custom = lease["metadata"], self._custom
-        where = (LEASES, "v1", metadata["namespace"], "leases")
+        metadata = lease["metadata"]
+        path, what = _path(LEASES_PATH, metadata["namespace"], "leases"), f"Lease {metadata['name']}"
         if "resourceVersion" in metadata:
-            write = custom.replace_namespaced_custom_object
-            call = write(*where, metadata["name"], lease, _request_timeout=REQUEST_TIMEOUT)
-        else:
-            call = custom.create_namespaced_custom_object(*where, lease, _request_timeout=REQUEST_TIMEOUT)
-        written: Body = await self._call(f"PUT Lease {metadata['name']}", call)
-        return written
+            return await self._send(f"PUT {what}", "PUT", f"{path}/{quote(metadata['name'], safe='')}", body=lease)
+        return await self._send(f"POST {what}", "POST", path, body=lease)
 
     # Plumbing
 
-    @property
-    def _custom(self) -> Any:
-        return client.CustomObjectsApi(self._api)
-
-    @property
-    def _core(self) -> Any:
-        return client.CoreV1Api(self._api)
-
-    async def _call(self, what: str, call: Awaitable[Any]) -> Any:
-        """Awaits a call; every failure becomes Gone or KubeError, whose texts hold no request."""
+    async def _send(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Body | None = None,
+        content_type: str = "application/json",
+    ) -> Body:
+        """One exchange; every failure becomes Gone or KubeError, whose texts hold no request."""
         try:
             await self.refresh()
-            return await call
+            request = await self._api.param_serialize(
+                method,
+                path,
+                query_params=query,
+                header_params={"Accept": "application/json", "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
+            await response.read()  # type: ignore[no-untyped-call]
+            answer: Any = self._api.response_deserialize(response, {"2XX": "object"}).data
+            return cast(Body, answer)
         except ApiException as error:
             if error.status == 404:
                 raise Gone(what) from None
@@ -305,6 +288,12 @@ def _causes(error: ApiException) -> frozenset[str]:
         return frozenset(str(cause["reason"]) for cause in json.loads(error.body or "")["details"]["causes"])
     except (ValueError, LookupError, TypeError):
         return frozenset()
+
+
+def _path(group: str, namespace: str, *segments: str) -> str:
+    """Of a resource or one of its kinds; without a namespace it is one of the cluster, or of all namespaces."""
+    scope = ("namespaces", namespace) if namespace else ()
+    return "/".join([group, *(quote(segment, safe="") for segment in (*scope, *segments))])
 
 
 def _message(error: ApiException) -> str:

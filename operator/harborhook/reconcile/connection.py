@@ -35,7 +35,7 @@ from harborhook.runtime.queue import Cause
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PROBE_LIMIT = 10.0
+PROBE_LIMIT = 5.0
 """The longest pause between two probes of a Harbor that does not answer, in seconds."""
 
 
@@ -61,6 +61,8 @@ async def _look(visit: Visit[AnyConnection]) -> Verdict:
         verdict = verdict_of(error)
     link = context.links.get(key)
     if link is not None:
+        if link.verdict is not None:
+            link.forget_readings()  # Harbor may have been restored from a backup meanwhile
         link.connection = visit.resource
         link.verdict = None if verdict.reason is Reason.RECONCILED else verdict
     context.visited_connections.add(key)

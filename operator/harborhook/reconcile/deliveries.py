@@ -8,6 +8,7 @@ the link; the policy's own visit turns it into status, so that one worker at a t
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -58,9 +59,29 @@ Row = TypeVar("Row", Execution, Job)
 
 
 def begin(context: Context, key: Key) -> None:
-    """Sees to it that the times of a project are read from now on."""
-    if not context.queue.waits(key):
-        context.queue.add(key, Cause.POLL, after=FIRST_POLL)
+    """Sees to it that the times of a project are read from now on: soon for the first policy that was just made, else
+    at any moment of the interval, so that after a start not all projects are read at once."""
+    if context.queue.waits(key):
+        return
+    link = context.links.get(connection_of_deliveries(key))
+    bodies = (context.store.get(policy) or {} for policy in context.store.dependents(key))
+    is_known = any((body.get("status") or {}).get("policyID") is not None for body in bodies)
+    if link is not None and is_known:
+        link.polled.add(key.name)
+    context.queue.add(key, Cause.POLL, after=_any_moment(context) if is_known else FIRST_POLL)
+
+
+def _any_moment(context: Context) -> float:
+    return context.settings.poll_interval * random.random()  # noqa: S311 - no secret
+
+
+def _pause(context: Context, link: Link | None, project: str, interval: float) -> float:
+    """Until the times of a project are read again. The first time at any moment of the interval: what was made at once
+    would else be read at once for a long time. Later never sooner than asked for."""
+    if link is not None and project not in link.polled:
+        link.polled.add(project)
+        return min(interval, _any_moment(context))
+    return interval * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
 
 
 # Reading
@@ -72,12 +93,14 @@ async def poll(context: Context, key: Key) -> float | None:
     Returns when to read again, in seconds; None when no policy needs it any more. Raises HarborError.
     """
     keys = context.store.dependents(key)
-    if not keys:
-        return None
     settings = context.settings
     link = context.links.get(connection_of_deliveries(key))
+    if not keys:
+        if link is not None:
+            link.polled.discard(key.name)
+        return None
     if link is None or link.verdict is not None:
-        return context.jittered(settings.poll_interval)
+        return _pause(context, link, key.name, settings.poll_interval)
     rows = await _last_triggers(link, key.name)
     policies = [policy for policy in map(context.load, keys) if isinstance(policy, WebhookPolicy)]
     found = {policy.key: await _look(context, link, policy, rows) for policy in policies if _is_told(policy)}
@@ -87,9 +110,8 @@ async def poll(context: Context, key: Key) -> float | None:
         if policy.key in found:
             _announce(context, link, policy.key)
     is_open = any(news.history is not None and news.history.open for news in found.values())
-    return context.jittered(
-        min(settings.open_poll_interval, settings.poll_interval) if is_open else settings.poll_interval
-    )
+    interval = min(settings.open_poll_interval, settings.poll_interval) if is_open else settings.poll_interval
+    return _pause(context, link, key.name, interval)
 
 
 def _is_told(policy: WebhookPolicy) -> bool:

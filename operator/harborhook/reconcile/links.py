@@ -78,6 +78,12 @@ class _Shared(Generic[Value]):
                 self._read_at = started
             return self._rows
 
+    @property
+    def is_over(self) -> bool:
+        """Nobody will be served from this reading any more."""
+        too_old = self._read_at is not None and self._clock() - self._read_at > self._valid_for
+        return too_old and not self._lock.locked()
+
     def knows(self, row: str | int) -> bool:
         """Whether the reading can be believed for this row."""
         return row not in self._struck
@@ -125,12 +131,15 @@ class Link:
     """What policies can have in this Harbor; read with the first policy."""
     news: dict[Key, News] = field(default_factory=dict)
     """What is known of the notifications of each WebhookPolicy."""
+    polled: set[str] = field(default_factory=set)
+    """Harbor projects whose last-trigger times are read in a rhythm of their own."""
     told: dict[Key, float] = field(default_factory=dict)
     """When the status of a WebhookPolicy was last written for delivery news."""
     _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     holding: asyncio.Lock = field(default_factory=asyncio.Lock)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _policies: dict[str, _Shared[Policy]] = field(default_factory=dict)
+    _swept_at: float = float("-inf")
     _projects: _Shared[Project] | None = None
     _registries: _Shared[int] | None = None
     listed: dict[Key, float] = field(default_factory=dict)
@@ -195,6 +204,12 @@ class Link:
     def policy_written(self, project: str, policy_id: int) -> None:
         self._policies_of(project).strike(policy_id)
 
+    def forget_readings(self) -> None:
+        """What was read before may be of another time."""
+        self._projects = None
+        self._policies.clear()
+        self._registries = None
+
     def _all_projects(self) -> _Shared[Project]:
         if self._projects is None:
 
@@ -204,7 +219,14 @@ class Link:
             self._projects = _Shared(read, self.clock, self.shared_for)
         return self._projects
 
+    def _forget_old_readings(self) -> None:
+        """Readings that have served their time, which for thousands of policies are megabytes; now and then."""
+        if self.clock() - self._swept_at > self.shared_for:
+            self._swept_at = self.clock()
+            self._policies = {name: reading for name, reading in self._policies.items() if not reading.is_over}
+
     def _policies_of(self, project: str) -> _Shared[Policy]:
+        self._forget_old_readings()
         if project not in self._policies:
 
             async def read() -> Mapping[str | int, Policy]:

@@ -34,6 +34,11 @@ class Visit(Generic[R]):
         """Nobody changed anything: a reading shared with others is new enough."""
         return Cause.CHANGE not in self.causes and Cause.RETRY not in self.causes
 
+    @property
+    def connection_is_lost(self) -> bool:
+        """The trouble is the connection's, which tells of it and wakes everybody when it is over."""
+        return self.link is not None and self.link.key != self.resource.key and self.link.verdict is not None
+
     def record(self, **fields: Any) -> None:
         self.status = self.status.model_copy(update=fields)
 
@@ -52,7 +57,7 @@ class Visit(Generic[R]):
         )
         await self.write_status()
         failed = verdict.reason.outcome in (Outcome.STALLED, Outcome.RECONCILING)
-        if failed and before.ready_reason != verdict.reason:
+        if failed and before.ready_reason != verdict.reason and not self.connection_is_lost:
             await self.warn(verdict.reason, verdict.message)
 
     async def write_status(self) -> None:

@@ -138,6 +138,8 @@ async def _news(visit: Visit[Resource]) -> None:
     """Only the delivery part of the status, where Harbor was read by the poll, or a project's count of its policies."""
     recorded = recorded_connection(visit.context.store.get(visit.resource.key) or {"metadata": {}})
     link = visit.context.links.get(recorded) if recorded else None
+    if link is not None and link.verdict is not None:
+        return  # how things are is not known, and everybody is visited when the connection works again
     if link is not None and visit.resource.kind == "HarborProject":
         project.take_news(visit, link)  # type: ignore[arg-type]
         await visit.write_status()
@@ -169,7 +171,7 @@ def _offer(status: object) -> tuple[object, ...]:
 
 def _schedule(visit: Visit[Resource], verdict: Verdict, retry_after: float | None) -> None:
     context, key = visit.context, visit.resource.key
-    if verdict.reason.outcome is Outcome.RECONCILING:
+    if verdict.reason.outcome is Outcome.RECONCILING and not visit.connection_is_lost:
         _come_back(visit, retry_after)
         return
     context.queue.succeeded(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class AuditEntry:
     code: int
     agent: str
     """The User-Agent."""
+    answered: float
+    """When, in seconds since the epoch."""
 
 
 def read_entries(log: Path, since: int) -> Iterator[AuditEntry]:
@@ -52,12 +55,16 @@ def read_entries(log: Path, since: int) -> Iterator[AuditEntry]:
         for line in lines:
             if not line.endswith(b"\n"):
                 return
-            event = json.loads(line)
-            if "dryRun=" not in event["requestURI"]:
-                yield _entry(event)
+            entry = parse(line)
+            if entry is not None:
+                yield entry
 
 
-def _entry(event: dict[str, Any]) -> AuditEntry:
+def parse(line: bytes) -> AuditEntry | None:
+    """One line of the log; None for a dry run."""
+    event: dict[str, Any] = json.loads(line)
+    if "dryRun=" in event["requestURI"]:
+        return None
     target: dict[str, str] = event.get("objectRef", {})
     return AuditEntry(
         verb=event["verb"],
@@ -68,4 +75,5 @@ def _entry(event: dict[str, Any]) -> AuditEntry:
         user=event["user"]["username"],
         code=event.get("responseStatus", {}).get("code", 0),
         agent=event.get("userAgent", ""),
+        answered=datetime.fromisoformat(event["stageTimestamp"]).timestamp(),
     )

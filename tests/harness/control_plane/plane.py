@@ -119,6 +119,11 @@ class ControlPlane:
 
     # What tests do with it
 
+    @property
+    def admin_token(self) -> str:
+        """The administrator's bearer token, for clients of a test's own."""
+        return self._tokens[credentials.ADMIN]
+
     def kubectl(
         self,
         *args: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import inspect
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +79,7 @@ class Logged:
     status: int
     agent: str
     """The User-Agent."""
+    time: float
 
 
 class Pipeline:
@@ -115,6 +117,7 @@ class Pipeline:
                 principal.how,
                 status,
                 agent,
+                time.time(),
             )
         )
 

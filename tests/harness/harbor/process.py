@@ -36,6 +36,8 @@ class RequestRecord:
     status: int
     agent: str
     """The User-Agent."""
+    time: float
+    """When it was answered, in seconds since the epoch."""
 
     @property
     def writes(self) -> bool:

@@ -1,0 +1,169 @@
+"""`python -m bench`: goes through the scenarios, prints what they find, keeps it, compares it with a former run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.calibration import calibrate
+from bench.figures import Calibration, Figure, Run, Verdict, calibrated, compare, incomparable
+from bench.options import SIZES, Options
+from bench.processes import NotLinuxError, check_platform
+from bench.scenarios import SCENARIOS, Result, Scenario
+from bench.stage import BenchError, Stage, set_up
+from bench.tables import markdown, show_comparison, show_counts, show_figures
+from harness.control_plane import ControlPlaneError
+from harness.harbor_fixtures import real_harbor
+
+WHILE_POPULATING = {"status_interval": 2}
+"""Settings of the operator until the first scenario, so that nobody waits a minute for a project's counts."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = _parser().parse_args(arguments)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
+    options = Options(parsed.size, parsed.latency_ms, parsed.hash_cost_ms, parsed.concurrent, parsed.per_second)
+    try:
+        check_platform()
+        before = _read(parsed.compare) if parsed.compare else None
+        run = perform(options, _chosen(parsed.scenarios), console)
+    except (BenchError, ControlPlaneError, NotLinuxError) as error:
+        console.print(f"The benchmark ended early: {error}", style="bold red")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    _write(parsed.json, run, console)
+    if parsed.markdown:
+        parsed.markdown.write_text(markdown(run.figures))
+    return _judge(console, before, run)
+
+
+def perform(options: Options, scenarios: Sequence[Scenario], console: Console) -> Run:
+    """All scenarios; those that need the same population share it."""
+    run = Run(options.wire(), [], {}, {}, {})
+    figures: list[Figure] = []
+    for group in _grouped(scenarios, options):
+        with _stage_for(group[0], options, _saying(console)) as stage:
+            for scenario in group:
+                calibration, result = _run(scenario, stage)
+                measured = [calibrated(figure, calibration) for figure in result.figures]
+                figures += measured
+                run.tables[scenario.name] = result.tables
+                run.remarks[scenario.name] = result.remarks
+                run.calibrations[scenario.name] = calibration
+                _show(console, scenario, result, measured)
+    return Run(run.options, figures, run.tables, run.remarks, run.calibrations)
+
+
+def _run(scenario: Scenario, stage: Stage) -> tuple[Calibration, Result]:
+    stage.say(f"Calibrating, then {scenario.name}: {scenario.title} ...")
+    calibration = calibrate(stage.control_plane)
+    return calibration, scenario.run(stage, scenario.name)
+
+
+def _grouped(scenarios: Sequence[Scenario], options: Options) -> Iterator[list[Scenario]]:
+    group: list[Scenario] = []
+    for scenario in scenarios:
+        if group and scenario.projects(options.numbers) != group[0].projects(options.numbers):
+            yield group
+            group = []
+        group.append(scenario)
+    if group:
+        yield group
+
+
+@contextmanager
+def _stage_for(scenario: Scenario, options: Options, say: Callable[[str], None]) -> Iterator[Stage]:
+    projects = scenario.projects(options.numbers)
+    with set_up(options, say, **(WHILE_POPULATING if projects else {})) as stage:
+        if projects:
+            stage.populate(projects)
+        yield stage
+
+
+def _show(console: Console, scenario: Scenario, result: Result, figures: Sequence[Figure]) -> None:
+    console.print()
+    show_figures(console, f"{scenario.name}: {scenario.title}", figures)
+    for title, counts in result.tables.items():
+        show_counts(console, title, counts)
+    for remark in result.remarks:
+        console.print(remark)
+
+
+def _judge(console: Console, before: Run | None, run: Run) -> int:
+    """Says which targets are missed; the exit code tells of regressions only, since targets are for a quiet machine."""
+    missed = [figure for figure in run.figures if figure.met is False]
+    console.print()
+    console.print("All targets are met." if not missed else f"{len(missed)} targets are not met:")
+    for figure in missed:
+        console.print(f"  {figure.scenario}: {figure.name}: {figure.value:.3g} {figure.unit}, target {figure.target}")
+    if before is None:
+        return 0
+    differences = incomparable(before, run)
+    if differences:
+        console.print(f"The former run is of no use here, it had other options: {', '.join(differences)}.")
+        return 1
+    rows = compare(before.figures, run.figures)
+    show_comparison(console, rows)
+    regressions = sum(row.verdict is Verdict.REGRESSION for row in rows)
+    console.print(f"{regressions} regressions." if regressions else "No regression.")
+    return 1 if regressions else 0
+
+
+def _saying(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, style="dim")
+
+
+def _chosen(names: str) -> list[Scenario]:
+    """The scenarios of these names, without those that a real Harbor cannot have."""
+    known = {scenario.name: scenario for scenario in SCENARIOS}
+    wanted = [name for name in names.replace(",", " ").split() if name]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise BenchError(f"there is no scenario {', '.join(unknown)}; there are {', '.join(known)}")
+    chosen = [scenario for scenario in SCENARIOS if not wanted or scenario.name in wanted]
+    if not real_harbor():
+        return chosen
+    for scenario in chosen:
+        if scenario.needs_stand_in:
+            print(f"Scenario {scenario.name} is skipped with a real Harbor: {scenario.needs_stand_in}.")
+    return [scenario for scenario in chosen if not scenario.needs_stand_in]
+
+
+def _read(file: Path) -> Run:
+    try:
+        return Run.parse(json.loads(file.read_text()))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise BenchError(f"{file} holds no former run: {error}") from None
+
+
+def _write(file: Path, run: Run, console: Console) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(run.wire(), indent=1) + "\n")
+    console.print(f"Written: {file}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bench", description="How fast is the operator, and what does it cost?")
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--scenarios", default="", help=f"some of {', '.join(one.name for one in SCENARIOS)}")
+    parser.add_argument("--latency-ms", type=float, default=Options.latency_ms, help="of each request to the stand-in")
+    parser.add_argument("--hash-cost-ms", type=float, default=Options.hash_cost_ms, help="of checking a password there")
+    parser.add_argument(
+        "--concurrent", type=int, default=Options.max_concurrent_requests, help="the connection's limit"
+    )
+    parser.add_argument("--per-second", type=int, default=Options.requests_per_second, help="as in limits")
+    parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="where to write what was found")
+    parser.add_argument("--markdown", type=Path, default=None, help="where to write the figures as a table")
+    parser.add_argument("--compare", type=Path, default=None, help="a file written by a former run")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

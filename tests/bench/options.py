@@ -1,0 +1,50 @@
+"""What a run of the benchmark is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many of what. The targets are stated for `full`."""
+
+    created: int
+    """HarborProjects that are created at once, each with one WebhookPolicy."""
+    projects: int
+    """HarborProjects with four policies each, for what is measured in a steady state: five times as many resources."""
+    idle_projects: int
+    idle_seconds: float
+    outage_seconds: float
+    changes: int
+    many_projects: int
+    """As `projects`, for the scenario with very many."""
+
+
+SIZES = {
+    "tiny": Size(5, 2, 2, 3, 3, 3, 3),
+    "small": Size(100, 100, 50, 60, 20, 50, 200),
+    "full": Size(1000, 1000, 500, 60, 60, 200, 2000),
+}
+POLICIES = 4
+"""Webhook policies of each project in the steady state."""
+
+
+@dataclass(frozen=True)
+class Options:
+    size: str = "full"
+    latency_ms: float = 5.0
+    """How long the stand-in waits before it answers."""
+    hash_cost_ms: float = 70.0
+    """What checking a user's password costs there."""
+    max_concurrent_requests: int = 8
+    requests_per_second: int = 2000
+    """The connection's limits. The default of 50 a second protects a small Harbor, and would hide all else."""
+
+    @property
+    def numbers(self) -> Size:
+        return SIZES[self.size]
+
+    def wire(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -1,0 +1,373 @@
+"""The scenarios, each a few steps on a stage and the figures that come of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+from bench.figures import Figure, Kind, percentiles
+from bench.options import POLICIES, Size
+from bench.processes import cpu_seconds, peak_rss, rss
+from bench.stage import MEASURED, BenchError, Follower, Stage, Window, kind_of_request, kind_of_write, wait
+from harness.control_plane.audit import AuditEntry
+from harness.world import condition
+
+LASTTRIGGER = "GET /projects/{project}/webhook/lasttrigger"
+OF_THE_CONNECTION = ("GET /systeminfo", "GET /users/current", "POST /c/login", "GET /c/login", "GET /c/log_out")
+PAGES = ("GET /projects", "GET /registries", "GET /projects/{project}/webhook/events")
+"""Requests that serve all resources of a connection."""
+SETTLE_SECONDS = 8.0
+"""Seconds after a start in which the first polls come, before an idle time is measured."""
+QUICK_DRIFT = 20
+"""Drift interval, in seconds, at which looking for drift keeps the operator busy all the time."""
+CHANGES_PER_SECOND = 5.0
+
+
+@dataclass
+class Result:
+    """What a scenario found."""
+
+    figures: list[Figure] = field(default_factory=list)
+    tables: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    title: str
+    projects: Callable[[Size], int]
+    """Of a Size: how many projects (with four policies each) are there when it begins; 0: nothing."""
+    run: Callable[[Stage, str], Result]
+    needs_stand_in: str = ""
+    """Why it cannot be had with a real Harbor."""
+
+
+@dataclass(frozen=True)
+class Spell:
+    """What the operator did during a part of an outage."""
+
+    entries: Sequence[AuditEntry]
+    cpu: float
+    seconds: float
+
+    @property
+    def by_kind(self) -> Counter[str]:
+        return Counter(map(kind_of_write, self.entries))
+
+    @property
+    def statuses(self) -> Counter[tuple[str, str]]:
+        """How often the status of each project and policy was written."""
+        written = (one for one in self.entries if one.resource in MEASURED and one.subresource == "status")
+        return Counter((one.resource, one.name) for one in written)
+
+
+# Creating
+
+
+def create(stage: Stage, name: str) -> Result:
+    """All projects and policies at once, until the last one is Ready."""
+    number = stage.options.numbers.created
+    manifests = stage.manifests(range(number), 1)
+    with stage.window() as window:
+        follower = stage.follow()
+        took = stage.create(manifests)
+        wait(lambda: len(follower.first_status()) >= len(manifests), "each resource has a status", pause=0.1)
+    statuses, born = follower.first_status(), follower.created()
+    late = stage.not_ready()
+    stage.until_ready(follower, len(manifests))
+    elapsed = max(statuses.values()) - min(born.values())
+    ready = [statuses[key] - born[key] for key in statuses]
+    policies = [statuses[key] - born[key] for key in statuses if key[0] == "webhookpolicies"]
+    others = Counter(
+        {
+            kind: count
+            for kind, count in window.requests.items()
+            if kind not in (*OF_THE_CONNECTION, *PAGES, LASTTRIGGER, *_CREATIONS.values())
+        }
+    )
+    result = Result(
+        [
+            Figure(name, "resources made Ready", len(manifests) / elapsed, Kind.RATE, "/s", least=150),
+            Figure(name, "until the last one is Ready", elapsed, Kind.TIME, "s"),
+            *percentiles(name, "from creation to Ready", ready),
+            *percentiles(name, "from creation to Ready, policies only", policies),
+            *_requests_per_resource(name, window, number),
+            Figure(name, "other requests to Harbor, not shared", others.total(), Kind.COUNT, most=0),
+            *_writes_per_resource(name, window, len(manifests)),
+            Figure(name, "not Ready with their first status", late, Kind.COUNT, most=0),
+            *_resources(stage, name, window, len(manifests)),
+        ],
+        _tables(window),
+        [f"The API server took the {len(manifests)} resources within {took:.1f} s of these."],
+    )
+    result.remarks += _bottleneck(window)
+    return result
+
+
+_CREATIONS = {"project": "POST /projects", "policy": "POST /projects/{project}/webhook/policies"}
+
+
+def _requests_per_resource(name: str, window: Window, number: int) -> list[Figure]:
+    return [
+        Figure(name, f"requests to Harbor per new {what}", window.requests[kind] / number, Kind.COUNT, most=1)
+        for what, kind in _CREATIONS.items()
+    ]
+
+
+def _writes_per_resource(name: str, window: Window, number: int) -> list[Figure]:
+    own = sum(entry.resource in MEASURED for entry in window.entries)
+    return [
+        Figure(name, "writes to Kubernetes per new resource", own / number, Kind.COUNT, most=2),
+        Figure(name, "Events per new resource", _events(window.writes) / number, Kind.COUNT, most=1),
+    ]
+
+
+def _events(writes: Counter[str]) -> int:
+    return sum(count for kind, count in writes.items() if "events" in kind)
+
+
+# A steady state
+
+
+def restart(stage: Stage, name: str) -> Result:
+    """A new process finds everything as it should be."""
+    projects = stage.populated
+    follower = stage.follow()
+    stage.restart_operator(wait=False)
+    began = time.monotonic()
+    with stage.window() as window:
+        stage.operator.wait_until_ready()
+        listed = time.monotonic() - began
+        stage.until_visited(projects, projects * POLICIES)
+        steady = time.monotonic() - began
+        cpu = cpu_seconds(stage.operator.pid)
+        time.sleep(SETTLE_SECONDS)
+    writes = follower.by_operator()
+    number = projects * (1 + POLICIES)
+    result = Result(
+        [
+            Figure(name, f"until it is steady, {number:,} resources", steady, Kind.TIME, "s", most=10),
+            Figure(name, "until /readyz", listed, Kind.TIME, "s"),
+            Figure(name, "CPU of the operator until then", cpu, Kind.CPU, "s"),
+            Figure(name, "writes to Kubernetes", len(writes), Kind.COUNT, most=0),
+            Figure(name, "writes to Harbor", window.harbor_writes, Kind.COUNT, most=0),
+            Figure(name, "requests to Harbor", _without_polls(window), Kind.PACED),
+            *_memory(stage, name),
+        ],
+        _tables(window),
+    )
+    result.remarks += _bottleneck(window)
+    return result
+
+
+def memory(stage: Stage, name: str) -> Result:
+    """After a start and a look at everything, and after a while of work."""
+    projects = stage.populated
+    number = projects * (1 + POLICIES)
+    stage.restart_operator(drift_interval=QUICK_DRIFT)
+    stage.until_visited(projects, projects * POLICIES)
+    after_start = peak_rss(stage.operator.pid)
+    time.sleep(2.5 * QUICK_DRIFT if stage.options.size != "tiny" else 1)
+    return Result(
+        [
+            Figure(name, f"peak memory after the start, {number:,} resources", after_start, Kind.MEMORY, "MB"),
+            Figure(
+                name, f"peak memory, {number:,} resources", peak_rss(stage.operator.pid), Kind.MEMORY, "MB", most=200
+            ),
+        ]
+    )
+
+
+def idle(stage: Stage, name: str) -> Result:
+    """A minute in which nothing happens."""
+    projects, seconds = stage.options.numbers.idle_projects, stage.options.numbers.idle_seconds
+    stage.restart_operator()
+    stage.until_visited(projects, projects * POLICIES)
+    time.sleep(SETTLE_SECONDS)
+    with stage.window() as window:
+        time.sleep(seconds)
+    polls = window.requests[LASTTRIGGER]
+    allowed = projects * max(1.0, seconds / 60)
+    lists = sum(count for kind, count in window.requests.items() if kind not in (LASTTRIGGER, *OF_THE_CONNECTION))
+    return Result(
+        [
+            Figure(name, f"lasttrigger requests in {seconds:.0f} s", polls, Kind.PACED, most=allowed),
+            Figure(name, "other requests to Harbor, without the connection's", lists, Kind.PACED),
+            Figure(name, "writes to Kubernetes", window.writes.total(), Kind.COUNT, most=0),
+            Figure(name, "writes to Harbor", window.harbor_writes, Kind.COUNT, most=0),
+            Figure(name, "CPU of the operator", 100 * window.cpu["operator"] / window.seconds, Kind.SHOWN, "%"),
+            Figure(name, "CPU seconds of the operator", window.cpu["operator"], Kind.CPU, "s"),
+            *_memory(stage, name),
+        ],
+        _tables(window),
+    )
+
+
+# Trouble, and work during work
+
+
+def outage(stage: Stage, name: str) -> Result:
+    """Harbor is away for a minute."""
+    stand_in = stage.harbor.stand_in
+    assert stand_in is not None
+    projects, seconds = stage.populated, stage.options.numbers.outage_seconds
+    number = projects * (1 + POLICIES)
+    stage.restart_operator()
+    stage.until_visited(projects, projects * POLICIES)
+    follower = stage.follow()
+    clock = stage.cpu_clock()
+    stand_in.kill()
+    began = time.monotonic()
+    time.sleep(seconds)
+    down = Spell(follower.by_operator(), clock.used()["operator"], time.monotonic() - began)
+    stand_in.restart()
+    back, clock = time.monotonic(), stage.cpu_clock()
+    recovery = stage.follow()
+    wait(lambda: _recovered(stage, recovery, down.statuses.keys()), "everything is Ready again", pause=0.2)
+    recovered = time.monotonic() - back
+    asked = Counter(kind_of_request(one.method, one.path) for one in stand_in.requests())
+    wait(lambda: stage.not_ready() == 0, "everything is Ready again", pause=0.5)
+    again = Spell(recovery.by_operator(), clock.used()["operator"], recovered)
+    most, events = max(down.statuses.values(), default=0), _events(down.by_kind)
+    share = 100 * down.cpu / down.seconds
+    return Result(
+        [
+            Figure(name, "most status writes to one resource", most, Kind.COUNT, most=1),
+            Figure(name, f"status writes during it, {number:,} resources", down.statuses.total(), Kind.PACED),
+            Figure(
+                name,
+                "Events during it",
+                events,
+                Kind.PACED,
+            ),
+            Figure(name, "CPU of the operator during it", share, Kind.SHOWN, "%", most=10),
+            Figure(name, "CPU seconds of the operator during it", down.cpu, Kind.CPU, "s"),
+            Figure(name, "recovered after", recovered, Kind.TIME, "s", most=15),
+            Figure(name, "CPU seconds of the operator for that", again.cpu, Kind.CPU, "s"),
+            *_memory(stage, name),
+        ],
+        {
+            "Writes to Kubernetes, Harbor down": dict(down.by_kind),
+            "Writes to Kubernetes, recovery": dict(again.by_kind),
+            "Requests to Harbor, recovery": dict(asked),
+        },
+    )
+
+
+def _recovered(stage: Stage, follower: Follower, touched: Set[tuple[str, str]]) -> bool:
+    """Every resource whose status told of the outage has been written again, and the connection works."""
+    if not touched <= follower.first_status().keys():
+        return False
+    connection = stage.world.get("ClusterHarborConnection", "default")
+    return condition(connection, "Ready").get("status") == "True"
+
+
+def change(stage: Stage, name: str) -> Result:
+    """People change specs while everything is being looked at for drift."""
+    stand_in = stage.harbor.stand_in
+    assert stand_in is not None
+    projects = stage.populated
+    changes = min(projects, stage.options.numbers.changes)
+    stage.restart_operator(drift_interval=QUICK_DRIFT)
+    stage.until_visited(projects, projects * POLICIES)
+    time.sleep(QUICK_DRIFT if stage.options.size != "tiny" else 1)  # the first look for drift after the start has begun
+    made: dict[str, float] = {}
+    visits = stage.visits()
+    with stage.window() as window:
+        follower = stage.follow()
+        for number in range(changes):
+            project = f"{stage.prefix}-{number}"
+            made[project] = time.time()
+            stage.world.patch("HarborProject", project, {"spec": {"public": True}})
+            time.sleep(max(0.0, made[project] + 1 / CHANGES_PER_SECOND - time.time()))
+        wait(lambda: _all_written(follower, made), "every change has been dealt with", pause=0.2)
+    visits = stage.visits() - visits
+    asked: dict[str, float] = {}
+    for request in window.log:
+        project = request.path.removeprefix("/api/v2.0/projects/")
+        if request.method == "PUT" and request.time >= made.get(project, float("inf")):
+            asked.setdefault(project, request.time)
+    if len(asked) < len(made):
+        raise BenchError(f"only {len(asked)} of {len(made)} changes have reached Harbor")
+    delays = [asked[project] - made[project] for project in made]
+    result = Result(
+        [
+            *percentiles(name, "from a spec change to its request to Harbor", delays, p99_most=1.0),
+            Figure(name, "visits meanwhile", visits / window.seconds, Kind.SHOWN, "/s"),
+            *_resources(stage, name, window, len(made)),
+        ],
+        _tables(window),
+    )
+    result.remarks += _bottleneck(window)
+    for project in made:
+        stage.world.patch("HarborProject", project, {"spec": {"public": False}})
+    wait(lambda: stage.not_ready() == 0, "the changes have been taken back", pause=1.0)
+    return result
+
+
+def _all_written(follower: Follower, made: Mapping[str, float]) -> bool:
+    return {name for kind, name in follower.first_status() if kind == "harborprojects"} >= made.keys()
+
+
+# What several scenarios tell
+
+
+def _resources(stage: Stage, name: str, window: Window, number: int) -> list[Figure]:
+    return [
+        Figure(name, "CPU seconds of the operator", window.cpu["operator"], Kind.CPU, "s"),
+        Figure(name, "CPU of the operator per resource", 1000 * window.cpu["operator"] / number, Kind.SHOWN, "ms"),
+        *_memory(stage, name),
+        *(
+            Figure(name, f"CPU seconds of {process}", seconds, Kind.SHOWN, "s")
+            for process, seconds in window.cpu.items()
+            if process != "operator"
+        ),
+    ]
+
+
+def _memory(stage: Stage, name: str) -> list[Figure]:
+    pid = stage.operator.pid
+    return [
+        Figure(name, "peak memory of the operator", peak_rss(pid), Kind.MEMORY, "MB"),
+        Figure(name, "memory of the operator at the end", rss(pid), Kind.SHOWN, "MB"),
+    ]
+
+
+def _tables(window: Window) -> dict[str, Mapping[str, int]]:
+    return {"Requests to Harbor": dict(window.requests), "Writes to Kubernetes": dict(window.writes)}
+
+
+def _without_polls(window: Window) -> int:
+    return window.requests.total() - window.requests[LASTTRIGGER]
+
+
+def _bottleneck(window: Window) -> list[str]:
+    """Whose processor time it was: a process that uses nearly a whole core holds up everybody."""
+    shares = {process: seconds / window.seconds for process, seconds in window.cpu.items()}
+    said = ", ".join(f"{process} {share:.0%}" for process, share in sorted(shares.items(), key=lambda one: -one[1]))
+    busiest = max(shares, key=lambda process: shares[process])
+    remark = f"Share of one core: {said}."
+    if busiest == "Harbor stand-in" and shares[busiest] > 0.5:
+        remark += " The stand-in, not the operator, was the slowest part."
+    return [remark]
+
+
+SCENARIOS = (
+    Scenario("create", "projects and policies created at once", lambda size: 0, create),
+    Scenario("idle", "a minute in which nothing happens", lambda size: size.idle_projects, idle),
+    Scenario("restart", "a restart with nothing to do", lambda size: size.projects, restart),
+    Scenario(
+        "change",
+        "spec changes during a look at everything",
+        lambda size: size.projects,
+        change,
+        "a real Harbor does not tell when it was asked",
+    ),
+    Scenario("outage", "Harbor is away for a while", lambda size: size.projects, outage, "it has to be stopped"),
+    Scenario("memory", "memory with many resources", lambda size: size.projects, memory),
+    Scenario("restart-many", "a restart with very many resources", lambda size: size.many_projects, restart),
+)
+"""Those that need the same number of resources follow each other and share them."""

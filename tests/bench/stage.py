@@ -1,0 +1,382 @@
+"""What takes part: a control plane, a Harbor (stand-in or real) and the operator, and what each of them did meanwhile.
+
+What flows: objects are declared by many parallel requests; the API server's audit log tells each write with its time,
+the stand-in's log each request; /proc tells CPU and memory. None of this asks the operator anything while it works.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import aiohttp
+
+from bench.options import POLICIES, Options
+from bench.processes import CpuClock
+from harness.control_plane import ControlPlane, audit
+from harness.control_plane.audit import AuditEntry
+from harness.crd_fixtures import install_crds
+from harness.harbor.process import RequestRecord, StandIn
+from harness.harbor_fixtures import HarborUnderTest, real_harbor, real_harbor_under_test, standing_in
+from harness.operator_process import OperatorProcess
+from harness.world import GROUP, OPERATOR_USER, PLURALS, Object, World, http_target, ready_condition
+
+Say = Callable[[str], None]
+
+NAMESPACE = "bench"
+MEASURED = ("harborprojects", "webhookpolicies")
+PATIENCE = 900.0
+"""Seconds after which something that takes far less is given up."""
+CONNECTIONS = 16
+"""Requests at a time by which the benchmark declares objects."""
+
+
+class BenchError(Exception):
+    """A scenario did not come to its end."""
+
+
+@dataclass
+class Window:
+    """What happened between two moments."""
+
+    seconds: float = 0.0
+    cpu: dict[str, float] = field(default_factory=dict)
+    """CPU seconds by process."""
+    requests: Counter[str] = field(default_factory=Counter)
+    """Requests to Harbor by method and endpoint class."""
+    log: Sequence[RequestRecord] = ()
+    """Each of them, if Harbor is a stand-in."""
+    entries: Sequence[AuditEntry] = ()
+    """The operator's writes to Kubernetes."""
+
+    @property
+    def writes(self) -> Counter[str]:
+        """Writes to Kubernetes by kind."""
+        return Counter(kind_of_write(entry) for entry in self.entries)
+
+    @property
+    def harbor_writes(self) -> int:
+        """Requests meant to change something; a login changes nothing."""
+        return sum(
+            count
+            for name, count in self.requests.items()
+            if not name.startswith(("GET ", "HEAD ")) and "/c/" not in name
+        )
+
+
+class Stage:
+    """Get one with `set_up`."""
+
+    def __init__(self, options: Options, say: Say, directory: Path, control_plane: ControlPlane) -> None:
+        self.options = options
+        self.say = say
+        self.directory = directory
+        self.control_plane = control_plane
+        self.harbor: HarborUnderTest
+        self.operator: OperatorProcess
+        self.world: World
+        self.populated = 0
+        """How many projects there are, each with its policies."""
+        self.prefix = f"bench-{secrets.token_hex(3)}"
+
+    # The operator
+
+    def restart_operator(self, *, wait: bool = True, **settings: object) -> None:
+        """A new process with these settings and otherwise the defaults; nothing has been measured of it yet."""
+        self.operator.stop()
+        self.operator = self.world.operator = OperatorProcess(self.control_plane, self.directory, settings)
+        self.operator.restart(wait=wait)
+
+    def stop_operator(self) -> None:
+        self.operator.stop()
+
+    def visits(self) -> float:
+        """How many visits to resources the operator has made."""
+        values = self.operator.metrics().items()
+        return sum(value for name, value in values if name.startswith("harborhook_reconcile_total{"))
+
+    @property
+    def pids(self) -> dict[str, int]:
+        found = {"operator": self.operator.pid}
+        if self.harbor.stand_in is not None:
+            with suppress(RuntimeError):
+                found["Harbor stand-in"] = self.harbor.stand_in.pid
+        for server in (self.control_plane.api_server, self.control_plane.etcd):
+            if server.pid is not None:
+                found[server.name] = server.pid
+        return found
+
+    # Measuring
+
+    @contextmanager
+    def window(self) -> Iterator[Window]:
+        """What happens while the block runs; filled in at its end. The operator must not be restarted in it."""
+        found = Window()
+        stand_in = self.harbor.stand_in
+        before = Counter[str]() if stand_in else self._requests_by_metrics()
+        if stand_in is not None:
+            stand_in.clear_requests()
+        position = self.control_plane.audit_position()
+        clock, started = self.cpu_clock(), time.monotonic()
+        yield found
+        found.seconds, found.cpu = time.monotonic() - started, clock.used()
+        found.entries = self.control_plane.writes(OPERATOR_USER, since=position)
+        if stand_in is None:
+            found.requests = self._requests_by_metrics() - before
+        else:
+            found.log = [one for one in stand_in.requests() if not one.path.startswith("/_standin/")]
+            found.requests = Counter(kind_of_request(one.method, one.path, one.query) for one in found.log)
+
+    def cpu_clock(self) -> CpuClock:
+        return CpuClock.begin(self.pids)
+
+    def _requests_by_metrics(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        try:
+            values = self.operator.metrics()
+        except OSError:  # it is just starting
+            return found
+        for name, value in values.items():
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', name))
+            if name.startswith("harborhook_harbor_requests_total{"):
+                found[f"{labels['method']} {labels['endpoint']}"] += int(value)
+        return found
+
+    def follow(self) -> Follower:
+        return Follower(self.control_plane.paths.audit_log, self.control_plane.audit_position())
+
+    # Declaring
+
+    def project_manifest(self, number: int, **spec: Any) -> Object:
+        return {
+            "kind": "HarborProject",
+            "metadata": {"name": f"{self.prefix}-{number}", "namespace": NAMESPACE},
+            "spec": {"deletionPolicy": "Delete", "public": False, **spec},
+        }
+
+    def policy_manifest(self, project: int, number: int) -> Object:
+        name = f"{self.prefix}-{project}"
+        return {
+            "kind": "WebhookPolicy",
+            "metadata": {"name": f"{name}-{number}", "namespace": NAMESPACE},
+            "spec": {
+                "projectRef": {"name": name},
+                "eventTypes": ["PUSH_ARTIFACT", "SCANNING_FAILED"],
+                "targets": [http_target(f"https://ci.example.com/hook/{number}")],
+            },
+        }
+
+    def manifests(self, projects: Iterable[int], policies: int) -> list[Object]:
+        numbers = list(projects)
+        found = [self.project_manifest(number) for number in numbers]
+        return found + [self.policy_manifest(project, number) for project in numbers for number in range(policies)]
+
+    def create(self, manifests: Sequence[Object]) -> float:
+        """Creates all as fast as the API server takes them; how many seconds that took."""
+        started = time.monotonic()
+        asyncio.run(self._create_all(manifests))
+        return time.monotonic() - started
+
+    async def _create_all(self, manifests: Sequence[Object]) -> None:
+        trust = ssl.create_default_context(cafile=str(self.control_plane.ca_file))
+        headers = {"Authorization": f"Bearer {self.control_plane.admin_token}"}
+        waiting = iter(manifests)
+        connector = aiohttp.TCPConnector(ssl=trust, limit=CONNECTIONS)
+        async with aiohttp.ClientSession(self.control_plane.url, headers=headers, connector=connector) as session:
+
+            async def send() -> None:
+                for manifest in waiting:
+                    path = f"/apis/{GROUP}/namespaces/{NAMESPACE}/{PLURALS[manifest['kind']]}"
+                    async with session.post(path, json={"apiVersion": GROUP, **manifest}) as answer:
+                        if answer.status != 201:
+                            raise BenchError(f"{manifest['metadata']['name']}: {await answer.text()}")
+
+            async with asyncio.TaskGroup() as group:
+                for _ in range(CONNECTIONS):
+                    group.create_task(send())
+
+    def populate(self, projects: int) -> None:
+        """Sees to it that there are so many projects with their policies, all Ready, before anything is measured."""
+        self.say(f"Declaring {projects} projects with {POLICIES} policies each ...")
+        follower = self.follow()
+        manifests = self.manifests(range(projects), POLICIES)
+        self.create(manifests)
+        self.until_ready(follower, len(manifests))
+        # Projects count their policies a little later.
+        summary = f"{POLICIES}/{POLICIES}"
+        wait(lambda: self._counted(summary) == projects, "all projects have counted their policies", pause=2.0)
+        self.populated = projects
+
+    def _counted(self, summary: str) -> int:
+        return sum(found["status"].get("webhooks", {}).get("summary") == summary for found in self.all("HarborProject"))
+
+    def until_ready(self, follower: Follower, number: int) -> None:
+        """Waits until so many resources have got a status, and then until all of them are Ready."""
+        wait(lambda: len(follower.first_status()) >= number, f"{number} resources have a status", pause=0.1)
+        wait(lambda: self.not_ready() == 0, "all resources are Ready", pause=1.0)
+
+    def not_ready(self) -> int:
+        """How many resources are not Ready for their present spec."""
+        return sum(not _is_ready(found) for kind in ("HarborProject", "WebhookPolicy") for found in self.all(kind))
+
+    def all(self, kind: str) -> Iterator[Object]:
+        """All objects of a kind, by pages: thousands at once would hold up the API server."""
+        path = f"/apis/{GROUP}/namespaces/{NAMESPACE}/{PLURALS[kind]}?limit=500"
+        token = ""
+        while True:
+            page = self.control_plane.admin.request("GET", f"{path}&continue={token}")
+            yield from page["items"]
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return
+
+    def until_visited(self, projects: int, policies: int) -> None:
+        """Waits until the operator, freshly started, has visited everything and has nothing to do."""
+
+        def done() -> bool:
+            values = self.operator.metrics()
+            visits = {
+                kind: values.get(f'harborhook_reconcile_total{{kind="{kind}",result="done"}}', 0.0)
+                for kind in ("HarborProject", "WebhookPolicy")
+            }
+            everybody = visits["HarborProject"] >= projects and visits["WebhookPolicy"] >= policies
+            return everybody and values["harborhook_queue_depth"] == 0
+
+        wait(done, "everything has been visited", pause=0.4)
+
+    # Afterwards
+
+    def leave(self) -> None:
+        """Removes from a real Harbor what was made there; a stand-in goes with all its data."""
+        if not self.harbor.is_real:
+            return
+        self.say("Removing what was made in Harbor ...")
+        for kind in ("WebhookPolicy", "HarborProject"):
+            path = f"/apis/{GROUP}/namespaces/{NAMESPACE}/{PLURALS[kind]}"
+            self.control_plane.admin.request("DELETE", path)
+            wait(lambda kind=kind: not list(self.all(kind)), f"no {kind} is left", pause=1.0)  # type: ignore[misc]
+
+
+class Follower:
+    """Reads the audit log on from a position, as often as it is asked."""
+
+    def __init__(self, log: Path, position: int) -> None:
+        self._log = log
+        self._position = position
+        self.entries: list[AuditEntry] = []
+
+    def read(self) -> list[AuditEntry]:
+        """Everything since the beginning."""
+        with self._log.open("rb") as lines:
+            lines.seek(self._position)
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    break
+                self._position += len(line)
+                entry = audit.parse(line)
+                if entry is not None:
+                    self.entries.append(entry)
+        return self.entries
+
+    def by_operator(self) -> list[AuditEntry]:
+        return [entry for entry in self.read() if entry.user == OPERATOR_USER]
+
+    def first_status(self) -> dict[tuple[str, str], float]:
+        """When the operator first wrote the status of each project and policy."""
+        return self._first(lambda entry: entry.user == OPERATOR_USER and entry.subresource == "status")
+
+    def created(self) -> dict[tuple[str, str], float]:
+        """When each of them was made."""
+        return self._first(lambda entry: entry.verb == "create")
+
+    def _first(self, wanted: Callable[[AuditEntry], bool]) -> dict[tuple[str, str], float]:
+        found: dict[tuple[str, str], float] = {}
+        for entry in self.read():
+            if entry.resource in MEASURED and wanted(entry) and 200 <= entry.code < 300:
+                found.setdefault((entry.resource, entry.name), entry.answered)
+        return found
+
+
+@contextmanager
+def set_up(options: Options, say: Say, **settings: object) -> Iterator[Stage]:
+    """Starts everything with a working connection; all ends with the block."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="harborhook-bench-")))
+        say("Starting a control plane, a Harbor and the operator ...")
+        control_plane = stack.enter_context(ControlPlane.start(progress=say))
+        install_crds(control_plane)
+        control_plane.create_namespace(NAMESPACE)
+        stage = Stage(options, say, directory, control_plane)
+        stage.harbor = _harbor(stack, options)
+        stage.operator = OperatorProcess(control_plane, directory, settings)
+        stack.callback(stage.stop_operator)
+        stage.world = World(control_plane, stage.harbor, stage.operator, NAMESPACE)
+        stack.callback(stage.world.api.close)
+        stage.operator.restart()
+        limits = {
+            "maxConcurrentRequests": options.max_concurrent_requests,
+            "requestsPerSecond": options.requests_per_second,
+        }
+        stage.world.connect("default", limits=limits)
+        stage.world.ready("ClusterHarborConnection", "default")
+        yield stage
+        stage.leave()
+
+
+def _harbor(stack: ExitStack, options: Options) -> HarborUnderTest:
+    if real_harbor():
+        return real_harbor_under_test()
+    found = StandIn.start(latency_ms=options.latency_ms, hash_cost_ms=options.hash_cost_ms)
+    return standing_in(stack.enter_context(found), "2.16")
+
+
+def wait(attempt: Callable[[], bool], what: str, *, pause: float, patience: float = PATIENCE) -> None:
+    end = time.monotonic() + patience
+    while not attempt():
+        if time.monotonic() > end:
+            raise BenchError(f"after {patience:.0f} s this does not hold: {what}")
+        time.sleep(pause)
+
+
+def kind_of_write(entry: AuditEntry) -> str:
+    """`patch webhookpolicies/status`, `create events`; refused ones apart."""
+    what = f"{entry.resource}/{entry.subresource}" if entry.subresource else entry.resource
+    refused = f" ({entry.code})" if entry.code >= 400 else ""
+    return f"{entry.verb} {what}{refused}"
+
+
+_CLASSES = (
+    (
+        r"/projects/[^/]+/webhook/policies/[^/]+/executions.*",
+        "/projects/{project}/webhook/policies/{policy}/executions",
+    ),
+    (r"/projects/[^/]+/webhook/policies/[^/]+", "/projects/{project}/webhook/policies/{policy}"),
+    (r"/projects/[^/]+/(webhook/\w+|summary|\w+)", r"/projects/{project}/\1"),
+    (r"/projects/[^/]+", "/projects/{project}"),
+    (r"/quotas/[^/]+", "/quotas/{quota}"),
+)
+
+
+def kind_of_request(method: str, path: str, query: str = "") -> str:
+    """`GET /projects/{project}` and the like, as the operator's own metrics name them."""
+    bare = path.removeprefix("/api/v2.0")
+    for pattern, name in _CLASSES:
+        matched = re.fullmatch(pattern, bare)
+        if matched:
+            return f"{method} {matched.expand(name)}"
+    return f"{method} {bare}"
+
+
+def _is_ready(found: Object) -> bool:
+    ready = ready_condition(found)
+    return ready.get("status") == "True" and ready.get("observedGeneration") == found["metadata"]["generation"]
