@@ -1,7 +1,7 @@
 """Harbor's notifications: what its core queues and its jobservice delivers, with executions, tasks, logs and retries.
 
 Requests are really sent. Everything that takes Harbor a while takes the same while here, times ``time_scale``; the
-time-out of a delivery (3 s) is scaled too but never below 0.5 s of real time, so that a busy machine does not fail
+time-out of a delivery (3 s) is scaled too but never below 2 s of real time, so that a busy machine does not fail
 deliveries. Times in answers are real ones.
 """
 
@@ -28,7 +28,7 @@ NEVER = "0001-01-01T00:00:00.000Z"
 _NEVER_SECONDS = "0001-01-01T00:00:00Z"
 _RETAINED = 50
 _TIMEOUT = 3.0
-_SHORTEST_TIMEOUT = 0.5
+_SHORTEST_TIMEOUT = 2.0
 _ATTEMPTS = 3
 _LEGACY_ATTEMPTS = 10
 _AT_ONCE = 10  # the workers of a jobservice
