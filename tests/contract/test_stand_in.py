@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -54,6 +55,22 @@ def test_everything_survives_a_kill(stand_in: StandIn, api_of: MakeApi) -> None:
     assert api.as_(user).request("GET", "/users/current").status_code == 200
     assert api.as_(robot).request("GET", f"/projects/{project}").status_code == 200
     assert api.policy(project) > key
+
+
+def test_a_request_whose_body_never_ends_reaches_nobody(faulty: StandIn) -> None:
+    """As behind Harbor's front proxy, which passes on whole requests only."""
+    host, _, port = faulty.url.removeprefix("http://").partition(":")
+    lines = (
+        "POST /api/v2.0/projects HTTP/1.1",
+        f"Host: {host}",
+        "Content-Type: application/json",
+        "Content-Length: 99",
+    )
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall("\r\n".join([*lines, "", '{"project_name": ']).encode())
+    httpx.get(f"{faulty.url}/api/v2.0/systeminfo")
+
+    assert [request.path for request in faulty.requests() if request.method == "POST"] == []
 
 
 def test_the_request_log_says_who_asked_what_and_how(faulty: StandIn, api_of: MakeApi) -> None:

@@ -123,6 +123,8 @@ class StandInApp:
             await self._serve_registry(scope, receive, send)
             return
         body = await _read(receive)
+        if body is None:
+            return
         request = Request(scope, body)
         if sum(len(name) + len(value) for name, value in scope["headers"]) > _LARGEST_HEADERS:
             await _send(send, request, Response(400, "text/html", _HEADERS_TOO_LARGE))
@@ -235,13 +237,16 @@ async def _drop(receive: Receive) -> None:
         await asyncio.sleep(0.001)
 
 
-async def _read(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
+async def _read(receive: Receive) -> bytes | None:
+    """The body; None if the client goes away before its end. Harbor's front proxy passes on whole requests only."""
+    body = bytearray()
+    while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         body += message.get("body", b"")
-    return body
+        if not message.get("more_body"):
+            return bytes(body)
 
 
 async def _send(send: Send, request: Request, response: Response, fault: Fault | None = None) -> None:
