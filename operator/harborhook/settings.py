@@ -25,6 +25,15 @@ def _listed(value: Any) -> Any:
 Names = Annotated[list[str], NoDecode, BeforeValidator(_listed)]
 
 
+_LABEL = r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+_VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?"
+_REQUIREMENT = (
+    rf"\s*(!?{_LABEL}|{_LABEL}\s*(=|==|!=)\s*{_VALUE}|{_LABEL}\s+(in|notin)\s*\(\s*{_VALUE}(\s*,\s*{_VALUE})*\s*\))\s*"
+)
+_SELECTOR = rf"^({_REQUIREMENT}(,{_REQUIREMENT})*)?$"
+"""Kubernetes' label selectors: `team=a`, `team in (a, b), !legacy`."""
+
+
 class Settings(BaseSettings):
     """Times are in seconds. Each field is a flag of `run` and a variable HARBORHOOK_<NAME>."""
 
@@ -33,6 +42,29 @@ class Settings(BaseSettings):
     namespace: str = Field("harborhook", description="The namespace that the operator runs in.")
     watch_namespaces: Names = Field(
         [], description="Namespaces to watch, separated by commas. Empty: the whole cluster."
+    )
+    resource_selector: str = Field(
+        "",
+        pattern=_SELECTOR,
+        description=(
+            "Label selector for the HarborProjects and WebhookPolicies to work on, for several operators in one "
+            "cluster. Empty: all."
+        ),
+    )
+    shard: str = Field(
+        "",
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?)?$",
+        description=(
+            "Name of this operator among several in one cluster. It marks the resources that it works on, and leaves "
+            "alone those that another one has marked."
+        ),
+    )
+    manage_connections: bool = Field(
+        True,
+        description=(
+            "Whether this operator writes the status of connections that several operators share, and switches "
+            "Harbor's notifications. Of several operators exactly one should."
+        ),
     )
     cluster_name: str = Field(
         "",
@@ -58,7 +90,9 @@ class Settings(BaseSettings):
             "Needed for more than one replica, and for a new one to be started before the old one has ended."
         ),
     )
-    lease_name: str = Field("harborhook", description="Name of that Lease.")
+    lease_name: str = Field(
+        "", description="Name of that Lease. Empty: harborhook, for a shard with -<its name> at the end."
+    )
     lease_duration: int = Field(
         15, gt=0, description="How long a leader that says nothing any more is waited for by the others."
     )
@@ -106,6 +140,17 @@ class Settings(BaseSettings):
     listen_host: str = Field("0.0.0.0", description="Address of the probes and metrics.")  # noqa: S104 - in a pod
     listen_port: int = Field(8080, ge=0, le=65535, description="Port of the probes and metrics. 0: none.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @property
+    def lease(self) -> str:
+        return self.lease_name or "-".join(filter(None, ("harborhook", self.shard)))
+
+    @model_validator(mode="after")
+    def _check_shard(self) -> Self:
+        """Without a name, others could not see what this operator works on."""
+        if not self.shard and (self.resource_selector or not self.manage_connections):
+            raise ValueError("an operator with resource_selector or without manage_connections needs a name in shard")
+        return self
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

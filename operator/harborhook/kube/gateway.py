@@ -137,18 +137,18 @@ class Gateway:
 
     # Our own kinds
 
-    async def list(self, kind: str, namespace: str = "") -> AsyncIterator[Body]:
-        """All objects of a kind, by pages."""
+    async def list(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Body]:
+        """All objects of a kind, or those with certain labels, by pages."""
         token: str | None = None
         while True:
-            page = await self._page(kind, namespace, token)
+            page = await self._page(kind, namespace, selector, token)
             for item in page["items"]:
                 yield {"kind": kind, **item}
             token = page["metadata"].get("continue")
             if not token:
                 return
 
-    async def _page(self, kind: str, namespace: str, token: str | None) -> Body:
+    async def _page(self, kind: str, namespace: str, selector: str, token: str | None) -> Body:
         scope = (namespace,) if namespace else ()
         method = self._custom.list_namespaced_custom_object if scope else self._custom.list_cluster_custom_object
         call = method(
@@ -158,6 +158,7 @@ class Gateway:
             KINDS[kind].plural,
             limit=PAGE_SIZE,
             _continue=token,
+            label_selector=selector or None,
             _request_timeout=REQUEST_TIMEOUT,
         )
         try:
