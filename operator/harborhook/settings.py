@@ -27,9 +27,8 @@ Names = Annotated[list[str], NoDecode, BeforeValidator(_listed)]
 
 _LABEL = r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 _VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?"
-_REQUIREMENT = (
-    rf"\s*(!?{_LABEL}|{_LABEL}\s*(=|==|!=)\s*{_VALUE}|{_LABEL}\s+(in|notin)\s*\(\s*{_VALUE}(\s*,\s*{_VALUE})*\s*\))\s*"
-)
+_VALUES = rf"\( *{_VALUE} *(, *{_VALUE} *)*\)"
+_REQUIREMENT = rf" *(!?{_LABEL}|{_LABEL} *(=|==|!=) *{_VALUE}|{_LABEL} +(in|notin) *{_VALUES}) *"
 _SELECTOR = rf"^({_REQUIREMENT}(,{_REQUIREMENT})*)?$"
 """Kubernetes' label selectors: `team=a`, `team in (a, b), !legacy`."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from e2e.conftest import QUICK
 from harness.control_plane import ControlPlane
@@ -15,8 +16,10 @@ from harness.crd_fixtures import install_crds
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
+from harness.readme import blocks
 from harness.world import FINALIZER, OPERATOR_USER, Object, World, eventually, ready_condition
 
+OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/harborhook/leases"
 MARK = "harborhook.io/shard"
 
@@ -216,3 +219,54 @@ def test_the_status_of_a_connection_is_written_by_one(world: World, cluster: Con
         if (entry.resource, entry.subresource) == ("clusterharborconnections", "status")
     }
     assert [identity_of(world, "a") in agent for agent in writers] == [True]
+
+
+# By namespaces
+
+
+def test_an_operator_for_some_namespaces_needs_no_rights_elsewhere(
+    world: World, cluster: ControlPlane, tmp_path: Path
+) -> None:
+    account, watched = "for-namespaces", world.namespace
+    cluster.apply(yaml.safe_dump_all(rights(account, watched)))
+    settings = {
+        **QUICK,
+        "watch_namespaces": watched,
+        "shard": "n",
+        "manage_connections": False,
+        "leader_election": True,
+        "global_config_map": "switch-n",
+    }
+    project = world.project_name()
+    with OperatorProcess(cluster, tmp_path, settings, account=account) as operator:
+        operator.restart()
+        world.project(project)
+        world.policy("hook", project)
+        world.ready("WebhookPolicy", "hook")
+        world.config_map("switch-n", "harborhook", enabled="false")
+        eventually(lambda: not world.harbor_policy(project, "hook")["enabled"], lambda: "the switch does nothing")
+        world.delete("WebhookPolicy", "hook")
+        world.delete("HarborProject", project)
+        log = operator.log.read_text()
+
+    world.delete("ConfigMap", "switch-n", wait=False)
+    assert "403" not in log
+    user = f"--as=system:serviceaccount:harborhook:{account}"
+    for kind in ("secrets", "harborprojects.harborhook.io", "webhookpolicies.harborhook.io", "leases"):
+        asked = cluster.kubectl("auth", "can-i", "list", kind, "--all-namespaces", user, check=False)
+        assert asked.stdout.strip() == "no"
+
+
+def rights(account: str, watched: str) -> Iterator[Object]:
+    """What docs/operations.md grants an operator for the namespace team-a, for this account and namespace."""
+    (text,) = (block for block in blocks(OPERATIONS.read_text(), "yaml") if "kind: RoleBinding" in block)
+    leases = Path(__file__).parents[2] / "manifests/base/rbac-leader-election.yaml"
+    for manifest in [*yaml.safe_load_all(text), *yaml.safe_load_all(leases.read_text())]:
+        for subject in manifest.get("subjects", ()):
+            subject["name"] = account
+        metadata = manifest["metadata"]
+        if metadata.get("namespace") == "team-a":
+            metadata["namespace"] = watched
+        if manifest["kind"].endswith("Binding"):
+            metadata["name"] = f"{metadata['name']}-{account}"
+        yield manifest
