@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         pattern=r"^([a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?)?$",
         description=(
             "Name of this operator among several in one cluster. It marks the resources that it works on, and leaves "
-            "alone those that another one has marked."
+            "alone those that another one has marked. Goes with leader_election."
         ),
     )
     manage_connections: bool = Field(
@@ -144,11 +144,19 @@ class Settings(BaseSettings):
     def lease(self) -> str:
         return self.lease_name or "-".join(filter(None, ("harborhook", self.shard)))
 
+    @property
+    def mark(self) -> str:
+        """What this operator writes to the resources that it works on; "" for one without a name. With the namespace,
+        so that of two with one mark only one can have the Lease."""
+        return f"{self.namespace}/{self.shard}" if self.shard else ""
+
     @model_validator(mode="after")
     def _check_shard(self) -> Self:
-        """Without a name, others could not see what this operator works on."""
+        """Without a name, others could not see what this operator works on; without a Lease, two could have one."""
         if not self.shard and (self.resource_selector or not self.manage_connections):
             raise ValueError("an operator with resource_selector or without manage_connections needs a name in shard")
+        if self.shard and not self.leader_election:
+            raise ValueError("an operator with a name in shard needs leader_election")
         return self
 
     @model_validator(mode="after")

@@ -91,7 +91,7 @@ def identity_of(world: World, shard: str) -> str:
 
 def mark(found: Object) -> str | None:
     value = found["metadata"].get("annotations", {}).get(MARK)
-    return str(value) if value is not None else None
+    return str(value).removeprefix("harborhook/") if value is not None else None
 
 
 def test_each_operator_works_on_what_it_selects(world: World) -> None:

@@ -14,7 +14,6 @@ OTHER_VALUES: dict[str, tuple[Any, Any]] = {
     "watch_namespaces": ("a, b,", ["a", "b"]),
     "cluster_name": ("prod-1", "prod-1"),
     "watch_secrets": ("false", False),
-    "shard": ("team-a", "team-a"),
     "leader_election": ("true", True),
     "lease_name": ("harborhook-2", "harborhook-2"),
     "lease_duration": ("30", 30),
@@ -167,7 +166,8 @@ def test_a_leader_has_to_stop_before_others_may_begin(duration: int, deadline: f
     ],
 )
 def test_a_label_selector_is_taken_as_kubernetes_writes_them(selector: str) -> None:
-    assert Settings(resource_selector=selector, shard="a").resource_selector == selector
+    settings = Settings(resource_selector=selector, shard="a", leader_election=True)
+    assert settings.resource_selector == selector
 
 
 @pytest.mark.parametrize("settings", [{"resource_selector": "team=a"}, {"manage_connections": False}])
@@ -181,7 +181,14 @@ def test_one_of_several_operators_needs_a_name(settings: dict[str, Any]) -> None
     [({}, "harborhook"), ({"shard": "a"}, "harborhook-a"), ({"shard": "a", "lease_name": "mine"}, "mine")],
 )
 def test_each_shard_has_a_lease_of_its_own(settings: dict[str, Any], lease: str) -> None:
-    assert Settings(**settings).lease == lease
+    assert Settings(**settings, leader_election=True).lease == lease
+
+
+def test_two_with_one_mark_would_have_one_lease() -> None:
+    with pytest.raises(ValidationError, match="needs leader_election"):
+        Settings(shard="a")
+    first, second = (Settings(shard="a", namespace=name, leader_election=True) for name in ("x", "y"))
+    assert (first.mark, second.mark, Settings().mark) == ("x/a", "y/a", "")
 
 
 def test_settings_do_not_change_while_the_operator_runs() -> None:

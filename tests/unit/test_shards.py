@@ -104,7 +104,7 @@ def clock() -> Clock:
 
 def operator(cluster: Cluster, clock: Clock, **settings: Any) -> Context:
     return Context(
-        settings=Settings(**{"shard": "a", "resource_selector": "team=a", **settings}),
+        settings=Settings(**{"shard": "a", "resource_selector": "team=a", "leader_election": True, **settings}),
         store=Store(references),
         queue=Queue(clock=clock),
         gateway=cast(Gateway, cluster),
@@ -143,7 +143,7 @@ async def test_an_operator_with_a_name_marks_what_it_works_on(cluster: Cluster, 
 
     assert await shards.is_ours(visit(context, OURS))
 
-    assert cluster.mark(OURS) == "a"
+    assert cluster.mark(OURS) == "harborhook/a"
 
 
 async def test_of_two_that_mark_at_once_one_succeeds(cluster: Cluster, clock: Clock) -> None:
@@ -156,7 +156,7 @@ async def test_of_two_that_mark_at_once_one_succeeds(cluster: Cluster, clock: Cl
     with pytest.raises(KubeError):
         await shards.is_ours(visit(second, OURS))
 
-    assert cluster.mark(OURS) == "a"
+    assert cluster.mark(OURS) == "harborhook/a"
 
 
 @pytest.mark.parametrize("name", [{"shard": "a"}, {"shard": "", "resource_selector": ""}])
@@ -164,7 +164,7 @@ async def test_what_another_has_marked_is_left_alone_and_said_after_a_while(
     cluster: Cluster, clock: Clock, name: dict[str, str]
 ) -> None:
     context = operator(cluster, clock, **name)
-    context.saw(OURS, cluster.add(OURS, team="a", mark="b"))
+    context.saw(OURS, cluster.add(OURS, team="a", mark="harborhook/b"))
 
     with pytest.raises(Wait) as wait:
         await shards.is_ours(visit(context, OURS))
@@ -173,12 +173,12 @@ async def test_what_another_has_marked_is_left_alone_and_said_after_a_while(
     assert not await shards.is_ours(visit(context, OURS))
 
     assert cluster.events == ["LeftToAnother"]
-    assert cluster.mark(OURS) == "b"
+    assert cluster.mark(OURS) == "harborhook/b"
 
 
 async def test_a_mark_that_is_taken_away_lets_the_next_one_begin(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock)
-    body = cluster.add(OURS, team="a", mark="b")
+    body = cluster.add(OURS, team="a", mark="harborhook/b")
     context.saw(OURS, copy.deepcopy(body))
     await waits(context)
 
@@ -200,22 +200,22 @@ async def test_an_operator_without_a_name_marks_nothing(cluster: Cluster, clock:
 
 async def test_the_mark_is_taken_from_what_has_left_the_selector(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock)
-    cluster.add(OURS, team="b", mark="a")
-    cluster.add(THEIRS, team="b", mark="b")
+    cluster.add(OURS, team="b", mark="harborhook/a")
+    cluster.add(THEIRS, team="b", mark="harborhook/b")
 
     await shards.survey(context)
 
-    assert (cluster.mark(OURS), cluster.mark(THEIRS)) == (None, "b")
+    assert (cluster.mark(OURS), cluster.mark(THEIRS)) == (None, "harborhook/b")
 
 
 async def test_the_mark_stays_while_a_worker_is_still_at_it(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock)
-    context.saw(OURS, copy.deepcopy(cluster.add(OURS, team="a", mark="a")))
+    context.saw(OURS, copy.deepcopy(cluster.add(OURS, team="a", mark="harborhook/a")))
     held, _ = await context.queue.get()
     context.forget(OURS)
 
     await shards.survey(context)
-    assert cluster.mark(OURS) == "a"
+    assert cluster.mark(OURS) == "harborhook/a"
     assert context.doubtful.is_set()
 
     context.queue.done(held)

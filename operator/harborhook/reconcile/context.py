@@ -192,7 +192,7 @@ class Context:
         """Whether another operator has marked the resource as its own."""
         body = self.store.get(key) or {"metadata": {}}
         mark = (body["metadata"].get("annotations") or {}).get(ANNOTATION_SHARD, "")
-        return mark not in ("", self.settings.shard)
+        return mark not in ("", self.settings.mark)
 
     def reports_on(self, key: Key) -> bool:
         """Whether this operator writes the status: not of a connection that several use, of whom another one does."""

@@ -37,9 +37,8 @@ async def is_ours(visit: Visit[Any]) -> bool:
     context, resource = visit.context, visit.resource
     if resource.kind not in SHARDED_KINDS:
         return True
-    mark = resource.metadata.annotations.get(ANNOTATION_SHARD, "")
-    shard = context.settings.shard
-    if mark == shard:
+    mark, ours = resource.metadata.annotations.get(ANNOTATION_SHARD, ""), context.settings.mark
+    if mark == ours:
         return True
     if mark:
         now = context.queue.clock()
@@ -48,7 +47,7 @@ async def is_ours(visit: Visit[Any]) -> bool:
             raise Wait(rest)
         await visit.warn(
             "LeftToAnother",
-            f"Operator {shard or 'without a name'} leaves this resource to operator {mark!r}, which has marked it by "
+            f"Operator {ours or 'without a name'} leaves this resource to operator {mark}, which has marked it by "
             f"annotation {ANNOTATION_SHARD}. Let the selectors of the two not overlap; "
             "if that operator is gone, remove the annotation.",
         )
@@ -56,7 +55,7 @@ async def is_ours(visit: Visit[Any]) -> bool:
     context.surveys.left.pop(resource.metadata.uid, None)
     # Refused if anything has changed, another operator's mark above all.
     patch = {
-        "annotations": {ANNOTATION_SHARD: shard},
+        "annotations": {ANNOTATION_SHARD: ours},
         "resourceVersion": resource.metadata.resource_version,
     }
     marked = await context.patch(resource.key, resource.metadata.uid, {"metadata": patch})
@@ -101,7 +100,7 @@ async def _list_all(context: Context) -> None:
                     continue
                 seen.add(key)
                 context.saw_foreign(key, _slim(body))
-                if _mark(body) == context.settings.shard:
+                if _mark(body) == context.settings.mark:
                     await _let_go(context, key, body)
     for gone in before - seen:
         if context.store.is_foreign(gone):
