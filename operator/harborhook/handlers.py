@@ -30,6 +30,7 @@ from harborhook.kube.gateway import Gateway, KubeError
 from harborhook.plan.references import references
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.secrets import Secrets
+from harborhook.reconcile.shards import SHARDED_KINDS, survey
 from harborhook.reconcile.worker import work
 from harborhook.runtime.events import Recorder
 from harborhook.runtime.leader import Leader, LeadershipLostError
@@ -151,8 +152,8 @@ class Operator:
         leader = Leader(
             self.identity,
             settings.namespace,
-            settings.lease_name,
-            read=lambda: gateway.lease(settings.namespace, settings.lease_name),
+            settings.lease,
+            read=lambda: gateway.lease(settings.namespace, settings.lease),
             write=gateway.write_lease,
             lease_duration=settings.lease_duration,
             renew_deadline=settings.renew_deadline,
@@ -168,7 +169,7 @@ class Operator:
             registry=self.registry,
             standalone=True,
             clusterwide=not self.settings.watch_namespaces,
-            namespaces=self.settings.watch_namespaces,
+            namespaces=self._namespaces,
         )
         _set_on_signals(stop)  # in place of kopf's own handlers
         stopping = asyncio.create_task(stop.wait(), name="wait for the end")
@@ -222,6 +223,17 @@ class Operator:
             await asyncio.wait(closing, timeout=CLOSE_LIMIT)
 
     @property
+    def _namespaces(self) -> list[str]:
+        """Where to watch; none for everywhere. Our own namespace has the global ConfigMap and credentials."""
+        watched = self.settings.watch_namespaces
+        return sorted({*watched, self.settings.namespace}) if watched else []
+
+    def _is_in_view(self, key: Key) -> bool:
+        """Whether it is one of the resources to work on. kopf watches everything in all namespaces that it is given."""
+        watched = self.settings.watch_namespaces
+        return not watched or not key.namespace or key.namespace in watched
+
+    @property
     def _user_agent(self) -> str:
         return f"harborhook/{__version__} ({self.identity})"
 
@@ -249,6 +261,9 @@ class Operator:
         settings.queueing.idle_timeout = 1
         settings.scanning.disabled = True
         settings.posting.enabled = False
+        if self.settings.resource_selector:
+            for name in SHARDED_KINDS:
+                settings.watching.label_selectors[GROUP, KINDS[name].plural] = self.settings.resource_selector
         # kopf strips its own finalizer where it finds it: it must not find ours.
         settings.persistence.finalizer = f"{GROUP}/not-used-by-kopf"
         settings.persistence.diffbase_storage = NoDiffBase()
@@ -290,11 +305,15 @@ class Operator:
     async def _saw(self, event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
         assert self.context is not None
         key = _key(body)
+        if not self._is_in_view(key):
+            return
         if event["type"] is None:  # kopf has listed anew: of what was deleted before, it says nothing
             self.context.doubtful.set()
         if event["type"] == "DELETED":
             self._deleted.add(body["metadata"]["uid"])
             self.context.forget(key)
+            if key.kind in SHARDED_KINDS and self.settings.resource_selector:
+                self.context.doubtful.set()  # perhaps only its labels are others now
         else:
             self.context.saw(key, dict(body))
 
@@ -327,8 +346,8 @@ class Operator:
 
     def _is_watched(self, source: Key) -> bool:
         """Whether kopf tells of this Secret or ConfigMap."""
-        settings = self.settings
-        in_view = not settings.watch_namespaces or source.namespace in settings.watch_namespaces
+        settings, namespaces = self.settings, self._namespaces
+        in_view = not namespaces or source.namespace in namespaces
         return in_view and (settings.watch_secrets or source.kind == "ConfigMap")
 
     async def _list_all(self, *, first: bool = False) -> None:
@@ -340,13 +359,15 @@ class Operator:
         self._deleted.clear()
         for kind in KINDS.values():
             for namespace in (self.settings.watch_namespaces if kind.namespaced else []) or [""]:
-                async for body in self._gateway.list(kind.name, namespace):
+                selector = self.settings.resource_selector if kind.name in SHARDED_KINDS else ""
+                async for body in self._gateway.list(kind.name, namespace, selector):
                     if body["metadata"]["uid"] in self._deleted:  # while the page was on its way
                         continue
                     seen.add(_key(body))
                     self.context.saw(_key(body), body, first=first)
         for gone in before - seen:
             self.context.forget(gone)
+        await survey(self.context)
 
     async def _relist(self) -> None:
         """Lists everything now and then, and soon after the watch may have missed a deletion."""

@@ -25,6 +25,14 @@ def _listed(value: Any) -> Any:
 Names = Annotated[list[str], NoDecode, BeforeValidator(_listed)]
 
 
+_LABEL = r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+_VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?"
+_VALUES = rf"\( *{_VALUE} *(, *{_VALUE} *)*\)"
+_REQUIREMENT = rf" *(!?{_LABEL}|{_LABEL} *(=|==|!=) *{_VALUE}|{_LABEL} +(in|notin) *{_VALUES}) *"
+_SELECTOR = rf"^({_REQUIREMENT}(,{_REQUIREMENT})*)?$"
+"""Kubernetes' label selectors: `team=a`, `team in (a, b), !legacy`."""
+
+
 class Settings(BaseSettings):
     """Times are in seconds. Each field is a flag of `run` and a variable HARBORHOOK_<NAME>."""
 
@@ -33,6 +41,29 @@ class Settings(BaseSettings):
     namespace: str = Field("harborhook", description="The namespace that the operator runs in.")
     watch_namespaces: Names = Field(
         [], description="Namespaces to watch, separated by commas. Empty: the whole cluster."
+    )
+    resource_selector: str = Field(
+        "",
+        pattern=_SELECTOR,
+        description=(
+            "Label selector for the HarborProjects and WebhookPolicies to work on, for several operators in one "
+            "cluster. Empty: all."
+        ),
+    )
+    shard: str = Field(
+        "",
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?)?$",
+        description=(
+            "Name of this operator among several in one cluster. It marks the resources that it works on, and leaves "
+            "alone those that another one has marked. Goes with leader_election."
+        ),
+    )
+    manage_connections: bool = Field(
+        True,
+        description=(
+            "Whether this operator writes the status of connections that several operators share, and switches "
+            "Harbor's notifications. Of several operators exactly one should."
+        ),
     )
     cluster_name: str = Field(
         "",
@@ -58,7 +89,9 @@ class Settings(BaseSettings):
             "Needed for more than one replica, and for a new one to be started before the old one has ended."
         ),
     )
-    lease_name: str = Field("harborhook", description="Name of that Lease.")
+    lease_name: str = Field(
+        "", description="Name of that Lease. Empty: harborhook, for a shard with -<its name> at the end."
+    )
     lease_duration: int = Field(
         15, gt=0, description="How long a leader that says nothing any more is waited for by the others."
     )
@@ -114,6 +147,25 @@ class Settings(BaseSettings):
     listen_host: str = Field("0.0.0.0", description="Address of the probes and metrics.")  # noqa: S104 - in a pod
     listen_port: int = Field(8080, ge=0, le=65535, description="Port of the probes and metrics. 0: none.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @property
+    def lease(self) -> str:
+        return self.lease_name or "-".join(filter(None, ("harborhook", self.shard)))
+
+    @property
+    def mark(self) -> str:
+        """What this operator writes to the resources that it works on; "" for one without a name. With the namespace,
+        so that of two with one mark only one can have the Lease."""
+        return f"{self.namespace}/{self.shard}" if self.shard else ""
+
+    @model_validator(mode="after")
+    def _check_shard(self) -> Self:
+        """Without a name, others could not see what this operator works on; without a Lease, two could have one."""
+        if not self.shard and (self.resource_selector or not self.manage_connections):
+            raise ValueError("an operator with resource_selector or without manage_connections needs a name in shard")
+        if self.shard and not self.leader_election:
+            raise ValueError("an operator with a name in shard needs leader_election")
+        return self
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

@@ -24,11 +24,16 @@ READY_SECONDS = 60.0
 class OperatorProcess:
     """`harborhook run` under its shipped roles. It ends with the process that started it.
 
-    `api_server` is the address of a proxy in front of the API server.
+    `api_server` is the address of a proxy in front of the API server, `account` another ServiceAccount.
     """
 
     def __init__(
-        self, control_plane: ControlPlane, directory: Path, settings: dict[str, object], api_server: str | None = None
+        self,
+        control_plane: ControlPlane,
+        directory: Path,
+        settings: dict[str, object],
+        api_server: str | None = None,
+        account: str = "harborhook",
     ) -> None:
         self.log = directory / "operator.log"
         self._port = _free_port()
@@ -36,7 +41,7 @@ class OperatorProcess:
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
             "PYTHONPATH": str(SOURCE),
             "PYTHONWARNINGS": "default",
-            "KUBECONFIG": str(control_plane.service_account_kubeconfig("harborhook", "harborhook", server=api_server)),
+            "KUBECONFIG": str(control_plane.service_account_kubeconfig("harborhook", account, server=api_server)),
             "HARBORHOOK_LISTEN_HOST": "127.0.0.1",
             "HARBORHOOK_LISTEN_PORT": str(self._port),
             **{f"HARBORHOOK_{name.upper()}": str(value) for name, value in settings.items()},

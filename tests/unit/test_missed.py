@@ -36,7 +36,7 @@ class Cluster:
         self.listed: list[dict[str, Any]] = []
         self.meanwhile: Callable[[], None] = lambda: None
 
-    async def list(self, kind: str, namespace: str = "") -> AsyncIterator[dict[str, Any]]:
+    async def list(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[dict[str, Any]]:
         page = [body for body in self.listed if body["kind"] == kind]
         self.meanwhile()
         for body in page:
@@ -179,8 +179,9 @@ def test_an_older_claim_that_is_still_under_way_goes_first(context: Context, rea
         ([], False, Key("Secret", "harborhook", "x"), False),
         ([], False, Key("ConfigMap", "harborhook", "x"), True),
         (["team"], True, Key("Secret", "team", "x"), True),
-        (["team"], True, Key("Secret", "harborhook", "x"), False),
-        (["team"], True, Key("ConfigMap", "harborhook", "x"), False),
+        (["team"], True, Key("Secret", "harborhook", "x"), True),
+        (["team"], True, Key("ConfigMap", "harborhook", "x"), True),
+        (["team"], True, Key("Secret", "other", "x"), False),
     ],
 )
 def test_values_are_kept_only_where_the_watch_looks(

@@ -97,6 +97,14 @@ def test_a_list_is_names_separated_by_commas_or_a_json_list(text: str, names: li
         ("watch_secrets", "perhaps"),
         ("cluster_name", "a/b"),
         ("cluster_name", "x" * 101),
+        ("shard", "A"),
+        ("shard", "a" * 41),
+        ("resource_selector", "team=a b"),
+        ("resource_selector", "team=a,"),
+        ("resource_selector", "team in a"),
+        ("resource_selector", "team in (a"),
+        ("resource_selector", "-team"),
+        ("resource_selector", "team=a\n"),
         ("drift_interval", "soon"),
         ("drift_interval", 0),
         ("drift_interval", -1),
@@ -141,6 +149,46 @@ def test_a_cluster_name_cannot_blur_the_mark_that_it_is_part_of() -> None:
 def test_a_leader_has_to_stop_before_others_may_begin(duration: int, deadline: float, period: float) -> None:
     with pytest.raises(ValidationError, match="retry_period must be less than renew_deadline"):
         Settings(lease_duration=duration, renew_deadline=deadline, retry_period=period)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "team",
+        "!team",
+        "team=a",
+        "team==a",
+        "team != a",
+        "team=",
+        "example.com/team=a,tier in (gold, silver), !legacy",
+        "team notin (a)",
+        " team = a , tier ",
+    ],
+)
+def test_a_label_selector_is_taken_as_kubernetes_writes_them(selector: str) -> None:
+    settings = Settings(resource_selector=selector, shard="a", leader_election=True)
+    assert settings.resource_selector == selector
+
+
+@pytest.mark.parametrize("settings", [{"resource_selector": "team=a"}, {"manage_connections": False}])
+def test_one_of_several_operators_needs_a_name(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="needs a name in shard"):
+        Settings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "lease"),
+    [({}, "harborhook"), ({"shard": "a"}, "harborhook-a"), ({"shard": "a", "lease_name": "mine"}, "mine")],
+)
+def test_each_shard_has_a_lease_of_its_own(settings: dict[str, Any], lease: str) -> None:
+    assert Settings(**settings, leader_election=True).lease == lease
+
+
+def test_two_with_one_mark_would_have_one_lease() -> None:
+    with pytest.raises(ValidationError, match="needs leader_election"):
+        Settings(shard="a")
+    first, second = (Settings(shard="a", namespace=name, leader_election=True) for name in ("x", "y"))
+    assert (first.mark, second.mark, Settings().mark) == ("x/a", "y/a", "")
 
 
 def test_settings_do_not_change_while_the_operator_runs() -> None:

@@ -20,6 +20,8 @@ FINALIZER = f"{GROUP}/cleanup"
 ANNOTATION_RELEASE = f"{GROUP}/release"
 ANNOTATION_RECONCILE_AT = f"{GROUP}/reconcile-at"
 ANNOTATION_CREATE_PENDING = f"{GROUP}/create-pending"
+ANNOTATION_SHARD = f"{GROUP}/shard"
+"""Which of several operators works on the resource."""
 
 PROJECT_NAME_PATTERN = "^[a-z0-9]+([._-][a-z0-9]+)*$"
 """Harbor's own rule for the name of a project."""

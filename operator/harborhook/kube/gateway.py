@@ -150,19 +150,20 @@ class Gateway:
 
     # Our own kinds
 
-    async def list(self, kind: str, namespace: str = "") -> AsyncIterator[Body]:
-        """All objects of a kind, by pages."""
+    async def list(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Body]:
+        """All objects of a kind, or those with certain labels, by pages."""
         token: str | None = None
         while True:
-            page = await self._page(kind, namespace, token)
+            page = await self._page(kind, namespace, selector, token)
             for item in page["items"]:
                 yield {"kind": kind, **item}
             token = page["metadata"].get("continue")
             if not token:
                 return
 
-    async def _page(self, kind: str, namespace: str, token: str | None) -> Body:
-        query: Query = [("limit", PAGE_SIZE), *([("continue", token)] if token else [])]
+    async def _page(self, kind: str, namespace: str, selector: str, token: str | None) -> Body:
+        stated = {"limit": PAGE_SIZE, "continue": token, "labelSelector": selector}
+        query: Query = [(name, value) for name, value in stated.items() if value]
         try:
             page = await self._send(
                 f"LIST {kind}", "GET", _path(GROUP_PATH, namespace, KINDS[kind].plural), query=query

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harborhook.api.base import FINALIZER, Key, RecordedConnection, Resource
+from harborhook.api.base import Key, RecordedConnection, Resource
 from harborhook.api.conditions import NotReady, Reason, Verdict
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, canonical_url
 from harborhook.api.project import HarborProject
@@ -13,6 +13,7 @@ from harborhook.kube.gateway import Gone
 from harborhook.plan.access import allows_project
 from harborhook.plan.ownership import Claim, owner
 from harborhook.plan.references import POLICY_CLAIM, connection_key, project_claim
+from harborhook.reconcile import shards
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.visit import Visit
@@ -94,17 +95,33 @@ def _why(connection: Resource) -> str:
 
 
 async def hold(visit: Visit[Any], link: Link) -> None:
-    """Gives the connection the finalizer before something is made over it that has to be deleted over it."""
+    """Gives the connection the finalizer before something is made over it that has to be deleted over it. Who claims
+    its object in Harbor for the first time hears before what other operators' resources claim."""
+    if await shards.has_looked_around(visit):
+        _check_owner(visit, link)
     async with link.holding:
         connection = visit.context.load(link.key)
-        if connection is None or FINALIZER in connection.metadata.finalizers:
+        if connection is None:
             return
         holder = Visit(visit.context, connection, visit.causes, status=None)
+        if holder.has_finalizer:
+            return
         try:
             await holder.prepare(finalizer=True)
         except Gone:  # the connection, not the resource that is being visited
             visit.context.forget(link.key)
             raise NotReady(Reason.CONNECTION_NOT_FOUND, _missing(link.key)) from None
+
+
+def _check_owner(visit: Visit[Any], link: Link) -> None:
+    resource, context = visit.resource, visit.context
+    if isinstance(resource, HarborProject):
+        check_project_owner(context, link, resource)
+        return
+    ref = resource.spec.project_ref
+    project = context.load(Key("HarborProject", resource.metadata.namespace, ref.name)) if ref else None
+    name = project.harbor_name if isinstance(project, HarborProject) else resource.spec.project_name or ""
+    check_policy_owner(context, link, resource, name)
 
 
 def check_unmoved(recorded: RecordedConnection | None, link: Link) -> None:
@@ -158,6 +175,14 @@ def check_project_owner(context: Context, link: Link, project: HarborProject) ->
             f"{winner} already declares the Harbor project {project.harbor_name!r}. "
             "Delete one of the two; this one touches nothing.",
         )
+
+
+def is_contested(context: Context, link: Link, project: HarborProject) -> bool:
+    """Whether a resource that another operator works on claims the same project."""
+    rivals = filter(context.store.is_foreign, context.store.dependents(project_claim(project.harbor_name)))
+    return any(
+        isinstance(rival, HarborProject) and _same_harbor(context, rival, link) for rival in map(context.load, rivals)
+    )
 
 
 def project_owner(context: Context, link: Link, name: str, *, asking: Key | None = None) -> Key | None:

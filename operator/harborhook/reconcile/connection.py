@@ -42,7 +42,7 @@ PROBE_LIMIT = 5.0
 async def reconcile(visit: Visit[AnyConnection]) -> Verdict:
     context, key = visit.context, visit.resource.key
     verdict = await _look(visit)
-    await visit.prepare(finalizer=bool(context.store.dependents(key)))
+    await visit.prepare(finalizer=bool(context.store.own_dependents(key)))
     await visit.finish(verdict)
     _tell_dependents(context, key)
     return verdict
@@ -118,9 +118,10 @@ async def _serve(visit: Visit[AnyConnection]) -> None:
 
 
 def users(context: Context, key: Key) -> list[Key]:
-    """The resources whose object in Harbor was made over this connection."""
+    """The resources of ours whose object in Harbor was made over this connection. Another operator has a finalizer of
+    its own on the connection."""
     found = []
-    for dependent in context.store.dependents(key):
+    for dependent in context.store.own_dependents(key):
         body = context.store.get(dependent)
         if body is not None and recorded_connection(body) == key:
             found.append(dependent)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from harborhook.api.base import Key, Resource
+from harborhook.api.base import ANNOTATION_SHARD, FINALIZER, Key, Resource
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Limits
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
 from harborhook.harbor.client import HarborClient
@@ -37,6 +37,19 @@ class Wait(Exception):  # noqa: N818 - not an error: something else must happen 
 
 
 @dataclass
+class Surveys:
+    """Looks at the resources of other operators."""
+
+    began: float | None = None
+    """When the last one did."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: dict[str, float] = field(default_factory=dict)
+    """Since when new resources of ours wait for one, by UID."""
+    left: dict[str, float] = field(default_factory=dict)
+    """Since when resources of ours are known to be marked by another operator, by UID."""
+
+
+@dataclass
 class Context:
     settings: Settings
     store: Store
@@ -60,6 +73,9 @@ class Context:
     doubtful: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the store may differ from what exists: then everything is listed anew."""
 
+    surveys: Surveys = field(default_factory=Surveys)
+    """What was heard of other operators' resources."""
+
     def now(self) -> datetime:
         return datetime.now(UTC).replace(microsecond=0)
 
@@ -76,8 +92,13 @@ class Context:
 
     def saw(self, key: Key, body: Body, *, first: bool = False) -> None:
         """Takes in a version of one of our objects; visits it and wakes others if it matters."""
+        if self.store.is_foreign(key):  # it has come into our selector
+            self.store.remove(key)
         claims = self._claims(key)
+        marked = self.is_left_to_another(key)
         change = self.store.upsert(key, body)
+        if marked and not self.is_left_to_another(key):
+            self.queue.add(key, Cause.CHANGE)
         if not change.relevant:
             return
         unseen = (body.get("status") or {}).get("observedGeneration") != body["metadata"].get("generation")
@@ -87,6 +108,15 @@ class Context:
         if key.kind not in CONNECTION_KINDS:  # a connection is checked first, and then wakes its dependents itself
             self.wake(self.store.dependents(key))
         self._wake_rivals(key, claims | self._claims(key))
+
+    def saw_foreign(self, key: Key, body: Body) -> None:
+        """Takes in a version of an object that another operator works on; wakes ours for which it matters."""
+        before, claims = self.store.get(key), self._claims(key)
+        if not self.store.upsert_foreign(key, body):
+            return
+        self._wake_rivals(key, claims | self._claims(key))
+        if key.kind == "HarborProject" and _place(before) != _place(body):
+            self.wake(self.store.dependents(key))
 
     def forget(self, key: Key) -> None:
         """An object of ours is gone from the API."""
@@ -132,7 +162,8 @@ class Context:
 
     def wake(self, keys: Iterable[Key]) -> None:
         for key in keys:
-            self.queue.add(key, Cause.DEPENDENCY)
+            if not self.store.is_foreign(key):
+                self.queue.add(key, Cause.DEPENDENCY)
 
     def wake_deeply(self, key: Key) -> None:
         """Wakes the dependents of a connection, and the policies of its projects, which reach it through them."""
@@ -154,6 +185,24 @@ class Context:
     def _is_deleting(self, key: Key) -> bool:
         body = self.store.get(key)
         return body is not None and bool(body["metadata"].get("deletionTimestamp"))
+
+    # Several operators in one cluster
+
+    def is_left_to_another(self, key: Key) -> bool:
+        """Whether another operator has marked the resource as its own."""
+        body = self.store.get(key) or {"metadata": {}}
+        mark = (body["metadata"].get("annotations") or {}).get(ANNOTATION_SHARD, "")
+        return mark not in ("", self.settings.mark)
+
+    def reports_on(self, key: Key) -> bool:
+        """Whether this operator writes the status: not of a connection that several use, of whom another one does."""
+        if self.settings.manage_connections or key.kind not in CONNECTION_KINDS:
+            return True
+        return key.kind == "HarborConnection" and not self.settings.resource_selector
+
+    def finalizer(self, key: Key) -> str:
+        """Each operator that uses a connection keeps it for its own resources, by a finalizer of its own."""
+        return FINALIZER if self.reports_on(key) else f"{FINALIZER}-{self.settings.shard}"
 
     # Writing to Kubernetes
 
@@ -208,6 +257,12 @@ class Context:
         limiter = self.limiters.setdefault(name, Limiter(*_numbers(limits)))
         limiter.configure(*_numbers(limits))
         return limiter
+
+
+def _place(body: Body | None) -> tuple[object, ...]:
+    """What policies need to know of their project."""
+    status = (body or {}).get("status") or {}
+    return status.get("projectID"), status.get("projectName"), str(status.get("connection"))
 
 
 def _numbers(limits: Limits) -> tuple[int, int]:

@@ -92,7 +92,7 @@ async def poll(context: Context, key: Key) -> float | None:
 
     Returns when to read again, in seconds; None when no policy needs it any more. Raises HarborError.
     """
-    keys = context.store.dependents(key)
+    keys = context.store.own_dependents(key)
     settings = context.settings
     link = context.links.get(connection_of_deliveries(key))
     if not keys:

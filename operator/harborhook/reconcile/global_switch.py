@@ -68,6 +68,8 @@ def _as_harbor_has_it(link: Link) -> Notifications:
 async def _is_ours_to_set(visit: Visit[AnyConnection], link: Link, wanted: bool) -> bool:
     """Whether we may set Harbor's switch. Asked of Harbor only when it is not as wanted."""
     principal = link.principal
+    if not visit.context.reports_on(visit.resource.key):
+        return False
     if not isinstance(visit.resource, ClusterHarborConnection) or principal is None or principal.kind != "SystemAdmin":
         return False
     return link.notifications_enabled is wanted or await link.client.notifications_editable()

@@ -107,7 +107,9 @@ async def _create(visit: ProjectVisit, link: Link) -> Found:
         observed = await link.client.project(name)
         if observed is None:
             raise
-        return await _take(visit, observed, lost_creation=plan.is_lost_creation(project, observed))
+        # Of one that another operator's resource wants too, nobody can tell whose POST made it.
+        is_ours = plan.is_lost_creation(project, observed) and not claims.is_contested(visit.context, link, project)
+        return await _take(visit, observed, lost_creation=is_ours)
     link.project_written(name)
     if project_id is None:
         made = await link.client.project(name)

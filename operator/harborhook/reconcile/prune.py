@@ -15,7 +15,7 @@ from harborhook.harbor.models import Policy
 from harborhook.plan.references import project_claim
 from harborhook.plan.unmanaged import Declared, declared, is_unmanaged
 from harborhook.plan.webhook_policy import disabling_body, is_enabled
-from harborhook.reconcile import claims
+from harborhook.reconcile import claims, shards
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Doomed, Link
 from harborhook.reconcile.visit import Visit
@@ -78,6 +78,7 @@ async def _remove(visit: Visit[HarborProject], link: Link, policy: Policy, state
     """Disables the policy, or deletes it if an earlier pass has disabled it. Looked at anew before either."""
     context, name = visit.context, visit.resource.harbor_name
     claims.check_writable(link)
+    await shards.survey(context)
     current = await link.client.policy(name, policy.id)
     link.policy_written(name, policy.id)
     if current is None or current.name != policy.name:

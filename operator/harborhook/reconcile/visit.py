@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from harborhook.api.base import FINALIZER, CommonStatus, Resource
+from harborhook.api.base import CommonStatus, Resource
 from harborhook.api.conditions import Outcome, Verdict, conditions_for
 from harborhook.plan.status import merge_patch
 from harborhook.reconcile.context import Context
@@ -43,7 +43,10 @@ class Visit(Generic[R]):
         self.status = self.status.model_copy(update=fields)
 
     async def finish(self, verdict: Verdict) -> None:
-        """Writes the status if it means something else than before, and tells of a new reason by an Event."""
+        """Writes the status if it means something else than before, and tells of a new reason by an Event. Of a
+        connection that several operators share, one of them does."""
+        if not self.context.reports_on(self.resource.key):
+            return
         before: CommonStatus = self.resource.status  # type: ignore[attr-defined]
         self.record(
             observed_generation=self.resource.metadata.generation,
@@ -81,7 +84,7 @@ class Visit(Generic[R]):
 
     @property
     def has_finalizer(self) -> bool:
-        return FINALIZER in self.resource.metadata.finalizers
+        return self.context.finalizer(self.resource.key) in self.resource.metadata.finalizers
 
     async def prepare(self, *, finalizer: bool, annotations: dict[str, str] | None = None) -> None:
         """Makes the finalizer be there or not, and annotations be set, with one patch or none."""
@@ -91,8 +94,9 @@ class Visit(Generic[R]):
         if missing:
             metadata["annotations"] = missing
         if finalizer != self.has_finalizer:
-            others = [name for name in self.resource.metadata.finalizers if name != FINALIZER]
-            metadata["finalizers"] = [*others, FINALIZER] if finalizer else others
+            ours = self.context.finalizer(self.resource.key)
+            others = [name for name in self.resource.metadata.finalizers if name != ours]
+            metadata["finalizers"] = [*others, ours] if finalizer else others
             # The list is replaced whole: refuse that if somebody else has changed it meanwhile.
             metadata["resourceVersion"] = self.resource.metadata.resource_version
         if metadata:

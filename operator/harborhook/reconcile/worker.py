@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from harborhook.api.base import FINALIZER, Key, Resource
+from harborhook.api.base import Key, Resource
 from harborhook.api.conditions import NotReady, Outcome, Verdict
 from harborhook.api.kinds import CONNECTION_KINDS
 from harborhook.harbor.errors import HarborError, NotHarborError, ReadOnlyError, TransportError, UnauthorizedError
 from harborhook.kube.gateway import Gone, KubeError
 from harborhook.plan.references import DELIVERIES, connection_of_deliveries, recorded_connection
-from harborhook.reconcile import claims, connection, deliveries, project, release, webhook_policy
+from harborhook.reconcile import claims, connection, deliveries, project, release, shards, webhook_policy
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.verdicts import verdict_of
 from harborhook.reconcile.visit import Visit
@@ -87,9 +87,11 @@ async def _poll(context: Context, key: Key) -> None:
 
 async def _visit(context: Context, key: Key, causes: Cause) -> None:
     resource = context.load(key)
-    if resource is None:
+    if resource is None or context.store.is_foreign(key):
         return
     visit = Visit(context, resource, causes, status=resource.status)  # type: ignore[attr-defined]
+    if not await shards.is_ours(visit):
+        return
     if resource.metadata.deleting:
         if causes != Cause.NEWS:
             await _delete(visit)
@@ -118,7 +120,7 @@ async def _reconcile(visit: Visit[Resource]) -> None:
 async def _delete(visit: Visit[Resource]) -> None:
     """Lets go of a resource that is being deleted, as soon as what it owns in Harbor is as its policy says."""
     key = visit.resource.key
-    if FINALIZER not in visit.resource.metadata.finalizers:
+    if not visit.has_finalizer:
         return
     try:
         if visit.resource.metadata.released:

@@ -131,6 +131,10 @@ class Queue:
         self._ripen()
         return sum(1 for _, version, key in self._due if self._is_current(key, version))
 
+    def holds(self, key: Key) -> bool:
+        """Whether a worker is at it."""
+        return key in self._held
+
     @property
     def held(self) -> int:
         return len(self._held)

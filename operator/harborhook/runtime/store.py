@@ -30,6 +30,8 @@ class Store:
     _bodies: dict[Key, Body] = field(default_factory=dict)
     _references: dict[Key, frozenset[Key]] = field(default_factory=dict)
     _dependents: defaultdict[Key, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    _foreign: set[Key] = field(default_factory=set)
+    """What another operator works on: known for what it claims and declares, never visited."""
 
     def get(self, key: Key) -> Body | None:
         return self._bodies.get(key)
@@ -38,12 +40,30 @@ class Store:
         return key in self._bodies
 
     def all(self, kind: str | None = None) -> list[Key]:
-        """The keys of all objects, or of those of one kind."""
-        return [key for key in self._bodies if kind is None or key.kind == kind]
+        """The keys of all objects that are not foreign, or of those of one kind."""
+        return [key for key in self._bodies if (kind is None or key.kind == kind) and key not in self._foreign]
 
     def dependents(self, key: Key) -> list[Key]:
         """Who refers to `key`, in a stable order."""
         return sorted(self._dependents.get(key, ()))
+
+    def own_dependents(self, key: Key) -> list[Key]:
+        """The same without foreign ones."""
+        return [dependent for dependent in self.dependents(key) if dependent not in self._foreign]
+
+    @property
+    def foreign(self) -> frozenset[Key]:
+        return frozenset(self._foreign)
+
+    def is_foreign(self, key: Key) -> bool:
+        return key in self._foreign
+
+    def upsert_foreign(self, key: Key, body: Body) -> bool:
+        """Stores the body of an object that another operator works on; whether it is new or newer."""
+        before = self._bodies.get(key)
+        self._foreign.add(key)
+        self.upsert(key, body)
+        return self._bodies[key] is not before
 
     def references_of(self, key: Key) -> frozenset[Key]:
         return self._references.get(key, frozenset())
@@ -65,6 +85,7 @@ class Store:
             self.upsert(key, body)
 
     def remove(self, key: Key) -> Body | None:
+        self._foreign.discard(key)
         body = self._bodies.pop(key, None)
         self._refer(key, frozenset())
         return body

@@ -1,0 +1,130 @@
+"""Several operators in one cluster: which resources are ours, and what we hear of those of others.
+
+An operator that is one of several has a name, its shard, and works on some namespaces or on what a label selector
+selects. Two things keep it apart from the others. It marks each resource that it works on by an annotation; one that
+another has marked it leaves alone, so that selectors that overlap do no harm. And before a resource claims its object
+in Harbor for the first time, all resources are listed, so that the claims of those that others work on count as well.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from harborhook.api.base import ANNOTATION_SHARD, Key
+from harborhook.kube.gateway import Gone, KubeError
+from harborhook.reconcile.context import Context, Wait
+from harborhook.reconcile.visit import Visit
+from harborhook.runtime.store import Body
+
+logger = logging.getLogger(__name__)
+
+SHARDED_KINDS = ("HarborProject", "WebhookPolicy")
+
+SETTLE = 2.0
+"""Seconds that a new resource waits before its first claim: times of creation are whole seconds, so whatever is listed
+then includes all that can be taken for older."""
+
+HANDOVER = 10.0
+"""Seconds that another operator has to take its mark from a resource that has left its selector."""
+
+SLIM_STATUS = ("origin", "connection", "projectID", "projectName", "policyID", "policyName", "conditions")
+"""What matters of the status of a resource that another operator works on."""
+
+
+async def is_ours(visit: Visit[Any]) -> bool:
+    """Whether this operator works on the resource; marked as such from now on, where it is one of several."""
+    context, resource = visit.context, visit.resource
+    if resource.kind not in SHARDED_KINDS:
+        return True
+    mark, ours = resource.metadata.annotations.get(ANNOTATION_SHARD, ""), context.settings.mark
+    if mark == ours:
+        return True
+    if mark:
+        now = context.queue.clock()
+        rest = context.surveys.left.setdefault(resource.metadata.uid, now) + HANDOVER - now
+        if rest > 0:
+            raise Wait(rest)
+        await visit.warn(
+            "LeftToAnother",
+            f"Operator {ours or 'without a name'} leaves this resource to operator {mark}, which has marked it by "
+            f"annotation {ANNOTATION_SHARD}. Let the selectors of the two not overlap; "
+            "if that operator is gone, remove the annotation.",
+        )
+        return False
+    context.surveys.left.pop(resource.metadata.uid, None)
+    # Refused if anything has changed, another operator's mark above all.
+    patch = {
+        "annotations": {ANNOTATION_SHARD: ours},
+        "resourceVersion": resource.metadata.resource_version,
+    }
+    marked = await context.patch(resource.key, resource.metadata.uid, {"metadata": patch})
+    visit.resource = resource.model_copy(update={"metadata": marked.metadata})
+    return True
+
+
+async def has_looked_around(visit: Visit[Any]) -> bool:
+    """Looks at all resources there are before the first claim of one of ours; whether that was needed."""
+    context, resource = visit.context, visit.resource
+    if not context.settings.resource_selector or resource.status.origin is not None:
+        return False
+    now, waiting = context.queue.clock(), context.surveys.waiting
+    rest = waiting.setdefault(resource.metadata.uid, now) + SETTLE - now
+    if rest > 0:
+        raise Wait(rest)
+    del waiting[resource.metadata.uid]
+    await survey(context)
+    return True
+
+
+async def survey(context: Context) -> None:
+    """Returns when all resources have been listed by a listing that began after the call."""
+    if not context.settings.resource_selector:
+        return
+    surveys, asked = context.surveys, context.queue.clock()
+    async with surveys.turn:
+        if surveys.began is None or surveys.began < asked:
+            began = context.queue.clock()
+            await _list_all(context)
+            surveys.began = began
+
+
+async def _list_all(context: Context) -> None:
+    """Takes in what is beyond our selector, and forgets what does not exist any more."""
+    before, seen = context.store.foreign, set()
+    for kind in SHARDED_KINDS:
+        for namespace in context.settings.watch_namespaces or [""]:
+            async for body in context.gateway.list(kind, namespace):
+                key = Key(kind, body["metadata"]["namespace"], body["metadata"]["name"])
+                if key in context.store and not context.store.is_foreign(key):
+                    continue
+                seen.add(key)
+                context.saw_foreign(key, _slim(body))
+                if _mark(body) == context.settings.mark:
+                    await _let_go(context, key, body)
+    for gone in before - seen:
+        if context.store.is_foreign(gone):
+            context.forget(gone)
+
+
+async def _let_go(context: Context, key: Key, body: Body) -> None:
+    """Takes our mark from a resource that has left our selector, so that whoever selects it now may begin."""
+    if context.queue.holds(key):
+        context.doubtful.set()
+        return
+    metadata = {name: body["metadata"][name] for name in ("uid", "resourceVersion")}
+    try:
+        await context.gateway.patch(key, {"metadata": {**metadata, "annotations": {ANNOTATION_SHARD: None}}})
+        logger.info("%s is left to others: it is beyond the selector now", key)
+    except (Gone, KubeError) as error:
+        logger.info("%s: the mark of this operator stays for now: %s", key, error)
+        context.doubtful.set()
+
+
+def _mark(body: Body) -> str | None:
+    return (body["metadata"].get("annotations") or {}).get(ANNOTATION_SHARD)
+
+
+def _slim(body: Body) -> Body:
+    status = body.get("status") or {}
+    return {**body, "status": {name: status[name] for name in SLIM_STATUS if name in status}}

@@ -1,0 +1,339 @@
+"""Several operators in one cluster: marks, what is foreign, and looking around before a first claim."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from harborhook.api.base import ANNOTATION_SHARD, FINALIZER, Key
+from harborhook.kube.gateway import Gateway, KubeError
+from harborhook.plan.references import project_claim, references
+from harborhook.reconcile import shards
+from harborhook.reconcile.context import Context, Wait
+from harborhook.reconcile.secrets import Secrets
+from harborhook.reconcile.visit import Visit
+from harborhook.runtime.events import Recorder
+from harborhook.runtime.queue import Cause, Queue
+from harborhook.runtime.store import Store
+from harborhook.settings import Settings
+
+OURS, THEIRS = Key("HarborProject", "team", "ours"), Key("HarborProject", "team", "theirs")
+CONNECTION, TEAMS = Key("ClusterHarborConnection", "", "default"), Key("HarborConnection", "team", "own")
+
+Body = dict[str, Any]
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Cluster:
+    """An API server with HarborProjects; `listings` counts those of all of them."""
+
+    objects: dict[Key, Body] = field(default_factory=dict)
+    listings: int = 0
+    pause: asyncio.Event | None = None
+    events: list[str] = field(default_factory=list)
+
+    def add(self, key: Key, *, team: str, mark: str | None = None, origin: str | None = None) -> Body:
+        body = {
+            "kind": key.kind,
+            "metadata": {
+                "name": key.name,
+                "namespace": key.namespace,
+                "uid": key.name,
+                "generation": 1,
+                "resourceVersion": str(len(self.objects) + 1),
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+                "labels": {"team": team},
+                "annotations": {} if mark is None else {ANNOTATION_SHARD: mark},
+            },
+            "spec": {"projectName": "wanted"},
+            "status": {} if origin is None else {"origin": origin, "repositoryCount": 3},
+        }
+        self.objects[key] = body
+        return body
+
+    async def list(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Body]:
+        assert selector == ""
+        found = [copy.deepcopy(body) for key, body in self.objects.items() if key.kind == kind]
+        self.listings += kind == "HarborProject"
+        if self.pause is not None:
+            await self.pause.wait()
+        for body in found:
+            yield body
+
+    async def patch(self, key: Key, patch: Body) -> Body:
+        metadata, wanted = self.objects[key]["metadata"], patch["metadata"]
+        if wanted["resourceVersion"] != metadata["resourceVersion"]:
+            raise KubeError("PATCH", 409, "Conflict")
+        for name, value in wanted["annotations"].items():
+            metadata["annotations"] = {**metadata["annotations"], name: value}
+            if value is None:
+                del metadata["annotations"][name]
+        metadata["resourceVersion"] = str(int(metadata["resourceVersion"]) + 100)
+        return copy.deepcopy(self.objects[key])
+
+    async def create_event(self, namespace: str, event: Body) -> None:
+        self.events.append(event["reason"])
+
+    def mark(self, key: Key) -> str | None:
+        found: str | None = self.objects[key]["metadata"]["annotations"].get(ANNOTATION_SHARD)
+        return found
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def operator(cluster: Cluster, clock: Clock, **settings: Any) -> Context:
+    return Context(
+        settings=Settings(**{"shard": "a", "resource_selector": "team=a", "leader_election": True, **settings}),
+        store=Store(references),
+        queue=Queue(clock=clock),
+        gateway=cast(Gateway, cluster),
+        recorder=Recorder(cluster.create_event, instance="test", clock=clock),
+        secrets=Secrets(read=_nothing, watched=lambda _: True),
+        cluster="test",
+    )
+
+
+async def _nothing(source: Key) -> None:
+    return None
+
+
+def visit(context: Context, key: Key) -> Visit[Any]:
+    resource = context.load(key)
+    assert resource is not None
+    return Visit(context, resource, Cause.CHANGE, status=resource.status)  # type: ignore[attr-defined]
+
+
+async def waits(context: Context) -> list[Key]:
+    """Takes everything that is due."""
+    taken = []
+    while len(context.queue):
+        key, _ = await context.queue.get()
+        context.queue.done(key)
+        taken.append(key)
+    return sorted(taken)
+
+
+# Marks
+
+
+async def test_an_operator_with_a_name_marks_what_it_works_on(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    context.saw(OURS, cluster.add(OURS, team="a"))
+
+    assert await shards.is_ours(visit(context, OURS))
+
+    assert cluster.mark(OURS) == "harborhook/a"
+
+
+async def test_of_two_that_mark_at_once_one_succeeds(cluster: Cluster, clock: Clock) -> None:
+    first, second = operator(cluster, clock), operator(cluster, clock, shard="b")
+    body = cluster.add(OURS, team="a")
+    for context in (first, second):
+        context.saw(OURS, copy.deepcopy(body))
+
+    assert await shards.is_ours(visit(first, OURS))
+    with pytest.raises(KubeError):
+        await shards.is_ours(visit(second, OURS))
+
+    assert cluster.mark(OURS) == "harborhook/a"
+
+
+@pytest.mark.parametrize("name", [{"shard": "a"}, {"shard": "", "resource_selector": ""}])
+async def test_what_another_has_marked_is_left_alone_and_said_after_a_while(
+    cluster: Cluster, clock: Clock, name: dict[str, str]
+) -> None:
+    context = operator(cluster, clock, **name)
+    context.saw(OURS, cluster.add(OURS, team="a", mark="harborhook/b"))
+
+    with pytest.raises(Wait) as wait:
+        await shards.is_ours(visit(context, OURS))
+    assert cluster.events == []
+    clock.now += wait.value.after or 0
+    assert not await shards.is_ours(visit(context, OURS))
+
+    assert cluster.events == ["LeftToAnother"]
+    assert cluster.mark(OURS) == "harborhook/b"
+
+
+async def test_a_mark_that_is_taken_away_lets_the_next_one_begin(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    body = cluster.add(OURS, team="a", mark="harborhook/b")
+    context.saw(OURS, copy.deepcopy(body))
+    await waits(context)
+
+    body["metadata"] |= {"annotations": {}, "resourceVersion": "9"}
+    context.saw(OURS, body)
+
+    assert await waits(context) == [OURS]
+    assert await shards.is_ours(visit(context, OURS))
+
+
+async def test_an_operator_without_a_name_marks_nothing(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock, shard="", resource_selector="")
+    context.saw(OURS, cluster.add(OURS, team="a"))
+
+    assert await shards.is_ours(visit(context, OURS))
+
+    assert cluster.mark(OURS) is None
+
+
+async def test_the_mark_is_taken_from_what_has_left_the_selector(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    cluster.add(OURS, team="b", mark="harborhook/a")
+    cluster.add(THEIRS, team="b", mark="harborhook/b")
+
+    await shards.survey(context)
+
+    assert (cluster.mark(OURS), cluster.mark(THEIRS)) == (None, "harborhook/b")
+
+
+async def test_the_mark_stays_while_a_worker_is_still_at_it(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    context.saw(OURS, copy.deepcopy(cluster.add(OURS, team="a", mark="harborhook/a")))
+    held, _ = await context.queue.get()
+    context.forget(OURS)
+
+    await shards.survey(context)
+    assert cluster.mark(OURS) == "harborhook/a"
+    assert context.doubtful.is_set()
+
+    context.queue.done(held)
+    clock.now += 1
+    await shards.survey(context)
+    assert cluster.mark(OURS) is None
+
+
+# What is foreign
+
+
+async def test_foreign_resources_are_known_but_never_visited(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    context.saw(OURS, cluster.add(OURS, team="a"))
+    cluster.add(THEIRS, team="b", origin="Created")
+    await waits(context)
+
+    await shards.survey(context)
+
+    assert await waits(context) == [OURS]  # it has a rival
+    assert context.store.dependents(project_claim("wanted")) == [OURS, THEIRS]
+    assert context.store.own_dependents(project_claim("wanted")) == [OURS]
+    assert context.store.all("HarborProject") == [OURS]
+    context.wake([THEIRS])
+    assert await waits(context) == []
+
+
+async def test_only_what_matters_of_a_foreign_status_is_kept(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    cluster.add(THEIRS, team="b", origin="Created")
+
+    await shards.survey(context)
+
+    assert (context.store.get(THEIRS) or {})["status"] == {"origin": "Created"}
+
+
+async def test_what_comes_into_the_selector_is_visited(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    body = cluster.add(THEIRS, team="b")
+    await shards.survey(context)
+    await waits(context)
+
+    context.saw(THEIRS, body)
+
+    assert await waits(context) == [THEIRS]
+    assert not context.store.is_foreign(THEIRS)
+    await shards.survey(context)
+    assert not context.store.is_foreign(THEIRS)
+
+
+async def test_a_foreign_resource_that_is_gone_is_forgotten_and_its_rival_woken(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    context.saw(OURS, cluster.add(OURS, team="a"))
+    cluster.add(THEIRS, team="b", origin="Created")
+    await shards.survey(context)
+    await waits(context)
+
+    del cluster.objects[THEIRS]
+    clock.now += 1
+    await shards.survey(context)
+
+    assert THEIRS not in context.store
+    assert await waits(context) == [OURS]
+
+
+# Looking around
+
+
+async def test_a_first_claim_waits_a_moment_and_then_for_a_new_listing(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    context.saw(OURS, cluster.add(OURS, team="a"))
+
+    with pytest.raises(Wait) as wait:
+        await shards.has_looked_around(visit(context, OURS))
+    assert cluster.listings == 0
+    clock.now += wait.value.after or 0
+
+    assert await shards.has_looked_around(visit(context, OURS))
+    assert cluster.listings == 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"shard": "", "resource_selector": ""}, {"resource_selector": ""}])
+async def test_who_has_its_object_or_sees_everything_does_not_look(
+    cluster: Cluster, clock: Clock, settings: dict[str, str]
+) -> None:
+    context = operator(cluster, clock, **settings)
+    context.saw(OURS, cluster.add(OURS, team="a", origin=None if settings else "Created"))
+
+    assert not await shards.has_looked_around(visit(context, OURS))
+    assert cluster.listings == 0
+
+
+async def test_one_listing_serves_all_who_asked_before_it_began(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    cluster.pause = asyncio.Event()
+    first = asyncio.create_task(shards.survey(context))
+    await asyncio.sleep(0.01)
+    clock.now += 1
+    others = [asyncio.create_task(shards.survey(context)) for _ in range(20)]
+    await asyncio.sleep(0.01)
+    clock.now += 1
+
+    cluster.pause.set()
+    await asyncio.gather(first, *others)
+
+    assert cluster.listings == 2
+
+
+# Connections
+
+
+def test_one_operator_reports_on_connections_and_each_keeps_them_for_itself(cluster: Cluster, clock: Clock) -> None:
+    manager = operator(cluster, clock)
+    other = operator(cluster, clock, shard="b", manage_connections=False)
+    by_namespace = operator(cluster, clock, shard="c", manage_connections=False, resource_selector="")
+
+    assert [context.reports_on(CONNECTION) for context in (manager, other, by_namespace)] == [True, False, False]
+    assert [context.reports_on(TEAMS) for context in (manager, other, by_namespace)] == [True, False, True]
+    assert other.reports_on(OURS)
+    assert (manager.finalizer(CONNECTION), other.finalizer(CONNECTION)) == (FINALIZER, f"{FINALIZER}-b")
+    assert other.finalizer(OURS) == FINALIZER
