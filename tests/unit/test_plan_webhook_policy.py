@@ -20,7 +20,6 @@ from harborhook.plan.webhook_policy import (
     desired_policy,
     differences,
     disabling_body,
-    group_of,
     groups_to_write,
     is_enabled,
     merge_triggers,
@@ -61,7 +60,7 @@ def as_harbor_shows(body: dict[str, Any]) -> dict[str, Any]:
 
 def groups(observed: Policy, policy: DesiredPolicy) -> list[str]:
     """What of the policy has to be written, each named once."""
-    return list(dict.fromkeys(group_of(difference) for difference in differences(observed, policy)))
+    return list(dict.fromkeys(difference.group for difference in differences(observed, policy)))
 
 
 def parsed(body: dict[str, Any]) -> Policy:

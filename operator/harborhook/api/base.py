@@ -156,6 +156,11 @@ CreationPolicy = Literal["Create", "Adopt", "CreateOrAdopt"]
 DeletionPolicy = Literal["Retain", "Delete"]
 DriftPolicy = Literal["Correct", "Report"]
 
+Suspend = Annotated[
+    bool,
+    Field(description="true stops all writes to Harbor for this resource, except that deletion obeys deletionPolicy."),
+]
+
 DRIFT_ROWS = 32
 DRIFT_VALUE_LIMIT = 256
 

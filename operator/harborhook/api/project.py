@@ -18,6 +18,7 @@ from harborhook.api.base import (
     Origin,
     RecordedConnection,
     Resource,
+    Suspend,
     Time,
     rules,
     transition_rule,
@@ -303,10 +304,7 @@ class HarborProjectSpec(ApiModel):
             "other differences, also those found at adoption, are only listed in status.drift)."
         ),
     )
-    suspend: bool = Field(
-        False,
-        description="true stops all writes to Harbor for this resource, except that deletion obeys deletionPolicy.",
-    )
+    suspend: Suspend = False
 
 
 class QuotaStatus(ApiModel):

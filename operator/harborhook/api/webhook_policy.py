@@ -18,6 +18,7 @@ from harborhook.api.base import (
     Origin,
     RecordedConnection,
     Resource,
+    Suspend,
     Time,
     rules,
 )
@@ -181,10 +182,7 @@ class WebhookPolicySpec(ApiModel):
             "are applied; other differences, also those found at adoption, are only listed in status.drift)."
         ),
     )
-    suspend: bool = Field(
-        False,
-        description="true stops all writes to Harbor for this resource, except that deletion obeys deletionPolicy.",
-    )
+    suspend: Suspend = False
 
 
 class Trigger(ApiModel):

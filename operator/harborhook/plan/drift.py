@@ -17,6 +17,11 @@ class Difference:
     desired: str
     observed: str
 
+    @property
+    def group(self) -> str:
+        """The field that is stated and written as a whole: of `targets[0].address` that is the list."""
+        return self.field.partition("[")[0]
+
 
 def field_names(differences: Iterable[Difference]) -> str:
     """The spec's names of what differs, for a person."""

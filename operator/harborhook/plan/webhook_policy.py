@@ -123,11 +123,6 @@ def differences(observed: Policy, desired: DesiredPolicy) -> list[Difference]:
     return [*found, *_differences_of_targets(seen.get("targets"), desired.targets)]
 
 
-def group_of(difference: Difference) -> str:
-    """What of a policy has to be written to mend a difference."""
-    return "targets" if difference.field.startswith("targets") else difference.field
-
-
 def groups_to_write(policy: WebhookPolicy, origin: Origin | None, *, switched: bool, rotated: bool) -> frozenset[str]:
     """Which differences are written rather than reported.
 

@@ -20,11 +20,12 @@ from harborhook.harbor.errors import (
 )
 from harborhook.harbor.models import Project, Quota
 from harborhook.plan import project as plan
-from harborhook.plan.drift import Difference, drift_rows, drift_verdict, field_names, newly_drifted
+from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.quantity import shown_bytes
 from harborhook.plan.unmanaged import UNMANAGED_SHOWN
 from harborhook.reconcile import claims, prune
 from harborhook.reconcile.context import Context
+from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
@@ -186,9 +187,10 @@ async def _settle(visit: ProjectVisit, link: Link, found: Found) -> list[Verdict
         quota, refusal = await _set_quota(visit, link, observed, quota)
         written += [] if refusal else [gap]
     if not found.made:
-        await _tell_written(visit, written)
+        what = f"project {observed.name} in Harbor"
+        await tell_written(visit, what, written, asked_for=plan.spec_is_new(project))
     drift = [] if applies else [*changes.differences, *([gap] if gap else [])]
-    await _report(visit, drift)
+    await report(visit, drift)
     await _count(visit, link, found, _shown_quota(quota))
     visit.record(drift=drift_rows(drift), applied_generation=project.metadata.generation)
     return [*findings, *([refusal] if refusal else []), *([drift_verdict(drift)] if drift else [])]
@@ -203,24 +205,6 @@ async def _is_cache_as_stated(link: Link, project: HarborProject, observed: Proj
         return await link.registry_id(proxy.registry_name) == observed.registry_id
     except ForbiddenError:
         return True
-
-
-async def _tell_written(visit: ProjectVisit, written: list[Difference]) -> None:
-    if not written:
-        return
-    names, project = field_names(written), visit.resource
-    if plan.spec_is_new(project):
-        await visit.tell("Updated", f"Updated {names} of project {project.harbor_name} in Harbor.")
-    else:
-        visit.context.metrics.count_drift("HarborProject", [difference.field for difference in written])
-        await visit.tell("DriftCorrected", f"Set {names} of project {project.harbor_name} back to the spec.")
-
-
-async def _report(visit: ProjectVisit, drift: list[Difference]) -> None:
-    """An Event where there is other drift than before."""
-    new = newly_drifted(visit.resource.status.drift, drift)
-    if new:
-        await visit.tell("DriftDetected", f"Harbor differs from the spec in {field_names(new)}.")
 
 
 # The quota, which is an object of its own in Harbor

@@ -22,12 +22,13 @@ from harborhook.harbor.errors import (
 from harborhook.harbor.models import Policy
 from harborhook.plan import webhook_policy as plan
 from harborhook.plan.access import allows_host, host_of
-from harborhook.plan.drift import Difference, drift_rows, drift_verdict, field_names, newly_drifted
+from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.ownership import creator, foreign_cluster
 from harborhook.plan.references import connection_key, deliveries_key
 from harborhook.plan.target_values import TargetValues, without_values
 from harborhook.reconcile import claims, deliveries
 from harborhook.reconcile.context import Wait
+from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.target_values import Resolved, resolve
 from harborhook.reconcile.visit import Visit
@@ -234,8 +235,8 @@ async def _settle(
     written = _to_write(found, groups)
     await _write(visit, place, observed, desired, written)
     drift = [difference for difference in found if difference not in written]
-    await _report(visit, drift)
-    kept = {plan.group_of(difference) for difference in drift}
+    await report(visit, drift)
+    kept = {difference.group for difference in drift}
     return Now(
         observed.name if "policyName" in kept else desired.name,
         plan.is_enabled(observed.raw) if "enabled" in kept else desired.enabled,
@@ -243,7 +244,7 @@ async def _settle(
 
 
 def _to_write(found: Sequence[Difference], groups: Collection[str]) -> list[Difference]:
-    return [difference for difference in found if plan.group_of(difference) in groups]
+    return [difference for difference in found if difference.group in groups]
 
 
 async def _obtain(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy) -> Policy | None:
@@ -383,7 +384,7 @@ async def _write(
     if not written and not is_foreign:
         return
     mark = creator(visit.context.cluster, visit.resource.key) if is_foreign else None
-    groups = {plan.group_of(difference) for difference in written}
+    groups = {difference.group for difference in written}
     claims.check_writable(place.link)
     place.link.policy_written(place.project, observed.id)
     body = plan.update_body(observed, desired, groups, creator=mark)
@@ -395,23 +396,8 @@ async def _write(
             f"The project already has another webhook policy {desired.name!r}: choose another policyName. "
             f"This one is still called {observed.name!r} in Harbor and unchanged.",
         ) from None
-    if written:
-        await _tell_written(visit, desired.name, written)
-
-
-async def _tell_written(visit: PolicyVisit, name: str, written: Sequence[Difference]) -> None:
-    if plan.spec_is_new(visit.resource) or Cause.DEPENDENCY in visit.causes:
-        await visit.tell("Updated", f"Updated {field_names(written)} of webhook policy {name}.")
-        return
-    visit.context.metrics.count_drift("WebhookPolicy", sorted({plan.group_of(difference) for difference in written}))
-    await visit.tell("DriftCorrected", f"Set {field_names(written)} of webhook policy {name} back to the spec.")
-
-
-async def _report(visit: PolicyVisit, drift: Sequence[Difference]) -> None:
-    """An Event where there is other drift than before."""
-    new = newly_drifted(visit.resource.status.drift, drift)
-    if new:
-        await visit.tell("DriftDetected", f"Harbor differs from the spec in {field_names(new)}.")
+    asked_for = plan.spec_is_new(visit.resource) or Cause.DEPENDENCY in visit.causes
+    await tell_written(visit, f"webhook policy {desired.name}", written, asked_for=asked_for)
 
 
 def _wants_finalizer(visit: PolicyVisit) -> bool:

@@ -1,0 +1,27 @@
+"""What people and metrics are told of differences between a spec and Harbor: those written, and those only listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harborhook.plan.drift import Difference, field_names, newly_drifted
+from harborhook.reconcile.visit import Visit
+
+
+async def tell_written(visit: Visit[Any], what: str, written: Sequence[Difference], *, asked_for: bool) -> None:
+    """`what` names the object in Harbor. Drift is what nobody `asked_for` by a spec or by something that it names."""
+    if not written:
+        return
+    if asked_for:
+        await visit.tell("Updated", f"Updated {field_names(written)} of {what}.")
+        return
+    visit.context.metrics.count_drift(visit.resource.kind, sorted({difference.group for difference in written}))
+    await visit.tell("DriftCorrected", f"Set {field_names(written)} of {what} back to the spec.")
+
+
+async def report(visit: Visit[Any], drift: Sequence[Difference]) -> None:
+    """An Event where there is other drift than before."""
+    new = newly_drifted(visit.resource.status.drift, drift)
+    if new:
+        await visit.tell("DriftDetected", f"Harbor differs from the spec in {field_names(new)}.")
