@@ -6,7 +6,7 @@ import time
 import urllib.request
 
 operator = os.environ["OPERATOR"]
-deadline = time.monotonic() + 60
+deadline = time.monotonic() + float(os.environ.get("SECONDS", "60"))
 while True:
     try:
         with urllib.request.urlopen(f"{operator}/readyz", timeout=5):

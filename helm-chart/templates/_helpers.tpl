@@ -54,6 +54,11 @@ app.kubernetes.io/name: {{ include "harborhook.name" . }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Whether an object of our kinds can be in this release. */}}
+{{- define "harborhook.connectionServed" -}}
+{{- or (not .Values.crds.install) (.Capabilities.APIVersions.Has "harborhook.io/v1alpha1/ClusterHarborConnection") -}}
+{{- end -}}
+
 {{/* The operator's settings as variables. What is not set is left to the operator's own default. */}}
 {{- define "harborhook.environment" -}}
 - name: HARBORHOOK_NAMESPACE

@@ -25,6 +25,7 @@ from harness.chart import (
     grants,
     is_hook,
     kinds,
+    notes,
     one,
     render,
 )
@@ -375,14 +376,15 @@ def test_the_connection_is_as_the_values_say_and_is_kept(helm: Helm) -> None:
     }
 
 
-def test_the_connection_is_a_hook_only_while_its_kind_is_not_served(helm: Helm) -> None:
-    """Helm refuses a resource of a kind that the same release brings."""
-    served = ("--api-versions", "harborhook.io/v1alpha1/ClusterHarborConnection")
-    first = one(render(helm, {"connection": CONNECTION}), "ClusterHarborConnection")
-    later = one(render(helm, {"connection": CONNECTION}, *served), "ClusterHarborConnection")
-    assert is_hook(first)
-    assert not is_hook(later)
-    assert first["spec"] == later["spec"]
+def test_the_connection_waits_until_its_kind_is_served(helm: Helm) -> None:
+    """Helm refuses a release with a resource of a kind that the same release brings."""
+    values = {"connection": CONNECTION}
+    assert "ClusterHarborConnection" not in kinds(render(helm, values, cluster=()))
+    assert "repeat this, as an upgrade" in notes(helm, values, cluster=())
+    assert "ClusterHarborConnection" in kinds(render(helm, values))
+    assert "repeat this" not in notes(helm, values)
+    elsewhere = {**values, "crds": {"install": False}}
+    assert "ClusterHarborConnection" in kinds(render(helm, elsewhere, cluster=()))
 
 
 def test_the_switch_is_what_the_operator_reads(helm: Helm) -> None:

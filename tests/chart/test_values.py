@@ -230,7 +230,6 @@ RISKY: dict[str, Values] = {
     "connection.allowedTargetHosts is not set": connection(allowedTargetHosts=None),
     "connection.tls.insecureSkipVerify": connection(tls={"insecureSkipVerify": True}),
     "connection.allowInsecureHTTP": connection(allowInsecureHTTP=True),
-    "connection.keep is false": connection(keep=False),
     "globalSwitch.enabled is false": {"globalSwitch": {"create": True, "enabled": False}},
     "watchSecrets is false": {"watchSecrets": False},
     "replicas is more than 1 without leaderElection": {"replicas": 2},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -30,10 +30,16 @@ CONNECTION: Values = {
 """A connection as somebody may want it."""
 
 
-def render(helm: Helm, values: Values | None = None, *options: str, release: str = RELEASE) -> list[Object]:
+SERVED = ("--api-versions", "harborhook.io/v1alpha1/ClusterHarborConnection")
+"""As a cluster where the chart has been installed before."""
+
+
+def render(
+    helm: Helm, values: Values | None = None, *options: str, release: str = RELEASE, cluster: Sequence[str] = SERVED
+) -> list[Object]:
     """All objects of the chart, hooks included."""
     place = ("--namespace", NAMESPACE, "--values", "-")
-    text = helm("template", release, CHART, *place, *options, stdin=json.dumps(values or {})).stdout
+    text = helm("template", release, CHART, *place, *cluster, *options, stdin=json.dumps(values or {})).stdout
     # The C parser: the kinds' schemas are long, and there are many renderings.
     return [found for found in yaml.load_all(text, Loader=yaml.CSafeLoader) if found]
 
@@ -44,10 +50,10 @@ def refusal(helm: Helm, values: Values) -> str:
     return done.stderr if done.returncode else ""
 
 
-def notes(helm: Helm, values: Values | None = None) -> str:
+def notes(helm: Helm, values: Values | None = None, cluster: Sequence[str] = SERVED) -> str:
     """What `helm install` says at the end: rendered into an object, since `helm template` does not show it."""
     shown = 'kind: Notes\nmetadata: {}\nsaid: {{ include "harborhook/templates/NOTES.txt" . | quote }}'
-    found = one(render(helm, {**(values or {}), "extraObjects": [shown]}), "Notes")
+    found = one(render(helm, {**(values or {}), "extraObjects": [shown]}, cluster=cluster), "Notes")
     return str(found["said"])
 
 

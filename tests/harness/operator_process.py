@@ -10,9 +10,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from harness.control_plane import ControlPlane
 
@@ -28,7 +29,14 @@ class OperatorProcess:
     """
 
     def __init__(
-        self, control_plane: ControlPlane, directory: Path, settings: dict[str, object], api_server: str | None = None
+        self,
+        control_plane: ControlPlane,
+        directory: Path,
+        settings: dict[str, object],
+        api_server: str | None = None,
+        *,
+        account: tuple[str, str] = ("harborhook", "harborhook"),
+        arguments: Sequence[str] = ("run",),
     ) -> None:
         self.log = directory / "operator.log"
         self._port = _free_port()
@@ -36,17 +44,33 @@ class OperatorProcess:
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
             "PYTHONPATH": str(SOURCE),
             "PYTHONWARNINGS": "default",
-            "KUBECONFIG": str(control_plane.service_account_kubeconfig("harborhook", "harborhook", server=api_server)),
+            "KUBECONFIG": str(control_plane.service_account_kubeconfig(*account, server=api_server)),
             "HARBORHOOK_LISTEN_HOST": "127.0.0.1",
             "HARBORHOOK_LISTEN_PORT": str(self._port),
             **{f"HARBORHOOK_{name.upper()}": str(value) for name, value in settings.items()},
         }
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def start(cls, control_plane: ControlPlane, directory: Path, **settings: object) -> Self:
         """Starts one with settings of settings.py by name, and waits until it is ready."""
         found = cls(control_plane, directory, settings)
+        found.restart()
+        return found
+
+    @classmethod
+    def of_deployment(cls, control_plane: ControlPlane, directory: Path, deployment: dict[str, Any]) -> Self:
+        """Starts what the pod of a Deployment would run: its arguments, variables and ServiceAccount."""
+        namespace = deployment["metadata"]["namespace"]
+        pod = deployment["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        settings = {
+            variable["name"].removeprefix("HARBORHOOK_"): namespace if "valueFrom" in variable else variable["value"]
+            for variable in container["env"]
+        }
+        account = (namespace, pod["serviceAccountName"])
+        found = cls(control_plane, directory, settings, account=account, arguments=container["args"])
         found.restart()
         return found
 
@@ -59,6 +83,11 @@ class OperatorProcess:
         self.stop()
 
     @property
+    def url(self) -> str:
+        """Where its probes and metrics are."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -69,7 +98,7 @@ class OperatorProcess:
 
     def restart(self, *, wait: bool = True) -> None:
         """Starts it (again), after a `kill` or `stop`."""
-        command = [sys.executable, str(LEASH), str(os.getpid()), sys.executable, "-m", "harborhook", "run"]
+        command = [sys.executable, str(LEASH), str(os.getpid()), sys.executable, "-m", "harborhook", *self._arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,

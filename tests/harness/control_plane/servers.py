@@ -17,6 +17,8 @@ CONTROLLERS = (
     "garbage-collector-controller",
     "serviceaccount-controller",
     "clusterrole-aggregation-controller",
+    "deployment-controller",
+    "replicaset-controller",
 )
 
 
@@ -135,7 +137,8 @@ def api_server(program: Path, paths: Paths, ports: Ports, admin: Api) -> Server:
 
 
 def controller_manager(program: Path, paths: Paths, admin: Api) -> Server:
-    """The controllers without which deleting does not work, and those for ServiceAccounts and composed ClusterRoles."""
+    """The controllers without which deleting does not work, those for ServiceAccounts and composed ClusterRoles, and
+    those that Helm waits for."""
     command: list[str | Path] = [
         program,
         f"--kubeconfig={paths.controller_manager_kubeconfig}",

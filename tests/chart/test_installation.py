@@ -1,0 +1,302 @@
+"""The chart on a real API server: installed, upgraded, rolled back and uninstalled by Helm, with the operator at work.
+
+There is no node, so the operator runs beside the cluster as what its Deployment describes: the same arguments and
+variables, under the ServiceAccount and the roles that the release has made.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.chart import NAMESPACE, RELEASE, Object, Values, one, render
+from harness.chart_files import CHART
+from harness.control_plane import ControlPlane
+from harness.harbor_fixtures import HarborUnderTest
+from harness.helm import Helm
+from harness.operator_process import OperatorProcess
+from harness.world import FINALIZER, PLURALS, World, eventually, header_from, http_target
+
+QUICK: Values = {
+    "driftInterval": 2,
+    "pollInterval": 1,
+    "openPollInterval": 0.5,
+    "statusInterval": 2,
+    "connectionInterval": 5,
+}
+NO_POD: Values = {"replicas": 0}
+"""Helm waits for pods to be ready, and here is no node to run any."""
+
+
+@dataclass
+class Cluster:
+    """A control plane of its own, since a release owns things that belong to no namespace."""
+
+    control_plane: ControlPlane
+    helm: Helm
+    harbor: HarborUnderTest
+    directory: Path
+    _stack: ExitStack
+
+    def install(self, values: Values | None = None, command: str = "install", *options: str) -> str:
+        """Installs or upgrades the release; returns what Helm says at the end."""
+        place = ("--namespace", NAMESPACE, "--create-namespace", "--values", "-")
+        whole = {**NO_POD, "settings": QUICK, **(values or {})}
+        done = self.helm(command, RELEASE, CHART, *place, *options, stdin=json.dumps(whole))
+        return done.stdout
+
+    def uninstall(self) -> str:
+        return self.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait").stdout
+
+    def in_release(self) -> set[str]:
+        """The kinds of the objects that Helm knows to be part of the release."""
+        manifest = self.helm("get", "manifest", RELEASE, "--namespace", NAMESPACE).stdout
+        return {line.removeprefix("kind: ") for line in manifest.splitlines() if line.startswith("kind: ")}
+
+    def operate(self) -> OperatorProcess:
+        """Starts what the Deployment of the release describes."""
+        path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{RELEASE}"
+        deployment = self.control_plane.admin.request("GET", path)
+        operator = OperatorProcess.of_deployment(self.control_plane, self.directory, deployment)
+        return self._stack.enter_context(operator)
+
+    def world(self, operator: OperatorProcess, namespace: str) -> World:
+        self.control_plane.create_namespace(namespace)
+        world = World(self.control_plane, self.harbor, operator, namespace)
+        self._stack.callback(world.api.close)
+        return world
+
+    def credentials(self) -> None:
+        """The Secret that a connection of the chart refers to."""
+        self.control_plane.create_namespace(NAMESPACE)
+        secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "harbor"}}
+        secret["stringData"] = {"username": self.harbor.username, "password": self.harbor.password}
+        self.control_plane.apply(json.dumps(secret), "--namespace", NAMESPACE)
+
+    def connection(self, **values: Any) -> Values:
+        """Values for a connection to the Harbor of the tests."""
+        stated: Values = {
+            "create": True,
+            "url": self.harbor.url,
+            "allowInsecureHTTP": True,
+            "tls": {"insecureSkipVerify": True},
+            "credentials": {"existingSecret": "harbor"},
+            "access": [{"namespaces": ["*"], "projects": ["*"]}],
+        }
+        return {"connection": {**stated, **values}}
+
+    def kinds_served(self) -> set[str]:
+        items = self.control_plane.admin.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+        return {item["spec"]["names"]["kind"] for item in items["items"]}
+
+    def remove_everything(self) -> None:
+        """What a test left: resources without their finalizers, the release, the kinds."""
+        for kind, plural in PLURALS.items():
+            if kind in self.kinds_served():
+                for item in self.control_plane.admin.request("GET", f"/apis/harborhook.io/v1alpha1/{plural}")["items"]:
+                    place = ["--namespace", item["metadata"]["namespace"]] if "namespace" in item["metadata"] else []
+                    name = f"{plural}.harborhook.io/{item['metadata']['name']}"
+                    self.control_plane.kubectl("delete", name, *place, "--wait=false")
+                    free = '{"metadata": {"finalizers": null}}'
+                    self.control_plane.kubectl("patch", name, *place, "--type=merge", f"--patch={free}", check=False)
+        self.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--ignore-not-found")
+        self.control_plane.kubectl("delete", "crd", "--all")
+
+
+@pytest.fixture(scope="module")
+def own_control_plane() -> Iterator[ControlPlane]:
+    with ControlPlane.start(progress=print) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(own_control_plane: ControlPlane, helm: Helm, harbor: HarborUnderTest, tmp_path: Path) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        at_home = Helm(helm.program, helm.home, own_control_plane.kubeconfig)
+        found = Cluster(own_control_plane, at_home, harbor, tmp_path, stack)
+        stack.callback(found.remove_everything)
+        yield found
+        stack.pop_all().close()
+
+
+def finished(world: World, kind: str, name: str) -> Callable[[], bool]:
+    return lambda: not world.exists(kind, name)
+
+
+def test_a_release_is_installed_upgraded_and_rolled_back_while_resources_stay_as_they_are(cluster: Cluster) -> None:
+    cluster.credentials()
+    assert "repeat this, as an upgrade" in cluster.install(cluster.connection(), "install", "--wait")
+    assert "ClusterHarborConnection" not in cluster.in_release()
+    assert "kubectl get chconn default" in cluster.install(cluster.connection(), "upgrade")
+
+    operator = cluster.operate()
+    world = cluster.world(operator, "team-a")
+    connection = world.ready("ClusterHarborConnection", "default")
+    name = world.project_name()
+    world.project(name)
+    world.policy("ci", name)
+    before = world.ready("HarborProject", name), world.ready("WebhookPolicy", "ci")
+
+    changed = {**cluster.connection(limits={"requestsPerSecond": 20}), "settings": {**QUICK, "workers": 3}}
+    cluster.install(changed, "upgrade", "--wait")
+    upgraded = world.ready("ClusterHarborConnection", "default")
+    assert upgraded["metadata"]["uid"] == connection["metadata"]["uid"]
+    assert upgraded["spec"]["limits"]["requestsPerSecond"] == 20
+    operator.stop()
+    world.operator = cluster.operate()
+
+    cluster.helm("rollback", RELEASE, "1", "--namespace", NAMESPACE, "--wait")
+    assert "ClusterHarborConnection" not in cluster.in_release()
+    kept = world.get("ClusterHarborConnection", "default")
+    assert kept["metadata"]["uid"] == connection["metadata"]["uid"]
+    assert "deletionTimestamp" not in kept["metadata"]
+    world.reconcile_all()
+    after = world.get("HarborProject", name), world.get("WebhookPolicy", "ci")
+    for was, found in zip(before, after, strict=True):
+        assert found["metadata"]["uid"] == was["metadata"]["uid"]
+        assert found["metadata"]["generation"] == was["metadata"]["generation"]
+    assert after[1]["status"]["policyID"] == before[1]["status"]["policyID"]
+
+
+def test_uninstalling_in_order_leaves_the_kinds_and_nothing_else(cluster: Cluster) -> None:
+    cluster.install()
+    operator = cluster.operate()
+    world = cluster.world(operator, "team-a")
+    world.connect("default")
+    name = world.project_name()
+    world.project(name)
+    world.policy("ci", name)
+    world.ready("WebhookPolicy", "ci")
+
+    kubectl = cluster.control_plane.kubectl
+    kubectl("delete", "webhookpolicies.harborhook.io,harborprojects.harborhook.io", "--all", "--all-namespaces")
+    assert world.harbor_project(name) is None
+    kubectl("delete", "harborconnections.harborhook.io", "--all", "--all-namespaces")
+    kubectl("delete", "clusterharborconnections.harborhook.io", "--all")
+    operator.stop()
+    said = cluster.uninstall()
+    assert "These resources were kept" in said
+    assert cluster.kinds_served() == set(PLURALS)
+    labelled = "deployments,serviceaccounts,clusterroles,clusterrolebindings,roles,rolebindings,configmaps"
+    left = kubectl("get", labelled, "--all-namespaces", "--selector=app.kubernetes.io/part-of=harborhook", "-o=name")
+    assert left.stdout == ""
+    kubectl("delete", "crd", "--selector=app.kubernetes.io/part-of=harborhook")
+    assert cluster.kinds_served() == set()
+
+
+def test_what_is_deleted_after_the_operator_waits_until_it_is_installed_again(cluster: Cluster) -> None:
+    cluster.credentials()
+    cluster.install()
+    cluster.install(cluster.connection(), "upgrade")
+    operator = cluster.operate()
+    world = cluster.world(operator, "team-a")
+    name = world.project_name()
+    world.project(name)
+    world.policy("ci", name)
+    world.policy("forgotten", name)
+    for policy in ("ci", "forgotten"):
+        world.ready("WebhookPolicy", policy)
+    operator.stop()
+    cluster.uninstall()
+    assert world.exists("ClusterHarborConnection", "default"), "with it, deleting goes on when the operator is back"
+
+    for policy in ("ci", "forgotten"):
+        world.delete("WebhookPolicy", policy, wait=False)
+    waiting = world.get("WebhookPolicy", "ci")["metadata"]
+    assert waiting["deletionTimestamp"]
+    assert waiting["finalizers"] == [FINALIZER]
+
+    # By hand, when the operator is not to come back: Harbor keeps the policy.
+    free = '{"metadata": {"finalizers": null}}'
+    place = ("--namespace", "team-a", "--type=merge", f"--patch={free}")
+    cluster.control_plane.kubectl("patch", "whp", "forgotten", *place)
+    eventually(finished(world, "WebhookPolicy", "forgotten"), lambda: "it is still there")
+    assert [policy["name"] for policy in world.harbor_policies(name)] == ["ci", "forgotten"]
+
+    cluster.install(cluster.connection())
+    world.operator = cluster.operate()
+    eventually(finished(world, "WebhookPolicy", "ci"), lambda: f"ci is still there: {world.get('WebhookPolicy', 'ci')}")
+    assert [policy["name"] for policy in world.harbor_policies(name)] == ["forgotten"]
+
+
+def test_kinds_that_are_not_to_be_kept_go_with_the_release(cluster: Cluster) -> None:
+    cluster.install({"crds": {"keep": False}})
+    assert cluster.kinds_served() == set(PLURALS)
+    assert "kept" not in cluster.uninstall()
+    assert cluster.kinds_served() == set()
+
+
+def test_a_release_with_the_least_rights_serves_its_namespaces_and_no_other(cluster: Cluster) -> None:
+    for namespace in ("team-a", "team-b", "team-c"):
+        cluster.control_plane.create_namespace(namespace)
+    least = {
+        "watchNamespaces": ["team-a", "team-b"],
+        "watchSecrets": False,
+        "settings": {**QUICK, "clusterName": "west"},
+        "globalSwitch": {"create": True, "enabled": True},
+    }
+    cluster.credentials()
+    cluster.install({**least, **cluster.connection()})
+    cluster.install({**least, **cluster.connection()}, "upgrade")
+    operator = cluster.operate()
+    worlds = [cluster.world(operator, namespace) for namespace in ("team-a", "team-b", "team-c")]
+    worlds[0].ready("ClusterHarborConnection", "default")
+    names = [world.project_name() for world in worlds]
+    for world, name in zip(worlds, names, strict=True):
+        world.secret("ci", header="Bearer s3cret")
+        world.project(name)
+        world.policy("ci", name, targets=[http_target(authHeaderFrom=header_from("ci"))])
+    for world, name in zip(worlds[:2], names[:2], strict=True):
+        world.ready("WebhookPolicy", "ci")
+        assert world.harbor_policy(name, "ci")["creator"] == f"harborhook/west/{world.namespace}/ci"
+    # The switch is read from a namespace that is not served.
+    switched_off = {"globalSwitch": {"create": True, "enabled": False}}
+    cluster.install({**least, **cluster.connection(), **switched_off}, "upgrade")
+    worlds[0].until("WebhookPolicy", "ci", lambda found: found["status"].get("enabled") is False, "not switched off")
+    assert not worlds[2].get("WebhookPolicy", "ci").get("status")
+    assert worlds[2].harbor_project(names[2]) is None
+    for world in worlds[:2]:
+        world.delete("WebhookPolicy", "ci")
+    refused = [line for line in operator.log.read_text().splitlines() if "403" in line or "orbidden" in line]
+    assert refused == []
+
+
+def test_the_pods_of_the_release_are_allowed_in_a_restricted_namespace(cluster: Cluster) -> None:
+    admin = cluster.control_plane.admin
+    level = {"pod-security.kubernetes.io/enforce": "restricted"}
+    admin.create("/api/v1/namespaces", {"metadata": {"name": "restricted", "labels": level}})
+    objects = render(cluster.helm)
+    template = one(objects, "Deployment")["spec"]["template"]
+    cluster.control_plane.kubectl("create", "serviceaccount", "harborhook", "--namespace=restricted")
+    for name, pod in (("operator", template), ("test", one(objects, "Pod"))):
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod["spec"]}
+        admin.request("POST", "/api/v1/namespaces/restricted/pods?dryRun=All&fieldValidation=Strict", body)
+
+
+def test_the_test_of_the_release_asks_the_operator_whether_it_is_ready(cluster: Cluster) -> None:
+    cluster.install()
+    pod = one(render(cluster.helm), "Pod")
+    (container,) = pod["spec"]["containers"]
+    python, *arguments = container["command"]
+    assert python == "python3"
+    assert container["env"] == [{"name": "OPERATOR", "value": "http://harborhook-test.harborhook:8080"}]
+
+    def run(operator: str) -> subprocess.CompletedProcess[str]:
+        variables = {"OPERATOR": operator, "SECONDS": "0"}
+        return subprocess.run([sys.executable, *arguments], env=variables, capture_output=True, text=True)
+
+    operator = cluster.operate()
+    passed = run(operator.url)
+    assert (passed.returncode, passed.stdout) == (0, f"{operator.url} is ready\n")
+    operator.stop()
+    failed = run(operator.url)
+    assert failed.returncode == 1
+    assert f"{operator.url} is not ready" in failed.stderr
