@@ -6,14 +6,21 @@ of it are checked once each, against the schemas of several versions of Kubernet
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+import sys
+import time
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from harborhook import telemetry
+from harborhook.plan.references import references
+from harborhook.runtime.queue import Queue
+from harborhook.runtime.store import Store
 from harborhook.settings import Settings
 from harness.chart import (
     CONNECTION,
@@ -32,6 +39,7 @@ from harness.chart import (
 from harness.chart_files import CHART, REPOSITORY
 from harness.control_plane import ControlPlane
 from harness.helm import Helm
+from harness.operator_process import free_port
 
 OLDEST_KUBERNETES = 29
 NEWEST_KUBERNETES = int(kubernetes_validate.latest_version().split(".")[1])
@@ -292,6 +300,36 @@ def test_the_default_pod_meets_the_security_level_restricted(default_objects: li
 
 def test_the_test_of_the_release_needs_no_rights(default_objects: list[Object]) -> None:
     assert one(default_objects, "Pod")["spec"]["automountServiceAccountToken"] is False
+
+
+async def test_the_test_of_the_release_asks_the_operator_whether_it_is_ready(default_objects: list[Object]) -> None:
+    (container_of_test,) = one(default_objects, "Pod")["spec"]["containers"]
+    python, *arguments = container_of_test["command"]
+    assert python == "python3"
+    assert container_of_test["env"] == [{"name": "OPERATOR", "value": "http://harborhook-test.harborhook:8080"}]
+    metrics = telemetry.Metrics()
+    metrics.watch(Store(references), Queue(clock=time.monotonic), dict)
+    port, ready = free_port(), [True]
+    probes = await telemetry.serve_probes("127.0.0.1", port, alive=lambda: True, ready=lambda: ready[0], metrics=metrics)
+    operator = f"http://127.0.0.1:{port}"
+
+    async def run() -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *arguments,
+            env={"OPERATOR": operator, "SECONDS": "0"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        return process.returncode, said.decode()
+
+    assert await run() == (0, f"{operator} is ready\n")
+    ready[0] = False
+    code, said = await run()
+    assert code == 1
+    assert f"{operator} is not ready" in said
+    await probes.cleanup()
 
 
 def test_two_pods_never_work_at_once_without_leader_election(helm: Helm, default_objects: list[Object]) -> None:

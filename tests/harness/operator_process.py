@@ -39,7 +39,7 @@ class OperatorProcess:
         arguments: Sequence[str] = ("run",),
     ) -> None:
         self.log = directory / "operator.log"
-        self._port = _free_port()
+        self._port = free_port()
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
             "PYTHONPATH": str(SOURCE),
@@ -150,7 +150,7 @@ class OperatorProcess:
             return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
