@@ -102,8 +102,9 @@ class Cluster:
         self.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found")
         for kind, plural in PLURALS.items():
             if kind in self.kinds():
-                for item in self.control_plane.admin.request("GET", f"/apis/harborhook.io/v1alpha1/{plural}")["items"]:
-                    self._remove(f"{plural}.harborhook.io/{item['metadata']['name']}", item["metadata"].get("namespace"))
+                left = self.control_plane.admin.request("GET", f"/apis/harborhook.io/v1alpha1/{plural}")["items"]
+                for metadata in (item["metadata"] for item in left):
+                    self._remove(f"{plural}.harborhook.io/{metadata['name']}", metadata.get("namespace"))
         self.remove_kinds()
 
     def _remove(self, name: str, namespace: str | None) -> None:

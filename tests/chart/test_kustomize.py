@@ -29,7 +29,7 @@ def base() -> list[Object]:
 
 
 def by_place(objects: list[Object]) -> dict[tuple[str, str, str], Object]:
-    """Objects without what only Helm or kustomize puts there, by kind, namespace and name; rights are compared apart."""
+    """Objects without what only Helm or kustomize puts there, by kind, namespace, name; rights are compared apart."""
     return {_place(found): _bare(found) for found in objects if not is_hook(found)}
 
 

@@ -30,7 +30,6 @@ from harness.chart import (
     container,
     environment,
     grants,
-    is_hook,
     kinds,
     notes,
     one,
@@ -310,7 +309,7 @@ async def test_the_test_of_the_release_asks_the_operator_whether_it_is_ready(def
     metrics = telemetry.Metrics()
     metrics.watch(Store(references), Queue(clock=time.monotonic), dict)
     port, ready = free_port(), [True]
-    probes = await telemetry.serve_probes("127.0.0.1", port, alive=lambda: True, ready=lambda: ready[0], metrics=metrics)
+    probes = await telemetry.serve_probes("127.0.0.1", port, alive=bool, ready=lambda: ready[0], metrics=metrics)
     operator = f"http://127.0.0.1:{port}"
 
     async def run() -> tuple[int | None, str]:
@@ -342,9 +341,7 @@ def test_leader_election_adds_rights_for_leases_in_its_own_namespace_only(
     helm: Helm, default_objects: list[Object]
 ) -> None:
     added = grants(render(helm, {"leaderElection": {"enabled": True}})) - grants(default_objects)
-    assert added == {
-        (NAMESPACE, "coordination.k8s.io", "leases", "", v) for v in ("get", "create", "update", "patch")
-    }
+    assert added == {(NAMESPACE, "coordination.k8s.io", "leases", "", v) for v in ("get", "create", "update", "patch")}
 
 
 def test_without_watching_secrets_none_can_be_listed(helm: Helm, default_objects: list[Object]) -> None:

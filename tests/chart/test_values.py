@@ -178,7 +178,7 @@ def test_every_setting_of_the_operator_can_be_set(helm: Helm, monkeypatch: pytes
         values = merged(values, stated)
     for name, value in environment(render(helm, values), namespace="elsewhere").items():
         monkeypatch.setenv(name, value)
-    read = Settings()  # type: ignore[call-arg]
+    read = Settings()
     assert read.namespace == "elsewhere"
     assert read.allowed_harbor_hosts == ["*.example.com", "[::1]"]
     for name in set(Settings.model_fields) - {"namespace", "allowed_harbor_hosts"}:

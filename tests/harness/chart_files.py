@@ -46,7 +46,8 @@ def _with_table() -> str:
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     rows = [f"| `{path}` | `{default}` | {description} |" for path, default, description in values()]
-    return "\n".join([before + BEGIN, "", "| value | default | meaning |", "| --- | --- | --- |", *rows, "", END + after])
+    table = ["| value | default | meaning |", "| --- | --- | --- |", *rows]
+    return "\n".join([before + BEGIN, "", *table, "", END + after])
 
 
 def values() -> list[tuple[str, str, str]]:
@@ -82,7 +83,7 @@ def _construct(node: yaml.Node) -> Any:
 
 def _description(lines: list[str], line: int) -> str:
     """The comment right above a line, from its "# --" on."""
-    above = []
+    above: list[str] = []
     while line > 0 and lines[line - 1].lstrip().startswith("#"):
         line -= 1
         above.insert(0, lines[line].strip().lstrip("# "))
