@@ -77,8 +77,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if not .Values.watchSecrets -}}
 {{- $_ := set $variables "WATCH_SECRETS" "false" -}}
 {{- end -}}
-{{- if .Values.leaderElection.enabled -}}
-{{- $_ := set $variables "LEADER_ELECTION" "true" -}}
+{{- with .Values.leaderElection -}}
+{{- $_ := set $variables "LEADER_ELECTION" (ternary "true" "" .enabled) -}}
+{{- $_ := set $variables "LEASE_NAME" .leaseName -}}
+{{- range $name := list "leaseDuration" "renewDeadline" "retryPeriod" -}}
+{{- with index $.Values.leaderElection $name -}}
+{{- $_ := set $variables ($name | snakecase | upper) (toString .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.shard -}}
+{{- $_ := set $variables "SHARD" .name -}}
+{{- $_ := set $variables "RESOURCE_SELECTOR" .resourceSelector -}}
+{{- $_ := set $variables "MANAGE_CONNECTIONS" (ternary "" "false" .manageConnections) -}}
 {{- end -}}
 {{- if ne .Values.globalSwitch.name "harborhook-global" -}}
 {{- $_ := set $variables "GLOBAL_CONFIG_MAP" .Values.globalSwitch.name -}}

@@ -48,7 +48,8 @@ WITHOUT_SCHEMA = {"ClusterHarborConnection", "ServiceMonitor", "PrometheusRule"}
 """Kinds that are not Kubernetes' own."""
 
 SWITCHES: dict[str, tuple[Values, Values]] = {
-    "leaderElection": ({}, {"leaderElection": {"enabled": True}, "replicas": 2}),
+    "leaderElection": ({"replicas": 2}, {"leaderElection": {"enabled": False}}),
+    "shard": ({}, {"shard": {"name": "west", "resourceSelector": "team=a", "manageConnections": False}}),
     "watchNamespaces": ({}, {"watchNamespaces": ["team-a", "team-b"]}),
     "ownNamespace": ({}, {"extraEnv": [{"name": "A", "value": "b"}], "extraArgs": ["--workers=3"]}),
     "watchSecrets": ({}, {"watchSecrets": False}),
@@ -331,17 +332,17 @@ async def test_the_test_of_the_release_asks_the_operator_whether_it_is_ready(def
     await probes.cleanup()
 
 
-def test_two_pods_never_work_at_once_without_leader_election(helm: Helm, default_objects: list[Object]) -> None:
-    assert one(default_objects, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
-    elected = render(helm, {"leaderElection": {"enabled": True}})
-    assert one(elected, "Deployment")["spec"]["strategy"] == {"type": "RollingUpdate"}
+def test_two_pods_never_work_at_once_without_leader_election(helm: Helm) -> None:
+    alone = render(helm, {"leaderElection": {"enabled": False}})
+    assert one(alone, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+    assert "HARBORHOOK_LEADER_ELECTION" not in environment(alone)
 
 
 def test_leader_election_adds_rights_for_leases_in_its_own_namespace_only(
     helm: Helm, default_objects: list[Object]
 ) -> None:
-    added = grants(render(helm, {"leaderElection": {"enabled": True}})) - grants(default_objects)
-    assert added == {(NAMESPACE, "coordination.k8s.io", "leases", "", v) for v in ("get", "create", "update", "patch")}
+    added = grants(default_objects) - grants(render(helm, {"leaderElection": {"enabled": False}}))
+    assert added == {(NAMESPACE, "coordination.k8s.io", "leases", "", v) for v in ("get", "create", "update")}
 
 
 def test_without_watching_secrets_none_can_be_listed(helm: Helm, default_objects: list[Object]) -> None:
@@ -355,9 +356,10 @@ def test_a_named_cluster_need_not_be_looked_up(helm: Helm, default_objects: list
 
 
 def test_serving_some_namespaces_gives_no_right_to_the_others(helm: Helm, default_objects: list[Object]) -> None:
-    some = render(helm, {"watchNamespaces": ["team-a", "team-b"]})
+    alone = {"leaderElection": {"enabled": False}}
+    some = render(helm, {"watchNamespaces": ["team-a", "team-b"], **alone})
     everywhere = {grant for grant in grants(default_objects) if "clusterharborconnections" not in grant[2]}
-    of_resources = {grant[1:] for grant in everywhere if grant[2] != "namespaces"}
+    of_resources = {grant[1:] for grant in everywhere if grant[2] not in ("namespaces", "leases")}
     for namespace in ("team-a", "team-b"):
         assert {grant[1:] for grant in grants(some) if grant[0] == namespace} == of_resources
     assert {grant[1:] for grant in grants(some) if grant[0] == NAMESPACE} == {
@@ -372,7 +374,7 @@ def test_serving_some_namespaces_gives_no_right_to_the_others(helm: Helm, defaul
 
 
 def test_serving_the_own_namespace_needs_one_role_there(helm: Helm) -> None:
-    objects = render(helm, {"watchNamespaces": [NAMESPACE, "default"]})
+    objects = render(helm, {"watchNamespaces": [NAMESPACE, "default"], "leaderElection": {"enabled": False}})
     roles = [(o["metadata"]["namespace"], o["metadata"]["name"]) for o in objects if o["kind"] == "Role"]
     assert sorted(roles) == [("default", "harborhook"), (NAMESPACE, "harborhook")]
 

@@ -38,6 +38,7 @@ NONSENSE: dict[str, tuple[Values, str]] = {
     "namespaces as text": ({"watchNamespaces": "a,b"}, "watchNamespaces"),
     "no time between two looks": ({"settings": {"driftInterval": 0}}, "driftInterval"),
     "too many workers": ({"settings": {"workers": 1000}}, "workers"),
+    "a selector of a shard without a name": ({"shard": {"resourceSelector": "team=a"}}, "/shard/name"),
     "an unknown log level": ({"settings": {"logLevel": "LOUD"}}, "logLevel"),
     "a cluster name with a slash": ({"settings": {"clusterName": "a/b"}}, "clusterName"),
     "a pull policy of one's own": ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
@@ -152,7 +153,14 @@ def test_artifact_hub_is_told_of_every_kind_with_an_example_that_the_operator_re
 REACHED: dict[str, tuple[Values, Any]] = {
     "watch_namespaces": ({"watchNamespaces": ["a", "b"]}, ["a", "b"]),
     "watch_secrets": ({"watchSecrets": False}, False),
-    "leader_election": ({"leaderElection": {"enabled": True}}, True),
+    "leader_election": ({}, True),
+    "lease_name": ({"leaderElection": {"leaseName": "other"}}, "other"),
+    "lease_duration": ({"leaderElection": {"leaseDuration": 30}}, 30),
+    "renew_deadline": ({"leaderElection": {"renewDeadline": 20.5}}, 20.5),
+    "retry_period": ({"leaderElection": {"retryPeriod": 5}}, 5.0),
+    "shard": ({"shard": {"name": "west"}}, "west"),
+    "resource_selector": ({"shard": {"resourceSelector": "team in (a, b)"}}, "team in (a, b)"),
+    "manage_connections": ({"shard": {"manageConnections": False}}, False),
     "global_config_map": ({"globalSwitch": {"name": "other"}}, "other"),
     "listen_port": ({"port": 9000}, 9000),
     "cluster_name": ({"settings": {"clusterName": "west"}}, "west"),
@@ -186,7 +194,8 @@ def test_every_setting_of_the_operator_can_be_set(helm: Helm, monkeypatch: pytes
 
 
 def test_without_values_the_operators_own_defaults_hold(helm: Helm) -> None:
-    assert environment(render(helm)) == {"HARBORHOOK_NAMESPACE": "harborhook"}
+    stated = {"HARBORHOOK_NAMESPACE": "harborhook", "HARBORHOOK_LEADER_ELECTION": "true"}
+    assert environment(render(helm)) == stated
 
 
 def test_further_variables_and_arguments_reach_the_operator(helm: Helm) -> None:
@@ -232,7 +241,7 @@ RISKY: dict[str, Values] = {
     "connection.allowInsecureHTTP": connection(allowInsecureHTTP=True),
     "globalSwitch.enabled is false": {"globalSwitch": {"create": True, "enabled": False}},
     "watchSecrets is false": {"watchSecrets": False},
-    "replicas is more than 1 without leaderElection": {"replicas": 2},
+    "replicas is more than 1 without leaderElection": {"replicas": 2, "leaderElection": {"enabled": False}},
     "replicas is 0": {"replicas": 0},
     "crds.keep is false": {"crds": {"keep": False}},
     "rbac.create is false": {"rbac": {"create": False}},
@@ -247,4 +256,4 @@ def test_a_risky_value_causes_a_warning_and_no_other(helm: Helm, warning: str, v
 
 
 def test_several_replicas_with_leader_election_are_fine(helm: Helm) -> None:
-    assert "Mind:" not in notes(helm, {"replicas": 3, "leaderElection": {"enabled": True}})
+    assert "Mind:" not in notes(helm, {"replicas": 3})

@@ -68,7 +68,7 @@ class Application:
         )
 
 
-def three_way(live: Object, wanted: Object) -> Object:
+def three_way(live: Object, wanted: Object) -> Any:
     """Live with what is wanted, and without what was applied before and is wanted no more."""
     stated = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
     return _merged(live, json.loads(stated) if stated else wanted, wanted)
