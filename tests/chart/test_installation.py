@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,12 @@ from typing import Any
 import pytest
 
 from harness.chart import NAMESPACE, RELEASE, Object, Values, one, render
-from harness.chart_files import CHART
-from harness.control_plane import ControlPlane
+from harness.chart_files import CHART, REPOSITORY
+from harness.control_plane import ControlPlane, RefusedError
 from harness.harbor_fixtures import HarborUnderTest
 from harness.helm import Helm
 from harness.operator_process import OperatorProcess
+from harness.readme import blocks, commands
 from harness.world import FINALIZER, PLURALS, World, eventually, header_from, http_target
 
 QUICK: Values = {
@@ -31,6 +35,9 @@ QUICK: Values = {
     "statusInterval": 2,
     "connectionInterval": 5,
 }
+INSTALL = (REPOSITORY / "docs/install.md").read_text()
+READMES = [(REPOSITORY / page).read_text() for page in ("README.md", "helm-chart/README.md")]
+
 NO_POD: Values = {"replicas": 0}
 """Helm waits for pods to be ready, and here is no node to run any."""
 
@@ -125,6 +132,13 @@ class Cluster:
 
         eventually(gone, lambda: f"these kinds stay: {self.kinds()}")
 
+    def remove_namespace(self) -> None:
+        """Deletes the release's namespace and waits for its end: nothing can be made in it before."""
+        path = f"/api/v1/namespaces/{NAMESPACE}"
+        with suppress(RefusedError):  # there is none, or it is being deleted
+            self.control_plane.delete_namespace(NAMESPACE)
+        eventually(lambda: not self.control_plane.admin.exists(path), lambda: f"{path} is still there")
+
 
 @pytest.fixture(scope="module")
 def own_control_plane() -> Iterator[ControlPlane]:
@@ -202,8 +216,8 @@ def test_uninstalled_too_early_nothing_is_lost_and_in_order_only_the_kinds_stay(
 
     # By hand, for an operator that is not to come back: Harbor keeps the policy.
     kubectl = cluster.control_plane.kubectl
-    free = '{"metadata": {"finalizers": null}}'
-    kubectl("patch", "whp", "forgotten", "--namespace", "team-a", "--type=merge", f"--patch={free}")
+    (by_hand,) = [command for command in commands(INSTALL) if command.startswith("kubectl patch whp ci ")]
+    kubectl(*shlex.split(by_hand.replace(" ci ", " forgotten "))[1:])
     world.gone("WebhookPolicy", "forgotten")
     assert [policy["name"] for policy in world.harbor_policies(name)] == ["ci", "forgotten", "kept"]
 
@@ -273,3 +287,45 @@ def test_the_pods_of_the_release_are_allowed_in_a_restricted_namespace(cluster: 
     for name, pod in (("operator", template), ("test", one(objects, "Pod"))):
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod["spec"]}
         admin.request("POST", "/api/v1/namespaces/restricted/pods?dryRun=All&fieldValidation=Strict", body)
+
+
+def test_the_commands_of_the_documentation_work_in_the_order_in_which_they_are_written(cluster: Cluster) -> None:
+    """All but one, which mends something that is broken; another test does that."""
+    for part in ("helm-chart", "manifests", "crds"):
+        shutil.copytree(REPOSITORY / part, cluster.directory / part)
+    values = next(block for block in blocks(INSTALL, "yaml") if "connection:" in block)
+    (cluster.directory / "values.yaml").write_text(values)
+    cluster.remove_namespace()
+    for command in commands(INSTALL):
+        if not command.startswith("kubectl patch whp ci "):
+            as_written(cluster, command)
+    assert (cluster.directory / "harborhook-0.1.0.tgz").exists()
+
+
+def test_the_commands_of_the_readmes_install_a_release(cluster: Cluster) -> None:
+    cluster.remove_namespace()
+    shutil.copytree(CHART, cluster.directory / "helm-chart")
+    for readme in READMES:
+        (command,) = [command for command in commands(readme) if command.startswith("helm ")]
+        as_written(cluster, command)
+    assert "Deployment" in cluster.in_release()
+
+
+def as_written(cluster: Cluster, command: str) -> None:
+    """Runs a command, and gives the API server the time to begin and to stop serving kinds."""
+    program, *arguments = shlex.split(command)
+    programs = {"helm": cluster.helm.program, "kubectl": cluster.control_plane.programs / "kubectl"}
+    removes_kinds = arguments[:2] in (["delete", "crd"], ["delete", "-k"])
+    done = subprocess.run(
+        [programs[program], *arguments, *(["--wait=false"] if removes_kinds else [])],
+        cwd=cluster.directory,
+        env=cluster.helm.environment(),
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    if removes_kinds:
+        cluster.remove_kinds()
+    elif cluster.kinds():
+        cluster.control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")

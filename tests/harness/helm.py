@@ -45,13 +45,13 @@ class Helm:
             text=True,
             check=False,
             timeout=180,
-            env=self._environment(),
+            env=self.environment(),
         )
         if check and done.returncode != 0:
             raise HelmError(done.returncode, command, done.stdout, done.stderr)
         return done
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Nothing that the user has set up for their own Helm, and no cluster but the tests' own."""
         foreign = ("HELM_", "KUBE", "XDG_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
