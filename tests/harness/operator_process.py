@@ -25,7 +25,7 @@ READY_SECONDS = 60.0
 class OperatorProcess:
     """`harborhook run` under its shipped roles. It ends with the process that started it.
 
-    `api_server` is the address of a proxy in front of the API server.
+    `api_server` is the address of a proxy in front of the API server, `account` another ServiceAccount.
     """
 
     def __init__(
@@ -34,8 +34,7 @@ class OperatorProcess:
         directory: Path,
         settings: dict[str, object],
         api_server: str | None = None,
-        *,
-        account: tuple[str, str] = ("harborhook", "harborhook"),
+        account: str = "harborhook",
         arguments: Sequence[str] = ("run",),
     ) -> None:
         self.log = directory / "operator.log"
@@ -44,7 +43,7 @@ class OperatorProcess:
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
             "PYTHONPATH": str(SOURCE),
             "PYTHONWARNINGS": "default",
-            "KUBECONFIG": str(control_plane.service_account_kubeconfig(*account, server=api_server)),
+            "KUBECONFIG": str(control_plane.service_account_kubeconfig("harborhook", account, server=api_server)),
             "HARBORHOOK_LISTEN_HOST": "127.0.0.1",
             "HARBORHOOK_LISTEN_PORT": str(self._port),
             **{f"HARBORHOOK_{name.upper()}": str(value) for name, value in settings.items()},
@@ -62,15 +61,13 @@ class OperatorProcess:
     @classmethod
     def of_deployment(cls, control_plane: ControlPlane, directory: Path, deployment: dict[str, Any]) -> Self:
         """Starts what the pod of a Deployment would run: its arguments, variables and ServiceAccount."""
-        namespace = deployment["metadata"]["namespace"]
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         settings = {
-            variable["name"].removeprefix("HARBORHOOK_"): namespace if "valueFrom" in variable else variable["value"]
+            variable["name"].removeprefix("HARBORHOOK_"): _value(variable, deployment["metadata"]["namespace"])
             for variable in container["env"]
         }
-        account = (namespace, pod["serviceAccountName"])
-        found = cls(control_plane, directory, settings, account=account, arguments=container["args"])
+        found = cls(control_plane, directory, settings, account=pod["serviceAccountName"], arguments=container["args"])
         found.restart()
         return found
 
@@ -148,6 +145,14 @@ class OperatorProcess:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+
+def _value(variable: dict[str, Any], namespace: str) -> str:
+    """As a kubelet would fill it in: our Deployments refer to nothing but the namespace."""
+    if "valueFrom" not in variable:
+        return str(variable["value"])
+    assert variable["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace"
+    return namespace
 
 
 def free_port() -> int:
