@@ -63,7 +63,7 @@ class OperatorProcess:
         """Starts what the pod of a Deployment would run: its arguments, variables and ServiceAccount."""
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
-        settings = {
+        settings: dict[str, object] = {
             variable["name"].removeprefix("HARBORHOOK_"): _value(variable, deployment["metadata"]["namespace"])
             for variable in container["env"]
         }
