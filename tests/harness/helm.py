@@ -56,7 +56,8 @@ class Helm:
         foreign = ("HELM_", "KUBE", "XDG_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         homes = {f"HELM_{part}_HOME": str(self.home / part.lower()) for part in ("CACHE", "CONFIG", "DATA")}
-        return {**kept, **homes, "KUBECONFIG": str(self.kubeconfig or self.home / "no-cluster")}
+        cluster = {"KUBECONFIG": self.kubeconfig or self.home / "no-cluster", "KUBECACHEDIR": self.home / "kubernetes"}
+        return {**kept, **homes, **{name: str(path) for name, path in cluster.items()}}
 
 
 def find(progress: Progress) -> Path:

@@ -17,8 +17,6 @@ CONTROLLERS = (
     "garbage-collector-controller",
     "serviceaccount-controller",
     "clusterrole-aggregation-controller",
-    "deployment-controller",
-    "replicaset-controller",
 )
 
 
@@ -137,8 +135,7 @@ def api_server(program: Path, paths: Paths, ports: Ports, admin: Api) -> Server:
 
 
 def controller_manager(program: Path, paths: Paths, admin: Api) -> Server:
-    """The controllers without which deleting does not work, those for ServiceAccounts and composed ClusterRoles, and
-    those that Helm waits for."""
+    """The controllers without which deleting does not work, and those for ServiceAccounts and composed ClusterRoles."""
     command: list[str | Path] = [
         program,
         f"--kubeconfig={paths.controller_manager_kubeconfig}",
