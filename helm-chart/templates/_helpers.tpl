@@ -131,6 +131,11 @@ namespace: {{ .Release.Namespace }}
   - webhookpolicies/status
   - webhookpolicies/finalizers
   verbs: [patch, update]
+{{ include "harborhook.rules.sources" . }}
+{{- end -}}
+
+{{/* Rights for what resources refer to, and for Events. */}}
+{{- define "harborhook.rules.sources" -}}
 - # Credentials for Harbor, headers for webhook targets, certificate authorities.
   apiGroups: [""]
   resources: [secrets]
@@ -163,11 +168,15 @@ namespace: {{ .Release.Namespace }}
 {{- end }}
 {{- end -}}
 
-{{/* Rights in the operator's own namespace when it is not served: what cluster-wide connections and the switch name. */}}
+{{/*
+Rights in the operator's own namespace when it is not served: for the switch and for what cluster-wide connections name.
+To be told of changes there, the operator watches whatever it watches elsewhere; our kinds it does not touch.
+*/}}
 {{- define "harborhook.rules.own" -}}
-- apiGroups: [""]
-  resources: [secrets, configmaps]
-  verbs: [get]
+- apiGroups: [harborhook.io]
+  resources: [harborconnections, harborprojects, webhookpolicies]
+  verbs: [list, watch]
+{{ include "harborhook.rules.sources" . }}
 {{- end -}}
 
 {{/* A Role of a namespace and its binding to the operator. */}}
