@@ -75,7 +75,7 @@ def find(progress: Progress) -> Path:
         links=(),
         linker_flags=_linker_flags(version),
         title=f"Helm {version}, once, in about 3 minutes on 2 cores,",
-        packages=1600,
+        packages=950,
     )
     return program.build(progress) / "helm"
 
