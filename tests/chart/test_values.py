@@ -219,6 +219,13 @@ def test_the_image_is_the_one_that_was_named(helm: Helm, image: Values, expected
     assert one(objects, "Pod")["spec"]["containers"][0]["image"] == expected
 
 
+@pytest.mark.parametrize("values", [{}, connection()], ids=["defaults", "connection"])
+def test_helm_finds_nothing_to_complain_of(helm: Helm, values: Values) -> None:
+    done = helm("lint", "--strict", CHART, "--values", "-", stdin=json.dumps(values))
+    complaints = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert complaints == ["[INFO] Chart.yaml: icon is recommended"]
+
+
 # What `helm install` says
 
 
