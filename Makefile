@@ -51,16 +51,19 @@ format: $(STAMP)  ## Format the code and fix what can be fixed by itself
 	$(BIN)/ruff format
 
 .PHONY: generate
-generate: $(STAMP)  ## Write the CRDs in crds/ from the models
+generate: $(STAMP)  ## Write the CRDs and the reference from the models, and what the chart repeats
 	$(BIN)/python -m harborhook.api.generate --output crds
+	$(BIN)/python -m harness.chart_files
 
 .PHONY: check-generated
 check-generated: $(STAMP)
 	$(BIN)/python -m harborhook.api.generate --check
+	$(BIN)/python -m harness.chart_files --check
 
 .PHONY: binaries
-binaries: check-go $(STAMP)  ## Build the tests' control plane (minutes, once per machine)
+binaries: check-go $(STAMP)  ## Build the tests' control plane and Helm (minutes, once per machine)
 	$(BIN)/python -m harness.control_plane build
+	$(BIN)/python -m harness.helm
 
 .PHONY: check-go
 check-go:

@@ -47,7 +47,7 @@ check_go() {
 	command -v go >/dev/null && return
 	fail "Go 1.24 or newer is needed to build a Kubernetes control plane, and not on PATH: install it from the Go" \
 		"project's site or your system's packages (Debian: apt-get install golang), or set KUBEBUILDER_ASSETS to a" \
-		"directory with etcd, kube-apiserver, kube-controller-manager and kubectl."
+		"directory with etcd, kube-apiserver, kube-controller-manager, kubectl and helm."
 }
 
 case ${1:-} in

@@ -10,9 +10,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from harness.control_plane import ControlPlane
 
@@ -34,9 +35,10 @@ class OperatorProcess:
         settings: dict[str, object],
         api_server: str | None = None,
         account: str = "harborhook",
+        arguments: Sequence[str] = ("run",),
     ) -> None:
         self.log = directory / "operator.log"
-        self._port = _free_port()
+        self._port = free_port()
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
             "PYTHONPATH": str(SOURCE),
@@ -46,12 +48,26 @@ class OperatorProcess:
             "HARBORHOOK_LISTEN_PORT": str(self._port),
             **{f"HARBORHOOK_{name.upper()}": str(value) for name, value in settings.items()},
         }
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     def start(cls, control_plane: ControlPlane, directory: Path, **settings: object) -> Self:
         """Starts one with settings of settings.py by name, and waits until it is ready."""
         found = cls(control_plane, directory, settings)
+        found.restart()
+        return found
+
+    @classmethod
+    def of_deployment(cls, control_plane: ControlPlane, directory: Path, deployment: dict[str, Any]) -> Self:
+        """Starts what the pod of a Deployment would run: its arguments, variables and ServiceAccount."""
+        pod = deployment["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        settings: dict[str, object] = {
+            variable["name"].removeprefix("HARBORHOOK_"): _value(variable, deployment["metadata"]["namespace"])
+            for variable in container["env"]
+        }
+        found = cls(control_plane, directory, settings, account=pod["serviceAccountName"], arguments=container["args"])
         found.restart()
         return found
 
@@ -64,6 +80,11 @@ class OperatorProcess:
         self.stop()
 
     @property
+    def url(self) -> str:
+        """Where its probes and metrics are."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -74,7 +95,7 @@ class OperatorProcess:
 
     def restart(self, *, wait: bool = True) -> None:
         """Starts it (again), after a `kill` or `stop`."""
-        command = [sys.executable, str(LEASH), str(os.getpid()), sys.executable, "-m", "harborhook", "run"]
+        command = [sys.executable, str(LEASH), str(os.getpid()), sys.executable, "-m", "harborhook", *self._arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -138,7 +159,15 @@ class OperatorProcess:
             return False
 
 
-def _free_port() -> int:
+def _value(variable: dict[str, Any], namespace: str) -> str:
+    """As a kubelet would fill it in: our Deployments refer to nothing but the namespace."""
+    if "valueFrom" not in variable:
+        return str(variable["value"])
+    assert variable["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace"
+    return namespace
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

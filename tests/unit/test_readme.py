@@ -20,7 +20,14 @@ README = (REPOSITORY / "README.md").read_text()
 CHANGELOG = (REPOSITORY / "CHANGELOG.md").read_text()
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 
-RUN_BY_TESTS = {"make demo": "tests/e2e/test_demo.py", "make demo KEEP=1": "Makefile", "make test": ".ci/run"}
+RUN_BY_TESTS = {
+    "make demo": "tests/e2e/test_demo.py",
+    "make demo KEEP=1": "Makefile",
+    "make test": ".ci/run",
+    "helm upgrade --install harborhook helm-chart --namespace harborhook --create-namespace": (
+        "tests/chart/test_installation.py"
+    ),
+}
 """Besides kubectl: which file stands for it that the command is run."""
 
 
@@ -49,10 +56,11 @@ def test_every_code_block_says_its_language() -> None:
     assert len(blocks(README, "sh", "console", "yaml")) == len(blocks(README))
 
 
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "docs/install.md", "helm-chart/README.md"])
 def test_every_link_within_the_repository_leads_somewhere(page: str) -> None:
-    links = re.findall(r"\]\(([^)#]+)", (REPOSITORY / page).read_text())
-    assert [link for link in links if "://" not in link and not (REPOSITORY / link).exists()] == []
+    path = REPOSITORY / page
+    links = re.findall(r"\]\(([^)#]+)", path.read_text())
+    assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
 
 
 def test_the_operator_reads_the_yaml_of_the_readme() -> None:

@@ -1,0 +1,340 @@
+"""The chart on a real API server: installed, upgraded, rolled back and uninstalled by Helm, with the operator at work.
+
+There is no node, so the operator runs beside the cluster as what its Deployment describes: the same arguments and
+variables, under the ServiceAccount and the roles that the release has made.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.chart import NAMESPACE, RELEASE, Object, Values, one, render
+from harness.chart_files import CHART, REPOSITORY
+from harness.control_plane import ControlPlane, RefusedError
+from harness.harbor_fixtures import HarborUnderTest
+from harness.helm import Helm
+from harness.operator_process import OperatorProcess
+from harness.readme import blocks, commands
+from harness.world import FINALIZER, GROUP, PLURALS, World, eventually, header_from, http_target
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+QUICK: Values = {
+    "driftInterval": 2,
+    "pollInterval": 1,
+    "openPollInterval": 0.5,
+    "statusInterval": 2,
+    "connectionInterval": 5,
+}
+INSTALL = (REPOSITORY / "docs/install.md").read_text()
+READMES = [(REPOSITORY / page).read_text() for page in ("README.md", "helm-chart/README.md")]
+
+
+@dataclass
+class Cluster:
+    """A control plane of its own, since a release owns things that belong to no namespace."""
+
+    control_plane: ControlPlane
+    helm: Helm
+    harbor: HarborUnderTest
+    directory: Path
+    _stack: ExitStack
+
+    def install(self, values: Values | None = None, command: str = "install") -> str:
+        """Installs or upgrades the release; returns what Helm says at the end."""
+        place = ("--namespace", NAMESPACE, "--create-namespace", "--values", "-")
+        whole = {"settings": QUICK, **(values or {})}
+        said = self.helm(command, RELEASE, CHART, *place, stdin=json.dumps(whole)).stdout
+        self.until_kinds_are_served()
+        return said
+
+    def uninstall(self) -> str:
+        return self.helm("uninstall", RELEASE, "--namespace", NAMESPACE).stdout
+
+    def in_release(self) -> set[str]:
+        """The kinds of the objects that Helm knows to be part of the release."""
+        manifest = self.helm("get", "manifest", RELEASE, "--namespace", NAMESPACE).stdout
+        return {line.removeprefix("kind: ") for line in manifest.splitlines() if line.startswith("kind: ")}
+
+    def operate(self) -> OperatorProcess:
+        """Starts what the Deployment of the release describes."""
+        path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{RELEASE}"
+        deployment = self.control_plane.admin.request("GET", path)
+        operator = OperatorProcess.of_deployment(self.control_plane, self.directory, deployment)
+        return self._stack.enter_context(operator)
+
+    def world(self, operator: OperatorProcess, namespace: str) -> World:
+        self.control_plane.create_namespace(namespace)
+        world = World(self.control_plane, self.harbor, operator, namespace)
+        self._stack.callback(world.api.close)
+        return world
+
+    def credentials(self) -> None:
+        """The Secret that a connection of the chart refers to."""
+        self.control_plane.create_namespace(NAMESPACE)
+        secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "harbor"}}
+        secret["stringData"] = {"username": self.harbor.username, "password": self.harbor.password}
+        self.control_plane.apply(json.dumps(secret), "--namespace", NAMESPACE)
+
+    def connection(self, **values: Any) -> Values:
+        """Values for a connection to the Harbor of the tests."""
+        stated: Values = {
+            "create": True,
+            "url": self.harbor.url,
+            "allowInsecureHTTP": True,
+            "tls": {"insecureSkipVerify": True},
+            "credentials": {"existingSecret": "harbor"},
+            "access": [{"namespaces": ["*"], "projects": ["*"]}],
+        }
+        return {"connection": {**stated, **values}}
+
+    def kinds(self) -> set[str]:
+        """Our kinds that the cluster has."""
+        return {item["spec"]["names"]["kind"] for item in self.control_plane.admin.request("GET", CRDS)["items"]}
+
+    def until_kinds_are_served(self) -> None:
+        """Waits for the API server to serve the kinds that there are: that takes it a while after a CRD is made."""
+        eventually(lambda: self._resources() is not None, lambda: f"not all of {self.kinds()} are served")
+
+    def _resources(self) -> list[str] | None:
+        """The paths of all resources; None while a kind is not served."""
+        paths = []
+        for plural in (PLURALS[kind] for kind in self.kinds()):
+            try:
+                found = self.control_plane.admin.request("GET", f"/apis/{GROUP}/{plural}")
+            except RefusedError:
+                return None
+            for metadata in (item["metadata"] for item in found["items"]):
+                place = f"namespaces/{metadata['namespace']}/" if "namespace" in metadata else ""
+                paths.append(f"/apis/{GROUP}/{place}{plural}/{metadata['name']}")
+        return paths
+
+    def remove_everything(self) -> None:
+        """What a test left: the release, resources without what their finalizers wait for, kinds."""
+        self.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found")
+        self.until_kinds_are_served()
+        for path in self._resources() or []:
+            self.control_plane.admin.request("DELETE", path)
+            with suppress(RefusedError):  # it had no finalizer
+                self._patch(path, {"finalizers": None})
+        self.remove_kinds()
+
+    def remove_kinds(self) -> None:
+        """Deletes the CRDs. An API server that has just begun to serve one can forget to, until it is touched again."""
+        self.control_plane.admin.request("DELETE", CRDS)
+
+        def gone() -> bool:
+            for item in self.control_plane.admin.request("GET", CRDS)["items"]:
+                with suppress(RefusedError):  # gone meanwhile
+                    self._patch(f"{CRDS}/{item['metadata']['name']}", {"annotations": {"t": secrets.token_hex(4)}})
+            return not self.kinds()
+
+        eventually(gone, lambda: f"these kinds stay: {self.kinds()}")
+
+    def _patch(self, path: str, metadata: Object) -> None:
+        body = {"metadata": metadata}
+        self.control_plane.admin.request("PATCH", path, body, content_type="application/merge-patch+json")
+
+    def remove_namespace(self) -> None:
+        """Deletes the release's namespace and waits for its end: nothing can be made in it before."""
+        path = f"/api/v1/namespaces/{NAMESPACE}"
+        with suppress(RefusedError):  # there is none, or it is being deleted
+            self.control_plane.delete_namespace(NAMESPACE)
+        eventually(lambda: not self.control_plane.admin.exists(path), lambda: f"{path} is still there")
+
+
+@pytest.fixture(scope="module")
+def own_control_plane() -> Iterator[ControlPlane]:
+    with ControlPlane.start(progress=print) as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(own_control_plane: ControlPlane, helm: Helm, harbor: HarborUnderTest, tmp_path: Path) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        at_home = Helm(helm.program, helm.home, own_control_plane.kubeconfig)
+        found = Cluster(own_control_plane, at_home, harbor, tmp_path, stack)
+        stack.callback(found.remove_everything)
+        yield found
+        stack.pop_all().close()
+
+
+def test_a_release_is_installed_upgraded_and_rolled_back_while_resources_stay_as_they_are(cluster: Cluster) -> None:
+    cluster.credentials()
+    assert "repeat this, as an upgrade" in cluster.install(cluster.connection())
+    assert "ClusterHarborConnection" not in cluster.in_release()
+    assert "kubectl get chconn default" in cluster.install(cluster.connection(), "upgrade")
+
+    operator = cluster.operate()
+    world = cluster.world(operator, "team-a")
+    connection = world.ready("ClusterHarborConnection", "default")
+    name = world.project_name()
+    world.project(name)
+    world.policy("ci", name)
+    before = world.ready("HarborProject", name), world.ready("WebhookPolicy", "ci")
+
+    changed = {**cluster.connection(limits={"requestsPerSecond": 20}), "settings": {**QUICK, "workers": 3}}
+    cluster.install(changed, "upgrade")
+    upgraded = world.ready("ClusterHarborConnection", "default")
+    assert upgraded["metadata"]["uid"] == connection["metadata"]["uid"]
+    assert upgraded["spec"]["limits"]["requestsPerSecond"] == 20
+    operator.stop()
+    world.operator = cluster.operate()
+
+    cluster.helm("rollback", RELEASE, "1", "--namespace", NAMESPACE)
+    assert "ClusterHarborConnection" not in cluster.in_release()
+    kept = world.get("ClusterHarborConnection", "default")
+    assert kept["metadata"]["uid"] == connection["metadata"]["uid"]
+    assert "deletionTimestamp" not in kept["metadata"]
+    world.reconcile_all()
+    after = world.get("HarborProject", name), world.get("WebhookPolicy", "ci")
+    for was, found in zip(before, after, strict=True):
+        assert found["metadata"]["uid"] == was["metadata"]["uid"]
+        assert found["metadata"]["generation"] == was["metadata"]["generation"]
+    assert after[1]["status"]["policyID"] == before[1]["status"]["policyID"]
+
+
+def test_uninstalled_too_early_nothing_is_lost_and_in_order_only_the_kinds_stay(cluster: Cluster) -> None:
+    cluster.credentials()
+    cluster.install()
+    cluster.install(cluster.connection(), "upgrade")
+    operator = cluster.operate()
+    world = cluster.world(operator, "team-a")
+    name = world.project_name()
+    world.project(name)
+    for policy in ("ci", "forgotten", "kept"):
+        world.policy(policy, name)
+    for policy in ("ci", "forgotten", "kept"):
+        world.ready("WebhookPolicy", policy)
+
+    # Too early: what is deleted now waits for the operator.
+    operator.stop()
+    assert "These resources were kept" in cluster.uninstall()
+    assert world.exists("ClusterHarborConnection", "default")
+    for policy in ("ci", "forgotten"):
+        world.delete("WebhookPolicy", policy, wait=False)
+    waiting = world.get("WebhookPolicy", "ci")["metadata"]
+    assert waiting["deletionTimestamp"]
+    assert waiting["finalizers"] == [FINALIZER]
+
+    # By hand, for an operator that is not to come back: Harbor keeps the policy.
+    kubectl = cluster.control_plane.kubectl
+    (by_hand,) = [command for command in commands(INSTALL) if command.startswith("kubectl patch whp ci ")]
+    kubectl(*shlex.split(by_hand.replace(" ci ", " forgotten "))[1:])
+    world.gone("WebhookPolicy", "forgotten")
+    assert [policy["name"] for policy in world.harbor_policies(name)] == ["ci", "forgotten", "kept"]
+
+    # Installed again, the operator goes on.
+    cluster.install(cluster.connection())
+    world.operator = operator = cluster.operate()
+    world.gone("WebhookPolicy", "ci")
+    assert [policy["name"] for policy in world.harbor_policies(name)] == ["forgotten", "kept"]
+
+    # In order: resources, connections, the operator.
+    kubectl("delete", "whp,hproj", "--all", "--all-namespaces")
+    assert world.harbor_project(name) is None
+    kubectl("delete", "hconn", "--all", "--all-namespaces")
+    kubectl("delete", "chconn", "--all")
+    operator.stop()
+    cluster.uninstall()
+    assert cluster.kinds() == set(PLURALS)
+    owned = "deployments,serviceaccounts,clusterroles,clusterrolebindings,roles,rolebindings,configmaps"
+    left = kubectl("get", owned, "--all-namespaces", "--selector=app.kubernetes.io/part-of=harborhook", "--output=name")
+    assert left.stdout == ""
+    kubectl("delete", "crd", "--selector=app.kubernetes.io/part-of=harborhook", "--wait=false")
+    cluster.remove_kinds()
+
+
+def test_a_release_with_the_least_rights_serves_its_namespaces_and_no_other(cluster: Cluster) -> None:
+    for namespace in ("team-a", "team-b", "team-c"):
+        cluster.control_plane.create_namespace(namespace)
+    least = {
+        "watchNamespaces": ["team-a", "team-b"],
+        "watchSecrets": False,
+        "settings": {**QUICK, "clusterName": "west"},
+        "globalSwitch": {"create": True, "enabled": True},
+    }
+    cluster.credentials()
+    cluster.install({**least, **cluster.connection()})
+    cluster.install({**least, **cluster.connection()}, "upgrade")
+    operator = cluster.operate()
+    worlds = [cluster.world(operator, namespace) for namespace in ("team-a", "team-b", "team-c")]
+    worlds[0].ready("ClusterHarborConnection", "default")
+    names = [world.project_name() for world in worlds]
+    for world, name in zip(worlds, names, strict=True):
+        world.secret("ci", header="Bearer s3cret")
+        world.project(name)
+        world.policy("ci", name, targets=[http_target(authHeaderFrom=header_from("ci"))])
+    for world, name in zip(worlds[:2], names[:2], strict=True):
+        world.ready("WebhookPolicy", "ci")
+        assert world.harbor_policy(name, "ci")["creator"] == f"harborhook/west/{world.namespace}/ci"
+    # The switch is read from a namespace that is not served.
+    switched_off = {"globalSwitch": {"create": True, "enabled": False}}
+    cluster.install({**least, **cluster.connection(), **switched_off}, "upgrade")
+    worlds[0].until("WebhookPolicy", "ci", lambda found: found["status"].get("enabled") is False, "not switched off")
+    assert not worlds[2].get("WebhookPolicy", "ci").get("status")
+    assert worlds[2].harbor_project(names[2]) is None
+    for world in worlds[:2]:
+        world.delete("WebhookPolicy", "ci")
+    refused = [line for line in operator.log.read_text().splitlines() if "403" in line or "orbidden" in line]
+    assert refused == []
+
+
+def test_the_pods_of_the_release_are_allowed_in_a_restricted_namespace(cluster: Cluster) -> None:
+    admin = cluster.control_plane.admin
+    level = {"pod-security.kubernetes.io/enforce": "restricted"}
+    admin.create("/api/v1/namespaces", {"metadata": {"name": "restricted", "labels": level}})
+    objects = render(cluster.helm)
+    template = one(objects, "Deployment")["spec"]["template"]
+    cluster.control_plane.kubectl("create", "serviceaccount", "harborhook", "--namespace=restricted")
+    for name, pod in (("operator", template), ("test", one(objects, "Pod"))):
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod["spec"]}
+        admin.request("POST", "/api/v1/namespaces/restricted/pods?dryRun=All&fieldValidation=Strict", body)
+
+
+def test_the_commands_of_the_documentation_work_in_the_order_in_which_they_are_written(cluster: Cluster) -> None:
+    """All but one, which mends something that is broken; another test does that. Those of the READMEs come first."""
+    cluster.remove_namespace()
+    for part in ("helm-chart", "manifests", "crds"):
+        shutil.copytree(REPOSITORY / part, cluster.directory / part)
+    values = next(block for block in blocks(INSTALL, "yaml") if "connection:" in block)
+    (cluster.directory / "values.yaml").write_text(values)
+    for readme in READMES:
+        (command,) = [command for command in commands(readme) if command.startswith("helm ")]
+        as_written(cluster, command)
+    first, *others = commands(INSTALL)
+    assert first == "kubectl create namespace harborhook", "which the commands before have done"
+    for command in others:
+        if not command.startswith("kubectl patch whp ci "):
+            as_written(cluster, command)
+    assert (cluster.directory / "harborhook-0.1.0.tgz").exists()
+
+
+def as_written(cluster: Cluster, command: str) -> None:
+    """Runs a command, and gives the API server the time to begin and to stop serving kinds."""
+    program, *arguments = shlex.split(command)
+    programs = {"helm": cluster.helm.program, "kubectl": cluster.control_plane.programs / "kubectl"}
+    removes_kinds = arguments[:2] in (["delete", "crd"], ["delete", "-k"])
+    done = subprocess.run(
+        [programs[program], *arguments, *(["--wait=false"] if removes_kinds else [])],
+        cwd=cluster.directory,
+        env=cluster.helm.environment(),
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    if removes_kinds:
+        cluster.remove_kinds()
+    else:
+        cluster.until_kinds_are_served()

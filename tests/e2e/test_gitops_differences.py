@@ -1,0 +1,169 @@
+"""Argo CD sees no difference that nobody made: whatever the operator does, and in whatever state a resource is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from harness.control_plane import RefusedError
+from harness.gitops import TRACKING, Application, three_way
+from harness.harbor.process import StandIn
+from harness.own import leave, world_of
+from harness.push import push_artifact
+from harness.receiver import Receiver
+from harness.world import Object, World, condition, header_from
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as found:
+        yield found
+
+
+@pytest.fixture
+def own(world: World, stand_in: StandIn) -> Iterator[World]:
+    """A Harbor of the test's own: its notifications will be switched off. The connection is for Git to declare."""
+    found = world_of(world, stand_in)
+    found.secret("gitops-credentials", "harborhook", username=found.harbor.username, password=found.harbor.password)
+    yield found
+    with suppress(RefusedError):
+        found.control_plane.admin.request("DELETE", "/api/v1/namespaces/harborhook/configmaps/harborhook-global")
+    leave(found)
+
+
+def connection(world: World) -> Object:
+    return {
+        "kind": "ClusterHarborConnection",
+        "metadata": {"name": world.connection},
+        "spec": {
+            "url": world.harbor.url,
+            "allowInsecureHTTP": True,
+            "credentialsSecretRef": {"namespace": "harborhook", "name": "gitops-credentials"},
+            "access": [{"namespaces": ["*"], "projects": ["{namespace}", "*"]}],
+        },
+    }
+
+
+def project(world: World, name: str, **spec: object) -> Object:
+    """With values that the operator or Harbor could be tempted to write in another way."""
+    stated = {
+        "connectionRef": {"name": world.connection},
+        "creationPolicy": "CreateOrAdopt",
+        "deletionPolicy": "Delete",
+        "public": False,
+        "storageQuota": "1.5Gi",
+        "vulnerability": {"autoScan": True, "preventPull": {"enabled": True, "severity": "high"}},
+        "cveAllowlist": {"items": ["CVE-2024-2", "CVE-2024-1"], "expiresAt": "2031-01-01T00:00:00+01:00"},
+        **spec,
+    }
+    return {"kind": "HarborProject", "metadata": {"name": name}, "spec": stated}
+
+
+def policy(name: str, of: str, address: str, **spec: object) -> Object:
+    """With a list of targets, which is compared whole: nothing may be filled in there."""
+    targets = [
+        {"type": "http", "address": address, "authHeaderFrom": header_from("ci")},
+        {"type": "http", "address": f"{address}/cloud", "payloadFormat": "CloudEvents"},
+        {"type": "slack", "address": f"{address}/slack"},
+    ]
+    stated = {"projectRef": {"name": of}, "eventTypes": ["SCANNING_COMPLETED", "PUSH_ARTIFACT"], "targets": targets}
+    return {"kind": "WebhookPolicy", "metadata": {"name": name}, "spec": {**stated, **spec}}
+
+
+def policies_are_off(world: World) -> None:
+    world.until("WebhookPolicy", "ci", lambda found: found["status"].get("enabled") is False, "not switched off")
+    reason = "GloballyDisabled"
+    world.until("WebhookPolicy", "ci", lambda found: condition(found, "Delivering").get("reason") == reason, reason)
+
+
+@pytest.mark.parametrize("server_side", [False, True], ids=["client-side", "server-side"])
+def test_argo_cd_sees_no_difference_in_any_state(own: World, receiver: Receiver, server_side: bool) -> None:
+    application = Application(own, server_side)
+    name = own.project_name()
+    own.secret("ci", header="Bearer s3cret")
+    to_harbor, of_team = connection(own), project(own, name)
+    ci = policy("ci", name, f"{receiver.url}/status/500")
+    broken = policy("broken", name, receiver.url, eventTypes=["NO_SUCH_EVENT"])
+    everything = [to_harbor, of_team, ci, broken]
+    application.sync(*everything)
+    own.ready("ClusterHarborConnection", own.connection)
+    own.ready("HarborProject", name)
+    own.ready("WebhookPolicy", "ci")
+    own.reason("WebhookPolicy", "broken", "UnsupportedEventType")
+    assert application.differences(*everything) == []
+
+    # A receiver that fails.
+    push_artifact(own.harbor.url, own.harbor.username, own.harbor.password, f"{name}/app")
+    failed = "LastDeliveryFailed"
+    own.until("WebhookPolicy", "ci", lambda found: condition(found, "Delivering").get("reason") == failed, failed)
+    assert application.differences(*everything) == []
+
+    # Notifications switched off for the whole Harbor.
+    own.config_map("harborhook-global", "harborhook", **{f"enabled.{own.connection}": "false"})
+    policies_are_off(own)
+    assert application.differences(*everything) == []
+
+    # Somebody changes something in Harbor, and it is set back.
+    own.change_project(name, public="true")
+    own.reconcile_all()
+    assert (own.harbor_project(name) or {})["metadata"]["public"] == "false"
+    assert application.differences(*everything) == []
+
+    # A change in Git is the only difference, until it is applied.
+    suspended = policy("ci", name, f"{receiver.url}/status/500", suspend=True)
+    assert application.differences(suspended) == ["spec.suspend"]
+    application.sync(suspended)
+    own.until("WebhookPolicy", "ci", lambda found: found["status"]["observedGeneration"] == 2, "not seen as suspended")
+    everything[2] = suspended
+    assert application.differences(*everything) == []
+
+    # So is what Git does not state any more.
+    fewer = project(own, name)
+    del fewer["spec"]["vulnerability"]
+    assert application.differences(fewer) == ["spec.vulnerability"]
+    application.sync(fewer)
+    own.ready("HarborProject", name)
+    assert application.differences(fewer) == []
+
+
+def test_marks_of_argo_cd_cause_no_write(own: World) -> None:
+    name = own.project_name()
+    own.secret("ci", header="Bearer s3cret")
+    everything = [connection(own), project(own, name), policy("ci", name, "https://ci.example.com/hook")]
+    Application(own, server_side=True).sync(*everything)
+    own.ready("WebhookPolicy", "ci")
+    own.ready("HarborProject", name)
+    own.reconcile_all()  # writes its answer
+    own.counted(name)
+    with own.counting() as writes:
+        Application(own, server_side=True, name="other").sync(*everything)
+        own.annotate("WebhookPolicy", "ci", note="by a person")
+        again = own.get("WebhookPolicy", "ci")
+        assert again["metadata"]["annotations"][TRACKING].startswith("other:")
+        own.reconciled_since_restart(name)
+    assert writes.harbor == []
+    assert writes.kubernetes == []
+
+
+# The comparison itself
+
+
+def test_what_only_the_cluster_knows_is_no_difference() -> None:
+    live = {"metadata": {"uid": "1"}, "spec": {"a": 1, "defaulted": True}}
+    assert three_way(live, {"spec": {"a": 1}}) == live
+
+
+def test_what_was_applied_and_is_wanted_no_more_is_a_difference() -> None:
+    applied = '{"spec": {"a": 1, "b": 2}}'
+    live = {
+        "metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": applied}},
+        "spec": {"a": 1, "b": 2, "c": 3},
+    }
+    assert three_way(live, {"spec": {"a": 1}})["spec"] == {"a": 1, "c": 3}
+
+
+def test_a_list_with_something_filled_in_is_a_difference() -> None:
+    live = {"metadata": {}, "spec": {"targets": [{"address": "a", "verify": True}]}}
+    assert three_way(live, {"spec": {"targets": [{"address": "a"}]}}) != live
