@@ -173,6 +173,7 @@ REACHED: dict[str, tuple[Values, Any]] = {
     "open_poll_interval": ({"settings": {"openPollInterval": 7}}, 7.0),
     "status_interval": ({"settings": {"statusInterval": 0}}, 0.0),
     "prune_after": ({"settings": {"pruneAfter": 1_000_000}}, 1_000_000.0),
+    "release_after": ({"settings": {"releaseAfter": 7}}, 7.0),
     "stuck_after": ({"settings": {"stuckAfter": 7}}, 7.0),
     "connection_interval": ({"settings": {"connectionInterval": 7}}, 7.0),
     "relist_interval": ({"settings": {"relistInterval": 7}}, 7.0),
