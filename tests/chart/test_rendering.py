@@ -298,6 +298,13 @@ def test_the_default_pod_meets_the_security_level_restricted(default_objects: li
             }
 
 
+def test_labels_of_the_pod_go_before_those_of_all_objects(helm: Helm) -> None:
+    objects = render(helm, {"commonLabels": {"a": "all", "b": "all"}, "podLabels": {"b": "pod"}})
+    deployment = one(objects, "Deployment")
+    assert deployment["metadata"]["labels"].items() >= {"a": "all", "b": "all"}.items()
+    assert deployment["spec"]["template"]["metadata"]["labels"].items() >= {"a": "all", "b": "pod"}.items()
+
+
 def test_the_test_of_the_release_needs_no_rights(default_objects: list[Object]) -> None:
     assert one(default_objects, "Pod")["spec"]["automountServiceAccountToken"] is False
 
