@@ -20,16 +20,18 @@ class BrokenInvariantError(Exception):
     """Something is not as it has to be, and does not become so."""
 
 
-def check(scene: Scene, patience: float, quiet: float) -> float:
-    """Waits until everything is as declared; then nothing may be written for `quiet` seconds. Returns the seconds that
-    the first took."""
+def check(scene: Scene, patience: float) -> float:
+    """Waits until everything is as declared. Returns the seconds that it took."""
     started = time.monotonic()
     until(scene, lambda: differences(scene), patience, "not as declared")
-    took = time.monotonic() - started
+    return time.monotonic() - started
+
+
+def check_quiet(scene: Scene, patience: float, quiet: float) -> None:
+    """Then nothing may be written for `quiet` seconds."""
     # Deliveries that are under way, and counts that are written a little later, may still be told of.
     until(scene, lambda: writes_within(scene, quiet), patience, f"never quiet for {quiet:.0f} s")
-    until(scene, lambda: differences(scene), 0, "not as declared any more")
-    return took
+    until(scene, lambda: differences(scene), 5, "not as declared any more")
 
 
 def until(scene: Scene, look: Callable[[], list[str]], patience: float, complaint: str) -> None:
