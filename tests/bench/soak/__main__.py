@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from bench.processes import NotLinuxError, check_platform
 from bench.soak import edits
 from bench.soak.faults import FAULTS, Fault
-from bench.soak.invariants import BrokenInvariantError, check, check_quiet
+from bench.soak.invariants import BrokenInvariantError, check, check_quiet, clear_late
 from bench.soak.memory import growth
 from bench.soak.scene import Scene, log_of_trouble, set_scene
 from harness.control_plane import ControlPlaneError
@@ -78,6 +78,8 @@ def _in_some_order(scene: Scene, faults: Sequence[Fault]) -> list[Fault]:
 def _suffer(scene: Scene, fault: Fault, count: int, *, brief: bool) -> None:
     seconds = fault.brief if brief else fault.seconds
     before, began = scene.edits, time.monotonic()
+    scene.deleted.clear()
+    scene.may_be_late = False
     scene.say(f"{count}. {fault.name}, {seconds:.0f} s ...")
     with fault.broken(scene, seconds):
         pause = (0.1, 0.5) if brief else (0.3, 2.5)
@@ -86,6 +88,9 @@ def _suffer(scene: Scene, fault: Fault, count: int, *, brief: bool) -> None:
     took = check(scene, PATIENCE)
     if not brief:
         check_quiet(scene, PATIENCE, QUIET)
+    late = clear_late(scene) if scene.may_be_late else []
+    if late:
+        scene.say(f"   carried out by Harbor when nobody waited for it any more: {', '.join(late)}")
     scene.say(
         f"   as declared {took:.1f} s later; {scene.edits - before} edits, {len(scene.model.projects)} "
         f"projects, {len(scene.model.policies)} policies, {_memory(scene)}"

@@ -96,9 +96,13 @@ def _harbor_down(scene: Scene, _: Seconds) -> Iterator[None]:
 @contextmanager
 def _harbor_hangs(scene: Scene, _: Seconds) -> Iterator[None]:
     """Connections stay open and nothing comes; what was sent is carried out when nobody waits for it any more."""
-    os.kill(scene.stand_in.pid, signal.SIGSTOP)
-    yield
-    os.kill(scene.stand_in.pid, signal.SIGCONT)
+    scene.may_be_late = True
+    pid = scene.stand_in.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def _harbor(*faults: dict[str, object]) -> Broken:
