@@ -2,7 +2,8 @@
 # plane of the tests is built once per machine, outside the repository (see tests/harness/control_plane/binaries.py).
 #
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
-#            KEEP (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`), KUBEBUILDER_ASSETS (a control plane to use instead of building one).
+#            KEEP (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`), MINUTES (for `make soak`),
+#            KUBEBUILDER_ASSETS (a control plane to use instead of building one).
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -11,6 +12,8 @@ WORKERS ?= 3
 # Of `make bench`: tiny, small or full (half an hour), and where its figures are written.
 SIZE ?= full
 JSON ?= build/bench.json
+# Of `make soak`.
+MINUTES ?= 30
 STAMP := .venv/.made-from-lock
 REQUESTED_PYTHON := $(PYTHON)
 
@@ -37,6 +40,10 @@ test: check-go lint check-generated binaries  ## Run all checks and tests (ARGS=
 bench: binaries  ## Measure speed, requests, writes and memory (SIZE=small; SCENARIOS=, COMPARE=, JSON=, ARGS=--help)
 	$(BIN)/python -m bench --size $(SIZE) --scenarios '$(SCENARIOS)' --json $(JSON) \
 		$(if $(COMPARE),--compare $(COMPARE)) $(ARGS)
+
+.PHONY: soak
+soak: binaries  ## Random edits and faults for half an hour (MINUTES=, ARGS="--seed 7", ARGS=--help)
+	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## Check style, formatting, types and import contracts

@@ -319,6 +319,7 @@ def _resources(stage: Stage, name: str, window: Window, number: int) -> list[Fig
     return [
         Figure(name, "CPU seconds of the operator", window.cpu["operator"], Kind.CPU, "s"),
         Figure(name, "CPU of the operator per resource", 1000 * window.cpu["operator"] / number, Kind.SHOWN, "ms"),
+        Figure(name, "CPU of all processes per resource", 1000 * sum(window.cpu.values()) / number, Kind.SHOWN, "ms"),
         *_memory(stage, name),
         *(
             Figure(name, f"CPU seconds of {process}", seconds, Kind.SHOWN, "s")

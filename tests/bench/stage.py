@@ -10,6 +10,7 @@ import asyncio
 import re
 import secrets
 import ssl
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -93,12 +94,17 @@ class Stage:
 
     def restart_operator(self, *, wait: bool = True, **settings: object) -> None:
         """A new process with these settings and otherwise the defaults; nothing has been measured of it yet."""
-        self.operator.stop()
+        self.stop_operator()
         self.operator = self.world.operator = OperatorProcess(self.control_plane, self.directory, settings)
         self.operator.restart(wait=wait)
 
     def stop_operator(self) -> None:
-        self.operator.stop()
+        """Politely; one that is too busy to end is killed, which is no business of a benchmark."""
+        try:
+            self.operator.stop()
+        except subprocess.TimeoutExpired:
+            self.say("The operator does not end within 30 s of SIGTERM; it is killed.")
+            self.operator.kill()
 
     def visits(self) -> float:
         """How many visits to resources the operator has made."""

@@ -244,7 +244,9 @@ def test_somebody_elses_wrong_password_causes_no_false_unauthorized(own: World) 
     finally:
         stop.set()
         guesser.join()
-    reasons = {event["reason"] for name in (*names, own.connection) for event in own.events(name)}
+    reasons = {event["reason"] for name in names for event in own.events(name)}
+    events = own.control_plane.admin.request("GET", "/apis/events.k8s.io/v1/namespaces/default/events")["items"]
+    reasons |= {event["reason"] for event in events if event["regarding"]["name"] == own.connection}
     assert "Unauthorized" not in reasons
     assert "Recreated" not in reasons
 

@@ -112,6 +112,25 @@ def test_what_could_not_be_written_is_written_when_the_api_server_takes_it(fault
     assert faulty.get("HarborProject", project)["status"]["origin"] == "Created"
 
 
+def test_a_status_that_is_refused_ends_neither_the_visits_nor_the_polls(
+    faulty: World, proxy: ApiProxy, stand_in: StandIn
+) -> None:
+    project = faulty.project_name()
+    faulty.project(project)
+    faulty.policy("hook", project)
+    faulty.ready("WebhookPolicy", "hook")
+    proxy.fail("PATCH", "/webhookpolicies/hook/status", 422)
+
+    faulty.policy("hook", project, description="changed")
+
+    soon(lambda: faulty.harbor_policy(project, "hook").get("description") == "changed", "the policy is not changed")
+    stand_in.clear_requests()
+    polls = f"/projects/{project}/webhook/lasttrigger"
+    soon(lambda: sum(polls in one.path for one in stand_in.requests()) >= 3, "the polls have ended")
+    proxy.heal()
+    faulty.ready("WebhookPolicy", "hook")
+
+
 def test_resources_hear_of_their_connection_though_its_first_status_could_not_be_written(
     faulty: World, proxy: ApiProxy
 ) -> None:
@@ -317,6 +336,27 @@ def test_nothing_of_kopf_is_left_on_anything(faulty: World) -> None:
         assert [name for name in metadata.get("annotations", ()) if name.startswith("kopf")] == []
         assert all(name == "harborhook.io/create-pending" for name in metadata.get("annotations", ()))
     assert condition(things[2], "Ready")["status"] == "True"
+
+
+def test_taken_away_in_order_nothing_is_left_that_waits_for_the_operator(faulty: World) -> None:
+    project = faulty.project_name()
+    faulty.project(project)
+    faulty.policy("hook", project)
+    faulty.ready("WebhookPolicy", "hook")
+
+    # First the resources, in any order, then the connections, then the operator.
+    for kind, name in (("HarborProject", project), ("WebhookPolicy", "hook")):
+        faulty.delete(kind, name, wait=False)
+    for kind, name in (("HarborProject", project), ("WebhookPolicy", "hook")):
+        faulty.gone(kind, name)
+    faulty.delete("ClusterHarborConnection", faulty.connection)
+    faulty.operator.stop()
+
+    faulty.control_plane.delete_namespace(faulty.namespace)
+    namespace = f"/api/v1/namespaces/{faulty.namespace}"
+    eventually(lambda: not faulty.control_plane.admin.exists(namespace), lambda: "the namespace hangs")
+    assert faulty.harbor_project(project) is None
+    faulty.operator.restart()
 
 
 PENDING = "harborhook.io/create-pending"

@@ -7,13 +7,25 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from harborhook.api.base import CommonStatus, Resource
-from harborhook.api.conditions import Outcome, Verdict, conditions_for
+from harborhook.api.conditions import Outcome, Reason, Verdict, conditions_for
+from harborhook.api.kinds import CONNECTION_KINDS
 from harborhook.plan.status import merge_patch
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
 from harborhook.runtime.queue import Cause
 
 R = TypeVar("R", bound=Resource)
+
+CONNECTION_REASONS = frozenset(
+    {
+        Reason.HARBOR_UNREACHABLE,
+        Reason.TLS_UNTRUSTED,
+        Reason.NOT_A_HARBOR_API,
+        Reason.UNAUTHORIZED,
+        Reason.HARBOR_READ_ONLY,
+    }
+)
+"""What all resources of a connection have in common: its own Event says it once for all of them."""
 
 
 @dataclass
@@ -60,7 +72,8 @@ class Visit(Generic[R]):
         )
         await self.write_status()
         failed = verdict.reason.outcome in (Outcome.STALLED, Outcome.RECONCILING)
-        if failed and before.ready_reason != verdict.reason and not self.connection_is_lost:
+        told_by_connection = verdict.reason in CONNECTION_REASONS and self.resource.kind not in CONNECTION_KINDS
+        if failed and before.ready_reason != verdict.reason and not told_by_connection:
             await self.warn(verdict.reason, verdict.message)
 
     async def write_status(self) -> None:

@@ -119,6 +119,7 @@ def delete_policy(scene: Scene) -> str:
     if policy is None:
         return ""
     del scene.model.policies[policy.resource]
+    scene.deleted.add(policy.name)
     scene.world.delete("WebhookPolicy", policy.resource, wait=False)
     return f"delete policy {policy.resource}"
 
@@ -130,6 +131,7 @@ def delete_project(scene: Scene) -> str:
     name = scene.rng.choice(sorted(scene.model.projects))
     doomed = [("HarborProject", name), *(("WebhookPolicy", one.resource) for one in scene.model.policies_of(name))]
     scene.rng.shuffle(doomed)
+    scene.deleted |= {name, *(one.name for one in scene.model.policies_of(name))}
     scene.model.forget_project(name)
     for kind, resource in doomed:
         scene.world.delete(kind, resource, wait=False)

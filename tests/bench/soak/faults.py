@@ -96,9 +96,13 @@ def _harbor_down(scene: Scene, _: Seconds) -> Iterator[None]:
 @contextmanager
 def _harbor_hangs(scene: Scene, _: Seconds) -> Iterator[None]:
     """Connections stay open and nothing comes; what was sent is carried out when nobody waits for it any more."""
-    os.kill(scene.stand_in.pid, signal.SIGSTOP)
-    yield
-    os.kill(scene.stand_in.pid, signal.SIGCONT)
+    scene.may_be_late = True
+    pid = scene.stand_in.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def _harbor(*faults: dict[str, object]) -> Broken:
@@ -176,21 +180,21 @@ def _ends(number: signal.Signals) -> Broken:
 
 
 FAULTS = (
-    Fault("the API server answers 503", _answers(503, cut=True), 130, 2),
+    Fault("the API server answers 503", _answers(503, cut=True), 130, 1),
     Fault("the API server answers 401", _answers(401, cut=True), 20, 1),
-    Fault("the API server answers 403", _answers(403, cut=True), 30, 2),
-    Fault("the API server hangs", _api_hangs, 45, 2),
+    Fault("the API server answers 403", _answers(403, cut=True), 30, 1),
+    Fault("the API server hangs", _api_hangs, 45, 1),
     Fault("the watches go silent", _watches_stall, 80, 1),
     Fault("deletions in a gap, then 410", _watch_too_old, 10, 1),
-    Fault("patches are refused with 500", _answers(500, "PATCH"), 40, 2),
+    Fault("patches are refused with 500", _answers(500, "PATCH"), 40, 1),
     Fault("patches are carried out, but answered with 500", _answers(500, "PATCH", lost=True), 20, 1),
     Fault("patches meet a 409", _answers(409, "PATCH"), 20, 1),
     Fault("Events are refused", _answers(403, "POST", "/events"), 15, 1),
-    Fault("Harbor is down", _harbor_down, 40, 2, harbor_works=False),
-    Fault("Harbor hangs with open connections", _harbor_hangs, 45, 2, harbor_works=False),
+    Fault("Harbor is down", _harbor_down, 40, 1, harbor_works=False),
+    Fault("Harbor hangs with open connections", _harbor_hangs, 45, 1, harbor_works=False),
     Fault("Harbor is slow", _harbor({"delay": 3.0}), 30, 1, harbor_works=False),
-    Fault("Harbor answers 429", _harbor({"status": 429, "headers": {"Retry-After": "1"}}), 20, 2, harbor_works=False),
-    Fault("Harbor answers 500", _harbor({"status": 500}), 30, 2, harbor_works=False),
+    Fault("Harbor answers 429", _harbor({"status": 429, "headers": {"Retry-After": "1"}}), 20, 1, harbor_works=False),
+    Fault("Harbor answers 500", _harbor({"status": 500}), 30, 1, harbor_works=False),
     Fault(
         "Harbor carries writes out, but drops the answers",
         _harbor({"match": {"method": "POST", "path": "/projects"}, "close": True, "after": True}),
@@ -202,7 +206,7 @@ FAULTS = (
         "Harbor has a page of HTML in front of it", _harbor({"html": True, "status": 200}), 20, 1, harbor_works=False
     ),
     Fault("Harbor restarts and forgets its sessions", _sessions_lost, 15, 1),
-    Fault("Harbor is restored from an old backup", _old_backup, 25, 2),
+    Fault("Harbor is restored from an old backup", _old_backup, 25, 1),
     Fault("the operator ends by SIGTERM", _ends(signal.SIGTERM), 20, 0),
     Fault("the operator is killed", _ends(signal.SIGKILL), 40, 0),
 )

@@ -63,6 +63,10 @@ class Scene:
     number: int = 0
     """Of names, none of which is used twice."""
     edits: int = 0
+    deleted: set[str] = field(default_factory=set)
+    """Names in Harbor of what was deleted in the cluster during the present fault."""
+    may_be_late: bool = False
+    """Harbor may carry out requests of this fault when nobody waits for them any more."""
 
     def next_name(self, base: str) -> str:
         self.number += 1
