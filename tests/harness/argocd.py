@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from lupa.lua51 import LuaError, LuaRuntime, lua_type
+from lupa.lua51 import LuaError, LuaRuntime, lua_type  # type: ignore[import-untyped]
 
 __all__ = ["ArgoCD", "LuaError", "ScriptError"]
 
