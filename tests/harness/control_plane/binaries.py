@@ -1,43 +1,22 @@
 """Where the programs of a control plane come from.
 
 `KUBEBUILDER_ASSETS`, when set, names a directory that has them (the field's convention). Otherwise they are built from
-the Go module beside this package: one binary that acts by the name it is started under. That takes minutes, so it
-happens once: the result is kept outside the repository, in a directory named after everything that goes into it.
-
-    ${HARBORHOOK_CACHE:-${XDG_CACHE_HOME:-~/.cache}/harborhook}/binaries/<hash>/{etcd,kube-apiserver,...}
+the Go module beside this package: one binary that acts by the name it is started under.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import os
 import re
 import shutil
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.control_plane.errors import ControlPlaneError
-from harness.control_plane.processes import kill_group, leashed
-
-Progress = Callable[[str], None]
+from harness.control_plane.go_build import GoProgram, Progress
 
 SOURCE = Path(__file__).parent.parent / "binaries"
 NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-OLDEST_GO = (1, 24)
-_PACKAGES = 2600  # what a build with an empty cache compiles; only shown
-
-_NO_GO = (
-    "The control plane of the tests is built with Go {oldest} or newer, {problem}. "
-    "Install it from the Go project's site or your system's packages (Debian: apt-get install golang), "
-    "or set KUBEBUILDER_ASSETS to a directory with etcd, kube-apiserver, kube-controller-manager and kubectl."
-)
 
 
 @dataclass(frozen=True)
@@ -92,69 +71,19 @@ def _controller_manager(assets: Path, progress: Progress) -> Path:
 
 def build(progress: Progress) -> Path:
     """The directory with our own build of the programs; builds them unless that has been done before."""
-    go = _Go.find()
-    directory = cache_directory() / "binaries" / _fingerprint(go)
-    if directory.exists():
-        return directory
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with _only_builder(directory.parent, progress):
-        if not directory.exists():  # another builder may have been faster
-            _remove_abandoned(directory.parent)
-            _build_into(directory, go, progress)
-    return directory
-
-
-def cache_directory() -> Path:
-    if ours := os.environ.get("HARBORHOOK_CACHE"):
-        return Path(ours).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "harborhook"
-
-
-@dataclass(frozen=True)
-class _Go:
-    """The Go toolchain that builds our module."""
-
-    program: str
-    version: str
-    platform: str
-
-    @classmethod
-    def find(cls) -> _Go:
-        program = shutil.which("go")
-        if program is None:
-            raise ControlPlaneError(_no_go("and there is no go command on PATH"))
-        # Asked in the module's directory: there a Go that may (GOTOOLCHAIN) becomes the version that the module needs.
-        answer = subprocess.run(
-            [program, "env", "-json", "GOVERSION", "GOOS", "GOARCH"],
-            cwd=SOURCE,
-            env=_go_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if answer.returncode != 0:
-            raise ControlPlaneError(_no_go(f"and {program} says: {answer.stderr.strip()}"))
-        facts = json.loads(answer.stdout)
-        found = re.match(r"go(\d+)\.(\d+)", facts["GOVERSION"])
-        if found and (int(found[1]), int(found[2])) < OLDEST_GO:
-            raise ControlPlaneError(_no_go(f"and {program} is {facts['GOVERSION']}"))
-        return cls(program, facts["GOVERSION"], f"{facts['GOOS']}/{facts['GOARCH']}")
-
-
-def _no_go(problem: str) -> str:
-    return _NO_GO.format(oldest=".".join(map(str, OLDEST_GO)), problem=problem)
-
-
-def _go_environment() -> dict[str, str]:
-    """What could make two builds of the same sources differ is fixed here, whatever the developer has set."""
-    return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
-
-
-def _fingerprint(go: _Go) -> str:
-    digest = hashlib.sha256(f"{go.version} {go.platform} {_linker_flags()}".encode())
-    for name in ("go.mod", "go.sum", "main.go"):
-        digest.update((SOURCE / name).read_bytes())
-    return digest.hexdigest()[:16]
+    title = f"Kubernetes {_kubernetes_version()} ({', '.join(NAMES)}), once, in about 6 minutes on 2 cores,"
+    program = GoProgram(
+        what="The control plane",
+        source=SOURCE,
+        package=".",
+        shelf="binaries",
+        name="control-plane",
+        links=NAMES,
+        linker_flags=_linker_flags(),
+        title=title,
+        packages=2600,
+    )
+    return program.build(progress)
 
 
 def _kubernetes_version() -> str:
@@ -171,80 +100,3 @@ def _linker_flags() -> str:
     stamp = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     return " ".join(["-s", "-w", *(f"-X {p}.{name}={value}" for p in packages for name, value in stamp.items())])
-
-
-@contextmanager
-def _only_builder(directory: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock of the one who builds; the kernel frees it when the holder ends, however it ends."""
-    with (directory / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("Another process is building the control plane; waiting for it.")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _remove_abandoned(directory: Path) -> None:
-    """Remove what builders that were killed have left."""
-    for unfinished in directory.glob(".building-*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _build_into(directory: Path, go: _Go, progress: Progress) -> None:
-    """Build beside the final place, then move: whoever sees the directory sees it complete."""
-    progress(
-        f"Building Kubernetes {_kubernetes_version()} (etcd, kube-apiserver, kube-controller-manager, kubectl) "
-        f"with {go.version} into {directory}. This happens once and takes about 6 minutes on 2 cores."
-    )
-    started = time.monotonic()
-    unfinished = Path(tempfile.mkdtemp(prefix=".building-", dir=directory.parent))
-    try:
-        _compile(unfinished / "control-plane", go, progress)
-        for name in NAMES:
-            (unfinished / name).symlink_to("control-plane")
-        unfinished.chmod(0o755)
-        unfinished.rename(directory)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    progress(f"Built in {_duration(time.monotonic() - started)}.")
-
-
-def _compile(target: Path, go: _Go, progress: Progress) -> None:
-    command = [go.program, "build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly"]
-    log = target.with_name("build.log")
-    with log.open("wb") as output:
-        process = leashed(
-            [*command, f"-ldflags={_linker_flags()}", "-o", target, "."],
-            output=output,
-            directory=SOURCE,
-            environment=_go_environment(),
-        )
-    try:
-        _report_until_done(process, log, progress)
-    finally:
-        kill_group(process)
-    if process.returncode != 0:
-        said = [line for line in log.read_text(errors="replace").splitlines() if " " in line]
-        raise ControlPlaneError("Building the control plane failed; go says:\n" + "\n".join(said[-15:]))
-
-
-def _report_until_done(process: subprocess.Popen[bytes], log: Path, progress: Progress) -> None:
-    """Say every 15 seconds how far it is: `go build -v` prints a line for each package and each download."""
-    started = time.monotonic()
-    while True:
-        try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            lines = log.read_text(errors="replace").splitlines()
-            downloads = sum(line.startswith("go: downloading") for line in lines)
-            progress(
-                f"  {_duration(time.monotonic() - started)}: {downloads} modules downloaded, "
-                f"{len(lines) - downloads} of about {_PACKAGES} packages compiled"
-            )
-        else:
-            return
-
-
-def _duration(seconds: float) -> str:
-    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"

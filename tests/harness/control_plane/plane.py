@@ -19,8 +19,9 @@ from typing import Self
 from harness.control_plane import audit, credentials, servers
 from harness.control_plane.api import Api
 from harness.control_plane.audit import AuditEntry
-from harness.control_plane.binaries import Binaries, Progress, find
+from harness.control_plane.binaries import Binaries, find
 from harness.control_plane.errors import ControlPlaneError, KubectlError, RefusedError
+from harness.control_plane.go_build import Progress
 from harness.control_plane.processes import Server
 from harness.control_plane.servers import Paths
 from harness.control_plane.waiting import poll_until
