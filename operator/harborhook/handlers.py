@@ -90,6 +90,8 @@ class Operator:
             await kopf.operator(
                 registry=self.registry,
                 standalone=True,
+                # Only for peering, which is not used. By default kopf asks for the name of the user, who may have none.
+                identity="harborhook",  # type: ignore[arg-type]
                 clusterwide=not self.settings.watch_namespaces,
                 namespaces=self.settings.watch_namespaces,
                 stop_flag=stop,
