@@ -56,6 +56,13 @@ class NoClusterError(Exception):
     """There is no usable kubeconfig and no service account: nobody can say which cluster is meant."""
 
 
+def token_of(configuration: client.Configuration) -> str | None:
+    """The token alone. A kubeconfig's is read as `Bearer ...`, a service account's as `bearer ...`."""
+    stated = configuration.api_key.get("BearerToken") or configuration.api_key.get("authorization") or ""
+    words = stated.split()
+    return words[-1] if words else None
+
+
 @dataclass
 class Gateway:
     """One client for the whole operator; make it with `connect`."""
