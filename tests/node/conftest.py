@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
+from harness import helm as helm_program
 from harness.control_plane import ControlPlane
+from harness.harbor.process import StandIn
+from harness.harbor_fixtures import HarborUnderTest
+from harness.helm import Helm
 from harness.node.cluster import Node, lay_out_network
 
 NOT_HERE = "there is no node: make test-node starts one and runs these tests"
@@ -31,3 +36,17 @@ def cluster() -> Iterator[ControlPlane]:
 def node(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with Node.start(cluster, tmp_path_factory.mktemp("node")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def harbor(node: Node) -> Iterator[HarborUnderTest]:
+    """A stand-in, at an address that pods reach."""
+    with StandIn.start() as stand_in:
+        port = urlsplit(stand_in.url).port
+        assert port is not None
+        yield HarborUnderTest(f"http://{node.publish(port)}", *stand_in.admin, "2.16", False, stand_in, None)
+
+
+@pytest.fixture(scope="session")
+def helm(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    return Helm(helm_program.find(print), tmp_path_factory.mktemp("helm"), cluster.kubeconfig)

@@ -14,7 +14,6 @@ import sys
 from harness.control_plane.errors import ControlPlaneError
 from harness.node import images, programs, requirements
 
-
 OWN_NAMESPACES = ("unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 

@@ -80,9 +80,6 @@ class Node:
         self._serve(f"socat-{public}", ["socat", listen, f"TCP:127.0.0.1:{port}"])
         return f"{ADDRESS}:{public}"
 
-    def log_of(self, pod: str, namespace: str) -> str:
-        return self._control_plane.kubectl("logs", "-n", namespace, pod, "--prefix", check=False).stdout
-
     # Names
 
     def _start_names(self) -> None:
