@@ -13,7 +13,7 @@ from harness.control_plane import ControlPlane
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.helm import Helm
-from harness.node.cluster import Node, lay_out_network
+from harness.node.cluster import Node, lay_out
 
 NOT_HERE = "there is no node: make test-node starts one and runs these tests"
 
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[ControlPlane]:
-    lay_out_network()
+    lay_out()
     with ControlPlane.start(nodes=True) as running:
         yield running
 

@@ -34,15 +34,20 @@ ADDRESS = "192.0.2.1"
 PODS = "10.244.0.0/24"
 DOMAIN = "cluster.local"
 API_PORT = 6443
+FIXED_PLACES = ("/run", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers")
 
 Check = Callable[[], bool]
 
 
-def lay_out_network() -> None:
-    """Makes the node's network, and the loopback interface that the control plane needs, where there is nothing yet."""
+def lay_out() -> None:
+    """Makes the node's network, with the loopback interface that the control plane needs, and empty directories where
+    the node's programs have fixed places. Only in namespaces of our own, so that the machine has nothing of it."""
     if [name for _, name in socket.if_nameindex()] != ["lo"]:
         raise ControlPlaneError("This is not a network namespace of the tests' own: python -m harness.node makes one.")
+    for directory in FIXED_PLACES:
+        Path(directory).mkdir(parents=True, exist_ok=True)
     for command in (
+        *(f"mount -t tmpfs node {directory}" for directory in FIXED_PLACES),
         "ip link set lo up",
         "ip link add node type bridge",
         f"ip addr add {ADDRESS}/24 dev node",
@@ -88,6 +93,7 @@ class Node:
         hosts.mkdir()
         command = ["dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root", "--bind-interfaces"]
         options = [f"--listen-address={ADDRESS}", "--except-interface=lo", f"--hostsdir={hosts}", "--pid-file="]
+        options.append(f"--local=/{DOMAIN}/")  # what is not there is answered as such: nobody else knows more
         self._serve("dnsmasq", [*command, *options])
         ended = threading.Event()
         writer = threading.Thread(target=self._name_services, args=(hosts, ended), daemon=True)
@@ -116,10 +122,16 @@ class Node:
             _CONTAINERD.format(directory=self._directory, pause=images.BASE, networks=networks, plugins=CNI_PLUGINS)
         )
         self._serve("containerd", ["containerd", "--config", config], lambda: self._ctr("version").returncode == 0)
+        self._cleanup.callback(self._remove_containers)
         for archive in Path(os.environ["HARBORHOOK_NODE_IMAGES"]).glob("*.tar"):
             self._ctr("images", "import", str(archive)).check_returncode()
         one, two = (f"{images.OPERATOR}:{tag}" for tag in images.TAGS)
         self._ctr("images", "tag", one, two).check_returncode()
+
+    def _remove_containers(self) -> None:
+        """Those that are left have control groups, which the kernel keeps when their processes are gone."""
+        for container in self._ctr("tasks", "list", "--quiet").stdout.split():
+            self._ctr("tasks", "delete", "--force", container)
 
     def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = ["ctr", f"--address={self._socket}", "--namespace=k8s.io", *arguments]
