@@ -31,7 +31,8 @@ LABEL org.opencontainers.image.title="Harborhook" \
       org.opencontainers.image.revision="${REVISION}"
 # Nobody installs anything in a running container, so nothing is there to do it with.
 RUN python3 -c "import importlib.util as u, pathlib, shutil; \
-    [shutil.rmtree(pathlib.Path(s.origin).parent) for s in map(u.find_spec, ('pip', 'ensurepip')) if s]"
+    [shutil.rmtree(pathlib.Path(s.origin).parent) for s in map(u.find_spec, ('pip', 'ensurepip')) if s]" && \
+    rm -f /usr/local/bin/pip*
 COPY --from=build /opt/harborhook /opt/harborhook
 ENV PATH=/opt/harborhook/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

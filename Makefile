@@ -2,7 +2,7 @@
 # plane of the tests is built once per machine, outside the repository (see tests/harness/control_plane/binaries.py).
 #
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
-#            KEEP (for `make demo`), KUBEBUILDER_ASSETS (a control plane to use instead of building one).
+#            KEEP (for `make demo`), IMAGE and BASE_IMAGE (for `make image`), KUBEBUILDER_ASSETS (a control plane to use instead of building one).
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -29,6 +29,26 @@ demo: binaries  ## Show the operator at work on a cluster and a Harbor stand-in 
 .PHONY: test
 test: check-go lint check-generated binaries  ## Run all checks and tests (ARGS="-k name" selects tests)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+.PHONY: test-node
+test-node: binaries  ## Test image and chart in pods of a real node (Linux, as root; says what is missing)
+	$(BIN)/python -m harness.node $(BIN)/pytest tests/node $(ARGS)
+
+.PHONY: image
+image:  ## Build the operator's image with docker, podman or buildah, whichever is there
+	@for tool in docker podman buildah; do \
+		command -v $$tool >/dev/null || continue; \
+		[ $$tool != docker ] || docker info >/dev/null 2>&1 || continue; \
+		echo "Building $(IMAGE) with $$tool ..."; \
+		exec $$tool build --tag "$(IMAGE)" $(IMAGE_OPTIONS) $(ARGS) .; \
+	done; \
+	echo "An image is built with docker (and its daemon running), podman or buildah, and none of them is here." >&2; \
+	exit 1
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= harborhook:$(VERSION)
+IMAGE_OPTIONS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
+	$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
 
 .PHONY: lint
 lint: $(STAMP)  ## Check style, formatting, types and import contracts

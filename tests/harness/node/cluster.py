@@ -26,6 +26,7 @@ import yaml
 
 from harness.control_plane import ControlPlane, ControlPlaneError
 from harness.control_plane.processes import Server
+from harness.control_plane.waiting import poll_until
 from harness.node import images
 from harness.node.requirements import CNI_PLUGINS
 
@@ -76,6 +77,7 @@ class Node:
             node._start_containerd()
             node._start_kubernetes()
             node._start_names()
+            node._try_out()
             yield node
 
     def publish(self, port: int, *, at: int | None = None) -> str:
@@ -159,6 +161,16 @@ class Node:
             f"--cert-dir={self._directory / 'kubelet-certificates'}",
         ]
 
+    def _try_out(self) -> None:
+        """Runs a pod that asks for the API server by its name: if that works, so does everything that pods need."""
+        self._control_plane.apply(yaml.safe_dump(_TRIAL))
+        path = "/api/v1/namespaces/default/pods/trial"
+        admin = self._control_plane.admin
+        if not poll_until(lambda: admin.request("GET", path)["status"].get("phase") == "Succeeded", timeout=180):
+            told = self._control_plane.kubectl("describe", "pod", "trial", check=False).stdout
+            raise ControlPlaneError(f"A pod that should end at once does not:\n{told[-2000:]}")
+        self._control_plane.kubectl("delete", "pod", "trial", "--wait=false")
+
     def _is_ready(self) -> bool:
         if not self._control_plane.admin.exists(f"/api/v1/nodes/{ADDRESS}"):
             return False
@@ -214,6 +226,28 @@ _ENDPOINTS = {
     "endpoints": [{"addresses": [ADDRESS], "conditions": {"ready": True}}],
 }
 """Where the API server is for pods. It would tell so itself, but not of an address on a loopback interface."""
+
+_ASK = "import socket; socket.create_connection(('kubernetes.default', 443), 10)"
+_TRIAL = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "trial", "namespace": "default"},
+    "spec": {
+        "restartPolicy": "OnFailure",
+        "containers": [
+            {
+                "name": "trial",
+                "image": images.BASE,
+                "command": [
+                    "python3",
+                    "-c",
+                    "import socket; socket.create_connection(('kubernetes.default', 443), 10)",
+                ],
+                "securityContext": {"runAsUser": 65532, "readOnlyRootFilesystem": True},
+            }
+        ],
+    },
+}
 
 
 def _pod_network(leases: Path) -> dict[str, object]:

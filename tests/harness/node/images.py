@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harness.control_plane.errors import ControlPlaneError
 from harness.control_plane.go_build import Progress, cache_directory
+from harness.node.requirements import NoNodeHere
 
 REPOSITORY = Path(__file__).parents[3]
 BASE = "localhost/harborhook-base:1"
@@ -28,17 +29,23 @@ TAGS = ("one", "two")
 
 
 def build(progress: Progress) -> Path:
-    """A directory with an archive of the base and one of the operator's image, the latter under the first tag."""
+    """A directory with an archive of the base and one of the operator's image, the latter under the first tag.
+
+    Raises NoNodeHere where images cannot be built at all, and ControlPlaneError if the Dockerfile does not build.
+    """
     directory = cache_directory() / "node-images"
     directory.mkdir(parents=True, exist_ok=True)
     store = _Store(directory)
-    if not store.has(BASE):
-        progress(f"Making a base image of Debian's {', '.join(_PACKAGES)}, once, in about half a minute.")
-        _make_base(store)
-    progress("Building the operator's image by the Dockerfile, in about half a minute.")
     image = f"{OPERATOR}:{TAGS[0]}"
     with tempfile.TemporaryDirectory() as wheels:
-        _download_wheels(Path(wheels))
+        try:
+            if not store.has(BASE):
+                progress(f"Making a base image of Debian's {', '.join(_PACKAGES)}, once, in about half a minute.")
+                _make_base(store)
+            _download_wheels(Path(wheels))
+        except ControlPlaneError as error:
+            raise NoNodeHere(str(error)) from None
+        progress("Building the operator's image by the Dockerfile, in about half a minute.")
         _build_operator(store, image, Path(wheels))
     store.archive(BASE, directory / "base.tar")
     store.archive(image, directory / "operator.tar")
@@ -69,6 +76,7 @@ def _make_base(store: _Store) -> None:
         container = store("from", "scratch").strip()
         store("add", container, root, "/")
         store("config", "--env=PATH=/usr/local/bin:/usr/bin:/bin", '--cmd=["sleep", "infinity"]', container)
+        store("run", "--isolation=chroot", container, "python3", "--version")
         store("commit", "--rm", container, BASE)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.control_plane.binaries import kubernetes_version, linker_flags
+from harness.control_plane.errors import ControlPlaneError
 from harness.control_plane.go_build import GoProgram, Progress
+from harness.node.requirements import NoNodeHere
 
 SOURCE = Path(__file__).parent.parent / "node_program"
 
@@ -23,4 +25,7 @@ def build(progress: Progress) -> Path:
         title=f"kubelet, kube-proxy and kube-scheduler {kubernetes_version()}, once, in about 4 minutes on 2 cores,",
         packages=2300,
     )
-    return program.build(progress) / "node"
+    try:
+        return program.build(progress) / "node"
+    except ControlPlaneError as error:
+        raise NoNodeHere(str(error)) from None

@@ -25,18 +25,25 @@ PACKAGES = {
 CNI_PLUGINS = Path("/usr/lib/cni")
 
 
+class NoNodeHere(Exception):  # noqa: N818 - a fact about the machine, as a sentence
+    """Why no node can run on this machine."""
+
+
 def lacking() -> str | None:
     """Why no node can run on this machine, as a sentence; None if one can, as far as can be told."""
     if sys.platform != "linux":
         return "A node needs Linux: containers are made of what its kernel offers."
     if os.geteuid() != 0:
         return "A node needs root: it makes networks and mounts for containers."
-    packages = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
-    if not (CNI_PLUGINS / "bridge").exists():
-        packages.append("containernetworking-plugins")
-    if packages:
+    if packages := missing_packages():
         return f"A node needs programs that are not here: apt-get install {' '.join(packages)}"
     return _refused_by_kernel()
+
+
+def missing_packages() -> list[str]:
+    """Debian's packages that have what is not there."""
+    packages = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
+    return packages if (CNI_PLUGINS / "bridge").exists() else [*packages, "containernetworking-plugins"]
 
 
 def _refused_by_kernel() -> str | None:
@@ -46,3 +53,7 @@ def _refused_by_kernel() -> str | None:
     if done.returncode != 0:
         return f"A node needs more than this machine's kernel permits: {done.stderr.strip()}"
     return None
+
+
+if __name__ == "__main__":
+    print(*missing_packages())
