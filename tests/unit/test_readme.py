@@ -20,7 +20,13 @@ README = (REPOSITORY / "README.md").read_text()
 CHANGELOG = (REPOSITORY / "CHANGELOG.md").read_text()
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 
-RUN_BY_TESTS = {"make demo": "tests/e2e/test_demo.py", "make demo KEEP=1": "Makefile", "make test": ".ci/run"}
+RUN_BY_TESTS = {
+    "make demo": "tests/e2e/test_demo.py",
+    "make demo KEEP=1": "Makefile",
+    "make test": ".ci/run",
+    "make test-node": ".ci/run",
+    "make image": "tests/unit/test_image.py",
+}
 """Besides kubectl: which file stands for it that the command is run."""
 
 
