@@ -32,7 +32,7 @@ test: check-go lint check-generated binaries  ## Run all checks and tests (ARGS=
 
 .PHONY: test-node
 test-node: binaries  ## Test image and chart in pods of a real node (Linux, as root; says what is missing)
-	$(BIN)/python -m harness.node $(BIN)/pytest tests/node $(ARGS)
+	$(BIN)/python -m harness.node $(BIN)/pytest -x tests/node $(ARGS)
 
 .PHONY: image
 image:  ## Build the operator's image with docker, podman or buildah, whichever is there

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from subprocess import CalledProcessError
 from urllib.parse import urlsplit
 
@@ -27,23 +27,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=NOT_HERE))
 
 
+@contextmanager
+def skipping() -> Iterator[None]:
+    """Where no node can be started the tests fail, or with NODE=optional are skipped."""
+    try:
+        yield
+    except (ControlPlaneError, CalledProcessError) as error:
+        if os.environ.get("NODE") != "optional":
+            raise
+        pytest.skip(f"no node runs on this machine: {error}")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[ControlPlane]:
-    lay_out()
+    with skipping():
+        lay_out()
     with ControlPlane.start(nodes=True) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def node(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node on which a pod has run. Without one, tests fail, or with NODE=optional are skipped."""
+    """A node on which a pod has run."""
     with ExitStack() as stack:
-        try:
+        with skipping():
             running = stack.enter_context(Node.start(cluster, tmp_path_factory.mktemp("node")))
-        except (ControlPlaneError, CalledProcessError) as error:
-            if os.environ.get("NODE") != "optional":
-                raise
-            pytest.skip(f"no node runs on this machine: {error}")
         yield running
 
 

@@ -149,15 +149,15 @@ class Release:
             "settings": {"pollInterval": 1, "driftInterval": 5, "connectionInterval": 5},
             "connection": self._connection,
         }
-        place = ("--namespace", NAMESPACE, "--wait", "--timeout=5m", "--values", "-")
+        place = ("--namespace", NAMESPACE, "--wait", "--timeout=170s", "--values", "-")
         chart = REPOSITORY / "helm-chart"
         self._helm("upgrade", "--install", "harborhook", chart, *place, *options, stdin=json.dumps(values))
 
     def test(self) -> str:
-        return self._helm("test", "harborhook", "--namespace", NAMESPACE, "--timeout=5m", check=False).stdout
+        return self._helm("test", "harborhook", "--namespace", NAMESPACE, "--timeout=170s", check=False).stdout
 
     def uninstall(self) -> None:
-        self._helm("uninstall", "harborhook", "--namespace", NAMESPACE, "--wait", "--timeout=5m")
+        self._helm("uninstall", "harborhook", "--namespace", NAMESPACE, "--wait", "--timeout=170s")
 
 
 @pytest.fixture(scope="module")
