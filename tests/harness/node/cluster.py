@@ -126,9 +126,14 @@ class Node:
         self._serve("containerd", ["containerd", "--config", config], lambda: self._ctr("version").returncode == 0)
         self._cleanup.callback(self._remove_containers)
         for archive in Path(os.environ["HARBORHOOK_NODE_IMAGES"]).glob("*.tar"):
-            self._ctr("images", "import", str(archive)).check_returncode()
+            self._manage_images("import", str(archive))
         one, two = (f"{images.OPERATOR}:{tag}" for tag in images.TAGS)
-        self._ctr("images", "tag", one, two).check_returncode()
+        self._manage_images("tag", one, two)
+
+    def _manage_images(self, *arguments: str) -> None:
+        done = self._ctr("images", *arguments)
+        if done.returncode != 0:
+            raise ControlPlaneError(f"containerd refuses to {arguments[0]} an image: {done.stderr.strip()}")
 
     def _remove_containers(self) -> None:
         """Those that are left have control groups, which the kernel keeps when their processes are gone."""
