@@ -3,7 +3,7 @@
 #
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
 #            KEEP (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`), MINUTES (for `make soak`),
-#            KUBEBUILDER_ASSETS (a control plane to use instead of building one).
+#            IMAGE and BASE_IMAGE (for `make image`), KUBEBUILDER_ASSETS (a control plane to use instead of building one).
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -44,6 +44,26 @@ bench: binaries  ## Measure speed, requests, writes and memory (SIZE=small; SCEN
 .PHONY: soak
 soak: binaries  ## Random edits and faults for half an hour (MINUTES=, ARGS="--seed 7", ARGS=--help)
 	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
+
+.PHONY: test-node
+test-node: binaries  ## Test image and chart in pods of a real node (Linux, as root; says what is missing)
+	$(BIN)/python -m harness.node $(BIN)/pytest -x tests/node $(ARGS)
+
+.PHONY: image
+image:  ## Build the operator's image with docker, podman or buildah, whichever is there
+	@for tool in docker podman buildah; do \
+		command -v $$tool >/dev/null || continue; \
+		[ $$tool != docker ] || docker info >/dev/null 2>&1 || continue; \
+		echo "Building $(IMAGE) with $$tool ..."; \
+		exec $$tool build --tag "$(IMAGE)" $(IMAGE_OPTIONS) $(ARGS) .; \
+	done; \
+	echo "An image is built with docker (and its daemon running), podman or buildah, and none of them is here." >&2; \
+	exit 1
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= harborhook:$(VERSION)
+IMAGE_OPTIONS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
+	$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
 
 .PHONY: lint
 lint: $(STAMP)  ## Check style, formatting, types and import contracts

@@ -26,7 +26,7 @@ import kopf
 from harborhook import __version__, telemetry
 from harborhook.api.base import GROUP, VERSION, Key
 from harborhook.api.kinds import KINDS
-from harborhook.kube.gateway import Gateway, KubeError
+from harborhook.kube.gateway import Gateway, KubeError, token_of
 from harborhook.plan.references import references
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.secrets import Secrets
@@ -168,6 +168,8 @@ class Operator:
         tasks = await kopf.spawn_tasks(
             registry=self.registry,
             standalone=True,
+            # Only for peering, which is not used. By default kopf asks for the name of the user, who may have none.
+            identity="harborhook",  # type: ignore[arg-type]
             clusterwide=not self.settings.watch_namespaces,
             namespaces=self._namespaces,
         )
@@ -278,12 +280,11 @@ class Operator:
             await asyncio.sleep(max(0.0, self._logged_in + LOGIN_PAUSE - now))
         self._logged_in = time.monotonic()
         configuration = await self._gateway.refresh(anew=early)
-        token = configuration.api_key.get("BearerToken") or configuration.api_key.get("authorization") or ""
         return kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,
             insecure=not configuration.verify_ssl,
-            token=token.removeprefix("Bearer ") or None,
+            token=token_of(configuration),
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
             expiration=datetime.now(UTC) + LOGIN_LIFE,

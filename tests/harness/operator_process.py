@@ -146,10 +146,14 @@ class OperatorProcess:
 
     def metrics(self) -> dict[str, float]:
         """What it shows at /metrics: values by name with labels, as they are written there."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self.metrics_page().splitlines()
         pairs = [line.rpartition(" ") for line in lines if line and not line.startswith("#")]
         return {name: float(value) for name, _, value in pairs}
+
+    def metrics_page(self) -> str:
+        """What Prometheus reads."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
 
     def _answers(self, path: str) -> bool:
         try:

@@ -27,6 +27,8 @@ RUN_BY_TESTS = {
     "helm upgrade --install harborhook helm-chart --namespace harborhook --create-namespace": (
         "tests/chart/test_installation.py"
     ),
+    "make test-node": ".ci/run",
+    "make image": "tests/unit/test_image.py",
 }
 """Besides kubectl: which file stands for it that the command is run."""
 
@@ -49,7 +51,7 @@ def test_make_demo_runs_what_the_test_of_the_demonstration_runs() -> None:
 
 
 def test_make_test_is_what_ci_runs() -> None:
-    assert "exec make test" in (REPOSITORY / ".ci/run").read_text()
+    assert "\n\tmake test\n" in (REPOSITORY / ".ci/run").read_text()
 
 
 def test_every_code_block_says_its_language() -> None:

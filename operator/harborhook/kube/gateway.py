@@ -71,6 +71,13 @@ class NoClusterError(Exception):
     """There is no usable kubeconfig and no service account: nobody can say which cluster is meant."""
 
 
+def token_of(configuration: client.Configuration) -> str | None:
+    """The token alone. A kubeconfig's is read as `Bearer ...`, a service account's as `bearer ...`."""
+    stated = configuration.api_key.get("BearerToken") or configuration.api_key.get("authorization") or ""
+    words = stated.split()
+    return words[-1] if words else None
+
+
 @dataclass
 class _Fence:
     """Calls `check` before a write, and again when it has got its connection: no waiting may come between the two."""

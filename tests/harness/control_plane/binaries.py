@@ -71,7 +71,7 @@ def _controller_manager(assets: Path, progress: Progress) -> Path:
 
 def build(progress: Progress) -> Path:
     """The directory with our own build of the programs; builds them unless that has been done before."""
-    title = f"Kubernetes {_kubernetes_version()} ({', '.join(NAMES)}), once, in about 6 minutes on 2 cores,"
+    title = f"Kubernetes {kubernetes_version()} ({', '.join(NAMES)}), once, in about 6 minutes on 2 cores,"
     program = GoProgram(
         what="The control plane",
         source=SOURCE,
@@ -79,23 +79,23 @@ def build(progress: Progress) -> Path:
         shelf="binaries",
         name="control-plane",
         links=NAMES,
-        linker_flags=_linker_flags(),
+        linker_flags=linker_flags(),
         title=title,
         packages=2600,
     )
     return program.build(progress)
 
 
-def _kubernetes_version() -> str:
+def kubernetes_version() -> str:
     required = re.search(r"^\s*(?:require )?k8s\.io/kubernetes (v\S+)", (SOURCE / "go.mod").read_text(), re.MULTILINE)
     if required is None:
         raise ControlPlaneError(f"{SOURCE / 'go.mod'} does not require k8s.io/kubernetes")
     return required[1]
 
 
-def _linker_flags() -> str:
+def linker_flags() -> str:
     """Strip the binary and stamp the version: unstamped, an API server takes itself for v0.0.0-master."""
-    version = _kubernetes_version()
+    version = kubernetes_version()
     major, minor = version.removeprefix("v").split(".")[:2]
     stamp = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")

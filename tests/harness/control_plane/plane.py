@@ -2,7 +2,7 @@
 
 What flows: a workspace (directory) gets credentials and an audit policy; etcd, API server and controllers are started
 in this order, each when the one before is ready; tests talk to it through kubeconfigs and kubectl, and count writes in
-the audit log. There is no node: pods are stored, never run. Everything listens on 127.0.0.1 only.
+the audit log. There is no node (harness.node is one): pods are stored, never run. Everything listens on 127.0.0.1 only.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ControlPlane:
     and `api_server.start()` give an outage of the same cluster at the same address.
     """
 
-    def __init__(self, workspace: Workspace, binaries: Binaries) -> None:
+    def __init__(self, workspace: Workspace, binaries: Binaries, *, nodes: bool = False) -> None:
         self._workspace = workspace
         self._binaries = binaries
         self._numbers = itertools.count(1)
@@ -62,7 +62,7 @@ class ControlPlane:
         self.controller_manager: Server | None = None
         if binaries.kube_controller_manager:
             self.controller_manager = servers.controller_manager(
-                binaries.kube_controller_manager, self.paths, self.admin
+                binaries.kube_controller_manager, self.paths, self.admin, nodes=nodes
             )
 
     # Life
@@ -73,19 +73,21 @@ class ControlPlane:
         directory: Path | None = None,
         *,
         controllers: bool = True,
+        nodes: bool = False,
         progress: Progress = _to_stderr,
     ) -> ControlPlane:
         """Start a control plane and return when it serves requests; builds its programs if need be (minutes, once).
 
         Data and logs are kept in `directory`, and found again there by the next start; without one they go to a
         temporary directory that is removed at the end. Without `controllers` it starts a second sooner and is 100 MB
-        smaller, but namespaces never finish deleting and owned objects stay.
+        smaller, but namespaces never finish deleting and owned objects stay. With `nodes` there are also the
+        controllers that make pods of a Deployment, for a node (harness.node) to run them.
         """
         binaries = find(progress, controllers=controllers)
         with ExitStack() as cleanup:
             workspace = Workspace(directory)
             cleanup.callback(workspace.close)
-            control_plane = cls(workspace, binaries)
+            control_plane = cls(workspace, binaries, nodes=nodes)
             cleanup.callback(control_plane._stop_servers)
             control_plane._start_servers()
             cleanup.pop_all()  # it has started: from here on, stop() cleans up

@@ -20,6 +20,16 @@ CONTROLLERS = (
 )
 
 
+NODE_CONTROLLERS = (
+    "deployment-controller",
+    "replicaset-controller",
+    "endpointslice-controller",
+    "node-lifecycle-controller",
+    "root-ca-certificate-publisher-controller",
+)
+"""Without a node, what these make would only be in the way."""
+
+
 @dataclass(frozen=True)
 class Paths:
     """Where things are in a control plane's directory."""
@@ -134,12 +144,17 @@ def api_server(program: Path, paths: Paths, ports: Ports, admin: Api) -> Server:
     return Server("kube-apiserver", command, log=paths.logs / "kube-apiserver.log", is_ready=is_ready)
 
 
-def controller_manager(program: Path, paths: Paths, admin: Api) -> Server:
-    """The controllers without which deleting does not work, and those for ServiceAccounts and composed ClusterRoles."""
+def controller_manager(program: Path, paths: Paths, admin: Api, *, nodes: bool) -> Server:
+    """The controllers without which deleting does not work, and those for ServiceAccounts and composed ClusterRoles.
+
+    With `nodes`, also those that make pods, and what pods need to find and trust the API server.
+    """
+    controllers = (*CONTROLLERS, *NODE_CONTROLLERS) if nodes else CONTROLLERS
     command: list[str | Path] = [
         program,
         f"--kubeconfig={paths.controller_manager_kubeconfig}",
-        f"--controllers={','.join(CONTROLLERS)}",
+        f"--controllers={','.join(controllers)}",
+        f"--root-ca-file={paths.ca_file}",
         "--use-service-account-credentials=false",
         "--leader-elect=false",
         "--secure-port=0",  # no port of its own

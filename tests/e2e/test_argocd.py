@@ -1,0 +1,72 @@
+"""Argo CD with our entries in its ConfigMap, looking at resources of a running operator.
+
+Argo CD itself does not run here; its part is played by harness.argocd, on what the API server has.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.argocd import ArgoCD
+from harness.control_plane import ControlPlane
+from harness.world import World, header_from, http_target
+
+MANIFESTS = Path(__file__).parents[2] / "manifests/argocd"
+CONFIG_MAP = "/api/v1/namespaces/argocd/configmaps/argocd-cm"
+
+
+@pytest.fixture(scope="module")
+def argocd(crds_installed: ControlPlane) -> ArgoCD:
+    """Its ConfigMap had an entry before ours came."""
+    crds_installed.create_namespace("argocd")
+    theirs = {"metadata": {"name": "argocd-cm"}, "data": {"url": "https://argocd.example.com"}}
+    crds_installed.admin.create(CONFIG_MAP.rpartition("/")[0], theirs)
+    crds_installed.kubectl("apply", "--server-side", "-k", str(MANIFESTS))
+    return ArgoCD(crds_installed.admin.request("GET", CONFIG_MAP)["data"])
+
+
+def health(argocd: ArgoCD, world: World, kind: str, name: str) -> str:
+    return argocd.health(world.get(kind, name))[0]
+
+
+def test_our_entries_leave_those_that_were_there(argocd: ArgoCD) -> None:
+    assert argocd.data["url"] == "https://argocd.example.com"
+
+
+def test_argo_cd_sees_how_resources_are(argocd: ArgoCD, world: World) -> None:
+    project = world.project_name()
+    world.project(project)
+    world.policy("fine", project)
+    world.policy("waiting", project, targets=[http_target(authHeaderFrom=header_from("missing"))])
+    world.policy("wrong", project, eventTypes=["NO_SUCH_EVENT"])
+    world.policy("paused", project, suspend=True)
+    expected = {
+        ("HarborProject", project): ("Reconciled", "Healthy"),
+        ("WebhookPolicy", "fine"): ("Reconciled", "Healthy"),
+        ("WebhookPolicy", "waiting"): ("SecretNotFound", "Progressing"),
+        ("WebhookPolicy", "wrong"): ("UnsupportedEventType", "Degraded"),
+        ("WebhookPolicy", "paused"): ("Suspended", "Suspended"),
+    }
+    for (kind, name), (reason, _) in expected.items():
+        world.reason(kind, name, reason)
+    assert argocd.health(world.control_plane.admin.request("GET", _connection()))[0] == "Healthy"
+    seen = {(kind, name): (reason, health(argocd, world, kind, name)) for (kind, name), (reason, _) in expected.items()}
+    assert seen == expected
+
+
+def test_reconcile_now_has_the_resource_visited(argocd: ArgoCD, world: World) -> None:
+    project = world.project_name()
+    world.project(project)
+    world.ready("HarborProject", project)
+    wanted = argocd.act(world.get("HarborProject", project), "reconcile")
+    annotations: dict[str, Any] = wanted["metadata"]["annotations"]
+    world.patch("HarborProject", project, {"metadata": {"annotations": annotations}})
+    stamp = annotations["harborhook.io/reconcile-at"]
+    world.until("HarborProject", project, lambda found: found["status"].get("lastHandledReconcileAt") == stamp)
+
+
+def _connection() -> str:
+    return "/apis/harborhook.io/v1alpha1/clusterharborconnections/default"

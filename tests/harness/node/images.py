@@ -1,0 +1,112 @@
+"""The images of the tests: the operator's, by the repository's Dockerfile, on a base made here of Debian's packages.
+
+No registry is asked. The base is made once per machine; it is also what holds a pod's network open.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from harness.control_plane.errors import ControlPlaneError
+from harness.control_plane.go_build import Progress, cache_directory
+from harness.node.requirements import NoNodeHere
+
+REPOSITORY = Path(__file__).parents[3]
+BASE = "localhost/harborhook-base:1"
+"""Another tag has machines make another base; whoever changes `_make_base` changes it."""
+SUITE, PYTHON = "bookworm", "3.11"
+_PACKAGES = ("python3", "python3-venv", "ca-certificates")
+
+
+OPERATOR = "docker.io/library/harborhook"
+TAGS = ("one", "two")
+"""Two names of one image: what is installed, and what it is upgraded to."""
+
+
+def build(progress: Progress) -> Path:
+    """A directory with an archive of the base and one of the operator's image, the latter under the first tag.
+
+    Raises NoNodeHere where images cannot be built at all, and ControlPlaneError if the Dockerfile does not build.
+    """
+    directory = cache_directory() / "node-images"
+    directory.mkdir(parents=True, exist_ok=True)
+    store = _Store(directory)
+    image = f"{OPERATOR}:{TAGS[0]}"
+    with tempfile.TemporaryDirectory() as wheels:
+        try:
+            if not store.has(BASE):
+                progress(f"Making a base image of Debian's {', '.join(_PACKAGES)}, once, in about half a minute.")
+                _make_base(store)
+            _download_wheels(Path(wheels))
+        except ControlPlaneError as error:
+            raise NoNodeHere(str(error)) from None
+        progress("Building the operator's image by the Dockerfile, in about half a minute.")
+        _build_operator(store, image, Path(wheels))
+    store.archive(BASE, directory / "base.tar")
+    store.archive(image, directory / "operator.tar")
+    return directory
+
+
+class _Store:
+    """Buildah with images of its own, apart from the user's."""
+
+    def __init__(self, directory: Path) -> None:
+        self._options = [f"--root={directory / 'store'}", f"--runroot={directory / 'run'}"]
+
+    def __call__(self, *arguments: str | Path) -> str:
+        return _run(["buildah", *self._options, *map(str, arguments)])
+
+    def has(self, image: str) -> bool:
+        return image in self("images", "--format={{.Name}}:{{.Tag}}").split()
+
+    def archive(self, image: str, file: Path) -> None:
+        file.unlink(missing_ok=True)
+        self("push", image, f"docker-archive:{file}:{image}")
+
+
+def _make_base(store: _Store) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory) / "root.tar"
+        _run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(_PACKAGES)}", SUITE, str(root)])
+        container = store("from", "scratch").strip()
+        store("add", container, root, "/")
+        store("config", "--env=PATH=/usr/local/bin:/usr/bin:/bin", '--cmd=["sleep", "infinity"]', container)
+        store("run", "--isolation=chroot", container, "python3", "--version")
+        store("commit", "--rm", container, BASE)
+
+
+def _download_wheels(directory: Path) -> None:
+    """What the Dockerfile installs, fetched by this machine's pip, which knows the way to the index."""
+    pinned = re.search(r"^setuptools==.*\n(?: .*\n)+", (REPOSITORY / "requirements-dev.lock").read_text(), re.MULTILINE)
+    assert pinned is not None
+    setuptools = directory / "setuptools.lock"
+    setuptools.write_text(pinned[0])
+    for lock in (REPOSITORY / "requirements.lock", setuptools):
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        _run([*pip, f"--python-version={PYTHON}", "--only-binary=:all:", "-d", str(directory), "-r", str(lock)])
+
+
+def _build_operator(store: _Store, name: str, wheels: Path) -> None:
+    pip = wheels / "pip.conf"
+    pip.write_text("[global]\nno-index = true\nfind-links = /wheels\n")
+    store(
+        "bud",
+        "--isolation=chroot",
+        f"--build-arg=BASE_IMAGE={BASE}",
+        f"--secret=id=pip.conf,src={pip}",
+        f"--volume={wheels}:/wheels:ro",
+        f"--tag={name}",
+        REPOSITORY,
+    )
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=dict(os.environ))
+    if done.returncode != 0:
+        raise ControlPlaneError(f"{' '.join(command[:2])} failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    return done.stdout
