@@ -16,6 +16,6 @@ while True:
             sys.exit(f"{operator} is not ready: {error}")
     time.sleep(1)
 with urllib.request.urlopen(f"{operator}/metrics", timeout=5) as answer:
-    if b"harborhook_queue_depth" not in answer.read():
-        sys.exit(f"{operator}/metrics does not show harborhook_queue_depth")
+    if b"harborhook_leader" not in answer.read():
+        sys.exit(f"{operator}/metrics does not show harborhook_leader")
 print(f"{operator} is ready")
