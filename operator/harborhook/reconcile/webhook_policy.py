@@ -39,6 +39,9 @@ HOW_TO_ADOPT = "Set creationPolicy to Adopt or CreateOrAdopt to take it over, or
 PolicyVisit = Visit[WebhookPolicy]
 
 
+HELD_PAUSE = 60.0
+"""Seconds after which it is looked again whether another resource has let go of a policy."""
+
 SEVERAL_TARGETS: Version = (2, 11, 0)
 """The first Harbor that certainly sends the notifications for several targets to each of them."""
 
@@ -258,7 +261,7 @@ async def _obtain(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
     if adopts_only or _may_exist(visit):
         existing = await _existing(visit, place, desired.name)
         if existing is not None:
-            return await _take(visit, existing)
+            return await _take(visit, place, existing)
     if adopts_only:
         raise NotReady(
             Reason.NOT_FOUND,
@@ -296,7 +299,7 @@ def _may_exist(visit: PolicyVisit) -> bool:
 async def _existing(visit: PolicyVisit, place: Place, name: str) -> Policy | None:
     """The policy with our mark, which may have been renamed in the spec since it was made, or that of the name."""
     policies = await place.link.client.policies(place.project)
-    ours = [policy for policy in policies if _has_our_mark(visit, policy) and not _is_held(visit, place, policy)]
+    ours = [policy for policy in policies if _has_our_mark(visit, policy) and not _holder(visit, place, policy)]
     return next(iter(ours), None) or next((policy for policy in policies if policy.name == name), None)
 
 
@@ -304,13 +307,19 @@ def _has_our_mark(visit: PolicyVisit, policy: Policy) -> bool:
     return policy.creator == creator(visit.context.cluster, visit.resource.key)
 
 
-def _is_held(visit: PolicyVisit, place: Place, policy: Policy) -> bool:
-    """Whether another resource has adopted it."""
+def _holder(visit: PolicyVisit, place: Place, policy: Policy) -> Key | None:
+    """Another resource that has made or adopted it."""
     context = visit.context
     others = map(context.load, context.store.dependents(deliveries_key(place.link.key, place.project)))
-    return any(
-        isinstance(other, WebhookPolicy) and other.key != visit.resource.key and other.status.policy_id == policy.id
-        for other in others
+    return next(
+        (
+            other.key
+            for other in others
+            if isinstance(other, WebhookPolicy)
+            and other.key != visit.resource.key
+            and (other.status.policy_id, other.status.project_id) == (policy.id, policy.project_id)
+        ),
+        None,
     )
 
 
@@ -324,7 +333,7 @@ async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
         existing = await _by_name(place, desired.name)
         if existing is None:
             raise
-        return await _take(visit, existing)
+        return await _take(visit, place, existing)
     if policy_id is None:
         made = await _by_name(place, desired.name)
         policy_id = made.id if made else None
@@ -339,9 +348,17 @@ async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
     return None
 
 
-async def _take(visit: PolicyVisit, existing: Policy) -> Policy:
+async def _take(visit: PolicyVisit, place: Place, existing: Policy) -> Policy:
     """Makes an existing policy ours, if it is or may become so; raises otherwise."""
     resource, name = visit.resource, existing.name
+    holder = _holder(visit, place, existing)
+    if holder is not None:  # by another HarborProject, or by projectName: then it is no rival for the name
+        visit.context.queue.add(resource.key, Cause.RETRY, after=HELD_PAUSE)
+        raise NotReady(
+            Reason.OWNED_BY_OTHER,
+            f"{holder} already has the webhook policy {name!r} of project {place.project}. Delete that resource first; "
+            "with deletionPolicy Retain it leaves the policy to this one.",
+        )
     if _has_our_mark(visit, existing):
         # What we made before a crash, or before this cluster was built again under the same name.
         visit.record(policy_id=existing.id, origin="Created")
