@@ -293,13 +293,20 @@ def _may_exist(visit: PolicyVisit) -> bool:
     resource = visit.resource
     if resource.status.ready_reason in (Reason.ALREADY_EXISTS, Reason.NOT_FOUND, Reason.OWNED_BY_OTHER):
         return True
-    return resource.status.policy_id is None and (visit.has_finalizer or resource.metadata.generation > 1)
+    return resource.status.policy_id is not None or visit.has_finalizer or resource.metadata.generation > 1
 
 
 async def _existing(visit: PolicyVisit, place: Place, name: str) -> Policy | None:
     """The policy with our mark, which may have been renamed in the spec since it was made, or that of the name."""
-    policies = await place.link.client.policies(place.project)
-    ours = [policy for policy in policies if _has_our_mark(visit, policy) and not _holder(visit, place, policy)]
+    policies, status = await place.link.client.policies(place.project), visit.resource.status
+    ours = [
+        policy
+        for policy in policies
+        if _has_our_mark(visit, policy)
+        and not _holder(visit, place, policy)
+        # One that was made again had the name it had before or has the new one; another was once retained.
+        and (status.policy_id is None or policy.name in (status.policy_name, name))
+    ]
     return next(iter(ours), None) or next((policy for policy in policies if policy.name == name), None)
 
 
@@ -485,10 +492,11 @@ async def _ours_in_harbor(visit: PolicyVisit, place: Place) -> Policy | None:
     """The policy that is to be deleted, looked at before: by id and project, or by our mark if a crash lost its id."""
     policy = visit.resource
     try:
-        if policy.status.policy_id is None:
+        known = policy.status.policy_id
+        observed = await place.link.client.policy(place.project, known) if known is not None else None
+        if observed is None:
             existing = await _existing(visit, place, policy.harbor_name)
             return existing if existing is not None and _has_our_mark(visit, existing) else None
-        observed = await place.link.client.policy(place.project, policy.status.policy_id)
     except NotFoundError:
         return None
     except ForbiddenError:
