@@ -65,6 +65,8 @@ class Place:
 
 async def reconcile(visit: PolicyVisit) -> Verdict:
     policy = visit.resource
+    if policy.status.origin is not None and not visit.has_finalizer and policy.effective_deletion_policy == "Delete":
+        await visit.prepare(finalizer=True)  # whatever keeps the rest of the spec from being applied
     if policy.spec.suspend:
         return Verdict(Reason.SUSPENDED, "Nothing is written to Harbor while suspend is true.")
     place = await _place(visit)
