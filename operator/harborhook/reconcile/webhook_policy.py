@@ -24,7 +24,7 @@ from harborhook.plan import webhook_policy as plan
 from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.ownership import creator, foreign_cluster
-from harborhook.plan.references import connection_key, deliveries_key
+from harborhook.plan.references import connection_key, deliveries_key, recorded_connection
 from harborhook.plan.target_values import TargetValues, without_values
 from harborhook.reconcile import claims, deliveries
 from harborhook.reconcile.context import Wait
@@ -466,14 +466,26 @@ def has_to_be_switched_on(visit: PolicyVisit, link: Link) -> bool:
 
 async def _undo_switch(visit: PolicyVisit) -> None:
     """A policy that stays in Harbor is left as the spec says, not as a switch above it had it."""
+    policy = visit.resource
+    if not policy.spec.enabled or policy.spec.suspend or not _may_be_switched_off(visit):
+        return  # also when Harbor cannot be asked
     place = await _deletion_place(visit)
-    if place is None or not _is_switched_off(visit, place.link) or visit.resource.spec.suspend:
+    if place is None or not claims.is_allowed(place.link.connection, policy.metadata.namespace, place.project):
         return
     async with place.link.writing(place.project):
         observed = await _ours_in_harbor(visit, place)
-        if observed is not None and visit.resource.spec.enabled:
+        if observed is not None and not plan.is_enabled(observed.raw):
+            claims.check_writable(place.link)
             body = {**plan.disabling_body(observed), "enabled": True}
             await place.link.client.update_policy(place.project, observed.id, body)
+
+
+def _may_be_switched_off(visit: PolicyVisit) -> bool:
+    """By a switch above the policy as it is now, or as it was at the last visit: its project may have gone since."""
+    recorded = recorded_connection(visit.context.store.get(visit.resource.key) or {"metadata": {}})
+    link = visit.context.links.get(recorded) if recorded else None
+    is_off = link is not None and _is_switched_off(visit, link)
+    return is_off or plan.was_switched_off(visit.resource)
 
 
 async def _deletion_place(visit: PolicyVisit) -> Place | None:
