@@ -74,7 +74,16 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
     claims.check_access(place.link, policy, place.project)
     claims.check_policy_owner(visit.context, place.link, policy, place.project)
     await claims.hold(visit, place.link)
-    resolved = await _resolve(visit, place)
+    try:
+        return await _apply(visit, place)
+    except NotReady:
+        await _disable_if_off(visit, place)
+        raise
+
+
+async def _apply(visit: PolicyVisit, place: Place) -> Verdict:
+    policy = visit.resource
+    resolved = await resolve(visit.context, policy)
     _check_hosts(place.link, policy, resolved.values)
     await _check_supported(visit, place)
     desired = plan.desired_policy(policy, resolved.values)
@@ -108,15 +117,13 @@ def _conclusion(place: Place, desired: plan.DesiredPolicy) -> str:
     return said
 
 
-async def _resolve(visit: PolicyVisit, place: Place) -> Resolved:
-    """The targets' values. A policy that is to be off is switched off even if a Secret is missing."""
-    try:
-        return await resolve(visit.context, visit.resource)
-    except NotReady:
-        if not visit.resource.spec.enabled or _is_switched_off(visit, place.link):
-            async with place.link.writing(place.project):
-                await _disable(visit, place)
-        raise
+async def _disable_if_off(visit: PolicyVisit, place: Place) -> None:
+    """A policy that is to be off is switched off even if the rest of its spec cannot be applied."""
+    policy, switched = visit.resource, _is_switched_off(visit, place.link)
+    groups = plan.groups_to_write(policy, visit.status.origin, switched=switched, rotated=False)
+    if "enabled" in groups and (switched or not policy.spec.enabled):
+        async with place.link.writing(place.project):
+            await _disable(visit, place)
 
 
 async def _disable(visit: PolicyVisit, place: Place) -> None:
