@@ -143,11 +143,14 @@ def spec_is_new(policy: WebhookPolicy) -> bool:
 
 
 def was_switched_off(policy: WebhookPolicy) -> bool:
-    """Whether at the last visit a switch above the policy was off: what it disabled is not what somebody chose."""
+    """Whether at the last visit a switch above the policy was off: what it disabled is not what somebody chose, unless
+    that is listed as drift."""
     delivering = policy.status.condition("Delivering")
-    return delivering is not None and delivering.reason in (
-        DeliveringReason.GLOBALLY_DISABLED,
-        DeliveringReason.PROJECT_DISABLED,
+    is_chosen = any(row.field == "enabled" for row in policy.status.drift)
+    return (
+        not is_chosen
+        and delivering is not None
+        and delivering.reason in (DeliveringReason.GLOBALLY_DISABLED, DeliveringReason.PROJECT_DISABLED)
     )
 
 
