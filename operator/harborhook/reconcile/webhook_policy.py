@@ -468,6 +468,8 @@ def _is_switched_off(visit: PolicyVisit, link: Link) -> bool:
 
 def has_to_be_switched_on(visit: PolicyVisit, link: Link) -> bool:
     """Whether a switch above the policy was lifted and the policy in Harbor does not know yet."""
+    if visit.resource.spec.suspend:
+        return False
     return plan.was_switched_off(visit.resource) and not _is_switched_off(visit, link)
 
 
