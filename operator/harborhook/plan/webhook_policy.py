@@ -130,7 +130,8 @@ def groups_to_write(policy: WebhookPolicy, origin: Origin | None, *, switched: b
     the targets when one of their Secrets has changed, and whatever a switch above the policy asks for. `origin` is what
     this visit has found out.
     """
-    just_adopted = policy.status.origin is None and origin == "Adopted"
+    # Until its first visit has come to an end: what was written then may have failed.
+    just_adopted = policy.status.applied_generation is None and origin == "Adopted"
     if policy.spec.drift_policy == "Correct" or (spec_is_new(policy) and not just_adopted):
         return GROUPS
     asked = {"targets": rotated and not just_adopted, "enabled": switched}
