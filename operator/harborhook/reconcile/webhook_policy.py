@@ -506,7 +506,8 @@ async def _deletion_place(visit: PolicyVisit) -> Place | None:
     try:
         return await _place(visit)
     except NotReady as refusal:
-        if refusal.verdict.reason in (Reason.PROJECT_NOT_READY, Reason.CONNECTION_NOT_FOUND):
+        nothing_to_do = (Reason.PROJECT_NOT_READY, Reason.CONNECTION_NOT_FOUND, Reason.NOT_ALLOWED_BY_CONNECTION)
+        if refusal.verdict.reason in nothing_to_do:
             return None
         raise
 
