@@ -71,6 +71,7 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
         return Verdict(Reason.SUSPENDED, "Nothing is written to Harbor while suspend is true.")
     place = await _place(visit)
     claims.check_unmoved(policy.status.connection, place.link)
+    await _check_unmoved(visit, place)
     claims.check_access(place.link, policy, place.project)
     claims.check_policy_owner(visit.context, place.link, policy, place.project)
     await claims.hold(visit, place.link)
@@ -181,6 +182,20 @@ def _place_by_reference(visit: PolicyVisit, name: str) -> Place:
         )
     link = claims.link_to(visit, claims.key_of_recorded(status.connection, namespace))
     return Place(link, status.project_name, status.project_id)
+
+
+async def _check_unmoved(visit: PolicyVisit, place: Place) -> None:
+    """A HarborProject that was made anew may be another project. The policy in the one before is not left behind."""
+    status, project = visit.resource.status, visit.resource.status.project_name
+    if status.policy_id is None or project is None or project == place.project:
+        return
+    left = await place.link.client.policy(project, status.policy_id)
+    if left is not None and left.project_id == status.project_id:
+        raise NotReady(
+            Reason.IMMUTABLE_FIELD,
+            f"The webhook policy is in project {project!r}, but the HarborProject is now {place.project!r}, and a "
+            "policy cannot move: delete this resource and create it again.",
+        )
 
 
 def _check_hosts(link: Link, policy: WebhookPolicy, values: Sequence[TargetValues]) -> None:
