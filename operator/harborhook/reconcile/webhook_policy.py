@@ -77,8 +77,8 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
     await claims.hold(visit, place.link)
     try:
         return await _apply(visit, place)
-    except NotReady:
-        await _disable_if_off(visit, place)
+    except NotReady as refusal:
+        await _disable_if_off(visit, place, refusal.verdict.reason)
         raise
 
 
@@ -118,11 +118,13 @@ def _conclusion(place: Place, desired: plan.DesiredPolicy) -> str:
     return said
 
 
-async def _disable_if_off(visit: PolicyVisit, place: Place) -> None:
-    """A policy that is to be off is switched off even if the rest of its spec cannot be applied."""
+async def _disable_if_off(visit: PolicyVisit, place: Place, reason: Reason) -> None:
+    """A policy that is to be off is switched off even if the rest of its spec cannot be applied. One that cannot be
+    renamed stays as it was, unless a switch above it is off."""
     policy, switched = visit.resource, _is_switched_off(visit, place.link)
     groups = plan.groups_to_write(policy, visit.status.origin, switched=switched, rotated=False)
-    if "enabled" in groups and (switched or not policy.spec.enabled):
+    is_off = switched or (not policy.spec.enabled and reason is not Reason.ALREADY_EXISTS)
+    if is_off and "enabled" in groups:
         async with place.link.writing(place.project):
             await _disable(visit, place)
 
