@@ -553,6 +553,11 @@ def test_under_report_nothing_is_written_at_the_adoption() -> None:
     assert written(adopted, "Created") == EVERYTHING
 
 
+def test_under_report_an_adoption_whose_first_visit_failed_is_still_one() -> None:
+    assert written(reporting(applied=None, origin="Adopted"), "Adopted") == []
+    assert written(reporting(applied=2, origin="Adopted"), "Adopted") == EVERYTHING
+
+
 def test_under_report_a_changed_secret_is_applied_to_the_targets_alone() -> None:
     assert written(reporting(), rotated=True) == ["targets"]
 
@@ -568,6 +573,30 @@ def test_a_switch_goes_before_report() -> None:
 )
 def test_what_a_switch_disabled_is_told_from_what_somebody_chose(reason: str, was_off: bool) -> None:
     assert was_switched_off(reporting(reason=reason)) is was_off
+
+
+def test_what_is_listed_as_drift_was_not_disabled_by_a_switch() -> None:
+    policy = reporting(reason="GloballyDisabled")
+    row = {"field": "enabled", "desired": "true", "observed": "false"}
+    listed = type(policy.status).model_validate({**policy.status.wire(), "drift": [row]})
+    assert not was_switched_off(policy.model_copy(update={"status": listed}))
+
+
+@pytest.mark.parametrize(
+    ("origin", "creation", "deletion"),
+    [
+        (None, "Create", "Delete"),
+        (None, "Adopt", "Retain"),
+        ("Created", "Adopt", "Delete"),
+        ("Adopted", "CreateOrAdopt", "Retain"),
+    ],
+)
+def test_what_was_made_here_is_deleted_and_what_was_adopted_is_retained(
+    origin: str | None, creation: str, deletion: str
+) -> None:
+    policy = resource(creationPolicy=creation)
+    status = type(policy.status).model_validate({"origin": origin})
+    assert policy.model_copy(update={"status": status}).effective_deletion_policy == deletion
 
 
 def test_an_update_of_some_groups_leaves_the_others_as_harbor_has_them() -> None:

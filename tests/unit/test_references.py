@@ -191,6 +191,14 @@ def test_policies_compete_within_a_project_of_one_namespace() -> None:
     assert policy_claim(policy(name="another")) != mine
 
 
+def test_a_policy_claims_the_name_it_has_in_harbor_too() -> None:
+    held = {**policy(policyName="new"), "status": {"origin": "Created", "policyName": "old"}}
+    claims = {key for key in references(held) if key.kind == POLICY_CLAIM}
+    assert claims == {policy_claim(held), policy_claim(held, "old")}
+    lost = {**held, "status": {"policyName": "old"}}
+    assert {key for key in references(lost) if key.kind == POLICY_CLAIM} == {policy_claim(lost)}
+
+
 def test_policies_of_a_project_named_directly_compete_across_namespaces() -> None:
     assert policy_claim(policy(projectName="library")) == policy_claim(policy(projectName="library", namespace="other"))
 

@@ -86,7 +86,8 @@ class Reason(StrEnum):
     IMMUTABLE_FIELD = (
         "ImmutableField",
         Outcome.STALLED,
-        "Harbor fixes that setting when a project is made, and the project has another; the rest is applied.",
+        "Harbor fixes that setting when a project is made, and the project has another; the rest is applied. "
+        "Of a webhook policy: its HarborProject is now another project.",
     )
     QUOTA_FORBIDDEN = (
         "QuotaForbidden",

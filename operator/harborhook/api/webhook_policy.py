@@ -262,4 +262,6 @@ class WebhookPolicy(Resource):
     def effective_deletion_policy(self) -> DeletionPolicy:
         if self.spec.deletion_policy:
             return self.spec.deletion_policy
-        return "Retain" if self.status.origin == "Adopted" or self.spec.creation_policy == "Adopt" else "Delete"
+        if self.status.origin is None:
+            return "Retain" if self.spec.creation_policy == "Adopt" else "Delete"
+        return "Retain" if self.status.origin == "Adopted" else "Delete"

@@ -44,12 +44,19 @@ def connection_of_deliveries(key: Key) -> Key:
     return Key(*key.namespace.split("/"))
 
 
-def policy_claim(body: Body) -> Key:
+def policy_claim(body: Body, name: str | None = None) -> Key:
     """Policies compete within a HarborProject, or within a project named directly; the two never meet, because a
-    project that a HarborProject manages is closed to `projectName`."""
+    project that a HarborProject manages is closed to `projectName`. `name`: another one than the spec's."""
     spec, metadata = body["spec"], body["metadata"]
     scope = f"{metadata['namespace']}/{spec['projectRef']['name']}" if "projectRef" in spec else spec["projectName"]
-    return Key(POLICY_CLAIM, scope, spec.get("policyName") or metadata["name"])
+    return Key(POLICY_CLAIM, scope, name or spec.get("policyName") or metadata["name"])
+
+
+def held_policy_claim(body: Body) -> Key | None:
+    """The claim to the name that the policy has in Harbor, which a change of the spec does not give up at once."""
+    status = body.get("status") or {}
+    held = status.get("policyName") if status.get("origin") else None
+    return policy_claim(body, held) if held else None
 
 
 def is_claim(key: Key) -> bool:
@@ -85,6 +92,9 @@ def _of_policy(body: Body) -> Iterator[Key]:
         yield connection_key(spec.get("connectionRef"), namespace)
         yield project_claim(spec["projectName"])
     yield policy_claim(body)
+    held = held_policy_claim(body)
+    if held:
+        yield held
     for target in spec["targets"]:
         for source in (target.get("addressFrom"), target.get("authHeaderFrom")):
             if source:

@@ -98,7 +98,7 @@ def update_body(
 ) -> dict[str, Any]:
     """For PUT: everything Harbor showed, creator and creation time among it, with our fields of these groups put in.
 
-    `creator`: a mark to set, where a policy is taken over from another cluster.
+    `creator`: a mark to set, where a policy was made by hand or is taken over from another cluster.
     """
     ours = {name: value for name, value in _our_fields(desired).items() if _GROUP_OF[name] in groups}
     marked = {} if creator is None else {"creator": creator}
@@ -130,7 +130,8 @@ def groups_to_write(policy: WebhookPolicy, origin: Origin | None, *, switched: b
     the targets when one of their Secrets has changed, and whatever a switch above the policy asks for. `origin` is what
     this visit has found out.
     """
-    just_adopted = policy.status.origin is None and origin == "Adopted"
+    # Until its first visit has come to an end: what was written then may have failed.
+    just_adopted = policy.status.applied_generation is None and origin == "Adopted"
     if policy.spec.drift_policy == "Correct" or (spec_is_new(policy) and not just_adopted):
         return GROUPS
     asked = {"targets": rotated and not just_adopted, "enabled": switched}
@@ -143,11 +144,14 @@ def spec_is_new(policy: WebhookPolicy) -> bool:
 
 
 def was_switched_off(policy: WebhookPolicy) -> bool:
-    """Whether at the last visit a switch above the policy was off: what it disabled is not what somebody chose."""
+    """Whether at the last visit a switch above the policy was off: what it disabled is not what somebody chose, unless
+    that is listed as drift."""
     delivering = policy.status.condition("Delivering")
-    return delivering is not None and delivering.reason in (
-        DeliveringReason.GLOBALLY_DISABLED,
-        DeliveringReason.PROJECT_DISABLED,
+    is_chosen = any(row.field == "enabled" for row in policy.status.drift)
+    return (
+        not is_chosen
+        and delivering is not None
+        and delivering.reason in (DeliveringReason.GLOBALLY_DISABLED, DeliveringReason.PROJECT_DISABLED)
     )
 
 

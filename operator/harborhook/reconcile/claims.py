@@ -12,7 +12,8 @@ from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.kube.gateway import Gone
 from harborhook.plan.access import allows_project
 from harborhook.plan.ownership import Claim, owner
-from harborhook.plan.references import POLICY_CLAIM, connection_key, project_claim
+from harborhook.plan.references import connection_key, policy_claim, project_claim
+from harborhook.plan.webhook_policy import spec_is_new
 from harborhook.reconcile import shards
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.links import Link
@@ -191,22 +192,25 @@ def project_owner(context: Context, link: Link, name: str, *, asking: Key | None
     for key in context.store.dependents(project_claim(name)):
         rival = context.load(key)
         if isinstance(rival, HarborProject) and (key == asking or _same_harbor(context, rival, link)):
-            claims.append(_claim(rival, eligible=key == asking or _is_eligible(context, rival)))
+            eligible = key == asking or _is_eligible(context, rival)
+            claims.append(_claim(rival, holds=rival.status.origin is not None, eligible=eligible))
     return owner(claims)
 
 
 def check_policy_owner(context: Context, link: Link, policy: WebhookPolicy, project_name: str) -> None:
     if policy.spec.project_ref is None:
         _check_unmanaged(context, link, project_name)
-    claims = []
-    for key in context.store.dependents(_claim_of(context, policy)):
+    claim, claims = policy_claim(context.store.get(policy.key) or policy.wire()), []
+    name = claim.name
+    for key in context.store.dependents(claim):
         rival = context.load(key)
         if not isinstance(rival, WebhookPolicy):
             continue
         if key == policy.key:
-            claims.append(_claim(rival, eligible=True))
+            claims.append(_claim(rival, holds=_holds_name(rival, name), eligible=True))
         elif rival.spec.project_ref is not None or _reaches(context, rival, link, project_name):
-            claims.append(_claim(rival, eligible=_has_claim(rival)))
+            eligible = rival.harbor_name == name and _has_claim(rival)
+            claims.append(_claim(rival, holds=_holds_name(rival, name), eligible=eligible))
     winner = owner(claims)
     if winner != policy.key:
         raise NotReady(
@@ -216,8 +220,11 @@ def check_policy_owner(context: Context, link: Link, policy: WebhookPolicy, proj
         )
 
 
-def _claim_of(context: Context, policy: WebhookPolicy) -> Key:
-    return next(key for key in context.store.references_of(policy.key) if key.kind == POLICY_CLAIM)
+def _holds_name(policy: WebhookPolicy, name: str) -> bool:
+    """Whether its policy in Harbor has that name. A rename is a new claim: it holds the new name when it is done."""
+    if policy.status.origin is None:
+        return False
+    return policy.status.policy_name in (None, name) or (policy.harbor_name == name and not spec_is_new(policy))
 
 
 def _check_unmanaged(context: Context, link: Link, project_name: str) -> None:
@@ -231,13 +238,8 @@ def _check_unmanaged(context: Context, link: Link, project_name: str) -> None:
         )
 
 
-def _claim(resource: HarborProject | WebhookPolicy, *, eligible: bool) -> Claim:
-    return Claim(
-        key=resource.key,
-        created=resource.metadata.creation_timestamp,
-        holds=resource.status.origin is not None,
-        eligible=eligible,
-    )
+def _claim(resource: HarborProject | WebhookPolicy, *, holds: bool, eligible: bool) -> Claim:
+    return Claim(key=resource.key, created=resource.metadata.creation_timestamp, holds=holds, eligible=eligible)
 
 
 def _is_eligible(context: Context, project: HarborProject) -> bool:

@@ -23,8 +23,8 @@ from harborhook.harbor.models import Policy
 from harborhook.plan import webhook_policy as plan
 from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
-from harborhook.plan.ownership import creator, foreign_cluster
-from harborhook.plan.references import connection_key, deliveries_key
+from harborhook.plan.ownership import adopter, creator, foreign_cluster, mark_of
+from harborhook.plan.references import connection_key, deliveries_key, recorded_connection
 from harborhook.plan.target_values import TargetValues, without_values
 from harborhook.reconcile import claims, deliveries
 from harborhook.reconcile.context import Wait
@@ -38,6 +38,9 @@ HOW_TO_ADOPT = "Set creationPolicy to Adopt or CreateOrAdopt to take it over, or
 
 PolicyVisit = Visit[WebhookPolicy]
 
+
+HELD_PAUSE = 60.0
+"""Seconds after which it is looked again whether another resource has let go of a policy."""
 
 SEVERAL_TARGETS: Version = (2, 11, 0)
 """The first Harbor that certainly sends the notifications for several targets to each of them."""
@@ -62,14 +65,26 @@ class Place:
 
 async def reconcile(visit: PolicyVisit) -> Verdict:
     policy = visit.resource
+    if policy.status.origin is not None and not visit.has_finalizer and policy.effective_deletion_policy == "Delete":
+        await visit.prepare(finalizer=True)  # whatever keeps the rest of the spec from being applied
     if policy.spec.suspend:
         return Verdict(Reason.SUSPENDED, "Nothing is written to Harbor while suspend is true.")
     place = await _place(visit)
     claims.check_unmoved(policy.status.connection, place.link)
+    await _check_unmoved(visit, place)
     claims.check_access(place.link, policy, place.project)
     claims.check_policy_owner(visit.context, place.link, policy, place.project)
     await claims.hold(visit, place.link)
-    resolved = await _resolve(visit, place)
+    try:
+        return await _apply(visit, place)
+    except NotReady as refusal:
+        await _disable_if_off(visit, place, refusal.verdict.reason)
+        raise
+
+
+async def _apply(visit: PolicyVisit, place: Place) -> Verdict:
+    policy = visit.resource
+    resolved = await resolve(visit.context, policy)
     _check_hosts(place.link, policy, resolved.values)
     await _check_supported(visit, place)
     desired = plan.desired_policy(policy, resolved.values)
@@ -103,15 +118,15 @@ def _conclusion(place: Place, desired: plan.DesiredPolicy) -> str:
     return said
 
 
-async def _resolve(visit: PolicyVisit, place: Place) -> Resolved:
-    """The targets' values. A policy that is to be off is switched off even if a Secret is missing."""
-    try:
-        return await resolve(visit.context, visit.resource)
-    except NotReady:
-        if not visit.resource.spec.enabled or _is_switched_off(visit, place.link):
-            async with place.link.writing(place.project):
-                await _disable(visit, place)
-        raise
+async def _disable_if_off(visit: PolicyVisit, place: Place, reason: Reason) -> None:
+    """A policy that is to be off is switched off even if the rest of its spec cannot be applied. One that cannot be
+    renamed stays as it was, unless a switch above it is off."""
+    policy, switched = visit.resource, _is_switched_off(visit, place.link)
+    groups = plan.groups_to_write(policy, visit.status.origin, switched=switched, rotated=False)
+    is_off = switched or (not policy.spec.enabled and reason is not Reason.ALREADY_EXISTS)
+    if is_off and "enabled" in groups:
+        async with place.link.writing(place.project):
+            await _disable(visit, place)
 
 
 async def _disable(visit: PolicyVisit, place: Place) -> None:
@@ -169,6 +184,20 @@ def _place_by_reference(visit: PolicyVisit, name: str) -> Place:
         )
     link = claims.link_to(visit, claims.key_of_recorded(status.connection, namespace))
     return Place(link, status.project_name, status.project_id)
+
+
+async def _check_unmoved(visit: PolicyVisit, place: Place) -> None:
+    """A HarborProject that was made anew may be another project. The policy in the one before is not left behind."""
+    status, project = visit.resource.status, visit.resource.status.project_name
+    if status.policy_id is None or project is None or project == place.project:
+        return
+    left = await place.link.client.policy(project, status.policy_id)
+    if left is not None and left.project_id == status.project_id:
+        raise NotReady(
+            Reason.IMMUTABLE_FIELD,
+            f"The webhook policy is in project {project!r}, but the HarborProject is now {place.project!r}, and a "
+            "policy cannot move: delete this resource and create it again.",
+        )
 
 
 def _check_hosts(link: Link, policy: WebhookPolicy, values: Sequence[TargetValues]) -> None:
@@ -258,7 +287,7 @@ async def _obtain(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
     if adopts_only or _may_exist(visit):
         existing = await _existing(visit, place, desired.name)
         if existing is not None:
-            return await _take(visit, existing)
+            return await _take(visit, place, existing)
     if adopts_only:
         raise NotReady(
             Reason.NOT_FOUND,
@@ -290,13 +319,20 @@ def _may_exist(visit: PolicyVisit) -> bool:
     resource = visit.resource
     if resource.status.ready_reason in (Reason.ALREADY_EXISTS, Reason.NOT_FOUND, Reason.OWNED_BY_OTHER):
         return True
-    return resource.status.policy_id is None and (visit.has_finalizer or resource.metadata.generation > 1)
+    return resource.status.policy_id is not None or visit.has_finalizer or resource.metadata.generation > 1
 
 
 async def _existing(visit: PolicyVisit, place: Place, name: str) -> Policy | None:
     """The policy with our mark, which may have been renamed in the spec since it was made, or that of the name."""
-    policies = await place.link.client.policies(place.project)
-    ours = [policy for policy in policies if _has_our_mark(visit, policy) and not _is_held(visit, place, policy)]
+    policies, status = await place.link.client.policies(place.project), visit.resource.status
+    ours = [
+        policy
+        for policy in policies
+        if _has_our_mark(visit, policy)
+        and not _holder(visit, place, policy)
+        # One that was made again had the name it had before or has the new one; another was once retained.
+        and (status.policy_id is None or policy.name in (status.policy_name, name))
+    ]
     return next(iter(ours), None) or next((policy for policy in policies if policy.name == name), None)
 
 
@@ -304,13 +340,19 @@ def _has_our_mark(visit: PolicyVisit, policy: Policy) -> bool:
     return policy.creator == creator(visit.context.cluster, visit.resource.key)
 
 
-def _is_held(visit: PolicyVisit, place: Place, policy: Policy) -> bool:
-    """Whether another resource has adopted it."""
+def _holder(visit: PolicyVisit, place: Place, policy: Policy) -> Key | None:
+    """Another resource that has made or adopted it."""
     context = visit.context
     others = map(context.load, context.store.dependents(deliveries_key(place.link.key, place.project)))
-    return any(
-        isinstance(other, WebhookPolicy) and other.key != visit.resource.key and other.status.policy_id == policy.id
-        for other in others
+    return next(
+        (
+            other.key
+            for other in others
+            if isinstance(other, WebhookPolicy)
+            and other.key != visit.resource.key
+            and (other.status.policy_id, other.status.project_id) == (policy.id, policy.project_id)
+        ),
+        None,
     )
 
 
@@ -324,7 +366,7 @@ async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
         existing = await _by_name(place, desired.name)
         if existing is None:
             raise
-        return await _take(visit, existing)
+        return await _take(visit, place, existing)
     if policy_id is None:
         made = await _by_name(place, desired.name)
         policy_id = made.id if made else None
@@ -339,9 +381,17 @@ async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
     return None
 
 
-async def _take(visit: PolicyVisit, existing: Policy) -> Policy:
+async def _take(visit: PolicyVisit, place: Place, existing: Policy) -> Policy:
     """Makes an existing policy ours, if it is or may become so; raises otherwise."""
     resource, name = visit.resource, existing.name
+    holder = _holder(visit, place, existing)
+    if holder is not None:  # by another HarborProject, or by projectName: then it is no rival for the name
+        visit.context.queue.add(resource.key, Cause.RETRY, after=HELD_PAUSE)
+        raise NotReady(
+            Reason.OWNED_BY_OTHER,
+            f"{holder} already has the webhook policy {name!r} of project {place.project}. Delete that resource first; "
+            "with deletionPolicy Retain it leaves the policy to this one.",
+        )
     if _has_our_mark(visit, existing):
         # What we made before a crash, or before this cluster was built again under the same name.
         visit.record(policy_id=existing.id, origin="Created")
@@ -378,12 +428,15 @@ async def _by_name(place: Place, name: str) -> Policy | None:
 async def _write(
     visit: PolicyVisit, place: Place, observed: Policy, desired: plan.DesiredPolicy, written: Sequence[Difference]
 ) -> None:
-    """Writes what differs, in place: the id, and so the history, stays. A policy that was taken over from another
-    cluster gets our mark, by which that cluster knows to leave it alone."""
+    """Writes what differs, in place: the id, and so the history, stays. A policy that was not made in this cluster gets
+    our mark with that, by which other clusters know to leave it alone; one that was taken over from another cluster in
+    any case."""
     is_foreign = foreign_cluster(observed.creator, visit.context.cluster) is not None
     if not written and not is_foreign:
         return
-    mark = creator(visit.context.cluster, visit.resource.key) if is_foreign else None
+    is_unmarked = is_foreign or mark_of(observed.creator) is None
+    ours = creator if visit.status.origin == "Created" else adopter
+    mark = ours(visit.context.cluster, visit.resource.key) if is_unmarked else None
     groups = {difference.group for difference in written}
     claims.check_writable(place.link)
     place.link.policy_written(place.project, observed.id)
@@ -435,19 +488,33 @@ def _is_switched_off(visit: PolicyVisit, link: Link) -> bool:
 
 def has_to_be_switched_on(visit: PolicyVisit, link: Link) -> bool:
     """Whether a switch above the policy was lifted and the policy in Harbor does not know yet."""
+    if visit.resource.spec.suspend:
+        return False
     return plan.was_switched_off(visit.resource) and not _is_switched_off(visit, link)
 
 
 async def _undo_switch(visit: PolicyVisit) -> None:
     """A policy that stays in Harbor is left as the spec says, not as a switch above it had it."""
+    policy = visit.resource
+    if not policy.spec.enabled or policy.spec.suspend or not _may_be_switched_off(visit):
+        return  # also when Harbor cannot be asked
     place = await _deletion_place(visit)
-    if place is None or not _is_switched_off(visit, place.link) or visit.resource.spec.suspend:
+    if place is None or not claims.is_allowed(place.link.connection, policy.metadata.namespace, place.project):
         return
     async with place.link.writing(place.project):
         observed = await _ours_in_harbor(visit, place)
-        if observed is not None and visit.resource.spec.enabled:
+        if observed is not None and not plan.is_enabled(observed.raw):
+            claims.check_writable(place.link)
             body = {**plan.disabling_body(observed), "enabled": True}
             await place.link.client.update_policy(place.project, observed.id, body)
+
+
+def _may_be_switched_off(visit: PolicyVisit) -> bool:
+    """By a switch above the policy as it is now, or as it was at the last visit: its project may have gone since."""
+    recorded = recorded_connection(visit.context.store.get(visit.resource.key) or {"metadata": {}})
+    link = visit.context.links.get(recorded) if recorded else None
+    is_off = link is not None and _is_switched_off(visit, link)
+    return is_off or plan.was_switched_off(visit.resource)
 
 
 async def _deletion_place(visit: PolicyVisit) -> Place | None:
@@ -459,7 +526,8 @@ async def _deletion_place(visit: PolicyVisit) -> Place | None:
     try:
         return await _place(visit)
     except NotReady as refusal:
-        if refusal.verdict.reason in (Reason.PROJECT_NOT_READY, Reason.CONNECTION_NOT_FOUND):
+        nothing_to_do = (Reason.PROJECT_NOT_READY, Reason.CONNECTION_NOT_FOUND, Reason.NOT_ALLOWED_BY_CONNECTION)
+        if refusal.verdict.reason in nothing_to_do:
             return None
         raise
 
@@ -468,10 +536,11 @@ async def _ours_in_harbor(visit: PolicyVisit, place: Place) -> Policy | None:
     """The policy that is to be deleted, looked at before: by id and project, or by our mark if a crash lost its id."""
     policy = visit.resource
     try:
-        if policy.status.policy_id is None:
+        known = policy.status.policy_id
+        observed = await place.link.client.policy(place.project, known) if known is not None else None
+        if observed is None:
             existing = await _existing(visit, place, policy.harbor_name)
             return existing if existing is not None and _has_our_mark(visit, existing) else None
-        observed = await place.link.client.policy(place.project, policy.status.policy_id)
     except NotFoundError:
         return None
     except ForbiddenError:

@@ -7,9 +7,10 @@ import logging
 from harborhook.api.base import Key, Resource
 from harborhook.api.conditions import NotReady, Outcome, Verdict
 from harborhook.api.kinds import CONNECTION_KINDS
+from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.errors import HarborError, NotHarborError, ReadOnlyError, TransportError, UnauthorizedError
 from harborhook.kube.gateway import Gone, KubeError
-from harborhook.plan.references import DELIVERIES, connection_of_deliveries, recorded_connection
+from harborhook.plan.references import DELIVERIES, connection_of_deliveries, policy_claim, recorded_connection
 from harborhook.reconcile import claims, connection, deliveries, project, release, shards, webhook_policy
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.verdicts import verdict_of
@@ -164,6 +165,9 @@ def _tell_others(visit: Visit[Resource], before: Resource) -> None:
     has_claim = new.origin is not None or new.ready_reason not in claims.WITHOUT_CLAIM
     if had_claim != has_claim or (old.origin is None) != (new.origin is None):
         context.wake_rivals(key)
+    if isinstance(before, WebhookPolicy) and new.policy_name != old.policy_name is not None:
+        # The name that was given up is free for others.
+        context.wake(set(context.store.dependents(policy_claim(before.wire(), old.policy_name))) - {key})
 
 
 def _offer(status: object) -> tuple[object, ...]:
