@@ -163,7 +163,7 @@ async def _obtain(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
         observed = await place.link.policy(place.project, status.policy_id, shared=visit.is_resync)
         if observed is None and visit.is_resync:
             observed = await place.link.policy(place.project, status.policy_id, shared=False)  # before making it again
-        if observed is not None and observed.project_id == place.project_id:
+        if observed is not None and observed.project_id == place.project_id and not _is_another(visit, observed):
             await visit.prepare(finalizer=_wants_finalizer(visit))
             return observed
     refused_before = status.ready_reason in (Reason.ALREADY_EXISTS, Reason.NOT_FOUND, Reason.OWNED_BY_OTHER)
@@ -180,6 +180,15 @@ async def _obtain(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
             "and creationPolicy Adopt does not make one.",
         )
     return await _create(visit, place, desired)
+
+
+def _is_another(visit: PolicyVisit, observed: Policy) -> bool:
+    """Whether what has our id now is not what we made: a Harbor restored from a backup gives ids out again. Somebody's
+    client may have lost our mark, and somebody may have changed the name; both at once tell of another policy."""
+    policy = visit.resource
+    if policy.status.origin != "Created" or observed.name in (policy.status.policy_name, policy.harbor_name):
+        return False
+    return observed.creator != creator(visit.context.cluster, policy.key)
 
 
 async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy) -> Policy | None:
@@ -332,18 +341,21 @@ async def _ours_in_harbor(visit: PolicyVisit, place: Place) -> Policy | None:
     """The policy that is to be deleted, looked at before: by id and project, or by our mark if a crash lost its id."""
     policy = visit.resource
     try:
-        if policy.status.policy_id is None:
-            existing = await _by_name(place, policy.harbor_name)
-            ours = existing is not None and existing.creator == creator(visit.context.cluster, policy.key)
-            return existing if ours else None
-        observed = await place.link.client.policy(place.project, policy.status.policy_id)
+        observed = None
+        if policy.status.policy_id is not None:
+            observed = await place.link.client.policy(place.project, policy.status.policy_id)
+        if observed is not None and observed.project_id == place.project_id and not _is_another(visit, observed):
+            return observed
+        # It may have been made, or made again, without its id getting into the status.
+        existing = await _by_name(place, policy.harbor_name)
+        ours = existing is not None and existing.creator == creator(visit.context.cluster, policy.key)
+        return existing if ours else None
     except NotFoundError:
         return None
     except ForbiddenError:
         if await place.link.client.project_exists(place.project):
             raise
         return None
-    return observed if observed is not None and observed.project_id == place.project_id else None
 
 
 async def _delete_in_harbor(place: Place, observed: Policy) -> None:
