@@ -193,6 +193,16 @@ async def test_a_worker_that_is_cancelled_takes_no_key_with_it(fixture: Fixture)
 # Time
 
 
+async def test_a_connection_goes_before_all_that_wait_for_it(fixture: Fixture) -> None:
+    connection = Key("ClusterHarborConnection", "", "default")
+    for key in (A, B, C):
+        fixture.queue.add(key, Cause.CHANGE)
+    fixture.clock.now += AGEING[Cause.RESYNC] + 60
+    fixture.queue.add(connection, Cause.RETRY)
+
+    assert await fixture.keys() == [connection, A, B, C]
+
+
 async def test_a_key_waits_until_it_is_due(fixture: Fixture) -> None:
     fixture.queue.add(A, Cause.RETRY, after=10)
 
