@@ -23,6 +23,8 @@ SETTLE_SECONDS = 8.0
 QUICK_DRIFT = 20
 """Drift interval, in seconds, at which looking for drift keeps the operator busy all the time."""
 CHANGES_PER_SECOND = 5.0
+STATED_FOR = 5000
+"""Resources up to which the target for a restart is stated."""
 
 
 @dataclass
@@ -147,9 +149,10 @@ def restart(stage: Stage, name: str) -> Result:
         time.sleep(SETTLE_SECONDS)
     writes = follower.by_operator()
     number = projects * (1 + POLICIES)
+    most = 10 if number <= STATED_FOR else None
     result = Result(
         [
-            Figure(name, f"until it is steady, {number:,} resources", steady, Kind.TIME, "s", most=10),
+            Figure(name, f"until it is steady, {number:,} resources", steady, Kind.TIME, "s", most=most),
             Figure(name, "until /readyz", listed, Kind.TIME, "s"),
             Figure(name, "CPU of the operator until then", cpu, Kind.CPU, "s"),
             Figure(name, "writes to Kubernetes", len(writes), Kind.COUNT, most=0),

@@ -230,6 +230,23 @@ def test_an_object_made_anew_during_a_slow_request_does_not_inherit(faulty: Worl
     assert "projectID" not in found["status"]
 
 
+def test_what_was_made_again_but_could_not_be_recorded_is_deleted_too(faulty: World, proxy: ApiProxy) -> None:
+    project = faulty.project_name()
+    faulty.project(project)
+    faulty.policy("hook", project)
+    first = faulty.ready("WebhookPolicy", "hook")["status"]["policyID"]
+    proxy.fail("PATCH", "/webhookpolicies/hook", 503)
+    faulty.api.delete(f"/projects/{project}/webhook/policies/{first}").raise_for_status()
+    soon(lambda: faulty.harbor_policies(project), "the policy is not made again")
+    assert faulty.harbor_policy(project, "hook")["id"] != first
+
+    faulty.delete("WebhookPolicy", "hook", wait=False)
+    proxy.heal()
+
+    faulty.gone("WebhookPolicy", "hook")
+    assert faulty.harbor_policies(project) == []
+
+
 def test_a_restart_while_everything_is_being_deleted_lets_everything_go(faulty: World) -> None:
     project = faulty.project_name()
     faulty.project(project)

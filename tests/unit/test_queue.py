@@ -238,6 +238,16 @@ async def test_an_idle_queue_is_drained_at_once() -> None:
     await asyncio.wait_for(Queue(clock=time.monotonic).drain(), 5)
 
 
+async def test_a_connection_goes_before_all_that_wait_for_it(fixture: Fixture) -> None:
+    connection = Key("ClusterHarborConnection", "", "default")
+    for key in (A, B, C):
+        fixture.queue.add(key, Cause.CHANGE)
+    fixture.clock.now += AGEING[Cause.RESYNC] + 60
+    fixture.queue.add(connection, Cause.RETRY)
+
+    assert await fixture.keys() == [connection, A, B, C]
+
+
 async def test_a_key_waits_until_it_is_due(fixture: Fixture) -> None:
     fixture.queue.add(A, Cause.RETRY, after=10)
 

@@ -6,11 +6,12 @@ pauses; its resources wait until it has an answer again.
 
 from __future__ import annotations
 
+import math
 import ssl
 from typing import TYPE_CHECKING
 
 from harborhook.api.base import Key
-from harborhook.api.conditions import NotReady, Reason, Verdict
+from harborhook.api.conditions import NotReady, Outcome, Reason, Verdict
 from harborhook.api.connections import (
     AnyConnection,
     ClusterHarborConnection,
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
 
 PROBE_LIMIT = 5.0
 """The longest pause between two probes of a Harbor that does not answer, in seconds."""
+
+
+TOLD_OF_LOSS = 40.0
+"""Resources a second that are told that their connection is lost. Its own status says it at once; thousands of others
+that follow cost everybody a lot, and once more when it works again, which is often a minute later."""
 
 
 async def reconcile(visit: Visit[AnyConnection]) -> Verdict:
@@ -77,10 +83,12 @@ async def _untrusted(url: str, error: UntrustedError) -> Verdict:
 def _tell_dependents(context: Context, key: Key) -> None:
     """Wakes them if something is new to them. What they were told is kept, so that a visit that failed after its look,
     because the status could not be written, is made good by the next one."""
-    offer = _offer(context.links.get(key))
+    link = context.links.get(key)
+    offer = _offer(link)
     if key not in context.offers or context.offers[key] != offer:
         context.offers[key] = offer
-        context.wake_deeply(key)
+        is_lost = link is not None and link.verdict is not None and link.verdict.reason.outcome is Outcome.RECONCILING
+        context.wake_deeply(key, per_second=TOLD_OF_LOSS if is_lost else math.inf)
 
 
 def _offer(link: Link | None) -> tuple[object, ...]:

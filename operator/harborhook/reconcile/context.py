@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import ssl
 from collections.abc import Iterable
@@ -165,12 +166,12 @@ class Context:
             if not self.store.is_foreign(key):
                 self.queue.add(key, Cause.DEPENDENCY)
 
-    def wake_deeply(self, key: Key) -> None:
+    def wake_deeply(self, key: Key, *, per_second: float = math.inf) -> None:
         """Wakes the dependents of a connection, and the policies of its projects, which reach it through them."""
         dependents = self.store.dependents(key)
-        self.wake(dependents)
-        for project in dependents:
-            self.wake(self.store.dependents(project))
+        indirect = (policy for project in dependents for policy in self.store.dependents(project))
+        for number, dependent in enumerate(dict.fromkeys([*dependents, *indirect])):
+            self.queue.add(dependent, Cause.DEPENDENCY, after=number / per_second)
 
     def wake_rivals(self, key: Key) -> None:
         """Lets everybody who claims the same object in Harbor look again."""

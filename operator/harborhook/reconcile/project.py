@@ -27,7 +27,7 @@ from harborhook.reconcile import claims, prune
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
-from harborhook.reconcile.visit import Visit
+from harborhook.reconcile.visit import CONNECTION_REASONS, Visit
 from harborhook.runtime.queue import Cause
 
 POLICIES_FIRST = 30.0
@@ -312,6 +312,9 @@ def _is_time_to_list(visit: ProjectVisit, link: Link) -> bool:
 
 def _webhooks(visit: ProjectVisit, unmanaged: list[str]) -> WebhooksStatus:
     policies = prune.policies_of(visit.context, visit.resource.key)
+    before = visit.resource.status.webhooks
+    if before is not None and any(policy.status.ready_reason in CONNECTION_REASONS for policy in policies):
+        return before.model_copy(update={"unmanaged": unmanaged})  # they tell when they have been visited again
     ready = sum(policy.status.is_ready for policy in policies)
     return WebhooksStatus(declared=len(policies), ready=ready, summary=f"{ready}/{len(policies)}", unmanaged=unmanaged)
 

@@ -306,7 +306,7 @@ async def _recorded(visit: PolicyVisit, place: Place) -> Policy | None:
     observed = await place.link.policy(place.project, status.policy_id, shared=visit.is_resync)
     if observed is None and visit.is_resync:
         observed = await place.link.policy(place.project, status.policy_id, shared=False)  # before making it again
-    if observed is None or observed.project_id != place.project_id:
+    if observed is None or observed.project_id != place.project_id or _is_another(visit, observed):
         return None
     other = foreign_cluster(observed.creator, visit.context.cluster)
     if other is not None:
@@ -354,6 +354,15 @@ def _holder(visit: PolicyVisit, place: Place, policy: Policy) -> Key | None:
         ),
         None,
     )
+
+
+def _is_another(visit: PolicyVisit, observed: Policy) -> bool:
+    """Whether what has our id now is not what we made: a Harbor restored from a backup gives ids out again. Somebody's
+    client may have lost our mark, and somebody may have changed the name; both at once tell of another policy."""
+    policy = visit.resource
+    if policy.status.origin != "Created" or observed.name in (policy.status.policy_name, policy.harbor_name):
+        return False
+    return observed.creator != creator(visit.context.cluster, policy.key)
 
 
 async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy) -> Policy | None:
@@ -538,7 +547,8 @@ async def _ours_in_harbor(visit: PolicyVisit, place: Place) -> Policy | None:
     try:
         known = policy.status.policy_id
         observed = await place.link.client.policy(place.project, known) if known is not None else None
-        if observed is None:
+        if observed is None or _is_another(visit, observed):
+            # It may have been made, or made again, without its id getting into the status.
             existing = await _existing(visit, place, policy.harbor_name)
             return existing if existing is not None and _has_our_mark(visit, existing) else None
     except NotFoundError:

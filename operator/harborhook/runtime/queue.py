@@ -2,13 +2,15 @@
 
 A key waits until it is due, with all causes for which it was added: the earliest time and the strongest cause win.
 Among the keys that are due, those added for a person's change come before resyncs and polls; the latter age: one that
-has waited for its cause's `AGEING` seconds goes before a change that comes in now, so nothing starves.
+has waited for its cause's `AGEING` seconds goes before a change that comes in now, so nothing starves. Connections go
+before everything: thousands of resources may wait for the news that theirs works again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 from enum import Flag, auto
 
 from harborhook.api.base import Key
+from harborhook.api.kinds import CONNECTION_KINDS
 
 
 class Cause(Flag):
@@ -207,6 +210,8 @@ class Queue:
                 heapq.heappush(self._due, (due + self._ageing(key), version, key))
 
     def _ageing(self, key: Key) -> float:
+        if key.kind in CONNECTION_KINDS:
+            return -math.inf
         waiting = self._waiting[key]
         return min(AGEING[cause] for cause in waiting.causes(waiting.due))
 

@@ -1,0 +1,88 @@
+"""How the resources of a connection hear of it: a few at once, very many one after the other."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from harborhook.api.base import Key
+from harborhook.kube.gateway import Gateway
+from harborhook.plan.references import references
+from harborhook.reconcile.context import Context
+from harborhook.reconcile.secrets import Secrets
+from harborhook.runtime.events import Recorder
+from harborhook.runtime.queue import Queue
+from harborhook.runtime.store import Store
+from harborhook.settings import Settings
+
+CONNECTION = Key("ClusterHarborConnection", "", "default")
+PROJECTS, POLICIES = 100, 3
+EVERYBODY = PROJECTS * (1 + POLICIES)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def context(clock: Clock) -> Context:
+    async def nothing(*_: Any) -> None:
+        return None
+
+    found = Context(
+        settings=Settings(),
+        store=Store(references),
+        queue=Queue(clock=clock),
+        gateway=cast(Gateway, None),
+        recorder=Recorder(nothing, instance="test", clock=clock),
+        secrets=Secrets(read=nothing, watched=lambda _: True),
+        cluster="test",
+    )
+    for number in range(PROJECTS):
+        name = f"team-{number}"
+        found.store.upsert(Key("HarborProject", "test", name), body("HarborProject", name, {}))
+        for policy in range(POLICIES):
+            spec = {"projectRef": {"name": name}, "targets": []}
+            key = Key("WebhookPolicy", "test", f"{name}-{policy}")
+            found.store.upsert(key, body(key.kind, key.name, spec))
+    return found
+
+
+def body(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "test", "uid": f"{kind}/{name}", "generation": 1, "resourceVersion": "1"}
+    return {"kind": kind, "metadata": metadata, "spec": spec}
+
+
+def test_everybody_hears_at_once_that_a_connection_works(context: Context) -> None:
+    context.wake_deeply(CONNECTION)
+
+    assert len(context.queue) == EVERYBODY
+
+
+def test_of_a_loss_very_many_hear_one_after_the_other(context: Context, clock: Clock) -> None:
+    context.wake_deeply(CONNECTION, per_second=40)
+
+    heard = []
+    for second in range(1, 11):
+        clock.now = second - 0.01
+        heard.append(len(context.queue))
+    assert heard == [40 * second for second in range(1, 11)]
+    assert heard[-1] == EVERYBODY
+
+
+def test_whoever_has_not_heard_of_a_loss_does_not_wait_for_it_when_it_is_over(context: Context, clock: Clock) -> None:
+    context.wake_deeply(CONNECTION, per_second=40)
+    clock.now = 2.0
+
+    context.wake_deeply(CONNECTION)
+
+    assert len(context.queue) == EVERYBODY
