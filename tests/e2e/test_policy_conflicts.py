@@ -81,28 +81,6 @@ def test_what_a_resource_holds_under_its_old_name_is_not_adopted_by_another(worl
     assert names(world, project) == ["free", "shared", "taken"]
 
 
-def test_two_clusters_do_not_fight_over_a_policy_that_both_adopt(world: World) -> None:
-    project = world.project_name()
-    world.make_project(project)
-    world.make_policy(project, "ci", event_types=["PULL_ARTIFACT"])
-    world.policy("ci", projectName=project, creationPolicy="CreateOrAdopt")
-    assert world.ready("WebhookPolicy", "ci")["status"]["origin"] == "Adopted"
-    mark = world.harbor_policy(project, "ci")["creator"]
-    assert mark.startswith("harborhook-adopted/")
-    theirs = change_in_ui(
-        world, project, "ci", creator="harborhook-adopted/elsewhere/team/ci", event_types=["PULL_ARTIFACT"]
-    )
-    world.reason("WebhookPolicy", "ci", "OwnedByOther")
-    world.delete("WebhookPolicy", "ci")
-    world.policy("ci", projectName=project, creationPolicy="CreateOrAdopt")
-    world.reason("WebhookPolicy", "ci", "OwnedByOther")
-    assert world.harbor_policy(project, "ci") == theirs
-    # Adopted it stays, also in a cluster that is built again under its name: it is retained.
-    change_in_ui(world, project, "ci", creator=mark)
-    world.annotate("WebhookPolicy", "ci", reconcile_at="now")
-    assert world.ready("WebhookPolicy", "ci")["status"]["origin"] == "Adopted"
-
-
 def test_a_policy_does_not_follow_its_project_resource_to_another_project(world: World) -> None:
     first, second = world.project_name("first"), world.project_name("second")
     world.project("team", projectName=first, deletionPolicy="Retain")

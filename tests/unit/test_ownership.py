@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harborhook.api.base import Key
-from harborhook.plan.ownership import Claim, adopter, creator, foreign_cluster, owner
+from harborhook.plan.ownership import Claim, creator, foreign_cluster, owner
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -125,13 +125,6 @@ def test_a_policy_of_this_cluster_is_not_foreign() -> None:
 
 def test_a_policy_of_another_cluster_names_that_cluster() -> None:
     assert foreign_cluster(creator("there", Key("WebhookPolicy", "team-a", "slack")), "here") == "there"
-
-
-def test_what_another_cluster_has_adopted_is_told_from_what_it_has_made() -> None:
-    slack = Key("WebhookPolicy", "team-a", "slack")
-    assert foreign_cluster(adopter("there", slack), "here") == "there"
-    assert foreign_cluster(adopter("here", slack), "here") is None
-    assert adopter("here", slack) != creator("here", slack)
 
 
 @pytest.mark.parametrize(

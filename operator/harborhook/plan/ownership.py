@@ -32,7 +32,6 @@ def owner(claims: Iterable[Claim]) -> Key | None:
 
 
 CREATOR_PREFIX = "harborhook"
-ADOPTER_PREFIX = "harborhook-adopted"
 
 
 def creator(cluster: str, key: Key) -> str:
@@ -40,28 +39,9 @@ def creator(cluster: str, key: Key) -> str:
     return f"{CREATOR_PREFIX}/{cluster}/{key.namespace}/{key.name}"
 
 
-def adopter(cluster: str, key: Key) -> str:
-    """The same for a policy that we have adopted and written to. It does not make it one that we have made."""
-    return f"{ADOPTER_PREFIX}/{cluster}/{key.namespace}/{key.name}"
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Whose policy it is, as `creator` tells."""
-
-    cluster: str
-    namespace: str
-
-
-def mark_of(creator_field: str) -> Mark | None:
-    """None: no operator has made the policy, nor written to it after its adoption."""
-    parts = creator_field.split("/")
-    if len(parts) != 4 or parts[0] not in (CREATOR_PREFIX, ADOPTER_PREFIX):
-        return None
-    return Mark(parts[1], parts[2])
-
-
 def foreign_cluster(creator_field: str, cluster: str) -> str | None:
-    """The name of the other cluster whose operator has a policy; None if none has."""
-    mark = mark_of(creator_field)
-    return None if mark is None or mark.cluster == cluster else mark.cluster
+    """The name of the other cluster whose operator made a policy; None if none did."""
+    parts = creator_field.split("/")
+    if len(parts) != 4 or parts[0] != CREATOR_PREFIX or parts[1] == cluster:
+        return None
+    return parts[1]

@@ -98,7 +98,7 @@ def update_body(
 ) -> dict[str, Any]:
     """For PUT: everything Harbor showed, creator and creation time among it, with our fields of these groups put in.
 
-    `creator`: a mark to set, where a policy was made by hand or is taken over from another cluster.
+    `creator`: a mark to set, where a policy is taken over from another cluster.
     """
     ours = {name: value for name, value in _our_fields(desired).items() if _GROUP_OF[name] in groups}
     marked = {} if creator is None else {"creator": creator}

@@ -23,7 +23,7 @@ from harborhook.harbor.models import Policy
 from harborhook.plan import webhook_policy as plan
 from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
-from harborhook.plan.ownership import adopter, creator, foreign_cluster, mark_of
+from harborhook.plan.ownership import creator, foreign_cluster
 from harborhook.plan.references import connection_key, deliveries_key, recorded_connection
 from harborhook.plan.target_values import TargetValues, without_values
 from harborhook.reconcile import claims, deliveries
@@ -437,15 +437,12 @@ async def _by_name(place: Place, name: str) -> Policy | None:
 async def _write(
     visit: PolicyVisit, place: Place, observed: Policy, desired: plan.DesiredPolicy, written: Sequence[Difference]
 ) -> None:
-    """Writes what differs, in place: the id, and so the history, stays. A policy that was not made in this cluster gets
-    our mark with that, by which other clusters know to leave it alone; one that was taken over from another cluster in
-    any case."""
+    """Writes what differs, in place: the id, and so the history, stays. A policy that was taken over from another
+    cluster gets our mark, by which that cluster knows to leave it alone."""
     is_foreign = foreign_cluster(observed.creator, visit.context.cluster) is not None
     if not written and not is_foreign:
         return
-    is_unmarked = is_foreign or mark_of(observed.creator) is None
-    ours = creator if visit.status.origin == "Created" else adopter
-    mark = ours(visit.context.cluster, visit.resource.key) if is_unmarked else None
+    mark = creator(visit.context.cluster, visit.resource.key) if is_foreign else None
     groups = {difference.group for difference in written}
     claims.check_writable(place.link)
     place.link.policy_written(place.project, observed.id)
