@@ -70,6 +70,7 @@ def shown() -> list[Series]:
     metrics.watch(store, Queue(lambda: 0.0), lambda: {connection: True})
     metrics.count_request("GET", "/projects", 500)
     metrics.count_drift("WebhookPolicy", ["targets"])
+    metrics.count_released("WebhookPolicy")
     metrics.count_deliveries(policy, "team-a", {"Failed": 1})
     for result in ("done", "error", "kubernetes_error"):
         metrics.observe_visit("WebhookPolicy", result, 0.1)
