@@ -210,6 +210,21 @@ def test_a_retained_policy_is_switched_on_although_its_project_went_first(world:
     assert is_on(world, project)
 
 
+def test_what_harbor_says_of_a_stored_address_that_it_refuses_now_does_not_show_it(own: World) -> None:
+    own.secret("hooks", url="https://ci.example.com/ours")
+    project = declare(own, {"type": "http", "addressFrom": header_from("hooks", "url")})
+    own.policy("ci", project, suspend=True)
+    own.reason("WebhookPolicy", "ci", "Suspended")
+    address = "https://ci.example.com/c4nary-path"
+    change_in_ui(own, project, "ci", targets=[http_target(address)])
+    refusal = f'{{"errors":[{{"code":"BAD_REQUEST","message":"bad address {address}"}}]}}'
+    standing(own).set_fault({"method": "PUT", "path": "/webhook/policies/"}, status=400, body=refusal)
+    own.delete("WebhookPolicy", "ci", wait=False)
+    found = own.reason("WebhookPolicy", "ci", "InvalidSpec")
+    assert "bad address" in ready_condition(found)["message"]
+    assert "c4nary" not in str([found, own.events("ci"), own.operator.log.read_text()])
+
+
 # Switches above a policy that cannot be written, is reported on or suspended
 
 

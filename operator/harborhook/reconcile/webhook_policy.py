@@ -17,7 +17,6 @@ from harborhook.harbor.errors import (
     NotFoundError,
     PreconditionError,
     RefusedError,
-    refusal,
 )
 from harborhook.harbor.models import Policy
 from harborhook.plan import webhook_policy as plan
@@ -25,12 +24,12 @@ from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.ownership import adopter, creator, foreign_cluster, mark_of
 from harborhook.plan.references import connection_key, deliveries_key, recorded_connection
-from harborhook.plan.target_values import TargetValues, without_values
+from harborhook.plan.target_values import TargetValues
 from harborhook.reconcile import claims, deliveries
 from harborhook.reconcile.context import Wait
 from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
-from harborhook.reconcile.target_values import Resolved, resolve
+from harborhook.reconcile.target_values import Resolved, put_back, refused, resolve
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -94,7 +93,7 @@ async def _apply(visit: PolicyVisit, place: Place) -> Verdict:
         async with place.link.writing(place.project):
             now, drift = await _settle(visit, place, desired, resolved)
     except RefusedError as error:
-        raise _without_values(error, resolved.values) from None
+        raise refused(error, resolved.values) from None
     visit.record(
         project_id=place.project_id,
         project_name=place.project,
@@ -134,20 +133,8 @@ async def _disable(visit: PolicyVisit, place: Place) -> None:
     if observed is None or not plan.is_enabled(observed.raw):
         return
     claims.check_writable(place.link)
-    place.link.policy_written(place.project, observed.id)
-    await place.link.client.update_policy(place.project, observed.id, plan.disabling_body(observed))
+    await put_back(place.link, place.project, observed, plan.disabling_body(observed))
     visit.record(enabled=False)
-
-
-def _without_values(error: RefusedError, values: Sequence[TargetValues]) -> RefusedError:
-    """Harbor quotes an address that it refuses, and so might a proxy do with a header."""
-    return refusal(
-        error.status,
-        error.code,
-        without_values(error.message, values),
-        request=error.request,
-        retry_after=error.retry_after,
-    )
 
 
 async def _place(visit: PolicyVisit) -> Place:
@@ -439,10 +426,9 @@ async def _write(
     mark = ours(visit.context.cluster, visit.resource.key) if is_unmarked else None
     groups = {difference.group for difference in written}
     claims.check_writable(place.link)
-    place.link.policy_written(place.project, observed.id)
     body = plan.update_body(observed, desired, groups, creator=mark)
     try:
-        await place.link.client.update_policy(place.project, observed.id, body)
+        await put_back(place.link, place.project, observed, body)
     except ConflictError:
         raise NotReady(
             Reason.ALREADY_EXISTS,
@@ -506,7 +492,7 @@ async def _undo_switch(visit: PolicyVisit) -> None:
         if observed is not None and not plan.is_enabled(observed.raw):
             claims.check_writable(place.link)
             body = {**plan.disabling_body(observed), "enabled": True}
-            await place.link.client.update_policy(place.project, observed.id, body)
+            await put_back(place.link, place.project, observed, body)
 
 
 def _may_be_switched_off(visit: PolicyVisit) -> bool:
@@ -559,7 +545,7 @@ async def _delete_in_harbor(place: Place, observed: Policy) -> None:
     place.link.policy_written(place.project, observed.id)
     try:
         if plan.is_enabled(observed.raw):
-            await client.update_policy(place.project, observed.id, plan.disabling_body(observed))
+            await put_back(place.link, place.project, observed, plan.disabling_body(observed))
         await client.delete_policy(place.project, observed.id)
     except NotFoundError:
         return
