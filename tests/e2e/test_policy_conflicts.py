@@ -232,6 +232,12 @@ def test_a_policy_whose_spec_cannot_be_applied_is_switched_off_all_the_same(swit
     use_a_robot(switched)
     project = declare(switched)
     switched.make_policy(project, "taken")
+    left = switched.project_name("left")
+    switched.project("left", projectName=left, deletionPolicy="Retain")
+    switched.policy("orphan", "left")
+    switched.ready("WebhookPolicy", "orphan")
+    switched.delete("HarborProject", "left")
+    switched.reason("WebhookPolicy", "orphan", "ProjectNotReady")
     for name in ("refused", "renamed"):
         switched.policy(name, project)
         switched.ready("WebhookPolicy", name)
@@ -240,9 +246,9 @@ def test_a_policy_whose_spec_cannot_be_applied_is_switched_off_all_the_same(swit
     switched.policy("renamed", project, policyName="taken")
     switched.reason("WebhookPolicy", "renamed", "AlreadyExists")
     switch(switched, "false")
-    for name in ("ci", "refused", "renamed"):
+    for name, where in (("ci", project), ("refused", project), ("renamed", project), ("orphan", left)):
         until_shown(switched, name, False)
-        assert not is_on(switched, project, name)
+        assert not is_on(switched, where, name)
     assert is_on(switched, project, "taken")
 
 

@@ -68,7 +68,11 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
         await visit.prepare(finalizer=True)  # whatever keeps the rest of the spec from being applied
     if policy.spec.suspend:
         return Verdict(Reason.SUSPENDED, "Nothing is written to Harbor while suspend is true.")
-    place = await _place(visit)
+    try:
+        place = await _place(visit)
+    except NotReady as refusal:
+        await _switch_off_without_project(visit, refusal.verdict.reason)
+        raise
     claims.check_unmoved(policy.status.connection, place.link)
     await _check_unmoved(visit, place)
     claims.check_access(place.link, policy, place.project)
@@ -126,6 +130,18 @@ async def _disable_if_off(visit: PolicyVisit, place: Place, reason: Reason) -> N
     if is_off and "enabled" in groups:
         async with place.link.writing(place.project):
             await _disable(visit, place)
+
+
+async def _switch_off_without_project(visit: PolicyVisit, reason: Reason) -> None:
+    """The global switch also reaches what a policy whose HarborProject is missing has in Harbor."""
+    status, namespace = visit.resource.status, visit.resource.metadata.namespace
+    if reason is not Reason.PROJECT_NOT_READY or status.connection is None or status.project_name is None:
+        return
+    link = visit.context.links.get(claims.key_of_recorded(status.connection, namespace))
+    if link is None or link.verdict is not None or not link.policies_off or status.project_id is None:
+        return
+    if claims.is_allowed(link.connection, namespace, status.project_name):
+        await _disable_if_off(visit, Place(link, status.project_name, status.project_id), reason)
 
 
 async def _disable(visit: PolicyVisit, place: Place) -> None:
