@@ -238,15 +238,17 @@ def test_a_policy_whose_spec_cannot_be_applied_is_switched_off_all_the_same(swit
     switched.ready("WebhookPolicy", "orphan")
     switched.delete("HarborProject", "left")
     switched.reason("WebhookPolicy", "orphan", "ProjectNotReady")
-    for name in ("refused", "renamed"):
+    for name in ("refused", "renamed", "loser"):
         switched.policy(name, project)
         switched.ready("WebhookPolicy", name)
     switched.policy("refused", project, eventTypes=["NO_SUCH_EVENT"])
     switched.reason("WebhookPolicy", "refused", "UnsupportedEventType")
     switched.policy("renamed", project, policyName="taken")
     switched.reason("WebhookPolicy", "renamed", "AlreadyExists")
+    switched.policy("loser", project, policyName="ci")
+    switched.reason("WebhookPolicy", "loser", "OwnedByOther")
     switch(switched, "false")
-    for name, where in (("ci", project), ("refused", project), ("renamed", project), ("orphan", left)):
+    for name, where in (*((one, project) for one in ("ci", "refused", "renamed", "loser")), ("orphan", left)):
         until_shown(switched, name, False)
         assert not is_on(switched, where, name)
     assert is_on(switched, project, "taken")

@@ -76,9 +76,9 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
     claims.check_unmoved(policy.status.connection, place.link)
     await _check_unmoved(visit, place)
     claims.check_access(place.link, policy, place.project)
-    claims.check_policy_owner(visit.context, place.link, policy, place.project)
-    await claims.hold(visit, place.link)
     try:
+        claims.check_policy_owner(visit.context, place.link, policy, place.project)
+        await claims.hold(visit, place.link)
         return await _apply(visit, place)
     except NotReady as refusal:
         await _disable_if_off(visit, place, refusal.verdict.reason)
@@ -125,8 +125,11 @@ async def _disable_if_off(visit: PolicyVisit, place: Place, reason: Reason) -> N
     """A policy that is to be off is switched off even if the rest of its spec cannot be applied. One that cannot be
     renamed stays as it was, unless a switch above it is off."""
     policy, switched = visit.resource, _is_switched_off(visit, place.link)
+    if reason is Reason.OWNED_BY_OTHER and policy.spec.project_ref is None:
+        return  # the whole project is somebody else's now
     groups = plan.groups_to_write(policy, visit.status.origin, switched=switched, rotated=False)
-    is_off = switched or (not policy.spec.enabled and reason is not Reason.ALREADY_EXISTS)
+    is_unnamed = reason in (Reason.ALREADY_EXISTS, Reason.OWNED_BY_OTHER)
+    is_off = switched or (not policy.spec.enabled and not is_unnamed)
     if is_off and "enabled" in groups:
         async with place.link.writing(place.project):
             await _disable(visit, place)
@@ -140,6 +143,7 @@ async def _switch_off_without_project(visit: PolicyVisit, reason: Reason) -> Non
     link = visit.context.links.get(claims.key_of_recorded(status.connection, namespace))
     if link is None or link.verdict is not None or not link.policies_off or status.project_id is None:
         return
+    visit.link = link
     if claims.is_allowed(link.connection, namespace, status.project_name):
         await _disable_if_off(visit, Place(link, status.project_name, status.project_id), reason)
 
