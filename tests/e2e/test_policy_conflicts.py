@@ -10,7 +10,7 @@ from e2e.test_global_switch import remove_switch, switch, until_enforced, until_
 from e2e.test_policies import change_in_ui, declare, drift
 from harness.harbor.process import StandIn
 from harness.own import own_harbor, standing
-from harness.world import FINALIZER, World, header_from, http_target, ready_condition
+from harness.world import FINALIZER, World, condition, header_from, http_target, ready_condition
 
 
 @pytest.fixture
@@ -297,3 +297,19 @@ def test_a_suspended_policy_goes_on_telling_its_news_after_harbors_switch_is_on_
     switch(switched, "true")
     until_enforced(switched, "Harbor", enabled=True)
     delivering(switched, "NeverTriggered")
+
+
+def test_a_suspended_policy_says_that_its_project_is_off_only_if_that_has_reached_it(own: World) -> None:
+    project = declare(own)
+    own.policy("off", project)
+    own.ready("WebhookPolicy", "off")
+    own.policy("ci", project, suspend=True)
+    own.reason("WebhookPolicy", "ci", "Suspended")
+    own.project(project, webhooks={"enabled": False})
+    delivering(own, "ProjectDisabled", "off")
+    own.policy("off", project, suspend=True)
+    own.reason("WebhookPolicy", "off", "Suspended")
+    standing(own).happen("PUSH_ARTIFACT", project)
+    own.until("WebhookPolicy", "ci", lambda found: found["status"].get("lastTriggerTime"), "no trigger")
+    assert condition(own.get("WebhookPolicy", "ci"), "Delivering")["reason"] != "ProjectDisabled"
+    assert condition(own.get("WebhookPolicy", "off"), "Delivering")["reason"] == "ProjectDisabled"
