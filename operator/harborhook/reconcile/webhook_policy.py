@@ -349,18 +349,13 @@ def _has_our_mark(visit: PolicyVisit, policy: Policy) -> bool:
 
 def _holder(visit: PolicyVisit, place: Place, policy: Policy) -> Key | None:
     """Another resource that has made or adopted it."""
-    context = visit.context
-    others = map(context.load, context.store.dependents(deliveries_key(place.link.key, place.project)))
-    return next(
-        (
-            other.key
-            for other in others
-            if isinstance(other, WebhookPolicy)
-            and other.key != visit.resource.key
-            and (other.status.policy_id, other.status.project_id) == (policy.id, policy.project_id)
-        ),
-        None,
-    )
+    store = visit.context.store
+    for other in store.dependents(deliveries_key(place.link.key, place.project)):
+        status = (store.get(other) or {}).get("status") or {}
+        recorded = status.get("policyID"), status.get("projectID")
+        if other != visit.resource.key and recorded == (policy.id, policy.project_id):
+            return other
+    return None
 
 
 async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy) -> Policy | None:
