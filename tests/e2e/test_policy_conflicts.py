@@ -10,7 +10,7 @@ from e2e.test_global_switch import remove_switch, switch, until_enforced, until_
 from e2e.test_policies import change_in_ui, declare, drift
 from harness.harbor.process import StandIn
 from harness.own import own_harbor, standing
-from harness.world import FINALIZER, World, header_from, http_target, ready_condition
+from harness.world import FINALIZER, World, condition, header_from, http_target, ready_condition
 
 
 @pytest.fixture
@@ -188,6 +188,21 @@ def test_a_retained_policy_is_switched_on_although_its_project_went_first(world:
     assert is_on(world, project)
 
 
+def test_what_harbor_says_of_a_stored_address_that_it_refuses_now_does_not_show_it(own: World) -> None:
+    own.secret("hooks", url="https://ci.example.com/ours")
+    project = declare(own, {"type": "http", "addressFrom": header_from("hooks", "url")})
+    own.policy("ci", project, suspend=True)
+    own.reason("WebhookPolicy", "ci", "Suspended")
+    address = "https://ci.example.com/c4nary-path"
+    change_in_ui(own, project, "ci", targets=[http_target(address)])
+    refusal = f'{{"errors":[{{"code":"BAD_REQUEST","message":"bad address {address}"}}]}}'
+    standing(own).set_fault({"method": "PUT", "path": "/webhook/policies/"}, status=400, body=refusal)
+    own.delete("WebhookPolicy", "ci", wait=False)
+    found = own.reason("WebhookPolicy", "ci", "InvalidSpec")
+    assert "bad address" in ready_condition(found)["message"]
+    assert "c4nary" not in str([found, own.events("ci"), own.operator.log.read_text()])
+
+
 # Switches above a policy that cannot be written, is reported on or suspended
 
 
@@ -195,17 +210,25 @@ def test_a_policy_whose_spec_cannot_be_applied_is_switched_off_all_the_same(swit
     use_a_robot(switched)
     project = declare(switched)
     switched.make_policy(project, "taken")
-    for name in ("refused", "renamed"):
+    left = switched.project_name("left")
+    switched.project("left", projectName=left, deletionPolicy="Retain")
+    switched.policy("orphan", "left")
+    switched.ready("WebhookPolicy", "orphan")
+    switched.delete("HarborProject", "left")
+    switched.reason("WebhookPolicy", "orphan", "ProjectNotReady")
+    for name in ("refused", "renamed", "loser"):
         switched.policy(name, project)
         switched.ready("WebhookPolicy", name)
     switched.policy("refused", project, eventTypes=["NO_SUCH_EVENT"])
     switched.reason("WebhookPolicy", "refused", "UnsupportedEventType")
     switched.policy("renamed", project, policyName="taken")
     switched.reason("WebhookPolicy", "renamed", "AlreadyExists")
+    switched.policy("loser", project, policyName="ci")
+    switched.reason("WebhookPolicy", "loser", "OwnedByOther")
     switch(switched, "false")
-    for name in ("ci", "refused", "renamed"):
+    for name, where in (*((one, project) for one in ("ci", "refused", "renamed", "loser")), ("orphan", left)):
         until_shown(switched, name, False)
-        assert not is_on(switched, project, name)
+        assert not is_on(switched, where, name)
     assert is_on(switched, project, "taken")
 
 
@@ -252,3 +275,19 @@ def test_a_suspended_policy_goes_on_telling_its_news_after_harbors_switch_is_on_
     switch(switched, "true")
     until_enforced(switched, "Harbor", enabled=True)
     delivering(switched, "NeverTriggered")
+
+
+def test_a_suspended_policy_says_that_its_project_is_off_only_if_that_has_reached_it(own: World) -> None:
+    project = declare(own)
+    own.policy("off", project)
+    own.ready("WebhookPolicy", "off")
+    own.policy("ci", project, suspend=True)
+    own.reason("WebhookPolicy", "ci", "Suspended")
+    own.project(project, webhooks={"enabled": False})
+    delivering(own, "ProjectDisabled", "off")
+    own.policy("off", project, suspend=True)
+    own.reason("WebhookPolicy", "off", "Suspended")
+    standing(own).happen("PUSH_ARTIFACT", project)
+    own.until("WebhookPolicy", "ci", lambda found: found["status"].get("lastTriggerTime"), "no trigger")
+    assert condition(own.get("WebhookPolicy", "ci"), "Delivering")["reason"] != "ProjectDisabled"
+    assert condition(own.get("WebhookPolicy", "off"), "Delivering")["reason"] == "ProjectDisabled"

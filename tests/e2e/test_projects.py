@@ -874,3 +874,14 @@ def test_everything_goes_in_whatever_order_it_is_deleted(own: World, order: tupl
     for kind, item in names.items():
         own.gone(kind, item)
     assert own.harbor_project(name) is None
+
+
+def test_a_deletion_policy_that_is_changed_while_suspended_is_obeyed(world: World) -> None:
+    name = world.project_name()
+    world.project(name, deletionPolicy="Retain")
+    world.ready("HarborProject", name)
+    world.project(name, deletionPolicy="Delete", suspend=True)
+    found = world.reason("HarborProject", name, "Suspended")
+    assert FINALIZER in found["metadata"].get("finalizers", [])
+    world.delete("HarborProject", name)
+    assert world.harbor_project(name) is None

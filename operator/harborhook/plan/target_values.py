@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from harborhook.api.webhook_policy import ADDRESS_LIMIT, ADDRESS_PATTERN
@@ -46,6 +47,12 @@ def address_of(raw: bytes) -> str:
     if _BAD_ESCAPE.search(address) or not _has_host_and_port(address):
         raise UnusableError("is no address: its host, its port or a % in it is wrong.")
     return address
+
+
+def values_in(targets: Any) -> list[TargetValues]:
+    """Those that Harbor's row of a policy shows, which need not be the spec's."""
+    rows = [row for row in targets if isinstance(row, dict)] if isinstance(targets, list) else []
+    return [TargetValues(str(row.get("address") or ""), str(row.get("auth_header") or "")) for row in rows]
 
 
 def without_values(text: str, values: Iterable[TargetValues]) -> str:

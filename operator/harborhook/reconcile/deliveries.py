@@ -378,9 +378,11 @@ def _progress(context: Context, link: Link, policy: WebhookPolicy, news: News | 
 
 def _switched_off(context: Context, link: Link, policy: WebhookPolicy) -> Delivering | None:
     """What keeps Harbor from sending anything for the policy, the highest switch first."""
-    if link.notifications_enabled is False or (link.policies_off and not policy.spec.suspend):
+    # Switches pass a suspended policy over: it is off only if it was before.
+    passed_over = policy.spec.suspend and policy.status.enabled is not False
+    if link.notifications_enabled is False or (link.policies_off and not passed_over):
         return Delivering(DeliveringReason.GLOBALLY_DISABLED)
-    if project_is_off(context, policy):
+    if project_is_off(context, policy) and not passed_over:
         return Delivering(DeliveringReason.PROJECT_DISABLED)
     return None if policy.spec.enabled else Delivering(DeliveringReason.POLICY_DISABLED)
 

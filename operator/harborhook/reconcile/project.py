@@ -55,6 +55,8 @@ class Found:
 
 async def reconcile(visit: ProjectVisit) -> Verdict:
     project = visit.resource
+    if project.status.origin is not None and not visit.has_finalizer and _wants_finalizer(project):
+        await visit.prepare(finalizer=True)  # whatever keeps the rest of the spec from being applied
     if project.spec.suspend:
         return Verdict(Reason.SUSPENDED, "Nothing is written to Harbor while suspend is true.")
     link = claims.link_to(visit, claims.effective_connection(project))

@@ -18,6 +18,7 @@ from harborhook.plan.webhook_policy import disabling_body, is_enabled
 from harborhook.reconcile import claims, shards
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Doomed, Link
+from harborhook.reconcile.target_values import put_back
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -87,7 +88,7 @@ async def _remove(visit: Visit[HarborProject], link: Link, policy: Policy, state
         return
     if not state.disabled:
         if is_enabled(current.raw):
-            await link.client.update_policy(name, policy.id, disabling_body(current))
+            await put_back(link, name, current, disabling_body(current))
         state.disabled = True
         await visit.warn("PruneDisabled", f"Disabled webhook policy {_shown(policy)}, which nobody declares.")
         return

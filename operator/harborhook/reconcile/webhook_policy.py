@@ -17,7 +17,6 @@ from harborhook.harbor.errors import (
     NotFoundError,
     PreconditionError,
     RefusedError,
-    refusal,
 )
 from harborhook.harbor.models import Policy
 from harborhook.plan import webhook_policy as plan
@@ -25,12 +24,12 @@ from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.ownership import creator, foreign_cluster
 from harborhook.plan.references import connection_key, deliveries_key, recorded_connection
-from harborhook.plan.target_values import TargetValues, without_values
+from harborhook.plan.target_values import TargetValues
 from harborhook.reconcile import claims, deliveries
 from harborhook.reconcile.context import Wait
 from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
-from harborhook.reconcile.target_values import Resolved, resolve
+from harborhook.reconcile.target_values import Resolved, put_back, refused, resolve
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -69,13 +68,17 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
         await visit.prepare(finalizer=True)  # whatever keeps the rest of the spec from being applied
     if policy.spec.suspend:
         return Verdict(Reason.SUSPENDED, "Nothing is written to Harbor while suspend is true.")
-    place = await _place(visit)
+    try:
+        place = await _place(visit)
+    except NotReady as refusal:
+        await _switch_off_without_project(visit, refusal.verdict.reason)
+        raise
     claims.check_unmoved(policy.status.connection, place.link)
     await _check_unmoved(visit, place)
     claims.check_access(place.link, policy, place.project)
-    claims.check_policy_owner(visit.context, place.link, policy, place.project)
-    await claims.hold(visit, place.link)
     try:
+        claims.check_policy_owner(visit.context, place.link, policy, place.project)
+        await claims.hold(visit, place.link)
         return await _apply(visit, place)
     except NotReady as refusal:
         await _disable_if_off(visit, place, refusal.verdict.reason)
@@ -94,7 +97,7 @@ async def _apply(visit: PolicyVisit, place: Place) -> Verdict:
         async with place.link.writing(place.project):
             now, drift = await _settle(visit, place, desired, resolved)
     except RefusedError as error:
-        raise _without_values(error, resolved.values) from None
+        raise refused(error, resolved.values) from None
     visit.record(
         project_id=place.project_id,
         project_name=place.project,
@@ -122,11 +125,27 @@ async def _disable_if_off(visit: PolicyVisit, place: Place, reason: Reason) -> N
     """A policy that is to be off is switched off even if the rest of its spec cannot be applied. One that cannot be
     renamed stays as it was, unless a switch above it is off."""
     policy, switched = visit.resource, _is_switched_off(visit, place.link)
+    if reason is Reason.OWNED_BY_OTHER and policy.spec.project_ref is None:
+        return  # the whole project is somebody else's now
     groups = plan.groups_to_write(policy, visit.status.origin, switched=switched, rotated=False)
-    is_off = switched or (not policy.spec.enabled and reason is not Reason.ALREADY_EXISTS)
+    is_unnamed = reason in (Reason.ALREADY_EXISTS, Reason.OWNED_BY_OTHER)
+    is_off = switched or (not policy.spec.enabled and not is_unnamed)
     if is_off and "enabled" in groups:
         async with place.link.writing(place.project):
             await _disable(visit, place)
+
+
+async def _switch_off_without_project(visit: PolicyVisit, reason: Reason) -> None:
+    """The global switch also reaches what a policy whose HarborProject is missing has in Harbor."""
+    status, namespace = visit.resource.status, visit.resource.metadata.namespace
+    if reason is not Reason.PROJECT_NOT_READY or status.connection is None or status.project_name is None:
+        return
+    link = visit.context.links.get(claims.key_of_recorded(status.connection, namespace))
+    if link is None or link.verdict is not None or not link.policies_off or status.project_id is None:
+        return
+    visit.link = link
+    if claims.is_allowed(link.connection, namespace, status.project_name):
+        await _disable_if_off(visit, Place(link, status.project_name, status.project_id), reason)
 
 
 async def _disable(visit: PolicyVisit, place: Place) -> None:
@@ -134,20 +153,8 @@ async def _disable(visit: PolicyVisit, place: Place) -> None:
     if observed is None or not plan.is_enabled(observed.raw):
         return
     claims.check_writable(place.link)
-    place.link.policy_written(place.project, observed.id)
-    await place.link.client.update_policy(place.project, observed.id, plan.disabling_body(observed))
+    await put_back(place.link, place.project, observed, plan.disabling_body(observed))
     visit.record(enabled=False)
-
-
-def _without_values(error: RefusedError, values: Sequence[TargetValues]) -> RefusedError:
-    """Harbor quotes an address that it refuses, and so might a proxy do with a header."""
-    return refusal(
-        error.status,
-        error.code,
-        without_values(error.message, values),
-        request=error.request,
-        retry_after=error.retry_after,
-    )
 
 
 async def _place(visit: PolicyVisit) -> Place:
@@ -342,18 +349,13 @@ def _has_our_mark(visit: PolicyVisit, policy: Policy) -> bool:
 
 def _holder(visit: PolicyVisit, place: Place, policy: Policy) -> Key | None:
     """Another resource that has made or adopted it."""
-    context = visit.context
-    others = map(context.load, context.store.dependents(deliveries_key(place.link.key, place.project)))
-    return next(
-        (
-            other.key
-            for other in others
-            if isinstance(other, WebhookPolicy)
-            and other.key != visit.resource.key
-            and (other.status.policy_id, other.status.project_id) == (policy.id, policy.project_id)
-        ),
-        None,
-    )
+    store = visit.context.store
+    for other in store.dependents(deliveries_key(place.link.key, place.project)):
+        status = (store.get(other) or {}).get("status") or {}
+        recorded = status.get("policyID"), status.get("projectID")
+        if other != visit.resource.key and recorded == (policy.id, policy.project_id):
+            return other
+    return None
 
 
 def _is_another(visit: PolicyVisit, observed: Policy) -> bool:
@@ -445,10 +447,9 @@ async def _write(
     mark = creator(visit.context.cluster, visit.resource.key) if is_foreign else None
     groups = {difference.group for difference in written}
     claims.check_writable(place.link)
-    place.link.policy_written(place.project, observed.id)
     body = plan.update_body(observed, desired, groups, creator=mark)
     try:
-        await place.link.client.update_policy(place.project, observed.id, body)
+        await put_back(place.link, place.project, observed, body)
     except ConflictError:
         raise NotReady(
             Reason.ALREADY_EXISTS,
@@ -512,7 +513,7 @@ async def _undo_switch(visit: PolicyVisit) -> None:
         if observed is not None and not plan.is_enabled(observed.raw):
             claims.check_writable(place.link)
             body = {**plan.disabling_body(observed), "enabled": True}
-            await place.link.client.update_policy(place.project, observed.id, body)
+            await put_back(place.link, place.project, observed, body)
 
 
 def _may_be_switched_off(visit: PolicyVisit) -> bool:
@@ -566,7 +567,7 @@ async def _delete_in_harbor(place: Place, observed: Policy) -> None:
     place.link.policy_written(place.project, observed.id)
     try:
         if plan.is_enabled(observed.raw):
-            await client.update_policy(place.project, observed.id, plan.disabling_body(observed))
+            await put_back(place.link, place.project, observed, plan.disabling_body(observed))
         await client.delete_policy(place.project, observed.id)
     except NotFoundError:
         return
