@@ -22,7 +22,8 @@ import pytest
 from harness.chart import NAMESPACE, RELEASE, Object, Values, one, render
 from harness.chart_files import CHART, REPOSITORY
 from harness.control_plane import ControlPlane, RefusedError
-from harness.harbor_fixtures import HarborUnderTest
+from harness.harbor.process import StandIn
+from harness.harbor_fixtures import HarborUnderTest, standing_in
 from harness.helm import Helm
 from harness.operator_process import OperatorProcess
 from harness.readme import blocks, commands
@@ -160,10 +161,11 @@ def own_control_plane() -> Iterator[ControlPlane]:
 
 
 @pytest.fixture
-def cluster(own_control_plane: ControlPlane, helm: Helm, harbor: HarborUnderTest, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(own_control_plane: ControlPlane, helm: Helm, stand_in: StandIn, tmp_path: Path) -> Iterator[Cluster]:
+    """With a Harbor of its own, since a release can switch off its notifications."""
     with ExitStack() as stack:
         at_home = Helm(helm.program, helm.home, own_control_plane.kubeconfig)
-        found = Cluster(own_control_plane, at_home, harbor, tmp_path, stack)
+        found = Cluster(own_control_plane, at_home, standing_in(stand_in, "2.16"), tmp_path, stack)
         stack.callback(found.remove_everything)
         yield found
         stack.pop_all().close()
