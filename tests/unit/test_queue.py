@@ -180,6 +180,32 @@ async def test_every_waiting_worker_gets_a_key_when_several_are_added_at_once() 
     assert {key for key, _ in [await woken(worker) for worker in workers]} == {A, B, C}
 
 
+async def test_a_key_wakes_one_worker_and_not_all_that_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue(clock=Clock())
+    looks = 0
+
+    def counted() -> tuple[Key, Cause] | None:
+        nonlocal looks
+        looks += 1
+        return Queue._take(queue)
+
+    monkeypatch.setattr(queue, "_take", counted)
+    workers = [asyncio.create_task(queue.get()) for _ in range(32)]
+    await asyncio.sleep(0)
+    looks = 0
+
+    queue.add(A, Cause.CHANGE)
+    done, idle = await asyncio.wait(workers, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    assert [worker.result() for worker in done] == [(A, Cause.CHANGE)]
+    assert looks <= 4
+    for worker in idle:
+        worker.cancel()
+    await asyncio.gather(*idle, return_exceptions=True)
+
+
 async def test_a_worker_that_is_cancelled_takes_no_key_with_it(fixture: Fixture) -> None:
     worker = asyncio.create_task(fixture.queue.get())
     await asyncio.sleep(0)

@@ -92,6 +92,8 @@ class Queue:
     _failures: dict[Key, int] = field(default_factory=dict)
     _version: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _watch: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one idle worker that waits for the next key; else each key would wake all of them, for nothing."""
 
     def add(self, key: Key, cause: Cause, *, after: float = 0.0) -> None:
         """Lets `key` be visited after so many seconds, or sooner if it already waits for something sooner."""
@@ -149,7 +151,12 @@ class Queue:
             taken = self._take()
             if taken is not None:
                 return taken
-            await self._sleep()
+            async with self._watch:
+                # What came while another worker watched is taken at once.
+                taken = self._take()
+                if taken is not None:
+                    return taken
+                await self._sleep()
 
     def done(self, key: Key) -> None:
         self._held.discard(key)
