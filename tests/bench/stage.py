@@ -258,7 +258,7 @@ class Stage:
             everybody = visits["HarborProject"] >= projects and visits["WebhookPolicy"] >= policies
             return everybody and values["harborhook_queue_depth"] == 0
 
-        wait(done, "everything has been visited", pause=0.4)
+        wait(done, "everything has been visited", pause=1.0)  # asking costs the operator something too
 
     # Afterwards
 

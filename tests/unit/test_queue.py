@@ -181,6 +181,32 @@ async def test_every_waiting_worker_gets_a_key_when_several_are_added_at_once() 
     assert {key for key, _ in [await woken(worker) for worker in workers]} == {A, B, C}
 
 
+async def test_a_key_wakes_one_worker_and_not_all_that_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = Queue(clock=Clock())
+    looks = 0
+
+    def counted() -> tuple[Key, Cause] | None:
+        nonlocal looks
+        looks += 1
+        return Queue._take(queue)
+
+    monkeypatch.setattr(queue, "_take", counted)
+    workers = [asyncio.create_task(queue.get()) for _ in range(32)]
+    await asyncio.sleep(0)
+    looks = 0
+
+    queue.add(A, Cause.CHANGE)
+    done, idle = await asyncio.wait(workers, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    assert [worker.result() for worker in done] == [(A, Cause.CHANGE)]
+    assert looks <= 4
+    for worker in idle:
+        worker.cancel()
+    await asyncio.gather(*idle, return_exceptions=True)
+
+
 async def test_a_worker_that_is_cancelled_takes_no_key_with_it(fixture: Fixture) -> None:
     worker = asyncio.create_task(fixture.queue.get())
     await asyncio.sleep(0)
@@ -612,3 +638,21 @@ QueueMachine.TestCase.settings = settings(
     max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestQueueMachine = QueueMachine.TestCase
+
+
+async def test_a_worker_of_a_drained_queue_sleeps_though_keys_are_due() -> None:
+    turns = 0
+
+    def clock() -> float:
+        nonlocal turns
+        turns += 1
+        return time.monotonic()
+
+    queue = Queue(clock=clock)
+    queue.add(A, Cause.CHANGE)
+    await queue.drain()
+    taking = asyncio.create_task(queue.get())
+    await asyncio.sleep(0.05)
+
+    assert turns < 10
+    taking.cancel()

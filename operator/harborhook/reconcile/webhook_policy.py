@@ -35,6 +35,10 @@ from harborhook.runtime.queue import Cause
 
 HOW_TO_ADOPT = "Set creationPolicy to Adopt or CreateOrAdopt to take it over, or choose another policyName."
 
+PROJECT_GRACE = 3.0
+"""Seconds for which a new policy waits for its project before it complains: what was applied together does not come by
+the watches of two kinds in the order in which it was made."""
+
 PolicyVisit = Visit[WebhookPolicy]
 
 
@@ -178,6 +182,9 @@ def _place_by_reference(visit: PolicyVisit, name: str) -> Place:
     namespace = visit.resource.metadata.namespace
     project = visit.context.load(Key("HarborProject", namespace, name))
     if not isinstance(project, HarborProject):
+        age = (visit.context.now() - visit.resource.metadata.creation_timestamp).total_seconds()
+        if 0 <= age < PROJECT_GRACE:
+            raise Wait(after=1.0)
         raise NotReady(
             Reason.PROJECT_NOT_READY, f"There is no HarborProject {name!r} in namespace {namespace!r}: create it."
         )

@@ -95,6 +95,8 @@ class Queue:
     _version: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _watch: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one idle worker that waits for the next key; else each key would wake all of them, for nothing."""
 
     def add(self, key: Key, cause: Cause, *, after: float = 0.0) -> None:
         """Lets `key` be visited after so many seconds, or sooner if it already waits for something sooner."""
@@ -156,7 +158,12 @@ class Queue:
             taken = self._take()
             if taken is not None:
                 return taken
-            await self._sleep()
+            async with self._watch:
+                # What came while another worker watched is taken at once.
+                taken = self._take()
+                if taken is not None:
+                    return taken
+                await self._sleep()
 
     def done(self, key: Key) -> None:
         self._held.discard(key)
@@ -222,7 +229,8 @@ class Queue:
     async def _sleep(self) -> None:
         """Until something is added or done, or the next key is due."""
         self._wake.clear()
-        pause = max(0.0, self._later[0][0] - self.clock()) if self._later else None
+        is_coming = self._later and not self._closed
+        pause = max(0.0, self._later[0][0] - self.clock()) if is_coming else None
         # Not asyncio.wait_for, which until Python 3.12 swallows a cancellation that comes together with the wake-up.
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):
