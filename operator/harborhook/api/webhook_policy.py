@@ -49,7 +49,7 @@ class ProjectRef(ApiModel):
 
 
 class Target(ApiModel):
-    """One receiver of notifications. It is exactly what is stated here: an absent field has its default and is not left alone."""
+    """One receiver of notifications. It is exactly what is stated: an absent field has its default."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
