@@ -6,21 +6,23 @@ the stand-in's log each request; /proc tells CPU and memory. None of this asks t
 
 from __future__ import annotations
 
-import asyncio
+import http.client
+import json
 import re
 import secrets
 import ssl
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-import aiohttp
+from urllib.parse import urlsplit
 
 from bench.options import POLICIES, Options
 from bench.processes import CpuClock
@@ -190,26 +192,30 @@ class Stage:
     def create(self, manifests: Sequence[Object]) -> float:
         """Creates all as fast as the API server takes them; how many seconds that took."""
         started = time.monotonic()
-        asyncio.run(self._create_all(manifests))
+        waiting, lock = iter(manifests), threading.Lock()
+
+        def take() -> Object | None:
+            with lock:
+                return next(waiting, None)
+
+        with ThreadPoolExecutor(CONNECTIONS) as threads:
+            for done in [threads.submit(self._create_from, take) for _ in range(CONNECTIONS)]:
+                done.result()
         return time.monotonic() - started
 
-    async def _create_all(self, manifests: Sequence[Object]) -> None:
+    def _create_from(self, take: Callable[[], Object | None]) -> None:
+        """Over one connection, as long as there is something to create."""
+        server = urlsplit(self.control_plane.url)
         trust = ssl.create_default_context(cafile=str(self.control_plane.ca_file))
-        headers = {"Authorization": f"Bearer {self.control_plane.admin_token}"}
-        waiting = iter(manifests)
-        connector = aiohttp.TCPConnector(ssl=trust, limit=CONNECTIONS)
-        async with aiohttp.ClientSession(self.control_plane.url, headers=headers, connector=connector) as session:
-
-            async def send() -> None:
-                for manifest in waiting:
-                    path = f"/apis/{GROUP}/namespaces/{NAMESPACE}/{PLURALS[manifest['kind']]}"
-                    async with session.post(path, json={"apiVersion": GROUP, **manifest}) as answer:
-                        if answer.status != 201:
-                            raise BenchError(f"{manifest['metadata']['name']}: {await answer.text()}")
-
-            async with asyncio.TaskGroup() as group:
-                for _ in range(CONNECTIONS):
-                    group.create_task(send())
+        headers = {"Authorization": f"Bearer {self.control_plane.admin_token}", "Content-Type": "application/json"}
+        with closing(http.client.HTTPSConnection(server.hostname or "", server.port, context=trust)) as connection:
+            while (manifest := take()) is not None:
+                path = f"/apis/{GROUP}/namespaces/{NAMESPACE}/{PLURALS[manifest['kind']]}"
+                connection.request("POST", path, json.dumps({"apiVersion": GROUP, **manifest}), headers)
+                answer = connection.getresponse()
+                said = answer.read()
+                if answer.status != 201:
+                    raise BenchError(f"{manifest['metadata']['name']}: {said.decode()}")
 
     def populate(self, projects: int) -> None:
         """Sees to it that there are so many projects with their policies, all Ready, before anything is measured."""
