@@ -77,9 +77,9 @@ def create(stage: Stage, name: str) -> Result:
         follower = stage.follow()
         took = stage.create(manifests)
         wait(lambda: len(follower.first_status()) >= len(manifests), "each resource has a status", pause=0.1)
+        late = stage.not_ready()
+        stage.until_ready(follower, len(manifests))
     statuses, born = follower.first_status(), follower.created()
-    late = stage.not_ready()
-    stage.until_ready(follower, len(manifests))
     elapsed = max(statuses.values()) - min(born.values())
     ready = [statuses[key] - born[key] for key in statuses]
     policies = [statuses[key] - born[key] for key in statuses if key[0] == "webhookpolicies"]
