@@ -413,6 +413,7 @@ def test_the_connection_is_as_the_values_say_and_is_kept(helm: Helm) -> None:
         },
         "access": CONNECTION["access"],
         "allowedTargetHosts": ["*.example.com"],
+        "allowEndpointTests": True,
         "limits": {"maxConcurrentRequests": 2, "requestsPerSecond": 5},
         "deliveryMaxAttempts": 5,
         "suspend": True,

@@ -103,6 +103,7 @@ def test_a_status_has_no_defaults(kind: Kind) -> None:
             "ClusterHarborConnection",
             {
                 "spec.allowInsecureHTTP": False,
+                "spec.allowEndpointTests": False,
                 "spec.suspend": False,
                 "spec.credentialsSecretRef.usernameKey": "username",
                 "spec.credentialsSecretRef.passwordKey": "password",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harborhook.api.base import ANNOTATION_RECONCILE_AT, Condition
+from harborhook.api.base import ANNOTATION_RECONCILE_AT, ANNOTATION_TEST_ENDPOINT, Condition
 from harborhook.api.conditions import (
     Delivering,
     DeliveringReason,
@@ -141,18 +141,28 @@ def test_every_action_that_is_offered_is_defined_and_the_other_way_round(argocd:
     assert set(argocd.actions(found)) == {definition["name"] for definition in parsed["definitions"]}
 
 
+ACTIONS = {"reconcile": ANNOTATION_RECONCILE_AT, "test-endpoint": ANNOTATION_TEST_ENDPOINT}
+
+
 @each_kind
 @pytest.mark.parametrize("annotations", [None, {"team": "a"}])
-def test_reconcile_sets_its_annotation_to_the_time_and_nothing_else(
-    argocd: ArgoCD, kind: str, annotations: Object | None
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_action_sets_its_annotation_to_the_time_and_nothing_else(
+    argocd: ArgoCD, kind: str, annotations: Object | None, action: str
 ) -> None:
     before = resource(kind, visited(Reason.RECONCILED), annotations=annotations)
-    after = argocd.act(deepcopy(before), "reconcile")
-    stamp = after["metadata"]["annotations"].pop(ANNOTATION_RECONCILE_AT)
+    after = argocd.act(deepcopy(before), action)
+    stamp = after["metadata"]["annotations"].pop(ACTIONS[action])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stamp)
     assert after["metadata"]["annotations"] == (annotations or {})
     assert after["metadata"] | {"annotations": annotations} == before["metadata"]
     assert after["status"] == before["status"]
+
+
+@each_kind
+def test_an_endpoint_can_be_tested_where_there_is_one(argocd: ArgoCD, kind: str) -> None:
+    offered = argocd.actions(resource(kind, visited(Reason.RECONCILED)))
+    assert offered["test-endpoint"]["disabled"] is (kind != "WebhookPolicy")
 
 
 # The interpreter of the tests is as poor as Argo CD's

@@ -19,6 +19,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 FINALIZER = f"{GROUP}/cleanup"
 ANNOTATION_RELEASE = f"{GROUP}/release"
 ANNOTATION_RECONCILE_AT = f"{GROUP}/reconcile-at"
+ANNOTATION_TEST_ENDPOINT = f"{GROUP}/test-endpoint"
 ANNOTATION_CREATE_PENDING = f"{GROUP}/create-pending"
 ANNOTATION_SHARD = f"{GROUP}/shard"
 """Which of several operators works on the resource."""
@@ -115,6 +116,11 @@ class Resource(ApiModel):
     def reconcile_request(self) -> str | None:
         """What `harborhook.io/reconcile-at` says; to be answered in `status.lastHandledReconcileAt`."""
         return self.metadata.annotations.get(ANNOTATION_RECONCILE_AT)
+
+    @property
+    def test_request(self) -> str | None:
+        """What `harborhook.io/test-endpoint` says; to be answered in `status.endpointTest`."""
+        return self.metadata.annotations.get(ANNOTATION_TEST_ENDPOINT)
 
 
 class Condition(ApiModel):

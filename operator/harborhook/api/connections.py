@@ -165,6 +165,14 @@ class ClusterHarborConnectionSpec(_ConnectionSpec):
         max_length=64,
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
+    allow_endpoint_tests: bool = Field(
+        False,
+        description=(
+            "Whether the operator itself may send a request to the targets of a WebhookPolicy when annotation "
+            "harborhook.io/test-endpoint asks for it. It is sent from the cluster, where other hosts may be within "
+            "reach than from Harbor: allowedTargetHosts bounds it."
+        ),
+    )
 
 
 class HarborConnectionSpec(_ConnectionSpec):

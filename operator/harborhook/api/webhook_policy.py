@@ -202,6 +202,28 @@ class AppliedSecret(ApiModel):
     resource_version: str = Field(description="Its resourceVersion.", max_length=64)
 
 
+class EndpointResult(ApiModel):
+    """How one target answered."""
+
+    target: int = Field(description="Its place in spec.targets, from 0.")
+    reachable: bool = Field(description="Whether it answered, whatever the answer.")
+    http_status: int | None = Field(None, alias="httpStatus", description="The status of its answer.")
+    message: str = Field(description="What that means, or why there was no answer.", max_length=256)
+
+
+class EndpointTest(ApiModel):
+    """The last test of the targets that somebody asked for."""
+
+    request: str = Field(description="The value of annotation harborhook.io/test-endpoint that was answered.")
+    time: Time = Field(description="When it was answered.")
+    results: list[EndpointResult] = Field(
+        [],
+        description="One row per target.",
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["target"]},
+    )
+
+
 class WebhookPolicyStatus(CommonStatus):
     """What Harbor has, and what it knows of the notifications. Written by the operator."""
 
@@ -229,6 +251,9 @@ class WebhookPolicyStatus(CommonStatus):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["eventType"]},
     )
     deliveries: Deliveries | None = Field(None, description="Whether notifications arrive. Absent before the first.")
+    endpoint_test: EndpointTest | None = Field(
+        None, description="The last test that annotation harborhook.io/test-endpoint asked for."
+    )
     drift: DriftList = Field([])
     applied_generation: int | None = Field(
         None,

@@ -25,7 +25,7 @@ from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.ownership import creator, foreign_cluster
 from harborhook.plan.references import connection_key, deliveries_key, recorded_connection
 from harborhook.plan.target_values import TargetValues
-from harborhook.reconcile import claims, deliveries
+from harborhook.reconcile import claims, deliveries, endpoint_test
 from harborhook.reconcile.context import Wait
 from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
@@ -93,6 +93,7 @@ async def _apply(visit: PolicyVisit, place: Place) -> Verdict:
     policy = visit.resource
     resolved = await resolve(visit.context, policy)
     _check_hosts(place.link, policy, resolved.values)
+    await endpoint_test.answer(visit, place.link.connection, resolved.values)
     await _check_supported(visit, place)
     desired = plan.desired_policy(policy, resolved.values)
     if _is_switched_off(visit, place.link):

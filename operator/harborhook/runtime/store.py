@@ -130,7 +130,7 @@ def _is_newer(body: Body, old: Body) -> bool:
         return any(new_meta.get(name) != old_meta.get(name) for name in ("uid", "resourceVersion"))
 
 
-REQUEST_ANNOTATIONS = ("harborhook.io/reconcile-at", "harborhook.io/release")
+REQUEST_ANNOTATIONS = ("harborhook.io/reconcile-at", "harborhook.io/release", "harborhook.io/test-endpoint")
 
 
 def _signature(body: Body) -> tuple[Any, ...]:
