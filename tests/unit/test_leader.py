@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harborhook.runtime.leader import Leader, LeadershipLostError
+from harness.alone import Clock
 
 Body = dict[str, Any]
 
@@ -58,14 +59,6 @@ class Cluster:
 
     def candidate(self, name: str, clock: Callable[[], float], **times: Any) -> Leader:
         return Leader(name, "harborhook", "harborhook", self.read, self.write, clock=clock, **times)
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

@@ -16,27 +16,17 @@ from harborhook.api.base import Key
 from harborhook.api.connections import ClusterHarborConnection
 from harborhook.handlers import Operator
 from harborhook.harbor.client import HarborClient
-from harborhook.kube.gateway import Gateway
-from harborhook.plan.references import DELIVERIES, deliveries_key, references
+from harborhook.plan.references import DELIVERIES, deliveries_key
 from harborhook.reconcile import deliveries
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
-from harborhook.reconcile.secrets import Secrets
-from harborhook.runtime.events import Recorder
-from harborhook.runtime.queue import Cause, Queue
-from harborhook.runtime.store import Store
+from harborhook.runtime.queue import Cause
 from harborhook.settings import Settings
+from harness.alone import Clock, bare_context
 
 CONNECTION = Key("ClusterHarborConnection", "", "default")
 PROJECTS = 300
 MINUTE = 60.0
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -51,18 +41,7 @@ def seeded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def context(clock: Clock) -> Context:
-    async def nothing(*_: Any) -> None:
-        return None
-
-    found = Context(
-        settings=Settings(),
-        store=Store(references),
-        queue=Queue(clock=clock),
-        gateway=cast(Gateway, None),
-        recorder=Recorder(nothing, instance="test", clock=clock),
-        secrets=Secrets(read=nothing, watched=lambda _: True),
-        cluster="test",
-    )
+    found = bare_context(clock)
     found.links[CONNECTION] = link(clock)
     return found
 

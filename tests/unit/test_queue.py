@@ -15,18 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from harborhook.api.base import Key
 from harborhook.runtime.queue import AGEING, BACKOFF_FIRST, BACKOFF_LIMIT, Cause, Queue
+from harness.alone import Clock
 
 A, B, C = (Key("WebhookPolicy", "team", name) for name in "abc")
-
-
-@dataclass
-class Clock:
-    """Time that passes only when told."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

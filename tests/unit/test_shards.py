@@ -21,19 +21,12 @@ from harborhook.runtime.events import Recorder
 from harborhook.runtime.queue import Cause, Queue
 from harborhook.runtime.store import Store
 from harborhook.settings import Settings
+from harness.alone import Clock
 
 OURS, THEIRS = Key("HarborProject", "team", "ours"), Key("HarborProject", "team", "theirs")
 CONNECTION, TEAMS = Key("ClusterHarborConnection", "", "default"), Key("HarborConnection", "team", "own")
 
 Body = dict[str, Any]
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

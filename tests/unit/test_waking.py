@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from harborhook.api.base import Key
-from harborhook.kube.gateway import Gateway
-from harborhook.plan.references import references
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.secrets import Secrets
-from harborhook.runtime.events import Recorder
-from harborhook.runtime.queue import Queue
-from harborhook.runtime.store import Store
-from harborhook.settings import Settings
+from harness.alone import Clock, bare_context
 
 CONNECTION = Key("ClusterHarborConnection", "", "default")
 PROJECTS, POLICIES = 100, 3
 EVERYBODY = PROJECTS * (1 + POLICIES)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -35,18 +22,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def context(clock: Clock) -> Context:
-    async def nothing(*_: Any) -> None:
-        return None
-
-    found = Context(
-        settings=Settings(),
-        store=Store(references),
-        queue=Queue(clock=clock),
-        gateway=cast(Gateway, None),
-        recorder=Recorder(nothing, instance="test", clock=clock),
-        secrets=Secrets(read=nothing, watched=lambda _: True),
-        cluster="test",
-    )
+    found = bare_context(clock)
     for number in range(PROJECTS):
         name = f"team-{number}"
         found.store.upsert(Key("HarborProject", "test", name), body("HarborProject", name, {}))

@@ -1,0 +1,42 @@
+"""Parts of the operator by themselves, for unit tests: no Kubernetes, no Harbor, and time that passes when told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from harborhook.kube.gateway import Gateway
+from harborhook.plan.references import references
+from harborhook.reconcile.context import Context
+from harborhook.reconcile.secrets import Secrets
+from harborhook.runtime.events import Recorder
+from harborhook.runtime.queue import Queue
+from harborhook.runtime.store import Store
+from harborhook.settings import Settings
+
+
+@dataclass
+class Clock:
+    """Time that passes only when told."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def bare_context(clock: Clock) -> Context:
+    """One that knows of nothing, and has nobody to write to."""
+
+    async def nothing(*_: Any) -> None:
+        return None
+
+    return Context(
+        settings=Settings(),
+        store=Store(references),
+        queue=Queue(clock=clock),
+        gateway=cast(Gateway, None),
+        recorder=Recorder(nothing, instance="test", clock=clock),
+        secrets=Secrets(read=nothing, watched=lambda _: True),
+        cluster="test",
+    )
