@@ -391,6 +391,7 @@ def test_the_connection_is_as_the_values_say_and_is_kept(helm: Helm) -> None:
         "aliases": ["https://old.example.com"],
         "tls": {"insecureSkipVerify": True, "caBundle": {"name": "corp-ca"}},
         "credentials": {"existingSecret": "robot", "namespace": "vault", "usernameKey": "user", "passwordKey": "pass"},
+        "allowEndpointTests": True,
         "limits": {"maxConcurrentRequests": 2, "requestsPerSecond": 5},
         "deliveryMaxAttempts": 5,
         "suspend": True,

@@ -180,6 +180,10 @@ class Gateway:
             raise KubeError(f"LIST {kind}", 404, "the kind is not served") from None
         return page
 
+    async def get(self, key: Key) -> Body:
+        """The object as it is now. Raises Gone."""
+        return await self._send(f"GET {key}", "GET", _path(GROUP_PATH, key.namespace, KINDS[key.kind].plural, key.name))
+
     async def patch(self, key: Key, patch: Body) -> Body:
         """Merge-patches metadata or spec parts and returns the new object."""
         return await self._patch(key, patch, status=False)

@@ -96,7 +96,7 @@ async def _create(visit: ProjectVisit, link: Link) -> Found:
     claims.check_writable(link)
     registry_id = await _registry_to_cache(link, project)
     # Announced before the POST: should its answer get lost, the next visit knows that it was ours.
-    await visit.prepare(
+    await visit.prepare_creation(
         finalizer=_wants_finalizer(project), annotations={ANNOTATION_CREATE_PENDING: project.metadata.uid}
     )
     try:

@@ -10,7 +10,7 @@ from harborhook.api.base import CommonStatus, Resource
 from harborhook.api.conditions import Outcome, Reason, Verdict, conditions_for
 from harborhook.api.kinds import CONNECTION_KINDS
 from harborhook.plan.status import merge_patch
-from harborhook.reconcile.context import Context
+from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.links import Link
 from harborhook.runtime.queue import Cause
 
@@ -99,8 +99,17 @@ class Visit(Generic[R]):
     def has_finalizer(self) -> bool:
         return self.context.finalizer(self.resource.key) in self.resource.metadata.finalizers
 
-    async def prepare(self, *, finalizer: bool, annotations: dict[str, str] | None = None) -> None:
-        """Makes the finalizer be there or not, and annotations be set, with one patch or none."""
+    async def prepare_creation(self, *, finalizer: bool, annotations: dict[str, str] | None = None) -> None:
+        """The same before something is made in Harbor, and only for a resource that is still there: what the watch
+        tells can be older than its end, and then nobody would ever remove what was made."""
+        if await self.prepare(finalizer=finalizer, annotations=annotations):
+            return
+        metadata = (await self.context.gateway.get(self.resource.key))["metadata"]
+        if metadata["uid"] != self.resource.metadata.uid or metadata.get("deletionTimestamp"):
+            raise Wait  # for the watch to tell
+
+    async def prepare(self, *, finalizer: bool, annotations: dict[str, str] | None = None) -> bool:
+        """Makes the finalizer be there or not, and annotations be set, with one patch or none; whether with one."""
         metadata: dict[str, Any] = {}
         present = self.resource.metadata.annotations
         missing = {name: value for name, value in (annotations or {}).items() if present.get(name) != value}
@@ -115,3 +124,4 @@ class Visit(Generic[R]):
         if metadata:
             patched = await self.context.patch(self.resource.key, self.resource.metadata.uid, {"metadata": metadata})
             self.resource = self.resource.model_copy(update={"metadata": patched.metadata})
+        return bool(metadata)

@@ -377,7 +377,7 @@ def _is_another(visit: PolicyVisit, observed: Policy) -> bool:
 
 async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy) -> Policy | None:
     claims.check_writable(place.link)
-    await visit.prepare(finalizer=_wants_finalizer(visit))
+    await visit.prepare_creation(finalizer=_wants_finalizer(visit))
     body = plan.creation_body(desired, creator=creator(visit.context.cluster, visit.resource.key))
     try:
         policy_id = await place.link.client.create_policy(place.project, body)
