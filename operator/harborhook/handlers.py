@@ -21,12 +21,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import aiohttp
 import kopf
 
 from harborhook import __version__, telemetry
 from harborhook.api.base import GROUP, VERSION, Key
 from harborhook.api.kinds import KINDS
 from harborhook.kube.gateway import Gateway, KubeError, token_of
+from harborhook.kube.watches import Watches
 from harborhook.plan.references import references
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.secrets import Secrets
@@ -42,6 +44,13 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_LIMIT = 60.0
 """Seconds without a turn of the event loop after which the process is taken for dead."""
+WATCH_LIFE = 240
+"""Seconds after which the API server ends the stream of a watch; up to a minute more, so that not all end at once."""
+WATCH_SILENCE = 70.0
+"""Seconds without a word after which kopf gives a stream up: the API server says something every minute."""
+WATCH_LIMIT = 480.0
+"""Seconds without a request after which a watch is taken for dead: more than its stream's life, the silence at its end
+and the longest pause before the next attempt add up to."""
 LOGIN_LIFE = timedelta(minutes=10)
 LOGIN_PAUSE = 5.0
 """Seconds between two logins at least: kopf asks for another one at each 401, without any pause of its own."""
@@ -103,6 +112,7 @@ class Operator:
     _leader: Leader | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _heartbeat: float = field(default_factory=time.monotonic)
+    _watches: Watches = field(default_factory=lambda: Watches(time.monotonic))
     _logged_in: float | None = None
     _deleted: set[str] = field(default_factory=set)
     """UIDs of what the watch has told to be deleted since the last listing began."""
@@ -256,7 +266,8 @@ class Operator:
         settings.networking.error_backoffs = Backoffs()
         settings.networking.request_timeout = 30
         settings.networking.connect_timeout = 5
-        settings.watching.server_timeout = 300 + random.randrange(300)  # noqa: S311 - no secret
+        settings.watching.server_timeout = WATCH_LIFE + random.randrange(60)  # noqa: S311 - no secret
+        settings.watching.inactivity_timeout = WATCH_SILENCE
         settings.watching.connect_timeout = 10
         settings.watching.reconnect_backoff = 1
         settings.watching.chunk_size = 500
@@ -271,8 +282,8 @@ class Operator:
         settings.persistence.diffbase_storage = NoDiffBase()
         settings.process.ultimate_exiting_timeout = None
 
-    async def _login(self, **_: Any) -> kopf.ConnectionInfo:
-        """The gateway's credentials, read anew before they can expire."""
+    async def _login(self, **_: Any) -> kopf.AiohttpSession:
+        """A session with the gateway's credentials, which are read anew before they can expire."""
         assert self._gateway is not None
         now = time.monotonic()
         early = self._logged_in is not None and now - self._logged_in < LOGIN_LIFE.total_seconds() / 2
@@ -280,14 +291,24 @@ class Operator:
             await asyncio.sleep(max(0.0, self._logged_in + LOGIN_PAUSE - now))
         self._logged_in = time.monotonic()
         configuration = await self._gateway.refresh(anew=early)
-        return kopf.ConnectionInfo(
+        info = kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,
             insecure=not configuration.verify_ssl,
             token=token_of(configuration),
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
-            expiration=datetime.now(UTC) + LOGIN_LIFE,
+        )
+        return kopf.AiohttpSession(
+            server=info.server, aiohttp_session=self._session(info), expiration=datetime.now(UTC) + LOGIN_LIFE
+        )
+
+    def _session(self, info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
+        """As kopf would make it, which closes it; but in our name, and the watches are heard."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            headers={**info.as_http_headers(), "User-Agent": self._user_agent},
+            trace_configs=[self._watches.trace()],
         )
 
     async def _start(self, **_: Any) -> None:
@@ -392,10 +413,15 @@ class Operator:
             await asyncio.sleep(1)
 
     def _is_alive(self) -> bool:
-        """Before the start there is nothing to be stuck; afterwards the loop turns and no worker has ended."""
+        """Before the start there is nothing to be stuck; afterwards the loop turns, no worker has ended, and each watch
+        goes on."""
         if not self._tasks:
             return True
-        return time.monotonic() - self._heartbeat < HEARTBEAT_LIMIT and not any(task.done() for task in self._tasks)
+        silent = self._watches.silent(WATCH_LIMIT)
+        if silent:
+            logger.error("Without a sign of life for %.0f s: the watch of %s", WATCH_LIMIT, ", ".join(silent))
+        turns = time.monotonic() - self._heartbeat < HEARTBEAT_LIMIT
+        return turns and not silent and not any(task.done() for task in self._tasks)
 
     def _is_ready(self) -> bool:
         """Whoever waits for another leader is ready to take over, so that a rollout goes on."""

@@ -17,7 +17,6 @@ import pytest
 from e2e.conftest import QUICK
 from harness.api_proxy import ApiProxy
 from harness.control_plane import ControlPlane
-from harness.crd_fixtures import install_crds
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
@@ -27,23 +26,16 @@ SOON = 20.0
 """Seconds within which things come right once a fault is over; the slow ways out of trouble take minutes."""
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane.start() as running:
-        install_crds(running)
+@pytest.fixture
+def proxy(own_cluster: ControlPlane) -> Iterator[ApiProxy]:
+    with ApiProxy(own_cluster) as running:
         yield running
 
 
 @pytest.fixture
-def proxy(cluster: ControlPlane) -> Iterator[ApiProxy]:
-    with ApiProxy(cluster) as running:
-        yield running
-
-
-@pytest.fixture
-def own_operator(cluster: ControlPlane, proxy: ApiProxy, tmp_path: Path) -> Iterator[OperatorProcess]:
+def own_operator(own_cluster: ControlPlane, proxy: ApiProxy, tmp_path: Path) -> Iterator[OperatorProcess]:
     """It reaches the API server through the proxy, and lists anew only after a quarter of an hour."""
-    with OperatorProcess(cluster, tmp_path, dict(QUICK), proxy.url) as running:
+    with OperatorProcess(own_cluster, tmp_path, dict(QUICK), proxy.url) as running:
         running.restart()
         yield running
         print(running.log.read_text()[-6000:])
@@ -51,12 +43,12 @@ def own_operator(cluster: ControlPlane, proxy: ApiProxy, tmp_path: Path) -> Iter
 
 @pytest.fixture
 def faulty(
-    cluster: ControlPlane, own_operator: OperatorProcess, stand_in: StandIn, request: pytest.FixtureRequest
+    own_cluster: ControlPlane, own_operator: OperatorProcess, stand_in: StandIn, request: pytest.FixtureRequest
 ) -> Iterator[World]:
     name = f"faults-{zlib.crc32(request.node.name.encode())}"
-    cluster.create_namespace(name)
+    own_cluster.create_namespace(name)
     harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
-    world = World(cluster, harbor, own_operator, name, connection=name)
+    world = World(own_cluster, harbor, own_operator, name, connection=name)
     world.connect(name)
     world.ready("ClusterHarborConnection", name)
     yield world

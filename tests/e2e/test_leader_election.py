@@ -16,7 +16,6 @@ import pytest
 from e2e.conftest import QUICK
 from harness.api_proxy import ApiProxy
 from harness.control_plane import ControlPlane
-from harness.crd_fixtures import install_crds
 from harness.harbor.process import RequestRecord, StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
@@ -37,20 +36,13 @@ FOR_EVER: dict[str, Any] = {"lease_duration": 3600}
 """A lease that has to be released to be taken."""
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane.start() as running:
-        install_crds(running)
-        yield running
-
-
 @pytest.fixture
-def world(cluster: ControlPlane, stand_in: StandIn, request: pytest.FixtureRequest) -> Iterator[World]:
+def world(own_cluster: ControlPlane, stand_in: StandIn, request: pytest.FixtureRequest) -> Iterator[World]:
     """Its operator is given when the test has started some."""
     name = f"election-{zlib.crc32(request.node.name.encode())}"
-    cluster.create_namespace(name)
+    own_cluster.create_namespace(name)
     harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
-    found = World(cluster, harbor, None, name, connection=name)  # type: ignore[arg-type]
+    found = World(own_cluster, harbor, None, name, connection=name)  # type: ignore[arg-type]
     found.connect(name)
     yield found
     stand_in.clear_faults()
@@ -61,11 +53,11 @@ def world(cluster: ControlPlane, stand_in: StandIn, request: pytest.FixtureReque
 
 @contextmanager
 def replica(
-    cluster: ControlPlane, directory: Path, api_server: str | None = None, **settings: Any
+    own_cluster: ControlPlane, directory: Path, api_server: str | None = None, **settings: Any
 ) -> Iterator[OperatorProcess]:
     """One that is ready: it leads, or it waits."""
     directory.mkdir()
-    with OperatorProcess(cluster, directory, {**ELECTION, **settings}, api_server) as running:
+    with OperatorProcess(own_cluster, directory, {**ELECTION, **settings}, api_server) as running:
         running.restart()
         yield running
         print(running.log.read_text()[-6000:])

@@ -16,7 +16,6 @@ import pytest
 
 from e2e.conftest import QUICK
 from harness.control_plane import ControlPlane
-from harness.crd_fixtures import install_crds
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
@@ -26,13 +25,6 @@ from harness.world import World, eventually, header_from, http_target, ready_con
 PARTS = ("WebhookPolicy", "HarborProject", "HarborConnection", "Secret")
 ORDERS = list(itertools.permutations(PARTS))
 POLICIES = ("ci", "chat")
-
-
-@pytest.fixture(scope="module")
-def own_cluster() -> Iterator[ControlPlane]:
-    with ControlPlane.start() as running:
-        install_crds(running)
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import yaml
 
 from e2e.conftest import QUICK
 from harness.control_plane import ControlPlane
-from harness.crd_fixtures import install_crds
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
@@ -25,36 +24,31 @@ MARK = "harborhook.io/shard"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[ControlPlane]:
-    with ControlPlane.start() as running:
-        install_crds(running)
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shards(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, OperatorProcess]]:
+def shards(own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, OperatorProcess]]:
     """Operators a and b, for what is labelled team=a and team=b; a manages the connections."""
     with (
-        operator(cluster, tmp_path_factory, "a", resource_selector="team=a") as a,
-        operator(cluster, tmp_path_factory, "b", resource_selector="team in (b)", manage_connections=False) as b,
+        operator(own_cluster, tmp_path_factory, "a", resource_selector="team=a") as a,
+        operator(own_cluster, tmp_path_factory, "b", resource_selector="team in (b)", manage_connections=False) as b,
     ):
         yield {"a": a, "b": b}
         print(*(shard.log.read_text()[-6000:] for shard in (a, b)))
 
 
-def operator(cluster: ControlPlane, directories: pytest.TempPathFactory, name: str, **settings: Any) -> OperatorProcess:
+def operator(
+    own_cluster: ControlPlane, directories: pytest.TempPathFactory, name: str, **settings: Any
+) -> OperatorProcess:
     election = {"leader_election": True, "shard": name, **settings}
-    return OperatorProcess.start(cluster, directories.mktemp(f"operator-{name}"), **QUICK, **election)
+    return OperatorProcess.start(own_cluster, directories.mktemp(f"operator-{name}"), **QUICK, **election)
 
 
 @pytest.fixture
 def world(
-    cluster: ControlPlane, shards: dict[str, OperatorProcess], stand_in: StandIn, request: pytest.FixtureRequest
+    own_cluster: ControlPlane, shards: dict[str, OperatorProcess], stand_in: StandIn, request: pytest.FixtureRequest
 ) -> Iterator[World]:
     name = f"sharding-{zlib.crc32(request.node.name.encode())}"
-    cluster.create_namespace(name)
+    own_cluster.create_namespace(name)
     harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
-    found = World(cluster, harbor, shards["a"], name, connection=name)
+    found = World(own_cluster, harbor, shards["a"], name, connection=name)
     found.connect(name)
     found.ready("ClusterHarborConnection", name)
     yield found
@@ -161,13 +155,13 @@ def test_a_resource_with_another_label_changes_hands(world: World) -> None:
 
 
 def test_selectors_that_overlap_do_no_harm(
-    world: World, cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+    world: World, own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     project = world.project_name()
     declare(world, "a", project, public=True)
     world.ready("HarborProject", project)
 
-    with operator(cluster, tmp_path_factory, "c", resource_selector="team", manage_connections=False):
+    with operator(own_cluster, tmp_path_factory, "c", resource_selector="team", manage_connections=False):
         eventually(lambda: "LeftToAnother" in reasons(world, project), lambda: "the third operator says nothing")
         declare(world, "a", project, public=False)
         world.ready("HarborProject", project)
@@ -202,12 +196,12 @@ def test_a_connection_stays_until_no_operator_needs_it(world: World) -> None:
     assert world.harbor_project(theirs) is None
 
 
-def test_the_status_of_a_connection_is_written_by_one(world: World, cluster: ControlPlane) -> None:
+def test_the_status_of_a_connection_is_written_by_one(world: World, own_cluster: ControlPlane) -> None:
     assert world.harbor.stand_in is not None
     theirs = world.project_name("theirs")
     declare(world, "b", theirs)
     world.ready("HarborProject", theirs)
-    position = cluster.audit_position()
+    position = own_cluster.audit_position()
     world.harbor.stand_in.settings(read_only=True)
     world.until("ClusterHarborConnection", world.connection, lambda found: found["status"].get("readOnly"))
     world.harbor.stand_in.settings(read_only=False)
@@ -215,7 +209,7 @@ def test_the_status_of_a_connection_is_written_by_one(world: World, cluster: Con
 
     writers = {
         entry.agent
-        for entry in cluster.writes(OPERATOR_USER, since=position)
+        for entry in own_cluster.writes(OPERATOR_USER, since=position)
         if (entry.resource, entry.subresource) == ("clusterharborconnections", "status")
     }
     assert [identity_of(world, "a") in agent for agent in writers] == [True]
@@ -225,10 +219,10 @@ def test_the_status_of_a_connection_is_written_by_one(world: World, cluster: Con
 
 
 def test_an_operator_for_some_namespaces_needs_no_rights_elsewhere(
-    world: World, cluster: ControlPlane, tmp_path: Path
+    world: World, own_cluster: ControlPlane, tmp_path: Path
 ) -> None:
     account, watched = "for-namespaces", world.namespace
-    cluster.apply(yaml.safe_dump_all(rights(account, watched)))
+    own_cluster.apply(yaml.safe_dump_all(rights(account, watched)))
     settings = {
         **QUICK,
         "watch_namespaces": watched,
@@ -238,7 +232,7 @@ def test_an_operator_for_some_namespaces_needs_no_rights_elsewhere(
         "global_config_map": "switch-n",
     }
     project = world.project_name()
-    with OperatorProcess(cluster, tmp_path, settings, account=account) as operator:
+    with OperatorProcess(own_cluster, tmp_path, settings, account=account) as operator:
         operator.restart()
         world.project(project)
         world.policy("hook", project)
@@ -253,7 +247,7 @@ def test_an_operator_for_some_namespaces_needs_no_rights_elsewhere(
     assert "403" not in log
     user = f"--as=system:serviceaccount:harborhook:{account}"
     for kind in ("secrets", "harborprojects.harborhook.io", "webhookpolicies.harborhook.io", "leases"):
-        asked = cluster.kubectl("auth", "can-i", "list", kind, "--all-namespaces", user, check=False)
+        asked = own_cluster.kubectl("auth", "can-i", "list", kind, "--all-namespaces", user, check=False)
         assert asked.stdout.strip() == "no"
 
 

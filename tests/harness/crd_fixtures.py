@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,15 @@ def crds_installed(control_plane: ControlPlane) -> ControlPlane:
     """The session's control plane once it serves our kinds."""
     install_crds(control_plane)
     return control_plane
+
+
+@pytest.fixture(scope="module")
+def own_cluster() -> Iterator[ControlPlane]:
+    """A control plane of the module's own that serves our kinds: for tests that break it, or that run operators of
+    their own there."""
+    with ControlPlane.start() as running:
+        install_crds(running)
+        yield running
 
 
 def install_crds(control_plane: ControlPlane) -> None:

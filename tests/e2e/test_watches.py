@@ -1,0 +1,99 @@
+"""A watch that goes silent is opened anew, and one that has ended fails the liveness probe.
+
+The operator runs in the test's own process, where its patience can be shortened and a watch of it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from harborhook import handlers
+from harborhook.api.base import Key
+from harborhook.handlers import Operator
+from harborhook.settings import Settings
+from harness.api_proxy import ApiProxy
+from harness.control_plane import ControlPlane
+
+SILENCE, LIMIT = 2.0, 8.0
+PATIENCE = 40.0
+"""Seconds within which everything shows; the limits of a real operator would take minutes."""
+NAMESPACE = "watched"
+KINDS = {
+    "clusterharborconnections",
+    "harborconnections",
+    "harborprojects",
+    "webhookpolicies",
+    "configmaps",
+    "secrets",
+}
+
+
+@pytest.fixture
+def proxy(own_cluster: ControlPlane) -> Iterator[ApiProxy]:
+    with ApiProxy(own_cluster) as running:
+        yield running
+
+
+@pytest.fixture
+async def operator(
+    own_cluster: ControlPlane, proxy: ApiProxy, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Operator]:
+    """One that has started, with little patience; it never lists anew by itself."""
+    monkeypatch.setattr(handlers, "WATCH_SILENCE", SILENCE)
+    monkeypatch.setattr(handlers, "WATCH_LIMIT", LIMIT)
+    own_cluster.create_namespace(NAMESPACE)
+    kubeconfig = own_cluster.service_account_kubeconfig("harborhook", "harborhook", server=proxy.url)
+    found = Operator(Settings(namespace="harborhook", relist_interval=3600, listen_port=0), str(kubeconfig))
+    stop = asyncio.Event()
+    running = asyncio.create_task(found.run(stop))
+    await until(lambda: found._is_ready() and watched(proxy) >= KINDS, "its watches do not begin")
+    yield found
+    stop.set()
+    await running
+
+
+async def test_what_changes_behind_a_silent_watch_is_heard_of_soon(
+    own_cluster: ControlPlane, proxy: ApiProxy, operator: Operator
+) -> None:
+    proxy.stall_watches()
+
+    key = declare(own_cluster, "unheard")
+
+    await until(lambda: operator.context is not None and key in operator.context.store, "nothing is heard of it")
+    assert operator._is_alive()
+
+
+async def test_a_watch_that_has_ended_fails_the_liveness_probe(operator: Operator) -> None:
+    (watcher,) = (task for task in asyncio.all_tasks() if task.get_name().startswith("watcher for webhookpolicies"))
+
+    watcher.cancel()
+
+    await until(lambda: not operator._is_alive(), "nobody notices")
+    (silent,) = operator._watches.silent(LIMIT)
+    assert silent.endswith("/webhookpolicies")
+
+
+def declare(cluster: ControlPlane, name: str) -> Key:
+    """A project over a connection that does not exist."""
+    path = f"/apis/harborhook.io/v1alpha1/namespaces/{NAMESPACE}/harborprojects"
+    cluster.admin.create(
+        path,
+        {"apiVersion": "harborhook.io/v1alpha1", "kind": "HarborProject", "metadata": {"name": name}, "spec": {}},
+    )
+    return Key("HarborProject", NAMESPACE, name)
+
+
+def watched(proxy: ApiProxy) -> set[str]:
+    """The plurals of what has been watched."""
+    return {path.partition("?")[0].rpartition("/")[2] for _, path in proxy.requests if "watch=true" in path}
+
+
+async def until(true: Callable[[], bool], complaint: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, complaint
+        await asyncio.sleep(0.1)
