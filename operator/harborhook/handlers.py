@@ -361,6 +361,7 @@ class Operator:
             recorder=Recorder(gateway.create_event, instance=socket.gethostname(), clock=time.monotonic),
             secrets=Secrets(read=gateway.data, watched=self._is_watched),
             cluster=cluster,
+            clock=gateway.clock,
             metrics=self.metrics,
             fence=self._leader.check if self._leader else None,
             user_agent=self._user_agent,

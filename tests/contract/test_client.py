@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,21 @@ def broken_api(broken: StandIn) -> Iterator[Api]:
 
 def policy_body(name: str, **fields: Any) -> dict[str, Any]:
     return {"name": name, "enabled": True, "event_types": ["PUSH_ARTIFACT"], "targets": [TARGET], **fields}
+
+
+# Its clock
+
+
+async def test_the_time_that_its_answers_tell_is_that_of_the_times_it_states(api: Api, client: HarborClient) -> None:
+    """Whatever our own clock says: how long a notification has waited is told by Harbor's."""
+    name = api.project()
+
+    project = await client.project(name)
+
+    assert project is not None
+    assert project.creation_time is not None
+    assert client._transport.clock._heard is not None, "no answer has told the time"
+    assert abs(client.now() - project.creation_time) < timedelta(seconds=30)
 
 
 # Names and ids

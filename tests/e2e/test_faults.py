@@ -140,6 +140,26 @@ def test_resources_hear_of_their_connection_though_its_first_status_could_not_be
     soon(lambda: (faulty.harbor_project(project) or {})["metadata"]["public"] == "true", "the project waits for ever")
 
 
+def test_what_is_made_while_etcds_disk_is_full_is_made_once_and_recorded_afterwards(
+    faulty: World, own_cluster: ControlPlane
+) -> None:
+    project = faulty.project_name()
+    faulty.project(project)
+    faulty.policy("ci", project)
+    old = faulty.ready("WebhookPolicy", "ci")["status"]["policyID"]
+
+    with own_cluster.full_disk():
+        faulty.api.delete(f"/projects/{project}/webhook/policies/{old}").raise_for_status()
+        soon(lambda: faulty.harbor_policies(project), "it is not made again")
+        time.sleep(3)  # for several visits whose status is refused
+        (made,) = faulty.harbor_policies(project)
+        assert made["id"] != old
+        assert faulty.get("WebhookPolicy", "ci")["status"]["policyID"] == old
+
+    soon(lambda: faulty.get("WebhookPolicy", "ci")["status"]["policyID"] == made["id"], "it is not recorded")
+    assert [policy["id"] for policy in faulty.harbor_policies(project)] == [made["id"]]
+
+
 def test_a_stretch_of_401_costs_few_requests_and_is_survived(faulty: World, proxy: ApiProxy) -> None:
     project, pid = faulty.project_name(), faulty.operator.pid
     before = len(proxy.requests)

@@ -19,13 +19,15 @@ from harness.control_plane import ControlPlane
 
 LEASH = Path(__file__).parent / "control_plane" / "leash.py"
 SOURCE = Path(__file__).parents[2] / "operator"
+STEPPING_CLOCK = Path(__file__).parent / "stepping_clock.py"
 READY_SECONDS = 60.0
 
 
 class OperatorProcess:
     """`harborhook run` under its shipped roles. It ends with the process that started it.
 
-    `api_server` is the address of a proxy in front of the API server, `account` another ServiceAccount.
+    `api_server` is the address of a proxy in front of the API server, `account` another ServiceAccount; with
+    `clock_steps` its clock can be set.
     """
 
     def __init__(
@@ -36,8 +38,11 @@ class OperatorProcess:
         api_server: str | None = None,
         account: str = "harborhook",
         arguments: Sequence[str] = ("run",),
+        clock_steps: bool = False,
     ) -> None:
         self.log = directory / "operator.log"
+        self._clock = directory / "clock"
+        self._program = [str(STEPPING_CLOCK), str(self._clock), "harborhook"] if clock_steps else ["-m", "harborhook"]
         self._port = free_port()
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
@@ -95,7 +100,8 @@ class OperatorProcess:
 
     def restart(self, *, wait: bool = True) -> None:
         """Starts it (again), after a `kill` or `stop`."""
-        command = [sys.executable, str(LEASH), str(os.getpid()), sys.executable, "-m", "harborhook", *self._arguments]
+        program = [sys.executable, *self._program, *self._arguments]
+        command = [sys.executable, str(LEASH), str(os.getpid()), *program]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -106,6 +112,12 @@ class OperatorProcess:
             )
         if wait:
             self.wait_until_ready()
+
+    def set_clock(self, off_by: float) -> None:
+        """Sets its wall clock: ahead by so many seconds, or back, of what is right."""
+        new = self._clock.with_suffix(".new")
+        new.write_text(str(off_by))
+        new.replace(self._clock)
 
     def kill(self) -> None:
         """SIGKILL, as a crash."""

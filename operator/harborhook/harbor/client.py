@@ -7,6 +7,7 @@ every request: a project named "32" is never mistaken for the one whose id is 32
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
@@ -44,6 +45,10 @@ class HarborClient:
     @property
     def authentication(self) -> Literal["Session", "Basic"]:
         return self._transport.authentication
+
+    def now(self) -> datetime:
+        """By Harbor's own clock, which is also that of the times it states."""
+        return self._transport.clock.now()
 
     async def close(self) -> None:
         await self._transport.close()

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import httpx
 
+from harborhook.clock import ServerClock
 from harborhook.harbor.errors import (
     HarborError,
     NotHarborError,
@@ -122,6 +123,7 @@ class Transport:
         confirm_after: float = CONFIRM_AFTER,
     ) -> None:
         self.url = url.rstrip("/")
+        self.clock = ServerClock()
         self._credentials = credentials
         self._limiters = limiters
         self._observer = observer or (lambda *_: None)
@@ -272,6 +274,7 @@ class Transport:
                     auth=None if session else (self._credentials.username, self._credentials.password),
                 )
             )
+            self.clock.hear(response.headers.get("Date"))
             content = await _read(response, request)
         self._observer(request.method, request.endpoint, response.status_code)
         return _Raw(response.status_code, response.headers, content)

@@ -28,6 +28,7 @@ from yaml import YAMLError
 
 from harborhook.api.base import GROUP, VERSION, Key
 from harborhook.api.kinds import KINDS
+from harborhook.clock import ServerClock
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,8 @@ class Gateway:
     _load: Callable[[client.Configuration], Awaitable[None]]
     _loaded: float
     _fence: _Fence
+    clock: ServerClock
+    """The API server's."""
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None, *, user_agent: str = "harborhook") -> Gateway:
@@ -135,11 +138,11 @@ class Gateway:
         configuration.connection_pool_maxsize = POOL_SIZE
         # Else each request has a thread read ~/.netrc. kopf does not look at the environment's proxies either.
         configuration.client_session_kwargs = {"trust_env": False}
-        fence = _Fence()
-        configuration.trace_configs = [fence.trace()]
+        fence, clock = _Fence(), ServerClock()
+        configuration.trace_configs = [fence.trace(), _listening(clock)]
         api = client.ApiClient(configuration)
         api.user_agent = user_agent
-        return cls(configuration, api, load, time.monotonic(), fence)
+        return cls(configuration, api, load, time.monotonic(), fence, clock)
 
     def fence(self, check: Callable[[], None]) -> None:
         """Lets `check` be called right before each write, except of a Lease; what it raises prevents it."""
@@ -293,6 +296,17 @@ class Gateway:
             raise KubeError(what, error.status or 0, _message(error), _causes(error)) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise KubeError(what, 0, type(error).__name__) from None
+
+
+def _listening(clock: ServerClock) -> aiohttp.TraceConfig:
+    """Lets the clock be set by every answer."""
+
+    async def ended(_: Any, __: Any, request: aiohttp.TraceRequestEndParams) -> None:
+        clock.hear(request.response.headers.get("Date"))
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(ended)
+    return trace
 
 
 def _causes(error: ApiException) -> frozenset[str]:

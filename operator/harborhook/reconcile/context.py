@@ -8,12 +8,13 @@ import random
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from harborhook.api.base import ANNOTATION_SHARD, FINALIZER, Key, Resource
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Limits
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
+from harborhook.clock import ServerClock
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.transport import Credentials, Fence, Transport
@@ -60,6 +61,8 @@ class Context:
     secrets: Secrets
     cluster: str
     """Name of this cluster in `creator` of the policies we make."""
+    clock: ServerClock = field(default_factory=ServerClock)
+    """The API server's."""
     links: dict[Key, Link] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
     fence: Fence | None = None
@@ -78,7 +81,8 @@ class Context:
     """What was heard of other operators' resources."""
 
     def now(self) -> datetime:
-        return datetime.now(UTC).replace(microsecond=0)
+        """By the API server's clock, in whole seconds, which is what Kubernetes' own times have."""
+        return self.clock.now().replace(microsecond=0)
 
     def jittered(self, seconds: float) -> float:
         """Within 10 % of `seconds`, so that what started together does not stay in step."""

@@ -173,7 +173,7 @@ async def _history(context: Context, link: Link, policy: WebhookPolicy, before: 
     project, policy_id = policy.status.project_name or "", policy.status.policy_id or 0
     cursor = policy.status.deliveries.last_execution_id if policy.status.deliveries else None
     known = {one.id: one for one in before.deliveries} if before else {}
-    patience, now = _patience(context, link), context.now()
+    patience, now = _patience(context, link), link.client.now()
     client = link.client
     if _is_legacy(link):
         jobs = await _pages(client.jobs, project, policy_id, cursor)

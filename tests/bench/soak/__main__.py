@@ -84,7 +84,7 @@ def _suffer(scene: Scene, fault: Fault, count: int, *, brief: bool) -> None:
     with fault.broken(scene, seconds):
         pause = (0.1, 0.5) if brief else (0.3, 2.5)
         _edit(scene, began + seconds, fault, pause)
-    edits.act(scene, harbor_works=True)
+    edits.act(scene)
     took = check(scene, PATIENCE)
     if not brief:
         check_quiet(scene, PATIENCE, QUIET)
@@ -99,7 +99,7 @@ def _suffer(scene: Scene, fault: Fault, count: int, *, brief: bool) -> None:
 
 def _edit(scene: Scene, end: float, fault: Fault, pause: tuple[float, float]) -> None:
     while time.monotonic() < end:
-        edits.act(scene, harbor_works=fault.harbor_works)
+        edits.act(scene, harbor_works=fault.harbor_works, cluster_works=fault.cluster_works)
         scene.sample()
         time.sleep(min(scene.rng.uniform(*pause), max(0.0, end - time.monotonic())))
 

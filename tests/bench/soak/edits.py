@@ -43,9 +43,9 @@ def begin(scene: Scene) -> None:
     _make_stranger(scene, strange)
 
 
-def act(scene: Scene, *, harbor_works: bool) -> str:
+def act(scene: Scene, *, harbor_works: bool = True, cluster_works: bool = True) -> str:
     """One edit, of those that can be made now."""
-    possible = [*IN_THE_CLUSTER, *(IN_HARBOR if harbor_works else [])]
+    possible = [*(IN_THE_CLUSTER if cluster_works else []), *(IN_HARBOR if harbor_works else [])]
     edits, weights = zip(*possible, strict=True)
     (edit,) = scene.rng.choices(edits, weights)
     scene.edits += 1

@@ -31,6 +31,8 @@ class Fault:
     brief: Seconds
     """How long in a scaled-down soak."""
     harbor_works: bool = True
+    cluster_works: bool = True
+    """For people, who are not behind the proxy."""
 
 
 # Between the operator and the API server
@@ -81,6 +83,12 @@ def _watch_too_old(scene: Scene, _: Seconds) -> Iterator[None]:
     scene.proxy.heal()
     for plural in ("harborprojects", "webhookpolicies", "clusterharborconnections"):
         scene.proxy.fail("GET", f"/{plural}.*watch=true", 410, times=1)
+
+
+@contextmanager
+def _disk_is_full(scene: Scene, _: Seconds) -> Iterator[None]:
+    with scene.control_plane.full_disk():
+        yield
 
 
 # Harbor
@@ -159,6 +167,18 @@ def _old_backup(scene: Scene, _: Seconds) -> Iterator[None]:
 # The operator itself
 
 
+def _clock_is_off(by: Seconds) -> Broken:
+    """Its wall clock is set wrong, and later right again: it steps twice."""
+
+    @contextmanager
+    def broken(scene: Scene, _: Seconds) -> Iterator[None]:
+        scene.operator.set_clock(by)
+        yield
+        scene.operator.set_clock(0)
+
+    return broken
+
+
 def _ends(number: signal.Signals) -> Broken:
     """It dies at a random moment, several times, and is started again."""
 
@@ -167,10 +187,10 @@ def _ends(number: signal.Signals) -> Broken:
         end = time.monotonic() + seconds / 2
         while True:
             for _ in range(scene.rng.randint(1, 4)):
-                edits.act(scene, harbor_works=True)
+                edits.act(scene)
             time.sleep(scene.rng.uniform(0, 0.6))
             scene.end_life(number)
-            edits.act(scene, harbor_works=True)
+            edits.act(scene)
             scene.begin_life()
             if time.monotonic() > end:
                 break
@@ -189,6 +209,7 @@ FAULTS = (
     Fault("patches are refused with 500", _answers(500, "PATCH"), 40, 1),
     Fault("patches are carried out, but answered with 500", _answers(500, "PATCH", lost=True), 20, 1),
     Fault("patches meet a 409", _answers(409, "PATCH"), 20, 1),
+    Fault("etcd's disk is full", _disk_is_full, 30, 1, cluster_works=False),
     Fault("Events are refused", _answers(403, "POST", "/events"), 15, 1),
     Fault("Harbor is down", _harbor_down, 40, 1, harbor_works=False),
     Fault("Harbor hangs with open connections", _harbor_hangs, 45, 1, harbor_works=False),
@@ -207,6 +228,8 @@ FAULTS = (
     ),
     Fault("Harbor restarts and forgets its sessions", _sessions_lost, 15, 1),
     Fault("Harbor is restored from an old backup", _old_backup, 25, 1),
+    Fault("the clock is an hour behind", _clock_is_off(-3600), 20, 1),
+    Fault("the clock is a day ahead", _clock_is_off(24 * 3600), 20, 1),
     Fault("the operator ends by SIGTERM", _ends(signal.SIGTERM), 20, 0),
     Fault("the operator is killed", _ends(signal.SIGKILL), 40, 0),
 )

@@ -106,7 +106,7 @@ def set_scene(seed: int, say: Say) -> Iterator[Scene]:
         stand_in = stack.enter_context(StandIn.start())
         receiver = stack.enter_context(Receiver.start())
         settings: dict[str, object] = {**QUICK}
-        operator = stack.enter_context(OperatorProcess(control_plane, directory, settings, proxy.url))
+        operator = stack.enter_context(OperatorProcess(control_plane, directory, settings, proxy.url, clock_steps=True))
         world = World(control_plane, standing_in(stand_in, "2.16"), operator, NAMESPACE)
         stack.callback(world.api.close)
         scene = Scene(say, random.Random(seed), control_plane, proxy, stand_in, receiver, operator, world)

@@ -11,7 +11,8 @@ import itertools
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -45,7 +46,7 @@ class ControlPlane:
         self._workspace = workspace
         self._binaries = binaries
         self._numbers = itertools.count(1)
-        ports = servers.free_ports()
+        self._ports = ports = servers.free_ports()
 
         self.paths = Paths(workspace.directory)
         self.directory: Path = workspace.directory
@@ -186,6 +187,15 @@ class ControlPlane:
             token=granted["status"]["token"],
             namespace=namespace,
         )
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """As when etcd's disk is full: it takes nothing new, and the API server answers every write with 500."""
+        servers.alarm_of_etcd(self._ports, "ACTIVATE")
+        try:
+            yield
+        finally:
+            servers.alarm_of_etcd(self._ports, "DEACTIVATE")
 
     # Counting writes
 

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+import httpx
 
 from harness.control_plane.api import Api
 from harness.control_plane.processes import Server
@@ -108,6 +111,12 @@ def etcd(program: Path, paths: Paths, ports: Ports) -> Server:
         "--log-level=warn",
     ]
     return Server("etcd", command, log=paths.logs / "etcd.log", is_ready=_listens(ports.etcd))
+
+
+def alarm_of_etcd(ports: Ports, action: Literal["ACTIVATE", "DEACTIVATE"]) -> None:
+    """The alarm that etcd raises when it has no space left, and that an administrator ends when it has."""
+    alarm = {"action": action, "alarm": "NOSPACE", "memberID": "1"}
+    httpx.post(f"http://127.0.0.1:{ports.etcd}/v3/maintenance/alarm", json=alarm).raise_for_status()
 
 
 def api_server(program: Path, paths: Paths, ports: Ports, admin: Api) -> Server:

@@ -69,7 +69,7 @@ async def _serve(arguments: argparse.Namespace, listener: socket.socket, url: st
         log_level="warning",
         access_log=False,
         server_header=False,
-        date_header=False,
+        date_header=True,
         ssl_certfile=arguments.tls_cert,
         ssl_keyfile=arguments.tls_key,
         timeout_keep_alive=75,

@@ -1,0 +1,40 @@
+"""What time it is for a server, by the Date headers of its answers.
+
+Times that Harbor and Kubernetes state are compared with their own clocks, never with ours: nothing may look an hour old
+because a clock differs from theirs or has just been set.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+TOLERANCE = timedelta(seconds=5)
+"""By how much an answer may be late without setting the clock back: it waits on its way and until it is read."""
+
+
+class ServerClock:
+    """Set by every answer, it goes on by the monotonic clock in between. Until the first one it is our own clock."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._heard: tuple[datetime, float] | None = None
+
+    def hear(self, date: str | None) -> None:
+        """Takes a Date header, which has whole seconds; ignores what is none."""
+        try:
+            said = parsedate_to_datetime(date or "")
+        except ValueError:
+            return
+        if said.tzinfo is None:
+            return
+        if self._heard is None or not said <= self.now() <= said + TOLERANCE:
+            self._heard = (said, self._monotonic())
+
+    def now(self) -> datetime:
+        if self._heard is None:
+            return datetime.now(UTC)
+        said, when = self._heard
+        return said + timedelta(seconds=self._monotonic() - when)
