@@ -159,6 +159,12 @@ namespace: {{ .Release.Namespace }}
   - clusterharborconnections/status
   - clusterharborconnections/finalizers
   verbs: [patch, update]
+{{- if and .Values.watchNamespaces .Values.shard.name }}
+- # What other operators of this cluster claim in Harbor.
+  apiGroups: [harborhook.io]
+  resources: [harborprojects, webhookpolicies]
+  verbs: [list]
+{{- end }}
 {{- if not .Values.settings.clusterName }}
 - # Its UID tells this cluster from others that use the same Harbor.
   apiGroups: [""]

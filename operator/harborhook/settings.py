@@ -158,6 +158,11 @@ class Settings(BaseSettings):
         so that of two with one mark only one can have the Lease."""
         return f"{self.namespace}/{self.shard}" if self.shard else ""
 
+    @property
+    def divides(self) -> bool:
+        """Whether this operator is one of several that share the resources of a cluster."""
+        return bool(self.shard and (self.resource_selector or self.watch_namespaces))
+
     @model_validator(mode="after")
     def _check_shard(self) -> Self:
         """Without a name, others could not see what this operator works on; without a Lease, two could have one."""

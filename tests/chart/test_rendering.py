@@ -379,6 +379,12 @@ def test_serving_some_namespaces_gives_no_right_to_the_others(helm: Helm, defaul
     assert {resource.partition("/")[0] for _, resource in clusterwide} == {"clusterharborconnections", "namespaces"}
 
 
+def test_one_of_several_for_some_namespaces_may_also_list_what_the_others_claim(helm: Helm) -> None:
+    some = {"watchNamespaces": ["team-a"]}
+    more = grants(render(helm, {**some, "shard": {"name": "west"}})) - grants(render(helm, some))
+    assert more == {("", "harborhook.io", plural, "", "list") for plural in ("harborprojects", "webhookpolicies")}
+
+
 def test_serving_the_own_namespace_needs_one_role_there(helm: Helm) -> None:
     objects = render(helm, {"watchNamespaces": [NAMESPACE, "default"], "leaderElection": {"enabled": False}})
     roles = [(o["metadata"]["namespace"], o["metadata"]["name"]) for o in objects if o["kind"] == "Role"]

@@ -125,17 +125,18 @@ def test_of_two_that_claim_a_project_at_once_one_gets_it(world: World) -> None:
         for team in ("a", "b"):
             declare(world, team, f"{team}{number}", projectName=project, creationPolicy="CreateOrAdopt")
 
-    def settled(name: str) -> str:
-        found = world.until(
-            "HarborProject",
-            name,
-            lambda found: ready_condition(found).get("reason") in ("Reconciled", "OwnedByOther", "AlreadyExists"),
-        )
-        return str(ready_condition(found)["reason"])
-
     for number in range(len(projects)):
-        outcomes = [settled(f"{team}{number}") for team in ("a", "b")]
+        outcomes = [settled(world, f"{team}{number}") for team in ("a", "b")]
         assert outcomes.count("Reconciled") == 1
+
+
+def settled(world: World, name: str) -> str:
+    found = world.until(
+        "HarborProject",
+        name,
+        lambda found: ready_condition(found).get("reason") in ("Reconciled", "OwnedByOther", "AlreadyExists"),
+    )
+    return str(ready_condition(found)["reason"])
 
 
 def test_a_resource_with_another_label_changes_hands(world: World) -> None:
@@ -218,22 +219,53 @@ def test_the_status_of_a_connection_is_written_by_one(world: World, own_cluster:
 # By namespaces
 
 
-def test_an_operator_for_some_namespaces_needs_no_rights_elsewhere(
-    world: World, own_cluster: ControlPlane, tmp_path: Path
+def test_operators_for_different_namespaces_do_not_both_get_a_project(
+    world: World, own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    account, watched = "for-namespaces", world.namespace
-    own_cluster.apply(yaml.safe_dump_all(rights(account, watched)))
+    elsewhere = world.elsewhere(f"{world.namespace}-2")
+    own_cluster.create_namespace(elsewhere.namespace)
+    projects = [world.project_name(f"team{number}") for number in range(4)]
+    places = {"x": world, "y": elsewhere}
+    with (
+        operator_for(own_cluster, tmp_path_factory, "x", world.namespace),
+        operator_for(own_cluster, tmp_path_factory, "y", elsewhere.namespace),
+    ):
+        for number, project in enumerate(projects):
+            for shard, place in places.items():
+                declare(place, shard, f"{shard}{number}", projectName=project, creationPolicy="CreateOrAdopt")
+
+        for number in range(len(projects)):
+            outcomes = [settled(place, f"{shard}{number}") for shard, place in places.items()]
+            assert outcomes.count("Reconciled") == 1
+        for place in (elsewhere, world):
+            for found in place.all("HarborProject"):
+                place.delete("HarborProject", found["metadata"]["name"])
+
+
+def operator_for(
+    own_cluster: ControlPlane, directories: pytest.TempPathFactory, name: str, namespace: str
+) -> OperatorProcess:
+    """With the rights that docs/operations.md gives one for this namespace."""
+    account = f"for-{namespace}"
+    own_cluster.apply(yaml.safe_dump_all(rights(account, namespace)))
     settings = {
         **QUICK,
-        "watch_namespaces": watched,
-        "shard": "n",
+        "watch_namespaces": namespace,
+        "shard": name,
         "manage_connections": False,
         "leader_election": True,
-        "global_config_map": "switch-n",
+        "global_config_map": f"switch-{name}",
     }
+    found = OperatorProcess(own_cluster, directories.mktemp(f"operator-{name}"), settings, account=account)
+    found.restart()
+    return found
+
+
+def test_an_operator_for_some_namespaces_needs_few_rights_elsewhere(
+    world: World, own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     project = world.project_name()
-    with OperatorProcess(own_cluster, tmp_path, settings, account=account) as operator:
-        operator.restart()
+    with operator_for(own_cluster, tmp_path_factory, "n", world.namespace) as operator:
         world.project(project)
         world.policy("hook", project)
         world.ready("WebhookPolicy", "hook")
@@ -245,10 +277,10 @@ def test_an_operator_for_some_namespaces_needs_no_rights_elsewhere(
 
     world.delete("ConfigMap", "switch-n", wait=False)
     assert "403" not in log
-    user = f"--as=system:serviceaccount:harborhook:{account}"
-    for kind in ("secrets", "harborprojects.harborhook.io", "webhookpolicies.harborhook.io", "leases"):
-        asked = own_cluster.kubectl("auth", "can-i", "list", kind, "--all-namespaces", user, check=False)
-        assert asked.stdout.strip() == "no"
+    user = f"--as=system:serviceaccount:harborhook:for-{world.namespace}"
+    for right in ("list secrets", "list leases", "get whp", "watch hproj", "patch hproj"):
+        asked = own_cluster.kubectl("auth", "can-i", *right.split(), "--all-namespaces", user, check=False)
+        assert asked.stdout.strip() == "no", right
 
 
 def rights(account: str, watched: str) -> Iterator[Object]:

@@ -37,6 +37,8 @@ class Cluster:
     listings: int = 0
     pause: asyncio.Event | None = None
     events: list[str] = field(default_factory=list)
+    forbidden: bool = False
+    """To list everything in the cluster."""
 
     def add(self, key: Key, *, team: str, mark: str | None = None, origin: str | None = None) -> Body:
         body = {
@@ -59,7 +61,10 @@ class Cluster:
 
     async def list(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Body]:
         assert selector == ""
-        found = [copy.deepcopy(body) for key, body in self.objects.items() if key.kind == kind]
+        if namespace == "" and self.forbidden:
+            raise KubeError(f"LIST {kind}", 403, "Forbidden")
+        objects = [item for item in self.objects.items() if namespace in ("", item[0].namespace)]
+        found = [copy.deepcopy(body) for key, body in objects if key.kind == kind]
         self.listings += kind == "HarborProject"
         if self.pause is not None:
             await self.pause.wait()
@@ -315,6 +320,65 @@ async def test_one_listing_serves_all_who_asked_before_it_began(cluster: Cluster
     await asyncio.gather(first, *others)
 
     assert cluster.listings == 2
+
+
+# By namespaces
+
+ELSEWHERE = Key("HarborProject", "other", "theirs")
+BY_NAMESPACES = {"resource_selector": "", "watch_namespaces": ["team"]}
+
+
+async def test_an_operator_for_some_namespaces_looks_at_the_others(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock, **BY_NAMESPACES)
+    cluster.add(OURS, team="a")
+    cluster.add(ELSEWHERE, team="b", mark="harborhook/a", origin="Created")
+
+    await shards.survey(context)
+
+    assert context.store.foreign == {ELSEWHERE}, "what is new in our own namespace is for the watch to tell"
+    assert cluster.mark(ELSEWHERE) == "harborhook/a", "beyond our namespaces we can change nothing"
+
+
+async def test_where_it_may_not_look_it_says_so_once_and_nothing_waits(
+    cluster: Cluster, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.forbidden = True
+    context = operator(cluster, clock, **BY_NAMESPACES)
+    context.saw(OURS, cluster.add(OURS, team="a"))
+
+    for _ in range(2):
+        await shards.survey(context)
+        clock.now += 1
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "What others claim in other namespaces is not known: "
+        "the Kubernetes API answered LIST HarborProject with 403 Forbidden"
+    ]
+    assert not await shards.has_looked_around(visit(context, OURS))
+
+
+async def test_when_it_may_look_at_last_it_does(cluster: Cluster, clock: Clock) -> None:
+    cluster.forbidden = True
+    context = operator(cluster, clock, **BY_NAMESPACES)
+    cluster.add(ELSEWHERE, team="b")
+    await shards.survey(context)
+
+    cluster.forbidden = False
+    clock.now += 1
+    await shards.survey(context)
+
+    assert context.store.foreign == {ELSEWHERE}
+
+
+async def test_with_a_selector_in_some_namespaces_it_looks_at_these_at_least(cluster: Cluster, clock: Clock) -> None:
+    cluster.forbidden = True
+    context = operator(cluster, clock, watch_namespaces=["team"])
+    cluster.add(THEIRS, team="b")
+    cluster.add(ELSEWHERE, team="b")
+
+    await shards.survey(context)
+
+    assert context.store.foreign == {THEIRS}
 
 
 # Connections

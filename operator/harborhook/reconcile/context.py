@@ -47,6 +47,8 @@ class Surveys:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: dict[str, float] = field(default_factory=dict)
     """Since when new resources of ours wait for one, by UID."""
+    refused: bool = False
+    """This operator may not list what is beyond its namespaces."""
     left: dict[str, float] = field(default_factory=dict)
     """Since when resources of ours are known to be marked by another operator, by UID."""
 

@@ -4,11 +4,14 @@ An operator that is one of several has a name, its shard, and works on some name
 selects. Two things keep it apart from the others. It marks each resource that it works on by an annotation; one that
 another has marked it leaves alone, so that selectors that overlap do no harm. And before a resource claims its object
 in Harbor for the first time, all resources are listed, so that the claims of those that others work on count as well.
+An operator for some namespaces needs a right for that. Without it, access rules have to keep the claims apart.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Any
 
 from harborhook.api.base import ANNOTATION_SHARD, Key
@@ -16,6 +19,7 @@ from harborhook.kube.gateway import Gone, KubeError
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.store import Body
+from harborhook.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +70,7 @@ async def is_ours(visit: Visit[Any]) -> bool:
 async def has_looked_around(visit: Visit[Any]) -> bool:
     """Looks at all resources there are before the first claim of one of ours; whether that was needed."""
     context, resource = visit.context, visit.resource
-    if not context.settings.resource_selector or resource.status.origin is not None:
+    if resource.status.origin is not None or not _sees_others(context):
         return False
     now, waiting = context.queue.clock(), context.surveys.waiting
     rest = waiting.setdefault(resource.metadata.uid, now) + SETTLE - now
@@ -79,7 +83,7 @@ async def has_looked_around(visit: Visit[Any]) -> bool:
 
 async def survey(context: Context) -> None:
     """Returns when all resources have been listed by a listing that began after the call."""
-    if not context.settings.resource_selector:
+    if not context.settings.divides:
         return
     surveys, asked = context.surveys, context.queue.clock()
     async with surveys.turn:
@@ -90,21 +94,60 @@ async def survey(context: Context) -> None:
 
 
 async def _list_all(context: Context) -> None:
-    """Takes in what is beyond our selector, and forgets what does not exist any more."""
+    """Takes in what others work on, and forgets what does not exist any more."""
     before, seen = context.store.foreign, set()
-    for kind in SHARDED_KINDS:
-        for namespace in context.settings.watch_namespaces or [""]:
-            async for body in context.gateway.list(kind, namespace):
-                key = Key(kind, body["metadata"]["namespace"], body["metadata"]["name"])
-                if key in context.store and not context.store.is_foreign(key):
-                    continue
-                seen.add(key)
-                context.saw_foreign(key, _slim(body))
-                if _mark(body) == context.settings.mark:
-                    await _let_go(context, key, body)
+    async for key, body in _everything(context):
+        if _is_ours(context, key):
+            continue
+        seen.add(key)
+        context.saw_foreign(key, _slim(body))
+        if _mark(body) == context.settings.mark and _is_in_reach(context.settings, key):
+            await _let_go(context, key, body)
     for gone in before - seen:
         if context.store.is_foreign(gone):
             context.forget(gone)
+
+
+async def _everything(context: Context) -> AsyncIterator[tuple[Key, Body]]:
+    """In the whole cluster, if we may list that; else in our namespaces, where only a selector leaves something out."""
+    settings, surveys = context.settings, context.surveys
+    try:
+        async for found in _list(context, ""):
+            yield found
+        surveys.refused = False
+        return
+    except KubeError as error:
+        if error.status != HTTPStatus.FORBIDDEN or not settings.watch_namespaces:
+            raise
+        if not surveys.refused:
+            logger.warning("What others claim in other namespaces is not known: %s", error)
+        surveys.refused = True
+    for namespace in settings.watch_namespaces if settings.resource_selector else ():
+        async for found in _list(context, namespace):
+            yield found
+
+
+async def _list(context: Context, namespace: str) -> AsyncIterator[tuple[Key, Body]]:
+    for kind in SHARDED_KINDS:
+        async for body in context.gateway.list(kind, namespace):
+            yield Key(kind, body["metadata"]["namespace"], body["metadata"]["name"]), body
+
+
+def _sees_others(context: Context) -> bool:
+    """Whether there may be resources that others work on, and we may know of them."""
+    settings = context.settings
+    return settings.divides and (bool(settings.resource_selector) or not context.surveys.refused)
+
+
+def _is_ours(context: Context, key: Key) -> bool:
+    """Whether we work on it, or will when the watch has told of it."""
+    if key in context.store and not context.store.is_foreign(key):
+        return True
+    return not context.settings.resource_selector and _is_in_reach(context.settings, key)
+
+
+def _is_in_reach(settings: Settings, key: Key) -> bool:
+    return not settings.watch_namespaces or key.namespace in settings.watch_namespaces
 
 
 async def _let_go(context: Context, key: Key, body: Body) -> None:
