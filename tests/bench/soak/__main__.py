@@ -117,8 +117,9 @@ def _conclude(scene: Scene, count: int) -> bool:
         if found is not None:
             scene.say(f"Memory of process {number}: {found}: {'flat' if found.flat else 'IT GROWS'}.")
             flat = flat and found.flat
-        shown = " ".join(f"{sample.rss:.0f}" for sample in life.samples)
-        scene.say(f"  process {number}, a sample a minute, in MB: {shown}")
+        if len(life.samples) > 1:
+            shown = " ".join(f"{sample.rss:.0f}" for sample in life.samples)
+            scene.say(f"  process {number}, a sample a minute, in MB: {shown}")
     return flat
 
 
