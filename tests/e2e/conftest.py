@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 
 import pytest
 
 from harness.control_plane import ControlPlane
+from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
 from harness.world import World
@@ -51,6 +53,30 @@ def world(
     found = World(crds_installed, harbor, operator, namespace)
     yield found
     found.clean_up()
+
+
+@pytest.fixture
+def own_world(
+    own_cluster: ControlPlane,
+    own_operator: OperatorProcess | None,
+    stand_in: StandIn,
+    request: pytest.FixtureRequest,
+) -> Iterator[World]:
+    """A namespace in the module's own cluster, with a connection of the same name to a Harbor that the test may break.
+    The operator is the module's fixture `own_operator`; None where the tests start some themselves."""
+    name = f"own-{zlib.crc32(request.node.name.encode())}"
+    own_cluster.create_namespace(name)
+    harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
+    found = World(own_cluster, harbor, own_operator, name, connection=name)  # type: ignore[arg-type]
+    found.connect(name)
+    if own_operator is not None:
+        found.ready("ClusterHarborConnection", name)
+    yield found
+    stand_in.clear_faults()
+    found.clean_up()
+    if found.exists("ClusterHarborConnection", name):
+        found.annotate("ClusterHarborConnection", name, release="true")
+    found.delete("ClusterHarborConnection", name, wait=False)
 
 
 @pytest.fixture

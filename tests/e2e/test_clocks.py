@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,10 +10,8 @@ import pytest
 from e2e.conftest import QUICK
 from harborhook.harbor.models import parse_time
 from harness.control_plane import ControlPlane
-from harness.harbor.process import StandIn
-from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
-from harness.own import leave, standing
+from harness.own import standing
 from harness.receiver import Receiver
 from harness.world import World, condition, eventually, http_target, ready_condition
 
@@ -25,7 +22,7 @@ SOON = 25.0
 
 
 @pytest.fixture(scope="module")
-def operator(own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+def own_operator(own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
     directory = tmp_path_factory.mktemp("operator")
     with OperatorProcess(own_cluster, directory, dict(QUICK), clock_steps=True) as running:
         running.restart()
@@ -34,18 +31,9 @@ def operator(own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
-def world(
-    own_cluster: ControlPlane, operator: OperatorProcess, stand_in: StandIn, request: pytest.FixtureRequest
-) -> Iterator[World]:
-    name = f"clocks-{zlib.crc32(request.node.name.encode())}"
-    own_cluster.create_namespace(name)
-    harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
-    found = World(own_cluster, harbor, operator, name, connection=name)
-    found.connect(name)
-    found.ready("ClusterHarborConnection", name)
-    yield found
-    operator.set_clock(0)
-    leave(found)
+def world(own_world: World) -> Iterator[World]:
+    yield own_world
+    own_world.operator.set_clock(0)
 
 
 @pytest.fixture

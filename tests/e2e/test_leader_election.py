@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,7 @@ import pytest
 from e2e.conftest import QUICK
 from harness.api_proxy import ApiProxy
 from harness.control_plane import ControlPlane
-from harness.harbor.process import RequestRecord, StandIn
-from harness.harbor_fixtures import HarborUnderTest
+from harness.harbor.process import RequestRecord
 from harness.operator_process import OperatorProcess
 from harness.world import OPERATOR_USER, World, eventually
 
@@ -37,18 +35,13 @@ FOR_EVER: dict[str, Any] = {"lease_duration": 3600}
 
 
 @pytest.fixture
-def world(own_cluster: ControlPlane, stand_in: StandIn, request: pytest.FixtureRequest) -> Iterator[World]:
-    """Its operator is given when the test has started some."""
-    name = f"election-{zlib.crc32(request.node.name.encode())}"
-    own_cluster.create_namespace(name)
-    harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
-    found = World(own_cluster, harbor, None, name, connection=name)  # type: ignore[arg-type]
-    found.connect(name)
-    yield found
-    stand_in.clear_faults()
-    found.clean_up()
-    found.annotate("ClusterHarborConnection", name, release="true")
-    found.delete("ClusterHarborConnection", name, wait=False)
+def own_operator() -> None:
+    """The tests start some."""
+
+
+@pytest.fixture
+def world(own_world: World) -> World:
+    return own_world
 
 
 @contextmanager

@@ -9,17 +9,14 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from e2e.conftest import QUICK
 from harness.control_plane import ControlPlane
-from harness.harbor.process import StandIn
-from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
-from harness.own import leave, standing
+from harness.own import standing
 from harness.world import World, eventually, header_from, http_target, ready_condition
 
 PARTS = ("WebhookPolicy", "HarborProject", "HarborConnection", "Secret")
@@ -36,17 +33,8 @@ def own_operator(own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def own(own_cluster: ControlPlane, own_operator: OperatorProcess, stand_in: StandIn, tmp_path: Path) -> Iterator[World]:
-    """A namespace of the test's own with a ClusterHarborConnection to a Harbor of its own."""
-    harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
-    name = tmp_path.name.replace("_", "-")[:40]
-    own_cluster.create_namespace(name)
-    world = World(own_cluster, harbor, own_operator, name, connection=name)
-    world.connect(name)
-    world.ready("ClusterHarborConnection", name)
-    yield world
-    stand_in.clear_faults()
-    leave(world)
+def own(own_world: World) -> World:
+    return own_world
 
 
 @dataclass

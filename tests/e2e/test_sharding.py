@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ import yaml
 
 from e2e.conftest import QUICK
 from harness.control_plane import ControlPlane
-from harness.harbor.process import StandIn
-from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
 from harness.readme import blocks
 from harness.world import FINALIZER, OPERATOR_USER, Object, World, eventually, ready_condition
@@ -42,20 +39,14 @@ def operator(
 
 
 @pytest.fixture
-def world(
-    own_cluster: ControlPlane, shards: dict[str, OperatorProcess], stand_in: StandIn, request: pytest.FixtureRequest
-) -> Iterator[World]:
-    name = f"sharding-{zlib.crc32(request.node.name.encode())}"
-    own_cluster.create_namespace(name)
-    harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
-    found = World(own_cluster, harbor, shards["a"], name, connection=name)
-    found.connect(name)
-    found.ready("ClusterHarborConnection", name)
-    yield found
-    found.clean_up()
-    if found.exists("ClusterHarborConnection", name):
-        found.annotate("ClusterHarborConnection", name, release="true")
-    found.delete("ClusterHarborConnection", name, wait=False)
+def own_operator(shards: dict[str, OperatorProcess]) -> OperatorProcess:
+    """The one that manages the connections."""
+    return shards["a"]
+
+
+@pytest.fixture
+def world(own_world: World) -> World:
+    return own_world
 
 
 def declare(world: World, team: str, name: str, **spec: Any) -> Object:
