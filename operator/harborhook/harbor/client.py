@@ -19,6 +19,7 @@ from harborhook.harbor.models import (
     Project,
     Quota,
     Registry,
+    Right,
     Supported,
     SystemInfo,
     User,
@@ -61,6 +62,20 @@ class HarborClient:
             return User.parse(_object(await self._get("/users/current", endpoint="/users/current")))
         except PreconditionError:
             return None
+
+    async def rights(self, project_id: int) -> frozenset[str]:
+        """What the principal, robot or user, may do in a project: `project:read` and the like."""
+        params: dict[str, str | int] = {"scope": f"/project/{project_id}", "relative": "true"}
+        answer = await self._get("/users/current/permissions", endpoint="/users/current/permissions", params=params)
+        return frozenset(right.name for right in _rows(answer, Right.parse))
+
+    async def may_list(self, what: Literal["quotas", "registries"]) -> bool:
+        """Tried, by one row: an account cannot read its rights on the whole Harbor."""
+        try:
+            await self._get(f"/{what}", endpoint=f"/{what}", params={"page_size": 1})
+        except ForbiddenError:
+            return False
+        return True
 
     # Harbor's switch over all notifications
 
