@@ -170,6 +170,13 @@ class HarborClient:
         answer = await self._get("/quotas", endpoint="/quotas", params=params)
         return next((quota for quota in _rows(answer, Quota.parse) if quota.id is not None), None)
 
+    async def quota_in_sight(self, project: Project, *, is_robot: bool) -> Quota | None:
+        """The quota of a project as the principal may see it; None if Harbor keeps none. Raises ForbiddenError."""
+        quota = await self.observed_quota(project.name)
+        if quota is None and is_robot:  # without the right quota:read the summary does not show it
+            quota = await self.quota(project.id)
+        return quota
+
     async def set_quota(self, quota_id: int, hard: int) -> None:
         """`hard` in bytes, -1 for no limit."""
         body = {"hard": {"storage": hard}}

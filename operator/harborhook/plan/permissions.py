@@ -92,8 +92,15 @@ class Evidence:
     project: str | None = None
     """The project whose rights these are."""
     rights: frozenset[str] | None = None
+    is_named: bool = False
+    """Whether somebody has asked for that very project."""
     lists: Collection[str] = ()
     """Which of quota:list and registry:list were not refused."""
+
+    @property
+    def has_projects_of_its_own(self) -> bool:
+        """Whoever makes a project is its administrator; a robot is not."""
+        return self.principal.kind == "User" and self.creation == "everyone"
 
 
 def known_permissions(evidence: Evidence) -> Iterator[Known]:
@@ -110,12 +117,12 @@ def known_permissions(evidence: Evidence) -> Iterator[Known]:
 def _in_project(permission: Permission, evidence: Evidence) -> Known:
     if evidence.project is None or evidence.rights is None:
         return Known(permission, Presence.UNKNOWN, "Harbor tells it project by project, and none can be seen")
-    has_it = permission.name in evidence.rights
-    return Known(
-        permission,
-        Presence.THERE if has_it else Presence.MISSING,
-        f"Harbor {'lists it' if has_it else 'does not list it'} among the rights in project {evidence.project}",
-    )
+    if permission.name in evidence.rights:
+        return Known(permission, Presence.THERE, f"Harbor lists it among the rights in project {evidence.project}")
+    how = f"Harbor does not list it among the rights in project {evidence.project}"
+    if evidence.has_projects_of_its_own and not evidence.is_named:
+        return Known(permission, Presence.UNKNOWN, f"{how}, but in a project that it makes a user has every right")
+    return Known(permission, Presence.MISSING, how)
 
 
 def _on_system(name: str, evidence: Evidence) -> tuple[Presence, str]:

@@ -78,6 +78,6 @@ def _why_refused(info: SystemInfo) -> str:
             "API: use a robot account, or a local administrator."
         )
     return (
-        "Harbor does not accept these credentials: check name and password in the Secret; "
+        "Harbor does not accept these credentials: check name and password; "
         "for a robot, that it is neither disabled nor expired."
     )
