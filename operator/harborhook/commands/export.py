@@ -258,7 +258,8 @@ def _written(source: Source, exports: Sequence[tuple[str, Exported]]) -> Export:
 
 
 def _header(source: Source) -> str:
+    harbor = source.harbor
     return commented(
-        f"Harbor {clip(source.harbor.version or '', 80)} at {source.harbor.client.url}, read by harborhook {__version__}.",
+        f"Harbor {clip(harbor.version or '', 80)} at {harbor.client.url}, read by harborhook {__version__}.",
         "Applying this adopts what Harbor has and changes nothing there.",
     )

@@ -44,7 +44,7 @@ Manifest = dict[str, Any]
 _OF_A_NEW_PROJECT = {"reuse_sys_cve_allowlist": "true"}
 """What a flag is in a project that nobody has configured; of the others it is "false"."""
 
-TOKEN_LENGTH = 16
+TOKEN_LENGTH = 12
 """A part of a path as long as this that no word looks like may be a credential."""
 
 
