@@ -13,8 +13,10 @@ from e2e.test_export import CANARY, PASSWORD, harborhook, writes
 from harness.certificates import Authority
 from harness.harbor.process import StandIn
 from harness.own import EVERYTHING, access, make_robot, make_user, own_harbor, standing
+from harness.readme import blocks
 from harness.world import World
 
+COMMANDS = Path(__file__).parents[2] / "docs" / "commands.md"
 HARBOR_LISTS_IT = "Harbor lists it among the rights in project"
 
 
@@ -136,6 +138,21 @@ def test_scripts_have_the_same_as_json(own: World) -> None:
     assert {"topic", "result", "message"} == set(found["findings"][0])
     refused = json.loads(examined(own, "--output", "json", password="wrong").stdout)
     assert refused["ok"] is False
+
+
+def test_the_documentation_shows_what_is_really_said(own: World) -> None:
+    own.make_project("team-a")
+    system, projects = EVERYTHING
+    rights = [right for right in projects["access"] if right != access("notification-policy", "create")[0]]
+    name, secret = make_robot(own, system, {**projects, "access": rights})
+    ended = examined(own, "--project", "team-a", username=name, password=secret)
+    said = ended.stdout.replace(own.harbor.url, "https://harbor.example.com").replace(name, "robot$ci")
+    (block,) = blocks(COMMANDS.read_text(), "console")
+    shown = [line for line in block.splitlines()[1:] if line not in ("", "...")]
+    assert len(shown) > 8
+    for line in shown:
+        for part in line.split(" ..."):
+            assert part in said
 
 
 # Connections of the cluster

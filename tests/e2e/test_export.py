@@ -16,6 +16,7 @@ import yaml
 
 from harness.harbor.process import StandIn
 from harness.own import EVERYTHING, access, make_robot, make_user, own_harbor, standing
+from harness.readme import blocks
 from harness.world import Object, World, http_target
 
 GI = 2**30
@@ -277,3 +278,15 @@ def test_the_password_comes_by_standard_input_too_and_is_never_shown(own: World)
     assert refused.returncode == 1
     assert "does not accept these credentials" in refused.stderr
     assert CANARY not in ended.stdout + ended.stderr + refused.stdout + refused.stderr
+
+
+def test_the_documentation_shows_what_is_really_printed(own: World, tmp_path: Path) -> None:
+    own.make_project("team-a", auto_scan="true")
+    own.change_quota("team-a", 50 * GI)
+    targets = [http_target("https://ci.example.com/harbor", auth_header="Bearer x")]
+    own.make_policy("team-a", "Jenkins", targets=targets)
+    login = {"username": own.harbor.username, "password": own.harbor.password}
+    where = ("--url", own.harbor.url, "--allow-insecure-http", "--namespace", "team-a", "--project", "team-a")
+    ended = harborhook("export", *where, "--secrets-file", str(tmp_path / "secrets.yaml"), **login)
+    (block,) = blocks((Path(__file__).parents[2] / "docs" / "commands.md").read_text(), "yaml")
+    assert ended.stdout.replace(own.harbor.url, "https://harbor.example.com") == block

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harborhook.api.connections import ClusterHarborConnection
 from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
+from harborhook.commands import progress
 from harborhook.commands.manifests import document, documents
 from harborhook.harbor.capabilities import METADATA_SINCE, Version
 from harborhook.harbor.models import Allowlist, Policy, Project, Quota
@@ -24,6 +27,7 @@ from harborhook.plan.export import (
     export_policy,
     export_project,
     may_hold_credential,
+    with_access,
 )
 from harborhook.plan.object_names import LENGTH, policy_names, project_names
 from harborhook.plan.project import FIELDS, PROXY_KEYS, changes, obstacles
@@ -329,6 +333,57 @@ def test_an_exported_policy_differs_in_nothing(fields: dict[str, Any]) -> None:
         for target in resource.spec.targets
     ]
     assert differences(policy, desired_policy(resource, resolved)) == []
+
+
+# What the connection would keep it from
+
+
+def connection(**spec: Any) -> ClusterHarborConnection:
+    secret = {"namespace": "harborhook", "name": "credentials"}
+    required = {"url": "https://harbor.example.com", "credentialsSecretRef": secret}
+    access = [{"namespaces": ["team-*"], "projects": ["{namespace}"]}]
+    body = {"metadata": {"name": "default"}, "spec": {**required, "access": access, **spec}}
+    return ClusterHarborConnection.model_validate({"kind": "ClusterHarborConnection", **body})
+
+
+def test_a_namespace_that_the_connection_does_not_give_the_project_to_is_told() -> None:
+    told = with_access(exported_project(project_with(), place=Place("other")), "team-a", connection())
+    assert told.remarks == (
+        "ClusterHarborConnection default does not give project team-a to namespace other: see its access.",
+    )
+    for place in (Place("team-a"), Place()):
+        assert with_access(exported_project(project_with(), place=place), "team-a", connection()).remarks == ()
+
+
+def test_a_host_that_the_connection_does_not_allow_is_told_without_the_address() -> None:
+    slack = {"type": "slack", "address": f"https://hooks.slack.com/services/{CANARY}"}
+    found = exported_policy(policy_with(targets=[slack, {"type": "http", "address": "https://ci.example.com/x"}]))
+    told = with_access(found, "team-a", connection(allowedTargetHosts=["ci.example.com"])).remarks
+    assert "ClusterHarborConnection default does not allow the host of targets[0]: see its allowedTargetHosts." in told
+    assert not [remark for remark in told if CANARY in remark or "allow the host of targets[1]" in remark]
+    assert with_access(found, "team-a", None) == found
+
+
+# How far it is
+
+
+def test_a_terminal_has_a_bar_and_a_file_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress.progress("Projects", 2) as advance:
+        advance()
+    bar = capsys.readouterr()
+    assert "Projects" in bar.err
+    assert "\x1b" in bar.err or "%" in bar.err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    monkeypatch.setattr(progress, "PAUSE", 0.0)
+    with progress.progress("Projects", 2) as advance:
+        advance()
+        advance()
+    plain = capsys.readouterr()
+    assert plain.err == "Projects: 1 of 2\nProjects: 2 of 2\n"
+    assert bar.out + plain.out == ""
 
 
 # Names

@@ -23,7 +23,7 @@ from harborhook.commands.options import ByConnection, Where
 from harborhook.commands.progress import Advance, progress
 from harborhook.harbor.errors import ForbiddenError, RefusedError, UnauthorizedError, clip
 from harborhook.harbor.models import Policy, Project
-from harborhook.plan.export import Exported, Place, QuotaSeen, export_policy, export_project
+from harborhook.plan.export import Exported, Place, QuotaSeen, export_policy, export_project, with_access
 from harborhook.plan.object_names import policy_names, project_names
 from harborhook.plan.references import DEFAULT_CONNECTION
 from harborhook.reconcile.verdicts import verdict_of
@@ -212,10 +212,9 @@ def _exports(source: Source, wish: Wish, place: Place) -> Iterator[tuple[str, Ex
     )
     for row in source.rows:
         name = row.project.name
-        yield name, _exported_project(source, row, names[name], place)
-        for policy in row.policies:
-            yield (
-                name,
+        exported = [
+            _exported_project(source, row, names[name], place),
+            *(
                 export_policy(
                     policy,
                     policies[name, policy.name],
@@ -223,8 +222,11 @@ def _exports(source: Source, wish: Wish, place: Place) -> Iterator[tuple[str, Ex
                     place,
                     event_types=source.event_types,
                     managed_too=wish.managed_too,
-                ),
-            )
+                )
+                for policy in row.policies
+            ),
+        ]
+        yield from ((name, with_access(one, name, source.harbor.connection)) for one in exported)
 
 
 def _exported_project(source: Source, row: Read, name: str, place: Place) -> Exported:

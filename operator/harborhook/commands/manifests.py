@@ -11,7 +11,9 @@ import yaml
 from harborhook.api.crds import PlainDumper
 from harborhook.plan.export import Exported, Manifest
 
-_DOUBTFUL = re.compile("[-+.]?[0-9].*|[.~].*|y|n|yes|no|on|off|true|false|null", re.IGNORECASE | re.DOTALL)
+_DOUBTFUL = re.compile(
+    r"[-+.]?[0-9][-+0-9a-fox_.:]*|[-+]?[.](inf|nan)?|~|y|n|yes|no|on|off|true|false|null", re.IGNORECASE
+)
 """Strings that one version of YAML or another takes for something else: `1e3` and `0o7` are numbers to kubectl, and `y`
 is true, but not to the library that writes them here."""
 

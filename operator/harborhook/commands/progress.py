@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,9 +20,8 @@ Advance = Callable[[], None]
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Advance]:
     """Gives a function to be called after each of so many."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with Progress(console=console, transient=True) as bar:
+    if sys.stderr.isatty():
+        with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda: bar.advance(task)
     else:

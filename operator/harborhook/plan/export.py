@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,11 +18,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from harborhook.api.base import API_VERSION, format_time
+from harborhook.api.connections import AnyConnection, ClusterHarborConnection
 from harborhook.api.project import HarborProjectSpec
 from harborhook.api.webhook_policy import DESCRIPTION_LIMIT, Target, WebhookPolicy
 from harborhook.harbor.capabilities import Version
 from harborhook.harbor.errors import clip
 from harborhook.harbor.models import Allowlist, Policy, Project, Quota
+from harborhook.plan.access import allows_host, allows_project
 from harborhook.plan.drift import field_names
 from harborhook.plan.ownership import mark_of
 from harborhook.plan.project import (
@@ -69,6 +71,26 @@ class Exported:
     """What to know about it."""
     complaints: tuple[str, ...] = ()
     """What Harbor has and the resource does not say."""
+
+
+def with_access(exported: Exported, project: str, connection: AnyConnection | None) -> Exported:
+    """With a remark on what the connection, if it is known, would keep the resource from. `project`: Harbor's name.
+
+    Without a stated namespace nobody knows yet whose the resource is going to be.
+    """
+    if not isinstance(connection, ClusterHarborConnection) or exported.manifest is None:
+        return exported
+    remarks = [*exported.remarks]
+    namespace = exported.manifest["metadata"].get("namespace")
+    access, hosts = connection.spec.access, connection.spec.allowed_target_hosts
+    if namespace and not allows_project(access, namespace=namespace, project=project):
+        remarks.append(f"{connection.key} does not give project {project} to namespace {namespace}: see its access.")
+    values = (exported.secret or {}).get("stringData", {})
+    for index, target in enumerate(exported.manifest["spec"].get("targets", [])):
+        address = target.get("address") or values[target["addressFrom"]["secretKeyRef"]["key"]]
+        if not allows_host(hosts, address):
+            remarks.append(f"{connection.key} does not allow the host of targets[{index}]: see its allowedTargetHosts.")
+    return replace(exported, remarks=tuple(remarks))
 
 
 # Projects
