@@ -33,7 +33,8 @@ def examined(own: World, *arguments: str, **login: str) -> subprocess.CompletedP
 
 
 def by_connection(own: World, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    kubeconfig = str(own.control_plane.kubeconfig)
+    """With the operator's own rights in the cluster, as in its pod."""
+    kubeconfig = str(own.control_plane.service_account_kubeconfig("harborhook", "harborhook"))
     return harborhook("doctor", "--connection", name, "--kubeconfig", kubeconfig, *arguments)
 
 

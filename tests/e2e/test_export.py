@@ -190,6 +190,20 @@ def test_the_connection_of_the_cluster_does_as_well(own: World, tmp_path: Path) 
     assert "--secrets-file" in ended.stderr
 
 
+def test_over_the_connection_of_a_namespace_the_resources_are_of_that_namespace(own: World) -> None:
+    own.secret("team", username=own.harbor.username, password=own.harbor.password)
+    spec = {"url": own.harbor.url, "allowInsecureHTTP": True, "credentialsSecretRef": {"name": "team"}}
+    own.apply({"kind": "HarborConnection", "metadata": {"name": "mine"}, "spec": spec})
+    kubeconfig = str(own.control_plane.kubeconfig)
+    ended = harborhook("export", "--connection", f"{own.namespace}/mine", "--kubeconfig", kubeconfig)
+    (library,) = resources(ended.stdout)
+    assert library["metadata"] == {"name": "library", "namespace": own.namespace}
+    assert library["spec"]["connectionRef"] == {"kind": "HarborConnection", "name": "mine"}
+    own.control_plane.apply(ended.stdout)
+    own.ready("HarborProject", "library")
+    assert writes(own) == []
+
+
 def test_only_the_projects_that_are_named_are_exported(own: World) -> None:
     one, other, third = (own.project_name(base) for base in ("one", "other", "third"))
     for name in (one, other, third):
@@ -216,6 +230,12 @@ def test_the_file_of_secrets_is_for_its_owner_only(own: World, tmp_path: Path) -
     refused = exported(own, "--secrets-file", str(tmp_path / "no" / "such.yaml"))
     assert refused.returncode == 1
     assert "cannot be written" in refused.stderr
+    refused = exported(own, "--secrets-file", "/dev/null")
+    assert refused.returncode == 1
+    assert "/dev/null is not a file" in refused.stderr
+    own.make_project(own.project_name("none"))
+    assert exported(own, "--project", own.project_name("none"), "--secrets-file", str(secrets)).returncode == 0
+    assert secrets.read_text() == "# No Secrets are needed.\n"
 
 
 def test_what_cannot_be_stated_is_told_and_fails(own: World) -> None:

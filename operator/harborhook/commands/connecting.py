@@ -26,6 +26,9 @@ from harborhook.reconcile.credentials import ca_bundle_of, credentials_of, trust
 from harborhook.reconcile.introduction import introduce, judge, why_failed
 from harborhook.reconcile.secrets import Secrets
 
+LINE = 1000
+"""The most characters that are said in one line, in case somebody's Harbor says very much."""
+
 
 class FailedError(Exception):
     """What was asked for cannot be had; `str()` is a sentence for a person."""

@@ -10,9 +10,9 @@ from enum import StrEnum
 import click
 
 from harborhook.api.connections import AnyConnection
-from harborhook.commands.connecting import FailedError, Reached, reached
+from harborhook.commands.connecting import LINE, FailedError, Reached, reached
 from harborhook.commands.options import Where
-from harborhook.harbor.errors import ForbiddenError
+from harborhook.harbor.errors import ForbiddenError, clip
 from harborhook.harbor.models import Project
 from harborhook.plan.permissions import BOTH_LEVELS, Evidence, Known, Presence, advice, known_permissions
 
@@ -53,13 +53,17 @@ def is_well(findings: Sequence[Finding]) -> bool:
 # How it looks
 
 
-_SHOWN = {Mark.OK: "ok   ", Mark.NOTE: "note ", Mark.FAIL: "FAIL "}
-_COLOURS = {Mark.OK: "green", Mark.NOTE: "yellow", Mark.FAIL: "red"}
+_SHOWN = {Mark.OK: ("ok   ", "green"), Mark.NOTE: ("note ", "yellow"), Mark.FAIL: ("FAIL ", "red")}
+
+
+def _shown(mark: Mark) -> str:
+    text, colour = _SHOWN[mark]
+    return click.style(text, fg=colour)
 
 
 def as_text(findings: Sequence[Finding]) -> str:
     """A line for each; coloured where click finds a terminal."""
-    lines = [f"{click.style(_SHOWN[found.mark], fg=_COLOURS[found.mark])} {found.sentence}" for found in findings]
+    lines = [f"{_shown(found.mark)} {clip(found.sentence, LINE)}" for found in findings]
     failed = sum(found.mark is Mark.FAIL for found in findings)
     what = "1 thing is" if failed == 1 else f"{failed} things are"
     return "\n".join([*lines, "", f"{what} in the way." if failed else "The operator can work with this Harbor.", ""])

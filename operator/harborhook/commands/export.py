@@ -16,8 +16,8 @@ from pathlib import Path
 import click
 
 from harborhook import __version__
-from harborhook.api.connections import AnyConnection
-from harborhook.commands.connecting import FailedError, Reached, reached
+from harborhook.api.connections import AnyConnection, HarborConnection
+from harborhook.commands.connecting import LINE, FailedError, Reached, reached
 from harborhook.commands.manifests import commented, document, documents
 from harborhook.commands.options import ByConnection, Where
 from harborhook.commands.progress import Advance, progress
@@ -78,7 +78,7 @@ def run(where: Where, wish: Wish, secrets_file: Path | None) -> int:
         _write_secrets(secrets_file, found.secrets)
     click.echo(found.manifests, nl=False)
     for complaint in found.complaints:
-        click.echo(f"Warning: {complaint}", err=True)
+        click.echo(f"Warning: {clip(complaint, LINE)}", err=True)
     click.echo(_summary(found.counts, secrets_file), err=True)
     return 1 if found.complaints else 0
 
@@ -104,12 +104,15 @@ async def export(where: Where, wish: Wish) -> Export:
 
 def _write_secrets(path: Path, text: str) -> None:
     """For the owner's eyes only, from the first byte on; a file that was there is replaced."""
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise FailedError(f"{path} is not a file that Secrets can be written to.")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
-            Path(temporary).replace(path)
+            Path(temporary).replace(target)
         finally:
             Path(temporary).unlink(missing_ok=True)
     except OSError as error:
@@ -195,13 +198,14 @@ async def _event_types(harbor: Reached, rows: Iterable[Read]) -> frozenset[str] 
 
 def _place(where: Where, wish: Wish, connection: AnyConnection | None) -> Place:
     """Resources use the connection that Harbor was reached by, unless another one is stated."""
+    namespace = wish.namespace or (where.namespace if isinstance(where, ByConnection) else "")
     if wish.connection_ref:
-        return Place(wish.namespace, {"name": wish.connection_ref})
-    if connection is None or connection.key == DEFAULT_CONNECTION or not isinstance(where, ByConnection):
-        return Place(wish.namespace)
-    if where.namespace:
-        return Place(where.namespace, {"kind": where.kind, "name": where.name})
-    return Place(wish.namespace, {"name": where.name})
+        return Place(namespace, {"name": wish.connection_ref})
+    if connection is None or connection.key == DEFAULT_CONNECTION:
+        return Place(namespace)
+    if isinstance(connection, HarborConnection):
+        return Place(namespace, {"kind": connection.key.kind, "name": connection.key.name})
+    return Place(namespace, {"name": connection.key.name})
 
 
 def _exports(source: Source, wish: Wish, place: Place) -> Iterator[tuple[str, Exported]]:
@@ -249,7 +253,7 @@ def _written(source: Source, exports: Sequence[tuple[str, Exported]]) -> Export:
     kinds = Counter(exported.manifest["kind"] for _, exported in exports if exported.manifest)
     return Export(
         manifests=_header(source) + "".join(document(exported) for _, exported in exports),
-        secrets=documents(secrets),
+        secrets=documents(secrets) or commented("No Secrets are needed."),
         complaints=tuple(f"Project {name}: {said}" for name, exported in exports for said in exported.complaints),
         counts={
             "HarborProject": kinds["HarborProject"],

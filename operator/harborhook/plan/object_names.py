@@ -55,4 +55,4 @@ def _cut(name: str, source: str | tuple[str, str]) -> str:
 
 def _digest(source: str | tuple[str, str]) -> str:
     text = source if isinstance(source, str) else "/".join(source)
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST]
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:DIGEST]
