@@ -24,7 +24,23 @@ CANARY = "canary-7f3a"
 """In every header, in every address that holds a credential, and in the password."""
 PASSWORD = f"Passw0rd-{CANARY}"
 SECRET_ADDRESS = f"https://hooks.slack.com/services/T000/B000/{CANARY}"
-DOUBTFUL = ("1e3", "y", "0o17", "~", "null", "- x", "a: b", "#x", "Ünï ☃", "=", "tab\there", "it's", "x" * 256)
+DOUBTFUL = (
+    "1e3",
+    "y",
+    "0o17",
+    "~",
+    "null",
+    "- x",
+    "a: b",
+    "#x",
+    "Ünï ☃",
+    "=",
+    "tab\there",
+    "it's",
+    "a\u2028b",
+    " line\n",
+    "x" * 256,
+)
 """Names of policies that YAML may take for something else."""
 
 
@@ -268,6 +284,11 @@ def test_what_an_operator_has_made_is_left_out_unless_asked_for(own: World) -> N
     assert "WebhookPolicy team-x/ci of cluster other" in ended.stdout
     taken = exported(own, "--project", project, "--include-managed")
     assert [found["kind"] for found in resources(taken.stdout)] == ["HarborProject", "WebhookPolicy"]
+    standing(own).clear_requests()
+    own.control_plane.apply(taken.stdout, "--namespace", own.namespace)
+    found = own.ready("WebhookPolicy", f"{project}-ours")
+    assert found["status"]["origin"] == "Adopted"
+    assert len(writes(own)) == 1, "the mark, as the comment says"
 
 
 def test_a_robot_exports_what_it_may_read_and_says_what_it_may_not(own: World) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from harborhook.api.connections import ClusterHarborConnection
@@ -427,6 +427,8 @@ def test_names_are_valid_different_and_the_same_each_time(names: list[str], poli
 
 
 @calm
+@example("\x85")
+@example("a\u2028b\n")
 @given(st.text(max_size=20) | st.from_regex(r"[-+.0-9a-fxoXO_:e~]{1,6}", fullmatch=True))
 def test_yaml_gives_every_text_back(text: str) -> None:
     assert list(yaml.safe_load_all(documents([{"a": text}, {"b": [text]}]))) == [{"a": text}, {"b": [text]}]

@@ -17,17 +17,20 @@ _DOUBTFUL = re.compile(
 """Strings that one version of YAML or another takes for something else: `1e3` and `0o7` are numbers to kubectl, and `y`
 is true, but not to the library that writes them here."""
 
+_BREAKS = re.compile("[\x85\u2028\u2029]")
+"""Ends of lines to YAML, and then lost, unless they are escaped."""
+
 
 class _Dumper(PlainDumper):
     pass
 
 
-def _quoted_if_doubtful(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "'" if _DOUBTFUL.fullmatch(text) else None
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if _BREAKS.search(text) else "'" if _DOUBTFUL.fullmatch(text) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-_Dumper.add_representer(str, _quoted_if_doubtful)
+_Dumper.add_representer(str, _quoted)
 
 
 def document(exported: Exported) -> str:
