@@ -282,7 +282,7 @@ def test_a_policy_that_no_resource_can_have_is_left_out_and_told(fields: dict[st
 def test_a_description_that_is_too_long_is_left_alone() -> None:
     found = exported_policy(policy_with(description="x" * 4097))
     assert "description" not in spec_of(found)
-    assert found.complaints == ("description is too long to be stated.",)
+    assert found.complaints == ("Webhook policy 'ci' (id 5): its description is too long to be stated.",)
 
 
 def test_what_an_operator_has_made_is_left_out_unless_asked_for() -> None:

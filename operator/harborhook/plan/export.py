@@ -271,7 +271,7 @@ def export_policy(
         manifest,
         secret,
         remarks=tuple(_remarks(targets, is_foreign=mark is not None)),
-        complaints=("description is too long to be stated.",) if is_too_long else (),
+        complaints=(f"{_titled(policy)}: its description is too long to be stated.",) if is_too_long else (),
     )
 
 
