@@ -284,7 +284,7 @@ class Transport:
     def _transport_error(self, error: Exception) -> HarborError:
         if isinstance(error, ExceptionGroup):
             return self._transport_error(error.exceptions[0])
-        reason = clip(str(error) or type(error).__name__)
+        reason = clip(str(error) or type(error).__name__).rstrip(".")
         if "certificate verify failed" in reason.lower() or "certificate_verify_failed" in reason.lower():
             return UntrustedError(
                 f"The certificate of {self.url} is not trusted: {reason}. "
