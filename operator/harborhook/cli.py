@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from harborhook import __version__
 from harborhook.api.crds import crds_yaml
+from harborhook.commands.options import ByConnection, ByUrl, Where, which_harbor
 from harborhook.settings import Settings
 
 
@@ -66,3 +68,69 @@ async def _run(operator: Any) -> None:
 def crds() -> None:
     """Print the CustomResourceDefinitions, for kubectl apply."""
     click.echo(crds_yaml(), nl=False)
+
+
+@main.command()
+@which_harbor
+@click.option("--namespace", "-n", metavar="NAME", help="For --connection: it is a HarborConnection of this namespace.")
+@click.option("--project", metavar="NAME", help="Whose permissions to look at. Default: one in which much is allowed.")
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def doctor(where: Where, namespace: str | None, project: str | None, output: str) -> None:
+    """Find out whether the operator can work with a Harbor.
+
+    Reaches it, logs in, and tells its version, who the account is, what it may do, and whether notifications are on.
+    Only reads. Ends with 0 if nothing is in the operator's way, with 1 if something is.
+    """
+    from harborhook.commands.doctor import as_json, as_text, examine, is_well
+
+    findings = asyncio.run(examine(_within(where, namespace), project))
+    click.echo(as_json(findings) if output == "json" else as_text(findings), nl=False)
+    raise SystemExit(0 if is_well(findings) else 1)
+
+
+@main.command()
+@which_harbor
+@click.option(
+    "--project", "projects", metavar="NAME", multiple=True, help="Can be repeated. Default: all that is seen."
+)
+@click.option("--namespace", "-n", metavar="NAME", help="For the resources. Default: none, kubectl apply -n says it.")
+@click.option("--connection-ref", metavar="NAME", help="The ClusterHarborConnection that the projects are to use.")
+@click.option(
+    "--secrets-file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the Secrets that the resources need to a file that only its owner can read.",
+)
+@click.option("--include-managed", is_flag=True, help="Also policies that a Harborhook has made, to take them over.")
+def export(
+    where: Where,
+    projects: tuple[str, ...],
+    namespace: str | None,
+    connection_ref: str | None,
+    secrets_file: Path | None,
+    include_managed: bool,
+) -> None:
+    """Print what a Harbor has as resources.
+
+    Projects and webhook policies come as YAML that adopts them: applying it changes nothing in Harbor. What can be a
+    credential is not in it, but in Secrets that it refers to. Ends with 1 if something could not be exported, which
+    comments and warnings tell.
+    """
+    from harborhook.commands.connecting import FailedError
+    from harborhook.commands.export import Wish, run
+
+    if isinstance(where, ByConnection) and where.namespace and namespace not in (None, where.namespace):
+        raise click.UsageError(f"--namespace: a HarborConnection serves its own, which is {where.namespace}.")
+    wish = Wish(projects, namespace or "", connection_ref or "", include_managed)
+    try:
+        raise SystemExit(run(where, wish, secrets_file))
+    except FailedError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _within(where: Where, namespace: str | None) -> Where:
+    if namespace is None:
+        return where
+    if isinstance(where, ByUrl):
+        raise click.UsageError("--namespace: only with --connection.")
+    return where.within(namespace)

@@ -21,7 +21,7 @@ from contract.conftest import TARGET, Api, grant, unique
 from harborhook.harbor import errors, transport
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import HarborError, RefusedError
-from harborhook.harbor.models import Policy
+from harborhook.harbor.models import Policy, Project
 from harborhook.harbor.transport import Credentials, Transport
 from harness.certificates import Authority
 from harness.harbor.process import StandIn
@@ -422,6 +422,38 @@ async def test_a_user_is_known_and_a_robot_is_none(api: Api, connect: Connector)
     assert await (await connect(api.robot(grant("*", "project:read")))).current_user() is None
 
 
+async def test_whoever_asks_learns_its_rights_in_a_project(api: Api, connect: Connector) -> None:
+    project = api.project()
+    project_id = api.get(f"/projects/{project}")["project_id"]
+    robot = await connect(api.robot(grant(project, "project:read", "notification-policy:list")))
+
+    assert await robot.rights(project_id) == {"project:read", "notification-policy:list"}
+    rights = await (await connect(api.harbor.auth)).rights(project_id)
+    assert rights > {"project:read", "project:update", "project:delete", "notification-policy:delete"}
+    assert await (await connect(api.user())).rights(project_id) == frozenset()
+
+
+async def test_a_list_that_is_refused_tells_of_a_right_on_the_whole_harbor(api: Api, connect: Connector) -> None:
+    robot = await connect(api.robot(grant("/", "quota:list", kind="system")))
+
+    assert await robot.may_list("quotas")
+    assert not await robot.may_list("registries")
+
+
+async def test_a_robot_sees_a_quota_by_either_right(api: Api, connect: Connector) -> None:
+    name = api.project(storage_limit=4096)
+    project = Project(api.get(f"/projects/{name}")["project_id"], name)
+    in_project, listing = grant(name, "project:read", "quota:read"), grant("/", "quota:list", kind="system")
+    for rights in ([in_project], [grant(name, "project:read"), listing]):
+        quota = await (await connect(api.robot(*rights))).quota_in_sight(project, is_robot=True)
+        assert quota is not None
+        assert quota.hard == 4096
+
+    without = await connect(api.robot(grant(name, "project:read")))
+    with pytest.raises(errors.ForbiddenError):
+        await without.quota_in_sight(project, is_robot=True)
+
+
 async def test_harbor_tells_its_version_and_state_to_whoever_has_credentials(api: Api, connect: Connector) -> None:
     for auth in (api.harbor.auth, api.robot(grant("*", "project:read"))):
         info = await (await connect(auth)).system_info()
@@ -736,6 +768,8 @@ async def test_a_certificate_is_trusted_only_if_its_authority_is(tmp_path: Path,
 CALLS: dict[str, Call] = {
     "system_info": lambda client, _: client.system_info(),
     "current_user": lambda client, _: client.current_user(),
+    "rights": lambda client, _: client.rights(1),
+    "may_list": lambda client, _: client.may_list("quotas"),
     "notifications_editable": lambda client, _: client.notifications_editable(),
     "set_notifications": lambda client, _: client.set_notifications(True),
     "create_project": lambda client, _: client.create_project(unique("p"), {"public": "false"}),
@@ -747,6 +781,7 @@ CALLS: dict[str, Call] = {
     "repository_count": lambda client, project: client.repository_count(project),
     "observed_quota": lambda client, project: client.observed_quota(project),
     "quota": lambda client, _: client.quota(1),
+    "quota_in_sight": lambda client, project: client.quota_in_sight(Project(1, project), is_robot=True),
     "set_quota": lambda client, _: client.set_quota(999_999, -1),
     "registries": lambda client, _: client.registries(),
     "policies": lambda client, project: client.policies(project),

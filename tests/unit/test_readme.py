@@ -58,7 +58,9 @@ def test_every_code_block_says_its_language() -> None:
     assert len(blocks(README, "sh", "console", "yaml")) == len(blocks(README))
 
 
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "docs/install.md", "helm-chart/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CHANGELOG.md", "docs/install.md", "docs/commands.md", "helm-chart/README.md"]
+)
 def test_every_link_within_the_repository_leads_somewhere(page: str) -> None:
     path = REPOSITORY / page
     links = re.findall(r"\]\(([^)#]+)", path.read_text())

@@ -13,7 +13,8 @@ from harborhook.harbor.transport import THROTTLED_LIMIT, Credentials, Transport
 
 
 @pytest.mark.parametrize(
-    "url", ["https://harbor:port", "https://a..example.com", "https://[x", f"https://{'a' * 64}.b"]
+    "url",
+    ["https://harbor:port", "https://a..example.com", "https://[x", f"https://{'a' * 64}.b", "http://127.0.0.1:99999"],
 )
 async def test_an_address_that_nobody_can_have_is_unreachable(url: str) -> None:
     transport = Transport(url, Credentials("user", "password"))

@@ -39,10 +39,10 @@ def crds_yaml() -> str:
 
 
 def to_yaml(manifest: dict[str, Any]) -> str:
-    return yaml.dump(manifest, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(manifest, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-class _PlainDumper(yaml.SafeDumper):
+class PlainDumper(yaml.SafeDumper):
     """Writes what occurs twice twice: anchors are hard to read, and some tools refuse them."""
 
     def ignore_aliases(self, data: Any) -> bool:

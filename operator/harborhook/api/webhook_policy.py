@@ -26,6 +26,7 @@ from harborhook.api.deliveries import Deliveries, LastDelivery
 
 ADDRESS_PATTERN = r"^https?://[^\s/?#\\]+[^\s\\]*$"
 ADDRESS_LIMIT = 2048
+DESCRIPTION_LIMIT = 4096
 EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$")]
 
 
@@ -144,7 +145,7 @@ class WebhookPolicySpec(ApiModel):
         max_length=256,
     )
     description: str | None = Field(
-        None, description="Description shown in Harbor. Absent: Harbor's is left alone.", max_length=4096
+        None, description="Description shown in Harbor. Absent: Harbor's is left alone.", max_length=DESCRIPTION_LIMIT
     )
     enabled: bool = Field(True, description="false stops notifications; the policy stays in Harbor.")
     event_types: list[EventType] = Field(

@@ -20,6 +20,7 @@ from harborhook.harbor.models import (
     Project,
     Quota,
     Registry,
+    Right,
     Supported,
     SystemInfo,
     User,
@@ -66,6 +67,20 @@ class HarborClient:
             return User.parse(_object(await self._get("/users/current", endpoint="/users/current")))
         except PreconditionError:
             return None
+
+    async def rights(self, project_id: int) -> frozenset[str]:
+        """What the principal, robot or user, may do in a project: `project:read` and the like."""
+        params: dict[str, str | int] = {"scope": f"/project/{project_id}", "relative": "true"}
+        answer = await self._get("/users/current/permissions", endpoint="/users/current/permissions", params=params)
+        return frozenset(right.name for right in _rows(answer, Right.parse))
+
+    async def may_list(self, what: Literal["quotas", "registries"]) -> bool:
+        """Tried, by one row: an account cannot read its rights on the whole Harbor."""
+        try:
+            await self._get(f"/{what}", endpoint=f"/{what}", params={"page_size": 1})
+        except ForbiddenError:
+            return False
+        return True
 
     # Harbor's switch over all notifications
 
@@ -159,6 +174,13 @@ class HarborClient:
         params: dict[str, str | int] = {"reference": "project", "reference_id": project_id}
         answer = await self._get("/quotas", endpoint="/quotas", params=params)
         return next((quota for quota in _rows(answer, Quota.parse) if quota.id is not None), None)
+
+    async def quota_in_sight(self, project: Project, *, is_robot: bool) -> Quota | None:
+        """The quota of a project as the principal may see it; None if Harbor keeps none. Raises ForbiddenError."""
+        quota = await self.observed_quota(project.name)
+        if quota is None and is_robot:  # without the right quota:read the summary does not show it
+            quota = await self.quota(project.id)
+        return quota
 
     async def set_quota(self, quota_id: int, hard: int) -> None:
         """`hard` in bytes, -1 for no limit."""

@@ -22,6 +22,8 @@ class SystemInfo:
     read_only: bool | None
     notification_enable: bool | None
     auth_mode: str | None = None
+    project_creation: str | None = None
+    """Who may make projects: everyone or adminonly; robots go by their permissions."""
 
     @property
     def anonymous(self) -> bool:
@@ -36,6 +38,7 @@ class SystemInfo:
             read_only=_flag(fields.get("read_only")),
             notification_enable=_flag(fields.get("notification_enable")),
             auth_mode=_text(fields.get("auth_mode")),
+            project_creation=_text(fields.get("project_creation_restriction")),
         )
 
 
@@ -50,6 +53,22 @@ class User:
     def parse(cls, body: Any) -> User:
         fields = _mapping(body)
         return cls(_text(fields.get("username")) or "", fields.get("sysadmin_flag") is True)
+
+
+@dataclass(frozen=True)
+class Right:
+    """A row of `GET /users/current/permissions` for a project, which is called `.` there."""
+
+    name: str
+    """As Harbor's table of permissions has it: `project:read`."""
+
+    @classmethod
+    def parse(cls, body: Any) -> Right | None:
+        fields = _mapping(body)
+        resource, action = _text(fields.get("resource")), _text(fields.get("action"))
+        if resource is None or action is None:
+            return None
+        return cls(f"{'project' if resource == '.' else resource}:{action}")
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,9 @@ THROTTLED_PAUSE = 5.0
 THROTTLED_LIMIT = 60.0
 """The longest pause that is waited for within one request, and the longest that anybody is made to wait."""
 
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError)
-"""What httpx raises without an answer; the two in the middle for addresses that no resolver is asked about."""
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError, ExceptionGroup)
+"""What httpx raises without an answer; the second and third for addresses that no resolver is asked about, the last for
+a port that there cannot be."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,9 @@ class Transport:
         return self._transport_error(error)
 
     def _transport_error(self, error: Exception) -> HarborError:
-        reason = clip(str(error) or type(error).__name__)
+        if isinstance(error, ExceptionGroup):
+            return self._transport_error(error.exceptions[0])
+        reason = clip(str(error) or type(error).__name__).rstrip(".")
         if "certificate verify failed" in reason.lower() or "certificate_verify_failed" in reason.lower():
             return UntrustedError(
                 f"The certificate of {self.url} is not trusted: {reason}. "

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from harborhook.api.base import Key
 
@@ -39,9 +40,21 @@ def creator(cluster: str, key: Key) -> str:
     return f"{CREATOR_PREFIX}/{cluster}/{key.namespace}/{key.name}"
 
 
+class Mark(NamedTuple):
+    """Whose a policy is that an operator made."""
+
+    cluster: str
+    namespace: str
+    name: str
+
+
+def mark_of(creator_field: str) -> Mark | None:
+    """The mark that an operator, of whatever cluster, has left; None if none made the policy."""
+    prefix, *parts = creator_field.split("/")
+    return Mark(*parts) if prefix == CREATOR_PREFIX and len(parts) == 3 else None
+
+
 def foreign_cluster(creator_field: str, cluster: str) -> str | None:
     """The name of the other cluster whose operator made a policy; None if none did."""
-    parts = creator_field.split("/")
-    if len(parts) != 4 or parts[0] != CREATOR_PREFIX or parts[1] == cluster:
-        return None
-    return parts[1]
+    mark = mark_of(creator_field)
+    return None if mark is None or mark.cluster == cluster else mark.cluster

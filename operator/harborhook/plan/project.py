@@ -164,10 +164,10 @@ def _is_applicable(key: str, observed: Project, *, same_registry: bool) -> bool:
 
 def _observed(observed: Project, key: str) -> str:
     value = observed.metadata.get(key, "" if key in NO_FLAG else "false")
-    return _canonical_severity(value) if key == "severity" else value
+    return canonical_severity(value) if key == "severity" else value
 
 
-def _canonical_severity(value: str) -> str:
+def canonical_severity(value: str) -> str:
     """Harbor has two words for the lowest severity, and took any case at times."""
     lower = value.lower()
     return "none" if lower == "negligible" else lower

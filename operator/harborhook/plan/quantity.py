@@ -8,6 +8,8 @@ from decimal import Decimal
 UNLIMITED = "unlimited"
 UNLIMITED_BYTES = -1
 """Harbor's number for no limit."""
+MOST_BYTES = 1024 * 1024**4
+"""The largest limit that Harbor takes."""
 
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kMGTP]|[KMGTP]i)?")
 _DECIMAL = {suffix: 1000**power for power, suffix in enumerate("kMGTP", start=1)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.models import Policy
-from harborhook.plan.ownership import CREATOR_PREFIX
+from harborhook.plan.ownership import mark_of
 
 UNMANAGED_SHOWN = 20
 """How many names the status shows."""
@@ -40,8 +40,8 @@ def is_unmanaged(
     not watch, is somebody's. `watched`: the namespaces that are; none: all."""
     if policy.project_id != project_id or declared.includes(policy):
         return False
-    parts = policy.creator.split("/")
-    if len(parts) != 4 or parts[0] != CREATOR_PREFIX:
+    mark = mark_of(policy.creator)
+    if mark is None:
         return True
     namespaces = set(watched)
-    return parts[1] == cluster and (not namespaces or parts[2] in namespaces)
+    return mark.cluster == cluster and (not namespaces or mark.namespace in namespaces)

@@ -7,7 +7,6 @@ pauses; its resources wait until it has an answer again.
 from __future__ import annotations
 
 import math
-import ssl
 from typing import TYPE_CHECKING
 
 from harborhook.api.base import Key
@@ -16,20 +15,17 @@ from harborhook.api.connections import (
     AnyConnection,
     ClusterHarborConnection,
     HarborConnection,
-    Principal,
     canonical_url,
 )
-from harborhook.harbor.capabilities import FLOOR, parse_version
-from harborhook.harbor.certificates import issuer_of
-from harborhook.harbor.errors import HarborError, UnauthorizedError, UntrustedError
-from harborhook.harbor.models import SystemInfo, User
-from harborhook.harbor.transport import Credentials
+from harborhook.harbor.errors import HarborError
+from harborhook.harbor.models import SystemInfo
 from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.references import recorded_connection
 from harborhook.reconcile import global_switch
 from harborhook.reconcile.context import Context
+from harborhook.reconcile.credentials import ca_bundle_of, credentials_of, trust_of
+from harborhook.reconcile.introduction import introduce, judge, why_failed
 from harborhook.reconcile.links import SHARED_FOR, Link, retire
-from harborhook.reconcile.verdicts import verdict_of
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -61,10 +57,8 @@ async def _look(visit: Visit[AnyConnection]) -> Verdict:
         verdict = await _check(visit, context.links.get(key))
     except NotReady as refusal:
         verdict = refusal.verdict
-    except UntrustedError as error:
-        verdict = await _untrusted(visit.resource.spec.url, error)
     except HarborError as error:
-        verdict = verdict_of(error)
+        verdict = await why_failed(visit.resource.spec.url, error)
     link = context.links.get(key)
     if link is not None:
         if link.verdict is not None:
@@ -73,11 +67,6 @@ async def _look(visit: Visit[AnyConnection]) -> Verdict:
         link.verdict = None if verdict.reason is Reason.RECONCILED else verdict
     context.visited_connections.add(key)
     return verdict
-
-
-async def _untrusted(url: str, error: UntrustedError) -> Verdict:
-    issuer = await issuer_of(url)
-    return Verdict(Reason.TLS_UNTRUSTED, f"{error} The issuer is {issuer}." if issuer else str(error))
 
 
 def _tell_dependents(context: Context, key: Key) -> None:
@@ -145,7 +134,7 @@ async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:
     link = await _renewed(visit, link)
     visit.context.limiters_for(connection)  # takes over changed limits
     info = await _introduced(link)
-    verdict = _judge(info)
+    verdict = judge(info)
     if verdict.reason is Reason.RECONCILED:
         await global_switch.enforce(visit, link)
     visit.record(
@@ -170,47 +159,26 @@ def _record_supported(visit: Visit[AnyConnection], link: Link) -> None:
 
 async def _introduced(link: Link) -> SystemInfo:
     """Learns who we are in which Harbor, and starts a session if that is a user. Raises NotReady when refused."""
-    info = await link.client.system_info()
-    try:
-        user = await link.client.current_user()
-        if user is not None and link.wants_session and link.client.authentication == "Basic":
-            link.wants_session = await link.client.log_in()
-        if info.anonymous:  # read while a wrong password for the same user was being checked, or before the login
-            info = await link.client.system_info()
-    except UnauthorizedError:
-        raise NotReady(Reason.UNAUTHORIZED, _why_refused(info)) from None
-    if info.anonymous:
-        raise NotReady(Reason.UNAUTHORIZED, _why_refused(info))
-    if info.harbor_version != link.version:
+    found = await introduce(link.client, wants_session=link.wants_session)
+    link.wants_session = found.wants_session
+    if found.version != link.version:
         link.supported = None
-    link.version, link.read_only = info.harbor_version, info.read_only
-    link.notifications_enabled = info.notification_enable
-    link.is_robot = user is None
-    link.principal = _principal(user, link.username)
-    return info
-
-
-def _why_refused(info: SystemInfo) -> str:
-    if info.auth_mode == "oidc_auth":
-        return (
-            "Harbor does not accept these credentials. Its users come from OIDC, whose passwords work nowhere in the "
-            "API: use a robot account, or a local administrator."
-        )
-    return (
-        "Harbor does not accept these credentials: check name and password in the Secret; "
-        "for a robot, that it is neither disabled nor expired."
-    )
+    link.version, link.read_only = found.version, found.info.read_only
+    link.notifications_enabled = found.info.notification_enable
+    link.is_robot = found.is_robot
+    link.principal = found.principal(link.username)
+    return found.info
 
 
 async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
     """The link with a client of the url, credentials and trust that are stated now."""
     context, connection = visit.context, visit.resource
-    credentials = await _credentials(context, connection)
-    bundle = await _ca_bundle(context, connection)
+    credentials = await credentials_of(context.secrets, connection)
+    bundle = await ca_bundle_of(context.secrets, connection)
     fingerprint = (connection.spec.url, credentials, bundle, connection.spec.tls.insecure_skip_verify)
     if link is not None and link.fingerprint == fingerprint:
         return link
-    client = context.client_for(connection, credentials, _trust(connection, bundle))
+    client = context.client_for(connection, credentials, trust_of(connection, bundle))
     if link is not None and canonical_url(link.client.url) not in connection.spec.urls:
         # Another Harbor: visits that are under way stay with the old one, and nothing that was read there is of use.
         retire(link.client)
@@ -227,67 +195,6 @@ async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
     link.username = credentials.username
     link.wants_session = True
     return link
-
-
-async def _credentials(context: Context, connection: AnyConnection) -> Credentials:
-    ref = connection.spec.credentials_secret_ref
-    namespace = getattr(ref, "namespace", connection.metadata.namespace)
-    source = Key("Secret", namespace, ref.name)
-
-    async def text(key: str) -> str:
-        value = await context.secrets.value(source, key)
-        try:
-            # Editors and `kubectl create secret --from-file` leave a newline at the end.
-            stripped = value.decode().strip("\r\n")
-        except UnicodeDecodeError:
-            stripped = ""
-        if not stripped:
-            raise NotReady(
-                Reason.INVALID_SPEC, f"Key {key!r} of Secret {namespace}/{ref.name} is empty or no UTF-8 text."
-            )
-        return stripped
-
-    return Credentials(await text(ref.username_key), await text(ref.password_key))
-
-
-async def _ca_bundle(context: Context, connection: AnyConnection) -> bytes | None:
-    ref = connection.spec.tls.ca_bundle_ref
-    if ref is None:
-        return None
-    namespace = getattr(ref, "namespace", connection.metadata.namespace)
-    return await context.secrets.value(Key(ref.kind, namespace, ref.name), ref.key)
-
-
-def _trust(connection: AnyConnection, bundle: bytes | None) -> ssl.SSLContext:
-    trust = ssl.create_default_context()
-    if connection.spec.tls.insecure_skip_verify:
-        trust.check_hostname = False
-        trust.verify_mode = ssl.CERT_NONE
-        return trust
-    if bundle is not None:
-        ref = connection.spec.tls.ca_bundle_ref
-        try:
-            trust.load_verify_locations(cadata=bundle.decode())
-        except (ssl.SSLError, ValueError):
-            name = f"{ref.kind} {ref.name}, key {ref.key!r}," if ref else "The CA bundle"
-            raise NotReady(Reason.INVALID_SPEC, f"{name} holds no certificates in PEM format.") from None
-    return trust
-
-
-def _principal(user: User | None, username: str) -> Principal:
-    if user is None:
-        return Principal(name=username, kind="Robot")
-    return Principal(name=user.username, kind="SystemAdmin" if user.sysadmin else "User")
-
-
-def _judge(info: SystemInfo) -> Verdict:
-    version = parse_version(info.harbor_version or "")
-    if version is not None and version < FLOOR:
-        return Verdict(
-            Reason.UNSUPPORTED_HARBOR_VERSION,
-            f"This is Harbor {info.harbor_version}; 2.3 is the oldest that is supported. Nothing is written to it.",
-        )
-    return Verdict(Reason.RECONCILED, f"Connected to Harbor {info.harbor_version}.")
 
 
 def _refuse_forbidden_host(visit: Visit[AnyConnection]) -> None:

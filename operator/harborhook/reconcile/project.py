@@ -221,9 +221,7 @@ async def _observe_quota(visit: ProjectVisit, link: Link, found: Found) -> tuple
         visit.context.queue.add(visit.resource.key, Cause.RESYNC, after=LOOK_AGAIN)
         return None, None
     try:
-        quota = await link.client.observed_quota(found.project.name)
-        if quota is None and link.is_robot:  # without the right quota:read the summary does not show it
-            quota = await link.client.quota(found.project.id)
+        quota = await link.client.quota_in_sight(found.project, is_robot=link.is_robot)
     except ForbiddenError:
         return None, Verdict(Reason.QUOTA_FORBIDDEN, _cannot_see_quota(link))
     return quota, None if quota else Verdict(Reason.QUOTA_UNAVAILABLE, NO_QUOTA)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from harborhook.api.conditions import Reason, Verdict
 from harborhook.harbor import errors
-from harborhook.harbor.capabilities import Version, parse_version
-from harborhook.reconcile.links import Link
+from harborhook.harbor.capabilities import parse_version
+from harborhook.plan.permissions import BOTH_LEVELS, PERMISSIONS
 
 _REASONS: tuple[tuple[type[errors.HarborError], Reason], ...] = (
     (errors.UntrustedError, Reason.TLS_UNTRUSTED),
@@ -21,10 +23,10 @@ _PERMISSIONS = {
     "GET /projects": "project:list",
     "POST /projects": "project:create",
     "HEAD /projects": "project:list",
-    "GET /projects/{project}": "project:read, which robots can have since Harbor 2.8",
-    "PUT /projects/{project}": "project:update, which robots can have since Harbor 2.8",
-    "DELETE /projects/{project}": "project:delete, which robots can have since Harbor 2.8",
-    "GET /projects/{project}/summary": "quota:read, which robots can have since Harbor 2.11",
+    "GET /projects/{project}": "project:read",
+    "PUT /projects/{project}": "project:update",
+    "DELETE /projects/{project}": "project:delete",
+    "GET /projects/{project}/summary": "quota:read",
     "GET /registries": "registry:list",
     "GET /projects/{project}/webhook/policies": "notification-policy:list",
     "POST /projects/{project}/webhook/policies": "notification-policy:create",
@@ -37,15 +39,22 @@ _PERMISSIONS = {
 }
 """What a robot needs for each request, in Harbor's words. A user needs the role of a project administrator."""
 
-BOTH_LEVELS: Version = (2, 10, 0)
-"""Before, a robot with any system permission has no project permission at all."""
+
+class Asker(Protocol):
+    """Who asked Harbor, and which Harbor."""
+
+    @property
+    def is_robot(self) -> bool: ...
+
+    @property
+    def version(self) -> str | None: ...
 
 
-def verdict_of(error: errors.HarborError, link: Link | None = None) -> Verdict:
+def verdict_of(error: errors.HarborError, asker: Asker | None = None) -> Verdict:
     """The reason for an error, with what to do about it where that can be said."""
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.HARBOR_REJECTED)
     if isinstance(error, errors.ForbiddenError) and reason is Reason.FORBIDDEN:
-        return Verdict(reason, f"{_refused(error)} {_missing_permission(error, link)}")
+        return Verdict(reason, f"{_refused(error)} {_missing_permission(error, asker)}")
     if isinstance(error, errors.RefusedError):
         return Verdict(reason, _refused(error))
     return Verdict(reason, str(error))
@@ -56,16 +65,16 @@ def _refused(error: errors.RefusedError) -> str:
     return f"Harbor refused {error.request} ({error.status}{said})."
 
 
-def _missing_permission(error: errors.ForbiddenError, link: Link | None) -> str:
-    if link is None or not link.is_robot:
+def _missing_permission(error: errors.ForbiddenError, asker: Asker | None) -> str:
+    if asker is None or not asker.is_robot:
         return "The connection's user has to be an administrator of this project, or of Harbor."
-    version = parse_version(link.version or "")
+    version = parse_version(asker.version or "")
     if version is not None and version < BOTH_LEVELS:
         return (
             "Before Harbor 2.10 a robot with system permissions loses its project permissions: "
             "let the connection use a user instead of a robot."
         )
-    permission = _PERMISSIONS.get(error.request.replace("/api/v2.0", ""))
-    return (
-        f"Give the connection's robot the permission {permission}." if permission else "The robot lacks a permission."
-    )
+    name = _PERMISSIONS.get(error.request.replace("/api/v2.0", ""))
+    if name is None:
+        return "The robot lacks a permission."
+    return f"Give the connection's robot the permission {name}{PERMISSIONS[name].since()}."

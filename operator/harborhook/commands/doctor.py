@@ -1,0 +1,207 @@
+"""`harborhook doctor`: can the operator work with this Harbor, and what is in its way? It only reads to find out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import click
+
+from harborhook.api.connections import AnyConnection
+from harborhook.commands.connecting import LINE, FailedError, Reached, reached
+from harborhook.commands.options import Where
+from harborhook.harbor.errors import ForbiddenError, clip
+from harborhook.harbor.models import Project
+from harborhook.plan.permissions import BOTH_LEVELS, Evidence, Known, Presence, advice, known_permissions
+
+LOOKED_AT = 25
+"""Projects whose rights are read to find one that the principal works in, where none is named."""
+
+
+class Mark(StrEnum):
+    OK = "ok"
+    NOTE = "note"
+    """Good to know: not in the way of what everybody needs."""
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    topic: str
+    mark: Mark
+    sentence: str
+
+
+async def examine(where: Where, project: str | None) -> list[Finding]:
+    """All that was found, in the order in which it was looked at."""
+    findings: list[Finding] = []
+    try:
+        async with reached(where) as harbor:
+            async for finding in _examined(harbor, project):
+                findings.append(finding)  # noqa: PERF401 - what was found before a failure counts too
+    except FailedError as error:
+        findings.append(Finding("harbor", Mark.FAIL, str(error)))
+    return findings
+
+
+def is_well(findings: Sequence[Finding]) -> bool:
+    return all(finding.mark is not Mark.FAIL for finding in findings)
+
+
+# How it looks
+
+
+_SHOWN = {Mark.OK: ("ok   ", "green"), Mark.NOTE: ("note ", "yellow"), Mark.FAIL: ("FAIL ", "red")}
+
+
+def _shown(mark: Mark) -> str:
+    text, colour = _SHOWN[mark]
+    return click.style(text, fg=colour)
+
+
+def as_text(findings: Sequence[Finding]) -> str:
+    """A line for each; coloured where click finds a terminal."""
+    lines = [f"{_shown(found.mark)} {clip(found.sentence, LINE)}" for found in findings]
+    failed = sum(found.mark is Mark.FAIL for found in findings)
+    what = "1 thing is" if failed == 1 else f"{failed} things are"
+    return "\n".join([*lines, "", f"{what} in the way." if failed else "The operator can work with this Harbor.", ""])
+
+
+def as_json(findings: Sequence[Finding]) -> str:
+    rows = [{"topic": found.topic, "result": found.mark.value, "message": found.sentence} for found in findings]
+    return json.dumps({"ok": is_well(findings), "findings": rows}, indent=2, ensure_ascii=False) + "\n"
+
+
+# What is looked at
+
+
+async def _examined(harbor: Reached, project: str | None) -> AsyncIterator[Finding]:
+    yield Finding("harbor", Mark.OK, f"Harbor {harbor.version} answers at {harbor.client.url}.")
+    yield _who(harbor)
+    if harbor.connection is not None:
+        for finding in _as_the_operator_sees_it(harbor.connection):
+            yield finding
+    yield _read_only(harbor)
+    yield await _notifications(harbor)
+    projects = await harbor.client.projects()
+    yield Finding("projects", Mark.OK, f"{_counted(len(projects), 'project')} can be seen.")
+    chosen, rights = await _project_to_look_at(harbor, projects, project)
+    if project is not None and chosen is None:
+        said = f"Harbor shows no project {project!r} to {harbor.principal.name}: make it, or give it rights there."
+        yield Finding("projects", Mark.FAIL, said)
+    for finding in await _permissions(harbor, chosen, rights, is_named=project is not None):
+        yield finding
+    yield await _supported(harbor, chosen)
+
+
+def _who(harbor: Reached) -> Finding:
+    kinds = {"SystemAdmin": "system administrator", "User": "user", "Robot": "robot account"}
+    how = "by session" if harbor.client.authentication == "Session" else "with its credentials in every request"
+    principal = harbor.principal
+    said = f"The credentials are those of the {kinds[principal.kind]} {principal.name}, who works {how}."
+    if harbor.is_robot and harbor.number is not None and harbor.number < BOTH_LEVELS:
+        said += " Before Harbor 2.10 a robot with any system permission has no project permission at all."
+    return Finding("principal", Mark.OK, said)
+
+
+def _as_the_operator_sees_it(connection: AnyConnection) -> Iterator[Finding]:
+    if connection.spec.suspend:
+        yield Finding("connection", Mark.NOTE, "The connection is suspended: the operator sends no requests to Harbor.")
+    ready = connection.status.condition("Ready")
+    if ready is None:
+        yield Finding("connection", Mark.NOTE, "No operator has looked at this connection yet: is one running?")
+        return
+    said = f"The operator says of the connection: {ready.reason}: {ready.message}"
+    is_bad = ready.status == "False" and not connection.spec.suspend
+    yield Finding("connection", Mark.FAIL if is_bad else Mark.OK, said)
+
+
+def _read_only(harbor: Reached) -> Finding:
+    if not harbor.info.read_only:
+        return Finding("read-only", Mark.OK, "Harbor is not in read-only mode.")
+    said = "Harbor is in read-only mode: nothing can be written. Switch it off in Harbor's configuration."
+    return Finding("read-only", Mark.FAIL, said)
+
+
+async def _notifications(harbor: Reached) -> Finding:
+    is_on = harbor.info.notification_enable is not False
+    state = "Harbor's notifications are on" if is_on else "Harbor's notifications are off: no webhook is sent"
+    return Finding("notifications", Mark.OK if is_on else Mark.NOTE, f"{state}; {await _who_switches(harbor)}.")
+
+
+async def _who_switches(harbor: Reached) -> str:
+    if harbor.principal.kind != "SystemAdmin":
+        return "only a system administrator can switch them, so the global switch would disable each managed policy"
+    if not await harbor.client.notifications_editable():
+        return "Harbor's environment locks that setting, so the global switch would disable each managed policy"
+    return "this system administrator can switch them, which is how the global switch works"
+
+
+async def _project_to_look_at(
+    harbor: Reached, projects: Sequence[Project], name: str | None
+) -> tuple[Project | None, frozenset[str] | None]:
+    """The project named, or else the one in which the most is allowed; and the rights there."""
+    if harbor.principal.kind == "SystemAdmin":
+        named = [project for project in projects if name in (None, project.name)]
+        return (named[0] if named else None), None
+    candidates = [project for project in projects if project.name == name] if name else projects[:LOOKED_AT]
+    best: tuple[Project | None, frozenset[str] | None] = (None, None)
+    for project in candidates:
+        rights = await harbor.client.rights(project.id)
+        if best[1] is None or len(rights) > len(best[1]):
+            best = project, rights
+    return best
+
+
+async def _permissions(
+    harbor: Reached, project: Project | None, rights: frozenset[str] | None, *, is_named: bool
+) -> list[Finding]:
+    evidence = Evidence(
+        principal=harbor.principal,
+        version=harbor.number,
+        creation=harbor.info.project_creation,
+        project=project.name if project else None,
+        rights=rights,
+        is_named=is_named,
+        lists=await _lists(harbor),
+    )
+    return [_permission(known, evidence) for known in known_permissions(evidence)]
+
+
+async def _lists(harbor: Reached) -> frozenset[str]:
+    if harbor.principal.kind == "SystemAdmin":
+        return frozenset()
+    quotas, registries = await harbor.client.may_list("quotas"), await harbor.client.may_list("registries")
+    return frozenset(name for name, may in (("quota:list", quotas), ("registry:list", registries)) if may)
+
+
+def _permission(known: Known, evidence: Evidence) -> Finding:
+    permission = known.permission
+    what = f"{permission.name} ({permission.purpose})"
+    if known.presence is Presence.THERE:
+        return Finding(permission.name, Mark.OK, f"Permission {what} is there: {known.how}.")
+    if known.presence is Presence.UNKNOWN:
+        return Finding(permission.name, Mark.NOTE, f"Permission {what} is not known: {known.how}.")
+    said = f"Permission {what} is missing: {known.how}. "
+    if permission.needed:
+        return Finding(permission.name, Mark.FAIL, said + advice(known, evidence))
+    return Finding(permission.name, Mark.NOTE, f"{said}It is needed for nothing else. {advice(known, evidence)}")
+
+
+async def _supported(harbor: Reached, project: Project | None) -> Finding:
+    if project is None:
+        return Finding("events", Mark.NOTE, "Harbor tells its event types within a project, and none can be seen.")
+    try:
+        supported = await harbor.client.supported(project.name)
+    except ForbiddenError:
+        said = f"Harbor does not tell its event types in project {project.name}, for want of notification-policy:read."
+        return Finding("events", Mark.NOTE, said)
+    formats = ", ".join(sorted(supported.payload_formats)) or "only the default one (others came with Harbor 2.8)"
+    events = ", ".join(sorted(supported.event_types))
+    return Finding("events", Mark.OK, f"Event types: {events}. Payload formats: {formats}.")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"

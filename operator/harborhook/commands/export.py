@@ -1,0 +1,271 @@
+"""`harborhook export`: what Harbor has as resources that adopt it, so that applying them changes nothing there.
+
+Everything is read first, then turned into resources by plan/export.py, then printed: a failure prints nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import click
+
+from harborhook import __version__
+from harborhook.api.connections import AnyConnection, HarborConnection
+from harborhook.commands.connecting import LINE, FailedError, Reached, reached
+from harborhook.commands.manifests import commented, document, documents
+from harborhook.commands.options import ByConnection, Where
+from harborhook.commands.progress import Advance, progress
+from harborhook.harbor.errors import ForbiddenError, RefusedError, UnauthorizedError, clip
+from harborhook.harbor.models import Policy, Project
+from harborhook.plan.export import Exported, Place, QuotaSeen, export_policy, export_project, with_access
+from harborhook.plan.object_names import policy_names, project_names
+from harborhook.plan.references import DEFAULT_CONNECTION
+from harborhook.reconcile.verdicts import verdict_of
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be exported, and how."""
+
+    projects: Collection[str] = ()
+    """Their names in Harbor; none: all that can be seen."""
+    namespace: str = ""
+    connection_ref: str = ""
+    managed_too: bool = False
+
+
+@dataclass(frozen=True)
+class Read:
+    """A project as Harbor has it. `refusal`: why its policies could not be read."""
+
+    project: Project
+    quota: QuotaSeen
+    policies: Sequence[Policy] = ()
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """All that was read of one Harbor."""
+
+    harbor: Reached
+    rows: Sequence[Read]
+    registries: dict[int, str]
+    event_types: frozenset[str] | None
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is printed, what goes to the file of Secrets, and what a person has to be told."""
+
+    manifests: str
+    secrets: str = field(repr=False)
+    complaints: tuple[str, ...]
+    counts: Mapping[str, int]
+    """By kind."""
+
+
+def run(where: Where, wish: Wish, secrets_file: Path | None) -> int:
+    """Prints the resources, tells what there is to know, and returns the exit code. Raises FailedError."""
+    found = asyncio.run(export(where, wish))
+    if secrets_file is not None:
+        _write_secrets(secrets_file, found.secrets)
+    click.echo(found.manifests, nl=False)
+    for complaint in found.complaints:
+        click.echo(f"Warning: {clip(complaint, LINE)}", err=True)
+    click.echo(_summary(found.counts, secrets_file), err=True)
+    return 1 if found.complaints else 0
+
+
+def _summary(counts: Mapping[str, int], secrets_file: Path | None) -> str:
+    said = ", ".join(f"{count} of kind {kind}" for kind, count in counts.items() if kind != "Secret")
+    if not counts["Secret"]:
+        return f"Exported: {said}."
+    if secrets_file is not None:
+        return f"Exported: {said}, and {counts['Secret']} of kind Secret to {secrets_file}: apply that first."
+    return (
+        f"Exported: {said}. {counts['Secret']} of kind Secret have to be there first: comments tell what is in "
+        "each, and --secrets-file writes them."
+    )
+
+
+async def export(where: Where, wish: Wish) -> Export:
+    """Raises FailedError."""
+    async with reached(where) as harbor:
+        source = await _read(harbor, wish)
+    return _written(source, list(_exports(source, wish, _place(where, wish, harbor.connection))))
+
+
+def _write_secrets(path: Path, text: str) -> None:
+    """For the owner's eyes only, from the first byte on; a file that was there is replaced."""
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise FailedError(f"{path} is not a file that Secrets can be written to.")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(temporary).replace(target)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        raise FailedError(f"The file {path} cannot be written: {error.strerror}.") from None
+
+
+# Reading
+
+
+async def _read(harbor: Reached, wish: Wish) -> Source:
+    projects = _chosen(await harbor.client.projects(), wish.projects)
+    with progress("Projects", len(projects)) as advance:
+        rows = await _read_all(harbor, projects, advance)
+    has_proxies = any(project.registry_id is not None for project in projects)
+    return Source(harbor, rows, await _registries(harbor) if has_proxies else {}, await _event_types(harbor, rows))
+
+
+def _chosen(seen: Sequence[Project], names: Collection[str]) -> list[Project]:
+    missing = sorted(set(names) - {project.name for project in seen})
+    if missing:
+        raise FailedError(f"Harbor shows no project {', '.join(missing)} to these credentials.")
+    return sorted((one for one in seen if not names or one.name in names), key=lambda project: project.name)
+
+
+async def _read_all(harbor: Reached, projects: Sequence[Project], advance: Advance) -> list[Read]:
+    """All at once: the connection's limits bound how many requests there are."""
+
+    async def read(project: Project) -> Read:
+        found = await _read_project(harbor, project)
+        advance()
+        return found
+
+    tasks = [asyncio.create_task(read(project), name=f"read {project.name}") for project in projects]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+async def _read_project(harbor: Reached, project: Project) -> Read:
+    quota = await _quota(harbor, project)
+    try:
+        policies = await harbor.client.policies(project.name)
+    except UnauthorizedError:
+        raise
+    except RefusedError as error:
+        return Read(project, quota, refusal=verdict_of(error, harbor).message)
+    return Read(project, quota, policies)
+
+
+async def _quota(harbor: Reached, project: Project) -> QuotaSeen:
+    try:
+        return QuotaSeen(await harbor.client.quota_in_sight(project, is_robot=harbor.is_robot))
+    except UnauthorizedError:
+        raise
+    except RefusedError as error:
+        return QuotaSeen(refusal=verdict_of(error, harbor).message)
+
+
+async def _registries(harbor: Reached) -> dict[int, str]:
+    try:
+        return {registry.id: registry.name for registry in await harbor.client.registries()}
+    except ForbiddenError:
+        return {}
+
+
+async def _event_types(harbor: Reached, rows: Iterable[Read]) -> frozenset[str] | None:
+    """Those of this Harbor, asked in a project with policies; None if that is not told."""
+    name = next((row.project.name for row in rows if row.policies), None)
+    if name is None:
+        return None
+    try:
+        return (await harbor.client.supported(name)).event_types
+    except RefusedError:
+        return None
+
+
+# Writing
+
+
+def _place(where: Where, wish: Wish, connection: AnyConnection | None) -> Place:
+    """Resources use the connection that Harbor was reached by, unless another one is stated."""
+    namespace = wish.namespace or (where.namespace if isinstance(where, ByConnection) else "")
+    if wish.connection_ref:
+        return Place(namespace, {"name": wish.connection_ref})
+    if connection is None or connection.key == DEFAULT_CONNECTION:
+        return Place(namespace)
+    if isinstance(connection, HarborConnection):
+        return Place(namespace, {"kind": connection.key.kind, "name": connection.key.name})
+    return Place(namespace, {"name": connection.key.name})
+
+
+def _exports(source: Source, wish: Wish, place: Place) -> Iterator[tuple[str, Exported]]:
+    """With the name of the project in Harbor: project by project, its policies after it."""
+    names = project_names([row.project.name for row in source.rows])
+    policies = policy_names(
+        {(row.project.name, policy.name): names[row.project.name] for row in source.rows for policy in row.policies}
+    )
+    for row in source.rows:
+        name = row.project.name
+        exported = [
+            _exported_project(source, row, names[name], place),
+            *(
+                export_policy(
+                    policy,
+                    policies[name, policy.name],
+                    names[name],
+                    place,
+                    event_types=source.event_types,
+                    managed_too=wish.managed_too,
+                )
+                for policy in row.policies
+            ),
+        ]
+        yield from ((name, with_access(one, name, source.harbor.connection)) for one in exported)
+
+
+def _exported_project(source: Source, row: Read, name: str, place: Place) -> Exported:
+    exported = export_project(
+        row.project,
+        name,
+        place,
+        version=source.harbor.number,
+        quota=row.quota,
+        registry=source.registries.get(row.project.registry_id or 0),
+    )
+    if not row.refusal:
+        return exported
+    refusal = f"Its webhook policies cannot be read: {row.refusal}"
+    return replace(exported, complaints=(*exported.complaints, refusal))
+
+
+def _written(source: Source, exports: Sequence[tuple[str, Exported]]) -> Export:
+    secrets = [exported.secret for _, exported in exports if exported.secret]
+    kinds = Counter(exported.manifest["kind"] for _, exported in exports if exported.manifest)
+    return Export(
+        manifests=_header(source) + "".join(document(exported) for _, exported in exports),
+        secrets=documents(secrets) or commented("No Secrets are needed."),
+        complaints=tuple(f"Project {name}: {said}" for name, exported in exports for said in exported.complaints),
+        counts={
+            "HarborProject": kinds["HarborProject"],
+            "WebhookPolicy": kinds["WebhookPolicy"],
+            "Secret": len(secrets),
+        },
+    )
+
+
+def _header(source: Source) -> str:
+    harbor = source.harbor
+    return commented(
+        f"Harbor {clip(harbor.version or '', 80)} at {harbor.client.url}, read by harborhook {__version__}.",
+        "Applying this adopts what Harbor has and changes nothing there.",
+    )

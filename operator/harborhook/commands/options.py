@@ -1,0 +1,136 @@
+"""The options that say which Harbor is meant and who asks it. Kept free of everything that takes time to load."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+USERNAME, PASSWORD = "HARBORHOOK_USERNAME", "HARBORHOOK_PASSWORD"
+_URL = re.compile(r"https?://[^\s/?#@\\]+/?")
+
+
+@dataclass(frozen=True)
+class ByUrl:
+    """A Harbor by its address; the password shows in no repr."""
+
+    url: str
+    username: str
+    password: str = field(repr=False)
+    ca_file: Path | None = None
+    insecure_skip_verify: bool = False
+
+
+@dataclass(frozen=True)
+class ByConnection:
+    """A Harbor by the name of a connection in the cluster; without a namespace it is a ClusterHarborConnection."""
+
+    name: str
+    namespace: str = ""
+    kubeconfig: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return "HarborConnection" if self.namespace else "ClusterHarborConnection"
+
+    def within(self, namespace: str) -> ByConnection:
+        """The connection of that name in a namespace, where another option names that."""
+        if self.namespace not in ("", namespace):
+            raise click.UsageError(f"--namespace {namespace}: the connection is in {self.namespace}.")
+        return replace(self, namespace=namespace)
+
+
+Where = ByUrl | ByConnection
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+_OPTIONS: tuple[_Decorator, ...] = (
+    click.option(
+        "--connection",
+        metavar="NAME",
+        help="A ClusterHarborConnection of the cluster, or NAMESPACE/NAME for a HarborConnection.",
+    ),
+    click.option("--kubeconfig", type=click.Path(dir_okay=False), help="For --connection. Default: $KUBECONFIG."),
+    click.option(
+        "--url",
+        metavar="URL",
+        help=(
+            f"A Harbor by its address. Name and password come from {USERNAME} and {PASSWORD}, or the password from "
+            "standard input; there is no flag for it, because others can see the arguments of a process."
+        ),
+    ),
+    click.option("--username", metavar="NAME", help=f"For --url: user or robot, instead of {USERNAME}."),
+    click.option("--password-stdin", is_flag=True, help="For --url: read the password from standard input."),
+    click.option(
+        "--ca-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="For --url: certificate authorities to trust besides the system's, in PEM format.",
+    ),
+    click.option("--insecure-skip-verify", is_flag=True, help="For --url: accept any certificate."),
+    click.option("--allow-insecure-http", is_flag=True, help="For --url: accept http://, which encrypts nothing."),
+)
+_FOR_URL = ("username", "password_stdin", "ca_file", "insecure_skip_verify", "allow_insecure_http")
+_NAMES = ("connection", "kubeconfig", "url", *_FOR_URL)
+
+
+def which_harbor(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options, and passes what they say as one argument, `where`."""
+
+    @functools.wraps(command)
+    def with_where(**given: Any) -> Any:
+        own = {name: value for name, value in given.items() if name not in _NAMES}
+        return command(where=_where({name: given[name] for name in _NAMES}), **own)
+
+    wrapped: Callable[..., Any] = with_where
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _where(given: Mapping[str, Any]) -> Where:
+    """Raises click.UsageError for what does not go together."""
+    if bool(given["connection"]) == bool(given["url"]):
+        raise click.UsageError("Say which Harbor is meant: either --connection or --url.")
+    if given["connection"]:
+        astray = [f"--{name.replace('_', '-')}" for name in _FOR_URL if given[name]]
+        if astray:
+            raise click.UsageError(f"{', '.join(astray)}: only with --url; a connection has all that.")
+        return _by_connection(given["connection"], given["kubeconfig"])
+    if given["kubeconfig"]:
+        raise click.UsageError("--kubeconfig: only with --connection.")
+    _check_url(given["url"], allow_http=given["allow_insecure_http"])
+    username, password = _credentials(given["username"], from_stdin=given["password_stdin"])
+    return ByUrl(given["url"].rstrip("/"), username, password, given["ca_file"], given["insecure_skip_verify"])
+
+
+def _by_connection(text: str, kubeconfig: str | None) -> ByConnection:
+    namespace, _, name = text.rpartition("/")
+    if not name or "/" in namespace or text.startswith("/"):
+        raise click.UsageError("--connection is NAME or NAMESPACE/NAME.")
+    return ByConnection(name, namespace, kubeconfig)
+
+
+def _check_url(url: str, *, allow_http: bool) -> None:
+    """As the schema of a connection does. What is wrong is not quoted: it may be a password."""
+    if not _URL.fullmatch(url):
+        raise click.UsageError("--url is Harbor's address without a path or a login, as https://harbor.example.com.")
+    if url.startswith("http://") and not allow_http:
+        raise click.UsageError(
+            "An http:// address sends credentials unencrypted: use https://, or say --allow-insecure-http."
+        )
+
+
+def _credentials(username: str | None, *, from_stdin: bool) -> tuple[str, str]:
+    name = username or os.environ.get(USERNAME, "")
+    password = sys.stdin.read() if from_stdin else os.environ.get(PASSWORD, "")
+    if not name:
+        raise click.UsageError(f"--url needs a user or robot: set {USERNAME}, or say --username.")
+    if not password.strip("\r\n"):
+        raise click.UsageError(f"--url needs a password: set {PASSWORD}, or say --password-stdin.")
+    return name, password.strip("\r\n")

@@ -1,0 +1,41 @@
+"""How far it is, on standard error: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+PAUSE = 10.0
+"""Seconds between two plain lines."""
+
+Advance = Callable[[], None]
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Advance]:
+    """Gives a function to be called after each of so many."""
+    if sys.stderr.isatty():
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda: bar.advance(task)
+    else:
+        yield _plain(what, total)
+
+
+def _plain(what: str, total: int) -> Advance:
+    done, told = 0, time.monotonic()
+
+    def advance() -> None:
+        nonlocal done, told
+        done += 1
+        if time.monotonic() - told >= PAUSE:
+            told = time.monotonic()
+            click.echo(f"{what}: {done} of {total}", err=True)
+
+    return advance

@@ -1,0 +1,380 @@
+"""From what Harbor has to the resources that adopt it as it is, and so change nothing when they are applied.
+
+Whatever is stated is held to that: the operator's own comparison of the resource with Harbor must find no difference.
+What cannot be stated so is left out, where absence leaves it alone, and told in a complaint. Nothing that is or may be
+a credential is stated: it goes into a Secret that the resource refers to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from harborhook.api.base import API_VERSION, format_time
+from harborhook.api.connections import AnyConnection, ClusterHarborConnection
+from harborhook.api.project import HarborProjectSpec
+from harborhook.api.webhook_policy import DESCRIPTION_LIMIT, Target, WebhookPolicy
+from harborhook.harbor.capabilities import Version
+from harborhook.harbor.errors import clip
+from harborhook.harbor.models import Allowlist, Policy, Project, Quota
+from harborhook.plan.access import allows_host, allows_project
+from harborhook.plan.drift import field_names
+from harborhook.plan.ownership import mark_of
+from harborhook.plan.project import (
+    FIELDS,
+    FILTER_KEYS,
+    NO_FLAG,
+    PROXY_KEYS,
+    canonical_severity,
+    changes,
+    obstacles,
+    quota_difference,
+)
+from harborhook.plan.quantity import MOST_BYTES, UNLIMITED_BYTES, shown_bytes
+from harborhook.plan.target_values import TargetValues, UnusableError, address_of, header_of
+from harborhook.plan.webhook_policy import DEFAULT_FORMAT, desired_policy, differences, is_enabled
+
+Manifest = dict[str, Any]
+
+_OF_A_NEW_PROJECT = {"reuse_sys_cve_allowlist": "true"}
+"""What a flag is in a project that nobody has configured; of the others it is "false"."""
+
+TOKEN_LENGTH = 12
+"""A part of a path as long as this that no word looks like may be a credential."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the resources are going to be, as far as that is stated."""
+
+    namespace: str = ""
+    connection_ref: Mapping[str, str] | None = None
+
+    def metadata(self, name: str) -> dict[str, str]:
+        return {"name": name, **({"namespace": self.namespace} if self.namespace else {})}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One resource; None where there is to be none. The Secret shows in no repr."""
+
+    manifest: Manifest | None
+    secret: Manifest | None = field(default=None, repr=False)
+    remarks: tuple[str, ...] = ()
+    """What to know about it."""
+    complaints: tuple[str, ...] = ()
+    """What Harbor has and the resource does not say."""
+
+
+def with_access(exported: Exported, project: str, connection: AnyConnection | None) -> Exported:
+    """With a remark on what the connection, if it is known, would keep the resource from. `project`: Harbor's name.
+
+    Without a stated namespace nobody knows yet whose the resource is going to be.
+    """
+    if not isinstance(connection, ClusterHarborConnection) or exported.manifest is None:
+        return exported
+    remarks = [*exported.remarks]
+    namespace = exported.manifest["metadata"].get("namespace")
+    access, hosts = connection.spec.access, connection.spec.allowed_target_hosts
+    if namespace and not allows_project(access, namespace=namespace, project=project):
+        remarks.append(f"{connection.key} does not give project {project} to namespace {namespace}: see its access.")
+    values = (exported.secret or {}).get("stringData", {})
+    for index, target in enumerate(exported.manifest["spec"].get("targets", [])):
+        address = target.get("address") or values[target["addressFrom"]["secretKeyRef"]["key"]]
+        if not allows_host(hosts, address):
+            remarks.append(f"{connection.key} does not allow the host of targets[{index}]: see its allowedTargetHosts.")
+    return replace(exported, remarks=tuple(remarks))
+
+
+# Projects
+
+
+@dataclass(frozen=True)
+class QuotaSeen:
+    """A project's quota; None: Harbor keeps none. `refusal`: why it could not be read."""
+
+    quota: Quota | None = None
+    refusal: str = ""
+
+
+def export_project(
+    project: Project, name: str, place: Place, *, version: Version | None, quota: QuotaSeen, registry: str | None
+) -> Exported:
+    """`name`: that of the HarborProject; `registry`: that of the endpoint of a proxy cache, None if not known."""
+    spec: Manifest = {
+        **({"connectionRef": dict(place.connection_ref)} if place.connection_ref else {}),
+        **({"projectName": project.name} if project.name != name else {}),
+        "creationPolicy": "Adopt",
+    }
+    complaints = []
+    for what, part in _parts(project, registry):
+        if part is not None and _leaves_alone(part, project, version):
+            _merge(spec, part)
+        else:
+            complaints.append(f"{what} cannot be stated.")
+    for complaint, limit in _quota(quota):
+        complaints += [complaint] if complaint else []
+        _merge(spec, limit)
+    if project.registry_id is not None and registry is None:
+        complaints.append("proxyCache: the name of its registry endpoint cannot be read.")
+    manifest = {
+        "apiVersion": API_VERSION,
+        "kind": "HarborProject",
+        "metadata": place.metadata(name),
+        "spec": spec,
+    }
+    return Exported(manifest, complaints=tuple(complaints))
+
+
+def _parts(project: Project, registry: str | None) -> Iterator[tuple[str, Manifest | None]]:
+    """The settings that Harbor has, each as a piece of a spec; None for what no spec can say."""
+    yield _shown("public", project.public), _nested("public", _flag(project.public))
+    metadata = project.metadata
+    for key, path in FIELDS.items():
+        value = metadata.get(key, "")
+        if key in PROXY_KEYS or key == "public" or _is_as_in_a_new_project(key, value):
+            continue
+        stated = canonical_severity(value) if key == "severity" else _flag(value)
+        yield _shown(path, value), _nested(path, stated)
+    if project.registry_id is not None and registry is not None:
+        yield from _parts_of_proxy(metadata, registry)
+    if project.allowlist != Allowlist():
+        yield "cveAllowlist", _allowlist(project.allowlist)
+
+
+def _parts_of_proxy(metadata: Mapping[str, str], registry: str) -> Iterator[tuple[str, Manifest | None]]:
+    def part(settings: Manifest | None) -> Manifest | None:
+        return None if settings is None else {"proxyCache": {"registryName": registry, **settings}}
+
+    yield _shown("proxyCache.registryName", registry), part({})
+    for key in sorted(PROXY_KEYS - FILTER_KEYS):
+        value = metadata.get(key, "")
+        if value:
+            stated = _number(value) if key in NO_FLAG else _flag(value)
+            yield _shown(FIELDS[key], value), part((_nested(FIELDS[key], stated) or {}).get("proxyCache"))
+    pattern, kind = metadata.get("proxy_cache_filter_pattern", ""), metadata.get("proxy_cache_filter_kind", "")
+    if pattern:
+        yield _shown("proxyCache.filter", f"{pattern} ({kind})"), part({"filter": {"pattern": pattern, "kind": kind}})
+
+
+def _is_as_in_a_new_project(key: str, value: str) -> bool:
+    return value in ("", None if key in NO_FLAG else _OF_A_NEW_PROJECT.get(key, "false"))
+
+
+def _allowlist(allowlist: Allowlist) -> Manifest | None:
+    stated: Manifest = {"items": list(allowlist.items)}
+    if allowlist.expires_at is not None:
+        try:
+            stated["expiresAt"] = format_time(datetime.fromtimestamp(allowlist.expires_at, UTC))
+        except (OverflowError, ValueError, OSError):  # Harbor takes any integer
+            return None
+    return {"cveAllowlist": stated}
+
+
+def _quota(seen: QuotaSeen) -> Iterator[tuple[str, Manifest]]:
+    if seen.refusal:
+        yield f"storageQuota cannot be read: {seen.refusal}", {}
+    quota = seen.quota
+    if quota is None or quota.hard == UNLIMITED_BYTES:
+        return
+    part = {"storageQuota": shown_bytes(quota.hard)}
+    is_stated = 0 < quota.hard <= MOST_BYTES and not quota_difference(HarborProjectSpec.model_validate(part), quota)
+    yield ("", part) if is_stated else (f"storageQuota of {quota.hard} bytes cannot be stated.", {})
+
+
+def _leaves_alone(part: Manifest, project: Project, version: Version | None) -> bool:
+    """Whether a spec of this alone is valid, possible in this Harbor, and differs in nothing."""
+    try:
+        spec = HarborProjectSpec.model_validate(part)
+    except ValidationError:
+        return False
+    return not changes(spec, project, version).differences and not obstacles(spec, project, version)
+
+
+def _flag(value: str) -> bool | None:
+    return {"true": True, "false": False}.get(value)
+
+
+def _number(value: str) -> int | None:
+    return int(value) if re.fullmatch("-?[0-9]{1,10}", value) else None
+
+
+def _nested(path: str, value: bool | int | str | None) -> Manifest | None:
+    """`a.b` and a value to {a: {b: value}}."""
+    if value is None:
+        return None
+    first, _, rest = path.partition(".")
+    return {first: _nested(rest, value) if rest else value}
+
+
+def _merge(spec: Manifest, part: Manifest) -> None:
+    for name, value in part.items():
+        if isinstance(value, dict):
+            _merge(spec.setdefault(name, {}), value)
+        else:
+            spec[name] = value
+
+
+def _shown(path: str, value: str) -> str:
+    return f"{path} with the value {clip(value, 80)!r}"
+
+
+# Webhook policies
+
+
+def export_policy(
+    policy: Policy,
+    name: str,
+    project: str,
+    place: Place,
+    *,
+    event_types: Collection[str] | None = None,
+    managed_too: bool = False,
+) -> Exported:
+    """`name`, `project`: those of the WebhookPolicy and of the HarborProject; `event_types`: those that Harbor knows.
+
+    A policy that an operator has made is declared already, so it is left out unless asked for.
+    """
+    mark = mark_of(policy.creator)
+    if mark is not None and not managed_too:
+        told = f"is declared by WebhookPolicy {mark.namespace}/{mark.name} of cluster {mark.cluster}, and left out."
+        return Exported(None, remarks=(clip(f"{_titled(policy)} {told}"),))
+    targets, data = _targets(policy, f"{name}-targets")
+    secret = _secret(f"{name}-targets", place, data) if data else None
+    description = policy.raw.get("description") or ""
+    is_too_long = len(str(description)) > DESCRIPTION_LIMIT
+    manifest = {
+        "apiVersion": API_VERSION,
+        "kind": "WebhookPolicy",
+        "metadata": place.metadata(name),
+        "spec": {
+            "projectRef": {"name": project},
+            **({"policyName": policy.name} if policy.name != name else {}),
+            "creationPolicy": "Adopt",
+            **({"description": description} if description and not is_too_long else {}),
+            "enabled": is_enabled(policy.raw),
+            "eventTypes": policy.raw.get("event_types"),
+            "targets": targets,
+        },
+    }
+    reasons = list(_reasons_against(manifest, policy, data, event_types))
+    if reasons:
+        return Exported(None, complaints=(f"{_titled(policy)} is left out: {'; '.join(reasons)}.",))
+    return Exported(
+        manifest,
+        secret,
+        remarks=tuple(_remarks(targets, is_foreign=mark is not None)),
+        complaints=(f"{_titled(policy)}: its description is too long to be stated.",) if is_too_long else (),
+    )
+
+
+def _titled(policy: Policy) -> str:
+    return f"Webhook policy {clip(policy.name, 80)!r} (id {policy.id})"
+
+
+def _targets(policy: Policy, secret: str) -> tuple[list[Manifest], dict[str, str]]:
+    """The targets, and the data of the Secret that they refer to."""
+    listed = policy.raw.get("targets")
+    rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
+    data: dict[str, str] = {}
+    return [_target(index, row, secret, data) for index, row in enumerate(rows)], data
+
+
+def _target(index: int, row: Mapping[str, Any], secret: str, data: dict[str, str]) -> Manifest:
+    def kept(what: str, value: str) -> Manifest:
+        key = f"{what}-{index}"
+        data[key] = value
+        return {"secretKeyRef": {"name": secret, "key": key}}
+
+    kind, address, header = row.get("type"), str(row.get("address") or ""), str(row.get("auth_header") or "")
+    is_secret = kind == "slack" or may_hold_credential(address)
+    payload_format = row.get("payload_format") or DEFAULT_FORMAT
+    return {
+        "type": kind,
+        **({"addressFrom": kept("address", address)} if is_secret else {"address": address}),
+        **({"authHeaderFrom": kept("header", header)} if header and kind == "http" else {}),
+        **({"payloadFormat": payload_format} if kind == "http" and payload_format != DEFAULT_FORMAT else {}),
+        **({"verifyRemoteCertificate": False} if row.get("skip_cert_verify") is True else {}),
+    }
+
+
+def _secret(name: str, place: Place, data: Mapping[str, str]) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": place.metadata(name),
+        "type": "Opaque",
+        "stringData": dict(data),
+    }
+
+
+def may_hold_credential(address: str) -> bool:
+    """Whether an address has a login, a query, or a part of its path that looks like a token. Rather once too often."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return True
+    return bool("@" in parts.netloc or parts.query or parts.fragment or any(map(_is_token, parts.path.split("/"))))
+
+
+def _is_token(text: str) -> bool:
+    return len(text) >= TOKEN_LENGTH and re.fullmatch("[a-z]+([._-][a-z]+)*", text) is None
+
+
+def _reasons_against(
+    manifest: Manifest, policy: Policy, data: Mapping[str, str], event_types: Collection[str] | None
+) -> Iterator[str]:
+    """Why the resource could not have the policy as it is. None of Harbor's values is quoted: one may be a secret."""
+    try:
+        resource = WebhookPolicy.model_validate(manifest)
+    except ValidationError as error:
+        yield from (f"{_path(found['loc'][1:])}: {_what_is_wrong(found)}" for found in error.errors())
+        return
+    try:
+        values = [_values(target, data) for target in resource.spec.targets]
+    except UnusableError as error:
+        yield f"what would be in its Secret {str(error).rstrip('.')}"
+        return
+    found = differences(policy, desired_policy(resource, values))
+    if found:
+        yield f"a resource cannot say what Harbor has in {field_names(found)}"
+    unknown = set(resource.spec.event_types) - set(event_types or resource.spec.event_types)
+    if unknown:
+        yield f"this Harbor has no event type {', '.join(sorted(unknown))}"
+
+
+def _path(location: Iterable[int | str]) -> str:
+    """("targets", 0, "address") to `targets[0].address`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+def _what_is_wrong(found: ErrorDetails) -> str:
+    if found["type"] == "string_pattern_mismatch" and found["loc"][-1] == "address":
+        return "it does not begin with http:// or https:// and a host"
+    return found["msg"][:1].lower() + found["msg"][1:]
+
+
+def _values(target: Target, data: Mapping[str, str]) -> TargetValues:
+    """What the operator will read from the Secret. Raises UnusableError."""
+    address, header = target.address_from, target.auth_header_from
+    return TargetValues(
+        address_of(data[address.secret_key_ref.key].encode()) if address else target.address or "",
+        header_of(data[header.secret_key_ref.key].encode()) if header else "",
+    )
+
+
+def _remarks(targets: Iterable[Manifest], *, is_foreign: bool) -> Iterator[str]:
+    if is_foreign:
+        yield "It is declared elsewhere: applying this takes it over, which writes to Harbor once."
+    for index, target in enumerate(targets):
+        for field_name, what in (("addressFrom", "the address"), ("authHeaderFrom", "the Authorization value")):
+            if field_name in target:
+                ref = target[field_name]["secretKeyRef"]
+                yield f"Needs Secret {ref['name']}, key {ref['key']}: {what} of targets[{index}]."

@@ -1,0 +1,58 @@
+"""Names of Kubernetes objects for what has other names in Harbor: valid, unique, and the same each time."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+LENGTH = 200
+"""The longest name that is given, so that something can be appended: Kubernetes allows 253."""
+DIGEST = 6
+
+Source = TypeVar("Source", str, tuple[str, str])
+"""Name of a project in Harbor, or of a project and of a policy in it."""
+
+
+def project_names(names: Sequence[str]) -> dict[str, str]:
+    """By Harbor's name of the project. Only `_` has to give way; who needs no other name has its own."""
+    ordered = sorted(names, key=lambda name: (_of_project(name) != name, name))
+    return _unique({name: _of_project(name) for name in ordered})
+
+
+def policy_names(policies: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+    """By project and name of the policy in Harbor; `policies` has the name of the HarborProject's object for each.
+
+    The project's name goes before the policy's, so that a policy in another project never changes it.
+    """
+    return _unique({key: _cut(f"{project}-{_slug(key[1]) or 'policy'}", key) for key, project in policies.items()})
+
+
+def _unique(wanted: Mapping[Source, str]) -> dict[Source, str]:
+    """Whoever comes later than another of the same name has a piece of its Harbor name's digest appended."""
+    given: dict[Source, str] = {}
+    taken: set[str] = set()
+    for source, name in wanted.items():
+        given[source] = name if name not in taken else f"{name}-{_digest(source)}"
+        taken.add(given[source])
+    return given
+
+
+def _of_project(name: str) -> str:
+    return _cut(name.replace("_", "-"), name)
+
+
+def _slug(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub("[^a-z0-9]+", "-", plain).strip("-")
+
+
+def _cut(name: str, source: str | tuple[str, str]) -> str:
+    return name if len(name) <= LENGTH else f"{name[:LENGTH].rstrip('-.')}-{_digest(source)}"
+
+
+def _digest(source: str | tuple[str, str]) -> str:
+    text = source if isinstance(source, str) else "/".join(source)
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:DIGEST]

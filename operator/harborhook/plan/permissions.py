@@ -1,0 +1,159 @@
+"""The permissions that an account needs in Harbor: what each is for, and what is known of whether it is there.
+
+An account reads its rights in a project from Harbor. Its rights on the whole Harbor it cannot read: some show in
+whether a list is refused, the others only in an attempt to write, which nobody makes for the sake of knowing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from harborhook.api.connections import Principal
+from harborhook.harbor.capabilities import FLOOR, Version, short
+
+BOTH_LEVELS: Version = (2, 10, 0)
+"""Before, a robot with any system permission has no project permission at all."""
+PROJECTS_OF_ROBOTS: Version = (2, 8, 0)
+"""Before, no robot can read, change or delete a project, whatever it is given."""
+
+
+@dataclass(frozen=True)
+class Permission:
+    name: str
+    """In Harbor's words: resource and action."""
+    scope: Literal["system", "project"]
+    purpose: str
+    needed: bool = True
+    """False: only for something that not everybody wants."""
+    robots_since: Version = FLOOR
+    """Since which Harbor a robot can be given it."""
+
+    def since(self) -> str:
+        """For the end of a sentence that tells somebody to give it to a robot."""
+        return f", which robots can have since Harbor {short(self.robots_since)}" if self.robots_since > FLOOR else ""
+
+
+PERMISSIONS = {
+    permission.name: permission
+    for permission in (
+        Permission("project:list", "system", "finding projects"),
+        Permission("project:create", "system", "making projects", needed=False),
+        Permission("quota:list", "system", "changing storageQuota", needed=False, robots_since=(2, 12, 0)),
+        Permission("quota:update", "system", "changing storageQuota", needed=False, robots_since=(2, 12, 0)),
+        Permission("registry:list", "system", "proxyCache", needed=False),
+        Permission("project:read", "project", "reading settings", robots_since=PROJECTS_OF_ROBOTS),
+        Permission("project:update", "project", "changing settings", robots_since=PROJECTS_OF_ROBOTS),
+        Permission(
+            "project:delete",
+            "project",
+            "deletionPolicy Delete of projects",
+            needed=False,
+            robots_since=PROJECTS_OF_ROBOTS,
+        ),
+        Permission(
+            "quota:read", "project", "the quota and the number of repositories", needed=False, robots_since=(2, 11, 0)
+        ),
+        Permission("notification-policy:list", "project", "finding webhook policies"),
+        Permission("notification-policy:read", "project", "reading webhook policies and what became of notifications"),
+        Permission("notification-policy:create", "project", "making webhook policies"),
+        Permission("notification-policy:update", "project", "changing webhook policies"),
+        Permission("notification-policy:delete", "project", "deleting webhook policies"),
+    )
+}
+
+
+class Presence(Enum):
+    THERE = "there"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of one permission, and how."""
+
+    permission: Permission
+    presence: Presence
+    how: str
+    """The end of a sentence."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What reading has told of an account's rights; None: could not be read."""
+
+    principal: Principal
+    version: Version | None
+    creation: str | None = None
+    """Harbor's setting for who may make projects: everyone or adminonly."""
+    project: str | None = None
+    """The project whose rights these are."""
+    rights: frozenset[str] | None = None
+    is_named: bool = False
+    """Whether somebody has asked for that very project."""
+    lists: Collection[str] = ()
+    """Which of quota:list and registry:list were not refused."""
+
+    @property
+    def has_projects_of_its_own(self) -> bool:
+        """Whoever makes a project is its administrator; a robot is not."""
+        return self.principal.kind == "User" and self.creation == "everyone"
+
+
+def known_permissions(evidence: Evidence) -> Iterator[Known]:
+    """All permissions, in the order of the table."""
+    for permission in PERMISSIONS.values():
+        if evidence.principal.kind == "SystemAdmin":
+            yield Known(permission, Presence.THERE, "a system administrator may do everything")
+        elif permission.scope == "project":
+            yield _in_project(permission, evidence)
+        else:
+            yield Known(permission, *_on_system(permission.name, evidence))
+
+
+def _in_project(permission: Permission, evidence: Evidence) -> Known:
+    if evidence.project is None or evidence.rights is None:
+        return Known(permission, Presence.UNKNOWN, "Harbor tells it project by project, and none can be seen")
+    if permission.name in evidence.rights:
+        return Known(permission, Presence.THERE, f"Harbor lists it among the rights in project {evidence.project}")
+    how = f"Harbor does not list it among the rights in project {evidence.project}"
+    if evidence.has_projects_of_its_own and not evidence.is_named:
+        return Known(permission, Presence.UNKNOWN, f"{how}, but in a project that it makes a user has every right")
+    return Known(permission, Presence.MISSING, how)
+
+
+def _on_system(name: str, evidence: Evidence) -> tuple[Presence, str]:
+    is_robot = evidence.principal.kind == "Robot"
+    if name in ("quota:list", "registry:list"):
+        has_it = name in evidence.lists
+        return (Presence.THERE, "the list was given") if has_it else (Presence.MISSING, "the list was refused")
+    if name == "project:list" and not is_robot:
+        return Presence.THERE, "a user sees the projects it is a member of, and public ones"
+    if name == "project:create" and not is_robot and evidence.creation is not None:
+        everybody = evidence.creation == "everyone"
+        return (
+            Presence.THERE if everybody else Presence.MISSING,
+            f"Harbor lets {'everybody' if everybody else 'only administrators'} create projects",
+        )
+    if name == "quota:update" and not is_robot:
+        return Presence.MISSING, "of users only system administrators have it"
+    return Presence.UNKNOWN, "it cannot be found out without writing to Harbor"
+
+
+def advice(known: Known, evidence: Evidence) -> str:
+    """What to do about a permission that is missing."""
+    permission = known.permission
+    if evidence.principal.kind != "Robot":
+        if permission.scope == "project":
+            return f"Make {evidence.principal.name} a project administrator, or a system administrator of Harbor."
+        return "It takes a system administrator, or from Harbor 2.10 on a robot."
+    if evidence.version is not None and evidence.version < max(BOTH_LEVELS, permission.robots_since):
+        return (
+            f"Before Harbor {short(max(BOTH_LEVELS, permission.robots_since))} no robot can have it together with the "
+            "others: use a user."
+        )
+    level = f"for project {evidence.project}" if permission.scope == "project" else "on the system"
+    return f"Give the robot {permission.name} {level}{permission.since()}."

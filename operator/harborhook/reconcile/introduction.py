@@ -1,0 +1,83 @@
+"""The first words with a Harbor: what it is, whether it takes the credentials, and who we are to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harborhook.api.conditions import NotReady, Reason, Verdict
+from harborhook.api.connections import Principal
+from harborhook.harbor.capabilities import FLOOR, parse_version
+from harborhook.harbor.certificates import issuer_of
+from harborhook.harbor.client import HarborClient
+from harborhook.harbor.errors import HarborError, UnauthorizedError, UntrustedError
+from harborhook.harbor.models import SystemInfo, User
+from harborhook.reconcile.verdicts import verdict_of
+
+
+@dataclass(frozen=True)
+class Introduction:
+    info: SystemInfo
+    user: User | None
+    """None: a robot."""
+    wants_session: bool
+    """Whether a login is worth trying another time: Harbor has not refused it."""
+
+    @property
+    def is_robot(self) -> bool:
+        return self.user is None
+
+    @property
+    def version(self) -> str | None:
+        return self.info.harbor_version
+
+    def principal(self, username: str) -> Principal:
+        """`username`: the one in the credentials, which is all that is known of a robot."""
+        if self.user is None:
+            return Principal(name=username, kind="Robot")
+        return Principal(name=self.user.username, kind="SystemAdmin" if self.user.sysadmin else "User")
+
+
+async def introduce(client: HarborClient, *, wants_session: bool = True) -> Introduction:
+    """Learns who we are in which Harbor, and starts a session if that is a user. Raises NotReady when refused."""
+    info = await client.system_info()
+    try:
+        user = await client.current_user()
+        if user is not None and wants_session and client.authentication == "Basic":
+            wants_session = await client.log_in()
+        if info.anonymous:  # read while a wrong password for the same user was being checked, or before the login
+            info = await client.system_info()
+    except UnauthorizedError:
+        raise NotReady(Reason.UNAUTHORIZED, _why_refused(info)) from None
+    if info.anonymous:
+        raise NotReady(Reason.UNAUTHORIZED, _why_refused(info))
+    return Introduction(info, user, wants_session)
+
+
+def judge(info: SystemInfo) -> Verdict:
+    """Whether this is a Harbor that can be worked with."""
+    version = parse_version(info.harbor_version or "")
+    if version is not None and version < FLOOR:
+        return Verdict(
+            Reason.UNSUPPORTED_HARBOR_VERSION,
+            f"This is Harbor {info.harbor_version}; 2.3 is the oldest that is supported. Nothing is written to it.",
+        )
+    return Verdict(Reason.RECONCILED, f"Connected to Harbor {info.harbor_version}.")
+
+
+async def why_failed(url: str, error: HarborError) -> Verdict:
+    """Of a certificate that is not trusted the issuer is told too: it is what an administrator has to look for."""
+    verdict = verdict_of(error)
+    issuer = await issuer_of(url) if isinstance(error, UntrustedError) else None
+    return Verdict(verdict.reason, f"{verdict.message} The issuer is {issuer}.") if issuer else verdict
+
+
+def _why_refused(info: SystemInfo) -> str:
+    if info.auth_mode == "oidc_auth":
+        return (
+            "Harbor does not accept these credentials. Its users come from OIDC, whose passwords work nowhere in the "
+            "API: use a robot account, or a local administrator."
+        )
+    return (
+        "Harbor does not accept these credentials: check name and password; "
+        "for a robot, that it is neither disabled nor expired."
+    )
