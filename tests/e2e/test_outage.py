@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
+from pathlib import Path
+
+import pytest
 
 from harness.harbor.process import StandIn
 from harness.own import own_harbor
@@ -54,21 +57,57 @@ def test_an_outage_costs_one_status_write_per_resource_and_no_event_and_few_requ
         assert [path for path in asked if "/webhook/policies/" in path] == []
 
 
+@pytest.mark.parametrize("end", ["goes on", "is deleted"])
+def test_a_policy_that_a_restored_harbor_has_under_an_older_name_is_not_made_a_second_time(
+    world: World, stand_in: StandIn, end: str
+) -> None:
+    with own_harbor(world, stand_in) as own:
+        project = own.project_name()
+        own.project(project)
+        own.policy("hook", project, policyName="first")
+        old = own.ready("WebhookPolicy", "hook")["status"]["policyID"]
+        backup = back_up(stand_in)
+        own.api.delete(f"/projects/{project}/webhook/policies/{old}").raise_for_status()
+        own.until("WebhookPolicy", "hook", lambda found: found["status"]["policyID"] != old, "it is not made again")
+        own.policy("hook", project, policyName="second")
+        own.until("WebhookPolicy", "hook", lambda found: found["status"]["policyName"] == "second", "not renamed")
+        if end == "is deleted":
+            own.policy("hook", project, policyName="second", suspend=True)
+
+        restore(stand_in, backup)
+
+        if end == "is deleted":
+            own.delete("WebhookPolicy", "hook")
+            assert own.harbor_policies(project) == []
+        else:
+            own.until("WebhookPolicy", "hook", lambda found: found["status"]["policyID"] == old, "not known again")
+            own.ready("WebhookPolicy", "hook")
+            assert [policy["name"] for policy in own.harbor_policies(project)] == ["second"]
+
+
+def back_up(stand_in: StandIn) -> Path:
+    state = stand_in.directory / "state.jsonl"
+    return Path(shutil.copyfile(state, state.with_suffix(".backup")))
+
+
+def restore(stand_in: StandIn, backup: Path) -> None:
+    stand_in.kill()
+    shutil.copyfile(backup, stand_in.directory / "state.jsonl")
+    stand_in.restart()
+
+
 def test_an_id_that_a_restored_harbor_has_given_to_a_stranger_is_not_ours(world: World, stand_in: StandIn) -> None:
     with own_harbor(world, stand_in) as own:
         project = own.project_name()
         own.project(project)
         own.ready("HarborProject", project)
-        state = stand_in.directory / "state.jsonl"
-        shutil.copyfile(state, backup := state.with_suffix(".backup"))
+        backup = back_up(stand_in)
         own.policy("hook", project)
         before = own.ready("WebhookPolicy", "hook")["status"]["policyID"]
         own.policy("hook", project, suspend=True)
         own.reason("WebhookPolicy", "hook", "Suspended")
 
-        stand_in.kill()
-        shutil.copyfile(backup, state)
-        stand_in.restart()
+        restore(stand_in, backup)
         address = "https://stranger.example.com/hook"
         assert own.make_policy(project, "stranger", targets=[http_target(address)]) == before
         own.policy("hook", project, suspend=False)

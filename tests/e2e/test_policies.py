@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -382,6 +383,26 @@ def test_a_policy_whose_id_was_lost_in_a_crash_is_found_although_it_was_renamed(
     assert FINALIZER in found["metadata"]["finalizers"]
     assert (found["status"]["policyID"], found["status"]["origin"]) == (before, "Created")
     assert [policy["name"] for policy in world.harbor_policies(project)] == ["Renamed"]
+
+
+def test_what_an_earlier_resource_of_the_name_left_is_not_taken_for_ours(world: World) -> None:
+    project = world.project_name()
+    world.project(project)
+    world.policy("hook", project, policyName="kept", deletionPolicy="Retain")
+    kept = world.ready("WebhookPolicy", "hook")["status"]["policyID"]
+    world.delete("WebhookPolicy", "hook")
+    time.sleep(1.1)  # times of creation have whole seconds
+    world.policy("hook", project, policyName="other")
+    other = world.ready("WebhookPolicy", "hook")["status"]["policyID"]
+    assert world.harbor_policy(project, "kept")["creator"] == world.harbor_policy(project, "other")["creator"]
+
+    world.api.delete(f"/projects/{project}/webhook/policies/{other}").raise_for_status()
+
+    found = world.until("WebhookPolicy", "hook", lambda found: found["status"]["policyID"] != other, "not made again")
+    assert found["status"]["policyID"] != kept
+    world.delete("WebhookPolicy", "hook")
+    assert [policy["id"] for policy in world.harbor_policies(project)] == [kept]
+    world.api.delete(f"/projects/{project}/webhook/policies/{kept}").raise_for_status()
 
 
 def test_in_a_cluster_built_again_under_its_name_policies_are_known_again_without_a_write(world: World) -> None:

@@ -189,6 +189,10 @@ class Policy:
     creator: str
     raw: Mapping[str, Any] = field(repr=False)
 
+    @property
+    def creation_time(self) -> datetime | None:
+        return parse_time(self.raw.get("creation_time"))
+
     @classmethod
     def parse(cls, body: Any) -> Policy | None:
         fields = _mapping(body)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from harborhook.api.base import Key
+from harborhook.api.base import Key, Metadata
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,13 @@ def owner(claims: Iterable[Claim]) -> Key | None:
     field = holders or [claim for claim in candidates if claim.eligible]
     winner = min(field, key=lambda claim: (claim.created, claim.key.namespace, claim.key.name), default=None)
     return winner.key if winner else None
+
+
+def is_younger(made: datetime | None, metadata: Metadata) -> bool:
+    """Whether what was made at that time in Harbor can have been made for this resource, and not for one of the same
+    name that was deleted before."""
+    # The resource's time has whole seconds, so Harbor's is cut to them too.
+    return made is not None and made.replace(microsecond=0) >= metadata.creation_timestamp
 
 
 CREATOR_PREFIX = "harborhook"

@@ -25,6 +25,7 @@ from harborhook.api.project import (
 from harborhook.harbor.capabilities import METADATA_SINCE, Version, knows, short
 from harborhook.harbor.models import Allowlist, Project, Quota
 from harborhook.plan.drift import Difference
+from harborhook.plan.ownership import is_younger
 from harborhook.plan.quantity import quota_bytes, shown_bytes
 
 FIELDS = {
@@ -267,9 +268,4 @@ def is_lost_creation(project: HarborProject, observed: Project) -> bool:
     """
     announced = project.metadata.annotations.get(ANNOTATION_CREATE_PENDING) == project.metadata.uid
     refused = project.status.ready_reason == Reason.ALREADY_EXISTS
-    # The resource's time has whole seconds, so Harbor's is cut to them too.
-    younger = (
-        observed.creation_time is not None
-        and observed.creation_time.replace(microsecond=0) >= project.metadata.creation_timestamp
-    )
-    return announced and not refused and younger
+    return announced and not refused and is_younger(observed.creation_time, project.metadata)

@@ -22,7 +22,7 @@ from harborhook.harbor.models import Policy
 from harborhook.plan import webhook_policy as plan
 from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
-from harborhook.plan.ownership import creator, foreign_cluster
+from harborhook.plan.ownership import creator, foreign_cluster, is_younger
 from harborhook.plan.references import connection_key, deliveries_key, recorded_connection
 from harborhook.plan.target_values import TargetValues
 from harborhook.reconcile import claims, deliveries, endpoint_test
@@ -300,7 +300,7 @@ async def _obtain(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
     adopts_only = visit.resource.spec.creation_policy == "Adopt"
     # Creation is optimistic, one POST; a look first only where the POST is known to be needless or unwanted.
     if adopts_only or _may_exist(visit):
-        existing = await _existing(visit, place, desired.name)
+        existing = await _existing(visit, place)
         if existing is not None:
             return await _take(visit, place, existing)
     if adopts_only:
@@ -337,18 +337,22 @@ def _may_exist(visit: PolicyVisit) -> bool:
     return resource.status.policy_id is not None or visit.has_finalizer or resource.metadata.generation > 1
 
 
-async def _existing(visit: PolicyVisit, place: Place, name: str) -> Policy | None:
+async def _existing(visit: PolicyVisit, place: Place) -> Policy | None:
     """The policy with our mark, which may have been renamed in the spec since it was made, or that of the name."""
-    policies, status = await place.link.client.policies(place.project), visit.resource.status
-    ours = [
-        policy
-        for policy in policies
-        if _has_our_mark(visit, policy)
-        and not _holder(visit, place, policy)
-        # One that was made again had the name it had before or has the new one; another was once retained.
-        and (status.policy_id is None or policy.name in (status.policy_name, name))
-    ]
+    policies, name = await place.link.client.policies(place.project), visit.resource.harbor_name
+    ours = [policy for policy in policies if _may_be_ours(visit, policy) and not _holder(visit, place, policy)]
+    ours.sort(key=lambda policy: policy.name != name)
     return next(iter(ours), None) or next((policy for policy in policies if policy.name == name), None)
+
+
+def _may_be_ours(visit: PolicyVisit, policy: Policy) -> bool:
+    """Whether we made it for this resource. One of the same name that was deleted before may have left a policy with
+    the same mark, which is older, and does not have a name of ours."""
+    resource, status = visit.resource, visit.resource.status
+    if not _has_our_mark(visit, policy):
+        return False
+    is_named = policy.name in (status.policy_name, resource.harbor_name)
+    return status.policy_id is None or is_named or is_younger(policy.creation_time, resource.metadata)
 
 
 def _has_our_mark(visit: PolicyVisit, policy: Policy) -> bool:
@@ -555,7 +559,7 @@ async def _ours_in_harbor(visit: PolicyVisit, place: Place) -> Policy | None:
         observed = await place.link.client.policy(place.project, known) if known is not None else None
         if observed is None or _is_another(visit, observed):
             # It may have been made, or made again, without its id getting into the status.
-            existing = await _existing(visit, place, policy.harbor_name)
+            existing = await _existing(visit, place)
             return existing if existing is not None and _has_our_mark(visit, existing) else None
     except NotFoundError:
         return None
