@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import Delivering, DeliveringReason, NotReady, with_delivering
+from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.capabilities import Version, parse_version
 from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, RefusedError
@@ -392,8 +393,7 @@ def project_is_off(context: Context, policy: WebhookPolicy) -> bool:
     if policy.spec.project_ref is None:
         return False
     project = context.load(Key("HarborProject", policy.metadata.namespace, policy.spec.project_ref.name))
-    webhooks = getattr(getattr(project, "spec", None), "webhooks", None)
-    return webhooks is not None and getattr(webhooks, "enabled", True) is False
+    return isinstance(project, HarborProject) and not project.spec.webhooks.enabled
 
 
 def _is_news(policy: WebhookPolicy, progress: Progress) -> bool:
