@@ -118,7 +118,7 @@ namespace: {{ .Release.Namespace }}
 
 {{/* Rights for resources in a namespace: our kinds, what they refer to, and Events about them. */}}
 {{- define "harborhook.rules.resources" -}}
-- # Finalizers and one annotation are patched; the operator never writes to a spec.
+- # Finalizers and annotations are patched; the operator never writes to a spec.
   apiGroups: [harborhook.io]
   resources: [harborconnections, harborprojects, webhookpolicies]
   verbs: [get, list, watch, patch]

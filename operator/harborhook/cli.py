@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from harborhook import __version__
 from harborhook.api.crds import crds_yaml
@@ -42,7 +43,10 @@ def main() -> None:
 @click.option("--kubeconfig", type=click.Path(dir_okay=False), help="Default: $KUBECONFIG or the service account.")
 @_flags_of_settings
 def run(kubeconfig: str | None, **flags: Any) -> None:
-    """Run the operator."""
+    """Run the operator.
+
+    Each setting is a flag or a variable of the environment; the flag goes before. Times are in seconds.
+    """
     from harborhook.handlers import Operator
     from harborhook.kube.gateway import NoClusterError
     from harborhook.runtime.leader import LeadershipLostError
@@ -51,13 +55,19 @@ def run(kubeconfig: str | None, **flags: Any) -> None:
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        wrong = "; ".join(": ".join([*map(str, item["loc"]), item["msg"]]) for item in error.errors())
-        raise click.ClickException(f"The settings are wrong: {wrong}") from None
+        raise click.ClickException(
+            f"The settings are wrong: {'; '.join(map(_what_is_wrong, error.errors()))}"
+        ) from None
     set_up_logging(settings.log_level)
     try:
         asyncio.run(_run(Operator(settings, kubeconfig)))
     except (NoClusterError, LeadershipLostError) as error:
         raise click.ClickException(str(error)) from None
+
+
+def _what_is_wrong(item: ErrorDetails) -> str:
+    """`drift_interval: Input should be ...`; what concerns several settings names them itself."""
+    return ": ".join([*map(str, item["loc"]), item["msg"].removeprefix("Value error, ")])
 
 
 async def _run(operator: Any) -> None:
@@ -73,7 +83,11 @@ def crds() -> None:
 @main.command()
 @which_harbor
 @click.option("--namespace", "-n", metavar="NAME", help="For --connection: it is a HarborConnection of this namespace.")
-@click.option("--project", metavar="NAME", help="Whose permissions to look at. Default: one in which much is allowed.")
+@click.option(
+    "--project",
+    metavar="NAME",
+    help="The one in which to look at permissions. Default: that of the first 25 in which the most is allowed.",
+)
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def doctor(where: Where, namespace: str | None, project: str | None, output: str) -> None:
     """Find out whether the operator can work with a Harbor.
@@ -91,9 +105,15 @@ def doctor(where: Where, namespace: str | None, project: str | None, output: str
 @main.command()
 @which_harbor
 @click.option(
-    "--project", "projects", metavar="NAME", multiple=True, help="Can be repeated. Default: all that is seen."
+    "--project",
+    "projects",
+    metavar="NAME",
+    multiple=True,
+    help="A project in Harbor; can be repeated. Default: all that can be seen.",
 )
-@click.option("--namespace", "-n", metavar="NAME", help="For the resources. Default: none, kubectl apply -n says it.")
+@click.option(
+    "--namespace", "-n", metavar="NAME", help="Namespace of the resources. Default: none; kubectl apply -n decides."
+)
 @click.option("--connection-ref", metavar="NAME", help="The ClusterHarborConnection that the projects are to use.")
 @click.option(
     "--secrets-file",
@@ -101,7 +121,11 @@ def doctor(where: Where, namespace: str | None, project: str | None, output: str
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the Secrets that the resources need to a file that only its owner can read.",
 )
-@click.option("--include-managed", is_flag=True, help="Also policies that a Harborhook has made, to take them over.")
+@click.option(
+    "--include-managed",
+    is_flag=True,
+    help="Also policies that an operator has made, to take them over from another cluster.",
+)
 def export(
     where: Where,
     projects: tuple[str, ...],

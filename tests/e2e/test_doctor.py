@@ -49,7 +49,7 @@ def test_an_administrator_lacks_nothing(own: World) -> None:
     assert lines(ended, "FAIL") + lines(ended, "note") == []
     said = ended.stdout
     assert f"Harbor v2.16.0-c50c7ddd answers at {own.harbor.url}." in said
-    assert "system administrator admin, who works by session" in said
+    assert "system administrator admin; they log in once" in said
     assert "this system administrator can switch them" in said
     assert "PUSH_ARTIFACT" in said
     assert "CloudEvents, Default" in said

@@ -163,6 +163,15 @@ def test_all_wrong_values_are_named_at_once(started: list[Settings]) -> None:
     assert re.fullmatch(r"Error: The settings are wrong: workers: .+; listen_port: .+\n", result.output)
 
 
+def test_settings_that_do_not_go_together_are_told_in_words_of_ours_alone(started: list[Settings]) -> None:
+    result = invoke("run", "--retry-period", "20")
+
+    assert result.output == (
+        "Error: The settings are wrong: retry_period must be less than renew_deadline, and that less than "
+        "lease_duration\n"
+    )
+
+
 @pytest.mark.parametrize("arguments", [["run", "--no-such-flag"], ["no-such-command"], ["run", "argument"]])
 def test_what_is_not_understood_is_refused_with_a_hint_at_the_help(arguments: list[str]) -> None:
     result = invoke(*arguments)

@@ -292,7 +292,10 @@ def test_what_an_operator_has_made_is_left_out_unless_asked_for() -> None:
     assert "is declared by WebhookPolicy team-x/hook of cluster prod" in found.remarks[0]
     taken = exported_policy(ours, managed_too=True)
     assert taken.manifest is not None
-    assert "writes to Harbor once" in taken.remarks[0]
+    assert taken.remarks[0] == (
+        "Declared by WebhookPolicy team-x/hook of cluster prod: applied in another cluster, this takes it over, which "
+        "writes to Harbor once; in that one it is OwnedByOther while that resource is there."
+    )
 
 
 texts = st.text(max_size=6) | st.sampled_from(

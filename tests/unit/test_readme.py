@@ -58,13 +58,22 @@ def test_every_code_block_says_its_language() -> None:
     assert len(blocks(README, "sh", "console", "yaml")) == len(blocks(README))
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "CHANGELOG.md", "docs/install.md", "docs/commands.md", "helm-chart/README.md"]
-)
-def test_every_link_within_the_repository_leads_somewhere(page: str) -> None:
-    path = REPOSITORY / page
-    links = re.findall(r"\]\(([^)#]+)", path.read_text())
-    assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+PAGES = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), REPOSITORY / "helm-chart/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text())
+    targets = [(page.parent / file if file else page, anchor) for file, anchor in links if "://" not in file]
+    assert [str(file) for file, _ in targets if not file.exists()] == []
+    assert [(str(file), anchor) for file, anchor in targets if anchor and anchor not in anchors(file)] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Of the headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_operator_reads_the_yaml_of_the_readme() -> None:

@@ -44,10 +44,10 @@ def store() -> Store:
 # Versions
 
 
-def test_the_first_version_is_new_and_relevant(store: Store) -> None:
-    change = store.upsert(KEY, body_of())
+def test_the_first_version_is_relevant(store: Store) -> None:
+    is_relevant = store.upsert(KEY, body_of())
 
-    assert (change.new, change.relevant) == (True, True)
+    assert is_relevant
     assert store.get(KEY) == body_of()
     assert KEY in store
 
@@ -55,51 +55,51 @@ def test_the_first_version_is_new_and_relevant(store: Store) -> None:
 def test_the_same_version_again_means_nothing(store: Store) -> None:
     store.upsert(KEY, body_of())
 
-    change = store.upsert(KEY, body_of(generation=2))
+    is_relevant = store.upsert(KEY, body_of(generation=2))
 
-    assert (change.new, change.relevant) == (False, False)
+    assert not is_relevant
     assert store.get(KEY) == body_of()
 
 
 def test_an_older_version_does_not_replace_a_newer_one(store: Store) -> None:
     store.upsert(KEY, body_of(version="100", generation=2))
 
-    change = store.upsert(KEY, body_of(version="99", generation=1))
+    is_relevant = store.upsert(KEY, body_of(version="99", generation=1))
 
-    assert not change.relevant
+    assert not is_relevant
     assert store.get(KEY) == body_of(version="100", generation=2)
 
 
 def test_versions_are_compared_as_numbers(store: Store) -> None:
     store.upsert(KEY, body_of(version="9"))
 
-    assert store.upsert(KEY, body_of(version="10", generation=2)).relevant
-    assert not store.upsert(KEY, body_of(version="9", generation=3)).relevant
+    assert store.upsert(KEY, body_of(version="10", generation=2))
+    assert not store.upsert(KEY, body_of(version="9", generation=3))
 
 
 @pytest.mark.parametrize("version", ["opaque-b", None])
 def test_versions_that_are_no_numbers_count_as_newer_when_they_differ(store: Store, version: str | None) -> None:
     store.upsert(KEY, body_of(version="opaque-a"))
 
-    assert not store.upsert(KEY, body_of(version="opaque-a", generation=2)).relevant
-    assert store.upsert(KEY, body_of(version=version, generation=2)).relevant
+    assert not store.upsert(KEY, body_of(version="opaque-a", generation=2))
+    assert store.upsert(KEY, body_of(version=version, generation=2))
 
 
 def test_an_object_made_again_under_the_same_name_is_relevant_though_its_spec_is_the_same(store: Store) -> None:
     store.upsert(KEY, body_of(uid="uid-1", version="10"))
 
-    change = store.upsert(KEY, body_of(uid="uid-2", version="12"))
+    is_relevant = store.upsert(KEY, body_of(uid="uid-2", version="12"))
 
-    assert change.relevant
+    assert is_relevant
     assert store.get(KEY) == body_of(uid="uid-2", version="12")
 
 
 def test_a_late_list_does_not_bring_back_the_object_that_had_the_name_before(store: Store) -> None:
     store.upsert(KEY, body_of(uid="uid-2", version="12", refers_to=["b"]))
 
-    change = store.upsert(KEY, body_of(uid="uid-1", version="10", refers_to=["a"]))
+    is_relevant = store.upsert(KEY, body_of(uid="uid-1", version="10", refers_to=["a"]))
 
-    assert not change.relevant
+    assert not is_relevant
     assert store.get(KEY) == body_of(uid="uid-2", version="12", refers_to=["b"])
     assert store.dependents(secret("a")) == []
 
@@ -123,9 +123,9 @@ def test_a_late_list_does_not_bring_back_the_object_that_had_the_name_before(sto
 def test_what_nobody_asked_for_is_stored_but_not_relevant(store: Store, later: Body) -> None:
     store.upsert(KEY, body_of())
 
-    change = store.upsert(KEY, later)
+    is_relevant = store.upsert(KEY, later)
 
-    assert not change.relevant
+    assert not is_relevant
     assert store.get(KEY) == slim(later)
 
 
@@ -142,16 +142,16 @@ def test_what_nobody_asked_for_is_stored_but_not_relevant(store: Store, later: B
 def test_what_a_person_asked_for_is_relevant_once(store: Store, later: Body) -> None:
     store.upsert(KEY, body_of())
 
-    assert store.upsert(KEY, later).relevant
+    assert store.upsert(KEY, later)
     again = copy.deepcopy(later)
     again["metadata"]["resourceVersion"] = "12"
-    assert not store.upsert(KEY, again).relevant
+    assert not store.upsert(KEY, again)
 
 
 def test_another_value_of_a_request_is_another_request(store: Store) -> None:
     store.upsert(KEY, body_of(annotations={"harborhook.io/reconcile-at": "1"}))
 
-    assert store.upsert(KEY, body_of(version="11", annotations={"harborhook.io/reconcile-at": "2"})).relevant
+    assert store.upsert(KEY, body_of(version="11", annotations={"harborhook.io/reconcile-at": "2"}))
 
 
 # Answers to our own writes
@@ -170,7 +170,7 @@ def test_what_was_taken_in_from_a_write_is_no_change_when_the_watch_brings_it(st
     store.upsert(KEY, body_of())
     store.absorb(KEY, body_of(version="11", status={"observedGeneration": 1}))
 
-    assert not store.upsert(KEY, body_of(version="11", status={"observedGeneration": 1})).relevant
+    assert not store.upsert(KEY, body_of(version="11", status={"observedGeneration": 1}))
 
 
 def test_an_answer_that_shows_a_change_of_somebody_else_is_left_to_the_watch(store: Store) -> None:
@@ -179,7 +179,7 @@ def test_an_answer_that_shows_a_change_of_somebody_else_is_left_to_the_watch(sto
     store.absorb(KEY, body_of(version="12", generation=2))
 
     assert store.get(KEY) == body_of()
-    assert store.upsert(KEY, body_of(version="12", generation=2)).relevant
+    assert store.upsert(KEY, body_of(version="12", generation=2))
 
 
 def test_a_late_answer_to_a_write_does_not_hide_what_the_watch_has_brought(store: Store) -> None:

@@ -1,10 +1,10 @@
-"""The global switch: what the ConfigMap asks for, and how the three switches combine."""
+"""The global switch: what the ConfigMap asks for."""
 
 from __future__ import annotations
 
 import pytest
 
-from harborhook.plan.switch import Wish, off_by, wish
+from harborhook.plan.switch import Wish, wish
 
 
 @pytest.mark.parametrize(
@@ -39,22 +39,3 @@ def test_of_two_values_for_one_harbor_false_wins_with_a_complaint() -> None:
     asked = wish({"enabled.a": b"true", "enabled.b": b"false", "enabled": b"true"}, ["b", "a"])
     assert asked.enabled is False
     assert "enabled.a, enabled.b" in asked.complaints[0]
-
-
-@pytest.mark.parametrize(
-    ("globally", "project", "policy", "expected"),
-    [
-        (True, True, True, ""),
-        (True, True, False, "PolicyDisabled"),
-        (True, False, True, "ProjectDisabled"),
-        (True, False, False, "ProjectDisabled"),
-        (False, True, True, "GloballyDisabled"),
-        (False, True, False, "GloballyDisabled"),
-        (False, False, True, "GloballyDisabled"),
-        (False, False, False, "GloballyDisabled"),
-    ],
-)
-def test_the_highest_switch_that_is_off_is_the_reason(
-    globally: bool, project: bool, policy: bool, expected: str
-) -> None:
-    assert off_by(globally=globally, project=project, policy=policy) == expected

@@ -74,11 +74,6 @@ def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
 
 
-def transition_rule(rule: str, message: str) -> dict[str, Any]:
-    """A CEL rule that compares with `oldSelf`."""
-    return rules((rule, message))
-
-
 class Metadata(ApiModel):
     """The parts of `metadata` that the operator reads."""
 

@@ -204,22 +204,11 @@ def conditions_for(
     if verdict.reason.outcome is Outcome.RECONCILING:
         wanted["Reconciling"] = "True"
 
-    def made(kind: str, status: str) -> Condition:
-        old = before.get(kind)
-        same = old is not None and old.status == status
-        return Condition.model_validate(
-            {
-                "type": kind,
-                "status": status,
-                "reason": verdict.reason.value,
-                "message": shorten(verdict.message or verdict.reason.sentence),
-                "observed_generation": generation,
-                "last_transition_time": old.last_transition_time if old and same else now,
-            }
-        )
-
-    kept = [condition for kind, condition in before.items() if kind not in ("Ready", "Stalled", "Reconciling")]
-    return [made(kind, status) for kind, status in wanted.items()] + kept
+    made = [
+        _condition(kind, status, verdict.reason, verdict.message, before.get(kind), generation=generation, now=now)
+        for kind, status in wanted.items()
+    ]
+    return made + [condition for kind, condition in before.items() if kind not in ("Ready", "Stalled", "Reconciling")]
 
 
 def with_delivering(
@@ -229,17 +218,32 @@ def with_delivering(
     listed = list(conditions)
     old = next((condition for condition in listed if condition.type == "Delivering"), None)
     reason = delivering.reason
-    new = Condition.model_validate(
+    new = _condition("Delivering", reason.status, reason, delivering.message, old, generation=generation, now=now)
+    return [condition for condition in listed if condition.type != "Delivering"] + [new]
+
+
+def _condition(
+    kind: str,
+    status: str,
+    reason: Reason | DeliveringReason,
+    message: str,
+    before: Condition | None,
+    *,
+    generation: int,
+    now: datetime,
+) -> Condition:
+    """Without a message it says the reason's sentence."""
+    is_unchanged = before is not None and before.status == status
+    return Condition.model_validate(
         {
-            "type": "Delivering",
-            "status": reason.status,
+            "type": kind,
+            "status": status,
             "reason": reason.value,
-            "message": shorten(delivering.message or reason.sentence),
+            "message": shorten(message or reason.sentence),
             "observed_generation": generation,
-            "last_transition_time": old.last_transition_time if old and old.status == reason.status else now,
+            "last_transition_time": before.last_transition_time if before and is_unchanged else now,
         }
     )
-    return [condition for condition in listed if condition.type != "Delivering"] + [new]
 
 
 def _ready_status(verdict: Verdict, previous: Condition | None) -> str:

@@ -21,7 +21,6 @@ from harborhook.api.base import (
     Suspend,
     Time,
     rules,
-    transition_rule,
 )
 
 PROJECT_ROOT_RULES = rules(
@@ -154,10 +153,12 @@ class ProxyCache(ApiModel):
     """Makes the project a cache of another registry. Harbor fixes that when the project is made."""
 
     model_config = ConfigDict(
-        json_schema_extra=transition_rule(
-            "self.registryName == oldSelf.registryName",
-            "Harbor fixes the registry of a proxy cache when the project is made: registryName is immutable, "
-            "declare another HarborProject instead",
+        json_schema_extra=rules(
+            (
+                "self.registryName == oldSelf.registryName",
+                "Harbor fixes the registry of a proxy cache when the project is made: registryName is immutable, "
+                "declare another HarborProject instead",
+            )
         )
     )
 

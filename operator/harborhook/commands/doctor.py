@@ -98,9 +98,9 @@ async def _examined(harbor: Reached, project: str | None) -> AsyncIterator[Findi
 
 def _who(harbor: Reached) -> Finding:
     kinds = {"SystemAdmin": "system administrator", "User": "user", "Robot": "robot account"}
-    how = "by session" if harbor.client.authentication == "Session" else "with its credentials in every request"
+    how = "log in once" if harbor.client.authentication == "Session" else "go with every request"
     principal = harbor.principal
-    said = f"The credentials are those of the {kinds[principal.kind]} {principal.name}, who works {how}."
+    said = f"The credentials are those of the {kinds[principal.kind]} {principal.name}; they {how}."
     if harbor.is_robot and harbor.number is not None and harbor.number < BOTH_LEVELS:
         said += " Before Harbor 2.10 a robot with any system permission has no project permission at all."
     return Finding("principal", Mark.OK, said)

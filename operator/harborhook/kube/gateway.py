@@ -52,6 +52,10 @@ NAMESPACE_TERMINATING = "NamespaceTerminating"
 EVENTS_PATH = "/apis/events.k8s.io/v1"
 LEASES_PATH = "/apis/coordination.k8s.io/v1"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+DEFAULT_KUBECONFIG = "~/.kube/config"
+
+_UNUSABLE = (ConfigException, OSError, ValueError, LookupError, TypeError, YAMLError)
+"""What the client raises for a kubeconfig or a service account that it can make nothing of."""
 
 
 class Gone(Exception):  # noqa: N818 - reads as a fact: `except Gone`
@@ -65,11 +69,24 @@ class KubeError(Exception):
         self.status = status
         self.causes = causes
         """The machine-readable causes in the API server's answer."""
-        super().__init__(f"the Kubernetes API answered {what} with {status} {reason}")
+        answered = f"answered {what} with {status} {reason}" if status else f"did not answer {what}: {reason}"
+        super().__init__(f"the Kubernetes API {answered}")
 
 
 class NoClusterError(Exception):
     """There is no usable kubeconfig and no service account: nobody can say which cluster is meant."""
+
+
+def _is_in_pod() -> bool:
+    return (SERVICE_ACCOUNT / "token").exists()
+
+
+def _source_of_credentials(kubeconfig: str | None) -> str:
+    """For a sentence; which file is meant where none is named goes unsaid by the errors themselves."""
+    if not kubeconfig and _is_in_pod():
+        return f"The service account in {SERVICE_ACCOUNT}"
+    file = kubeconfig or os.environ.get("KUBECONFIG")
+    return f"The kubeconfig {file}" if file else f"The kubeconfig {DEFAULT_KUBECONFIG} (KUBECONFIG is not set)"
 
 
 def token_of(configuration: client.Configuration) -> str | None:
@@ -122,9 +139,9 @@ class Gateway:
         """Reads the kubeconfig given, or KUBECONFIG's, or the pod's service account."""
 
         async def load(configuration: client.Configuration) -> None:
-            if kubeconfig or not (SERVICE_ACCOUNT / "token").exists():
+            if kubeconfig or not _is_in_pod():
                 await load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=kubeconfig or os.environ.get("KUBECONFIG"), client_configuration=configuration
+                    config_file=kubeconfig or os.environ.get("KUBECONFIG") or None, client_configuration=configuration
                 )
             else:
                 load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
@@ -132,9 +149,8 @@ class Gateway:
         configuration = client.Configuration()
         try:
             await load(configuration)
-        except (ConfigException, OSError, ValueError, LookupError, TypeError, YAMLError) as error:
-            said = " ".join(str(error).split())[:200]
-            raise NoClusterError(f"The kubeconfig {kubeconfig or '(by default)'} cannot be used: {said}") from None
+        except _UNUSABLE as error:
+            raise NoClusterError(f"{_source_of_credentials(kubeconfig)} cannot be used: {_one_line(error)}") from None
         configuration.connection_pool_maxsize = POOL_SIZE
         # Else each request has a thread read ~/.netrc. kopf does not look at the environment's proxies either.
         configuration.client_session_kwargs = {"trust_env": False}
@@ -152,10 +168,14 @@ class Gateway:
         await self._api.close()  # type: ignore[no-untyped-call]
 
     async def refresh(self, *, anew: bool = False) -> client.Configuration:
-        """The configuration with a token that is not about to expire; `anew` after one was refused."""
+        """The configuration with a token that is not about to expire; `anew` after one was refused. While it cannot be
+        read, as when its file is just being written, the one at hand is as good as any."""
         if anew or time.monotonic() - self._loaded > TOKEN_LIFE:
             self._loaded = time.monotonic()
-            await self._load(self.configuration)
+            try:
+                await self._load(self.configuration)
+            except _UNUSABLE as error:
+                logger.warning("The credentials for the API server could not be read anew: %s", _one_line(error))
         return self.configuration
 
     # Our own kinds
@@ -188,7 +208,7 @@ class Gateway:
         return await self._send(f"GET {key}", "GET", _path(GROUP_PATH, key.namespace, KINDS[key.kind].plural, key.name))
 
     async def patch(self, key: Key, patch: Body) -> Body:
-        """Merge-patches metadata or spec parts and returns the new object."""
+        """Merge-patches the object, of which only the metadata is ours to change, and returns the new one."""
         return await self._patch(key, patch, status=False)
 
     async def patch_status(self, key: Key, status: Body) -> Body:
@@ -320,6 +340,10 @@ def _path(group: str, namespace: str, *segments: str) -> str:
     """Of a resource or one of its kinds; without a namespace it is one of the cluster, or of all namespaces."""
     scope = ("namespaces", namespace) if namespace else ()
     return "/".join([group, *(quote(segment, safe="") for segment in (*scope, *segments))])
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _message(error: ApiException) -> str:

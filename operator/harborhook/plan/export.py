@@ -26,7 +26,7 @@ from harborhook.harbor.errors import clip
 from harborhook.harbor.models import Allowlist, Policy, Project, Quota
 from harborhook.plan.access import allows_host, allows_project
 from harborhook.plan.drift import field_names
-from harborhook.plan.ownership import mark_of
+from harborhook.plan.ownership import Mark, mark_of
 from harborhook.plan.project import (
     FIELDS,
     FILTER_KEYS,
@@ -244,8 +244,7 @@ def export_policy(
     """
     mark = mark_of(policy.creator)
     if mark is not None and not managed_too:
-        told = f"is declared by WebhookPolicy {mark.namespace}/{mark.name} of cluster {mark.cluster}, and left out."
-        return Exported(None, remarks=(clip(f"{_titled(policy)} {told}"),))
+        return Exported(None, remarks=(clip(f"{_titled(policy)} is declared by {_declarer(mark)}, and left out."),))
     targets, data = _targets(policy, f"{name}-targets")
     secret = _secret(f"{name}-targets", place, data) if data else None
     description = policy.raw.get("description") or ""
@@ -270,7 +269,7 @@ def export_policy(
     return Exported(
         manifest,
         secret,
-        remarks=tuple(_remarks(targets, is_foreign=mark is not None)),
+        remarks=tuple(_remarks(targets, mark)),
         complaints=(f"{_titled(policy)}: its description is too long to be stated.",) if is_too_long else (),
     )
 
@@ -370,9 +369,16 @@ def _values(target: Target, data: Mapping[str, str]) -> TargetValues:
     )
 
 
-def _remarks(targets: Iterable[Manifest], *, is_foreign: bool) -> Iterator[str]:
-    if is_foreign:
-        yield "It is declared elsewhere: applying this takes it over, which writes to Harbor once."
+def _declarer(mark: Mark) -> str:
+    return f"WebhookPolicy {mark.namespace}/{mark.name} of cluster {mark.cluster}"
+
+
+def _remarks(targets: Iterable[Manifest], mark: Mark | None) -> Iterator[str]:
+    if mark is not None:
+        yield clip(
+            f"Declared by {_declarer(mark)}: applied in another cluster, this takes it over, which writes to Harbor "
+            "once; in that one it is OwnedByOther while that resource is there."
+        )
     for index, target in enumerate(targets):
         for field_name, what in (("addressFrom", "the address"), ("authHeaderFrom", "the Authorization value")):
             if field_name in target:

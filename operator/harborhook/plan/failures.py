@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection
 from harborhook.api.deliveries import MESSAGE_LIMIT
+from harborhook.harbor.errors import clip
 from harborhook.plan.access import allows_host, host_of
 
 LOG_GONE = "Harbor no longer has the log that tells why."
@@ -71,8 +72,8 @@ def reason_of(log: str, receivers: Receivers) -> str:
     reason = log[found.end() :]
     answered = _ANSWERED.match(reason)
     if answered is not None:
-        return _line(_answer(answered[1], answered[2], receivers), MESSAGE_LIMIT)
-    return _line(masked(_network_error(reason.partition("\n")[0]), receivers.secrets), MESSAGE_LIMIT)
+        return clip(_answer(answered[1], answered[2], receivers), MESSAGE_LIMIT)
+    return clip(masked(_network_error(reason.partition("\n")[0]), receivers.secrets), MESSAGE_LIMIT)
 
 
 def _answer(code: str, body: str, receivers: Receivers) -> str:
@@ -85,7 +86,7 @@ def _quote(body: str, secrets: Collection[str]) -> str:
     """The first line of an answer, without what looks like the request sent back."""
     first = masked(body.partition("\n")[0], secrets)
     first = re.split(r"(?i)authorization\b|[{]", first)[0]
-    return _line(_QUOTED.sub('"…"', _URL.sub(_host_only, first)), ANSWER_LIMIT)
+    return clip(_QUOTED.sub('"…"', _URL.sub(_host_only, first)), ANSWER_LIMIT)
 
 
 def _network_error(reason: str) -> str:
@@ -119,11 +120,6 @@ def _host_and_port(url: str) -> str:
 
 def _unquoted(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text.removeprefix('"').removesuffix('"'))
-
-
-def _line(text: str, limit: int) -> str:
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 # Secrets

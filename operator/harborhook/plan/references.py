@@ -103,10 +103,10 @@ def _of_policy(body: Body) -> Iterator[Key]:
     yield from _deliveries(body)
 
 
-def recorded_connection(body: Body) -> Key | None:
-    """The connection that the status names: over it the object in Harbor was made."""
-    recorded = (body.get("status") or {}).get("connection")
-    return connection_key(recorded, body["metadata"].get("namespace", "")) if recorded else None
+def recorded_connection(body: Body | None) -> Key | None:
+    """The connection that the status names: over it the object in Harbor was made. Of no body: none."""
+    recorded = (body.get("status") or {}).get("connection") if body is not None else None
+    return connection_key(recorded, body["metadata"].get("namespace", "")) if body and recorded else None
 
 
 def _recorded_connection(body: Body) -> Iterator[Key]:

@@ -1,4 +1,4 @@
-"""The three switches over a notification, and what the global one asks for.
+"""The switch over all notifications: what its ConfigMap asks for.
 
 A cluster's administrator has one ConfigMap: `data.enabled` for every Harbor, `data.enabled.<connection>` for the one
 that a ClusterHarborConnection reaches. Its absence enforces nothing; a value that cannot be understood changes nothing.
@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 GENERAL = "enabled"
 NAMED = "enabled."
-
-Enforcement = Literal["Harbor", "ManagedPolicies", "None"]
-OffBy = Literal["", "GloballyDisabled", "ProjectDisabled", "PolicyDisabled"]
 
 
 @dataclass(frozen=True)
@@ -48,15 +44,6 @@ def wish(data: Mapping[str, bytes] | None, connections: Iterable[str]) -> Wish:
     if len(set(values.values())) > 1:
         return Wish(False, (f"{', '.join(keys)} speak of the same Harbor and differ: false is used.",))
     return Wish(next(iter(values.values())))
-
-
-def off_by(*, globally: bool, project: bool, policy: bool) -> OffBy:
-    """Which switch keeps a notification from being sent, the highest first; "" if none does."""
-    if not globally:
-        return "GloballyDisabled"
-    if not project:
-        return "ProjectDisabled"
-    return "" if policy else "PolicyDisabled"
 
 
 def _parse(value: bytes) -> bool | None:

@@ -7,7 +7,7 @@ pauses; its resources wait until it has an answer again.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Outcome, Reason, Verdict
@@ -29,12 +29,8 @@ from harborhook.reconcile.links import SHARED_FOR, Link, retire
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 PROBE_LIMIT = 5.0
 """The longest pause between two probes of a Harbor that does not answer, in seconds."""
-
 
 TOLD_OF_LOSS = 40.0
 """Resources a second that are told that their connection is lost. Its own status says it at once; thousands of others
@@ -117,12 +113,8 @@ async def _serve(visit: Visit[AnyConnection]) -> None:
 def users(context: Context, key: Key) -> list[Key]:
     """The resources of ours whose object in Harbor was made over this connection. Another operator has a finalizer of
     its own on the connection."""
-    found = []
-    for dependent in context.store.own_dependents(key):
-        body = context.store.get(dependent)
-        if body is not None and recorded_connection(body) == key:
-            found.append(dependent)
-    return found
+    dependents = context.store.own_dependents(key)
+    return [dependent for dependent in dependents if recorded_connection(context.store.get(dependent)) == key]
 
 
 async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:

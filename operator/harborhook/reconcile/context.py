@@ -103,10 +103,10 @@ class Context:
             self.store.remove(key)
         claims = self._claims(key)
         marked = self.is_left_to_another(key)
-        change = self.store.upsert(key, body)
+        is_relevant = self.store.upsert(key, body)
         if marked and not self.is_left_to_another(key):
             self.queue.add(key, Cause.CHANGE)
-        if not change.relevant:
+        if not is_relevant:
             return
         unseen = (body.get("status") or {}).get("observedGeneration") != body["metadata"].get("generation")
         self.queue.add(key, Cause.RESYNC if first and not unseen else Cause.CHANGE)

@@ -11,12 +11,13 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import Delivering, DeliveringReason, NotReady, with_delivering
-from harborhook.api.webhook_policy import WebhookPolicy
+from harborhook.api.project import HarborProject
+from harborhook.api.webhook_policy import SecretKeyRef, WebhookPolicy
 from harborhook.harbor.capabilities import Version, parse_version
 from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, RefusedError
 from harborhook.harbor.executions import Execution, Job, Task
@@ -36,13 +37,10 @@ from harborhook.plan.deliveries import (
 )
 from harborhook.plan.failures import LOG_GONE, LOG_UNREADABLE, Receivers, reason_of, receivers
 from harborhook.plan.references import connection_of_deliveries
-from harborhook.reconcile.links import News
+from harborhook.reconcile.context import Context
+from harborhook.reconcile.links import Link, News
+from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
-
-if TYPE_CHECKING:
-    from harborhook.reconcile.context import Context
-    from harborhook.reconcile.links import Link
-    from harborhook.reconcile.visit import Visit
 
 logger = logging.getLogger(__name__)
 
@@ -191,7 +189,7 @@ def _judged(
     known: Mapping[int, Delivery],
     tasks: Mapping[int, Sequence[Task]],
     patience: Patience,
-    now: Any,
+    now: datetime,
 ) -> Delivery:
     before = known.get(execution.id)
     if before is not None and before.final:
@@ -309,7 +307,7 @@ async def _receivers(context: Context, link: Link, policy: WebhookPolicy, kind: 
     return Receivers(asked.hosts if complete else frozenset(), asked.quotable and complete, everything.secrets)
 
 
-async def _secret(context: Context, policy: WebhookPolicy, ref: Any) -> str:
+async def _secret(context: Context, policy: WebhookPolicy, ref: SecretKeyRef) -> str:
     value = await context.secrets.value(Key("Secret", policy.metadata.namespace, ref.name), ref.key)
     return value.decode(errors="replace").strip("\r\n")
 
@@ -392,8 +390,7 @@ def project_is_off(context: Context, policy: WebhookPolicy) -> bool:
     if policy.spec.project_ref is None:
         return False
     project = context.load(Key("HarborProject", policy.metadata.namespace, policy.spec.project_ref.name))
-    webhooks = getattr(getattr(project, "spec", None), "webhooks", None)
-    return webhooks is not None and getattr(webhooks, "enabled", True) is False
+    return isinstance(project, HarborProject) and not project.spec.webhooks.enabled
 
 
 def _is_news(policy: WebhookPolicy, progress: Progress) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from harborhook.api.conditions import NotReady, Reason, Verdict
 from harborhook.api.connections import Principal
-from harborhook.harbor.capabilities import FLOOR, parse_version
+from harborhook.harbor.capabilities import FLOOR, parse_version, short
 from harborhook.harbor.certificates import issuer_of
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import HarborError, UnauthorizedError, UntrustedError
@@ -59,7 +59,8 @@ def judge(info: SystemInfo) -> Verdict:
     if version is not None and version < FLOOR:
         return Verdict(
             Reason.UNSUPPORTED_HARBOR_VERSION,
-            f"This is Harbor {info.harbor_version}; 2.3 is the oldest that is supported. Nothing is written to it.",
+            f"This is Harbor {info.harbor_version}; {short(FLOOR)} is the oldest that is supported. "
+            "Nothing is written to it.",
         )
     return Verdict(Reason.RECONCILED, f"Connected to Harbor {info.harbor_version}.")
 

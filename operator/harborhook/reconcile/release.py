@@ -29,7 +29,7 @@ async def let_go(visit: Visit[Any], verdict: Verdict) -> bool:
     """Whether a resource whose deletion ended with this verdict is to go although Harbor was not asked."""
     if verdict.reason not in _WITHOUT_CREDENTIALS or not _has_waited(visit):
         return False
-    connection = recorded_connection(visit.context.store.get(visit.resource.key) or {"metadata": {}})
+    connection = recorded_connection(visit.context.store.get(visit.resource.key))
     if connection is None or not await _is_lost(visit.context, connection):
         return False
     if not await _is_terminating(visit.context, visit.resource.metadata.namespace):

@@ -530,7 +530,7 @@ async def _undo_switch(visit: PolicyVisit) -> None:
 
 def _may_be_switched_off(visit: PolicyVisit) -> bool:
     """By a switch above the policy as it is now, or as it was at the last visit: its project may have gone since."""
-    recorded = recorded_connection(visit.context.store.get(visit.resource.key) or {"metadata": {}})
+    recorded = recorded_connection(visit.context.store.get(visit.resource.key))
     link = visit.context.links.get(recorded) if recorded else None
     is_off = link is not None and _is_switched_off(visit, link)
     return is_off or plan.was_switched_off(visit.resource)

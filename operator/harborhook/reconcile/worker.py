@@ -139,7 +139,7 @@ async def _delete(visit: Visit[Resource]) -> None:
 
 async def _news(visit: Visit[Resource]) -> None:
     """Only the delivery part of the status, where Harbor was read by the poll, or a project's count of its policies."""
-    recorded = recorded_connection(visit.context.store.get(visit.resource.key) or {"metadata": {}})
+    recorded = recorded_connection(visit.context.store.get(visit.resource.key))
     link = visit.context.links.get(recorded) if recorded else None
     if link is not None and link.verdict is not None:
         return  # how things are is not known, and everybody is visited when the connection works again

@@ -11,17 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from harborhook.api.base import Key
+from harborhook.api.base import ANNOTATION_RECONCILE_AT, ANNOTATION_RELEASE, ANNOTATION_TEST_ENDPOINT, Key
 
 Body = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Change:
-    """What an upsert meant: whether the object must be visited, and whether anything at all was new."""
-
-    relevant: bool
-    new: bool = False
 
 
 @dataclass
@@ -68,14 +60,14 @@ class Store:
     def references_of(self, key: Key) -> frozenset[Key]:
         return self._references.get(key, frozenset())
 
-    def upsert(self, key: Key, body: Body) -> Change:
-        """Stores a body unless an equal or newer one is there."""
+    def upsert(self, key: Key, body: Body) -> bool:
+        """Stores a body unless an equal or newer one is there; whether the object has to be visited for it."""
         old = self._bodies.get(key)
         if old is not None and not _is_newer(body, old):
-            return Change(relevant=False)
+            return False
         self._bodies[key] = slim(body)
         self._refer(key, frozenset(self.references(body)))
-        return Change(relevant=old is None or _signature(old) != _signature(body), new=old is None)
+        return old is None or _signature(old) != _signature(body)
 
     def absorb(self, key: Key, body: Body) -> None:
         """Stores the answer to a write of ours. One that shows somebody else's change too is left to the watch, which
@@ -130,7 +122,7 @@ def _is_newer(body: Body, old: Body) -> bool:
         return any(new_meta.get(name) != old_meta.get(name) for name in ("uid", "resourceVersion"))
 
 
-REQUEST_ANNOTATIONS = ("harborhook.io/reconcile-at", "harborhook.io/release", "harborhook.io/test-endpoint")
+REQUEST_ANNOTATIONS = (ANNOTATION_RECONCILE_AT, ANNOTATION_RELEASE, ANNOTATION_TEST_ENDPOINT)
 
 
 def _signature(body: Body) -> tuple[Any, ...]:
