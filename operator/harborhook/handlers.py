@@ -67,7 +67,7 @@ RELEASE_LIMIT = 2.0
 """Seconds that giving up the lease may take."""
 LOST_LIMIT = 3.0
 """Seconds that a process has to end that leads no more. Less than the renew deadline leaves of the lease."""
-END_LIMIT = 20.0
+END_LIMIT = 22.0
 """Seconds after which a process that was told to end does so in any case: more than the limits above add up to, less
 than the 30 that Kubernetes grants."""
 CLUSTER_NAMESPACE = "kube-system"
