@@ -31,6 +31,7 @@ from harborhook.harbor.errors import (
 )
 from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.login import SAFE_METHODS, SESSION_COOKIE, LoginRefusedError, Session, cookies_of, log_in
+from harborhook.harbor.proxies import proxy_for
 
 BASE_PATH = "/api/v2.0"
 BODY_LIMIT = 16 * 1024 * 1024
@@ -107,7 +108,7 @@ Observer = Callable[[str, str, int], None]
 
 
 class Transport:
-    """Sends requests to one Harbor as one robot or user."""
+    """Sends requests to one Harbor as one robot or user. Making one raises UnreachableError for an unusable proxy."""
 
     def __init__(
         self,
@@ -135,6 +136,8 @@ class Transport:
         self._confirming: asyncio.Task[bool] | None = None
         self._http = httpx.AsyncClient(
             verify=verify,
+            proxy=proxy_for(url),
+            trust_env=False,
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, pool=None),
