@@ -70,7 +70,9 @@ def as_text(findings: Sequence[Finding]) -> str:
 
 
 def as_json(findings: Sequence[Finding]) -> str:
-    rows = [{"topic": found.topic, "result": found.mark.value, "message": found.sentence} for found in findings]
+    rows = [
+        {"topic": found.topic, "result": found.mark.value, "message": clip(found.sentence, LINE)} for found in findings
+    ]
     return json.dumps({"ok": is_well(findings), "findings": rows}, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -78,7 +80,9 @@ def as_json(findings: Sequence[Finding]) -> str:
 
 
 async def _examined(harbor: Reached, project: str | None) -> AsyncIterator[Finding]:
-    yield Finding("harbor", Mark.OK, f"Harbor {harbor.version} answers at {harbor.client.url}.")
+    yield Finding(
+        "harbor", Mark.OK, f"Harbor {harbor.version or 'of an unknown version'} answers at {harbor.client.url}."
+    )
     yield _who(harbor)
     if harbor.connection is not None:
         for finding in _as_the_operator_sees_it(harbor.connection):
