@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from kubernetes.aio import client
@@ -157,6 +157,12 @@ class Gateway:
             self._loaded = time.monotonic()
             await self._load(self.configuration)
         return self.configuration
+
+    def path_of(self, kind: str, namespace: str) -> str:
+        """The path in a URL at which the objects of a kind are watched: one of ours, or Secret or ConfigMap."""
+        base = urlsplit(self.configuration.host).path.rstrip("/")
+        group, plural = (GROUP_PATH, KINDS[kind].plural) if kind in KINDS else (CORE_PATH, f"{kind.lower()}s")
+        return base + _path(group, namespace, plural)
 
     # Our own kinds
 
