@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 from kubernetes.aio import client
 from kubernetes.aio.config import load_kube_config
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
-from harborhook.kube.gateway import token_of
+from harborhook.kube import gateway as gateway_module
+from harborhook.kube.gateway import RELOAD_PAUSE, TOKEN_LIFE, Gateway, KubeError, NoClusterError, token_of
+
+CANARY = "canary-7f3a"
+
+
+def kubeconfig(directory: Path, *, user: Any = None, **cluster: Any) -> Path:
+    entry = {"name": "x", "cluster": {"server": "http://127.0.0.1:9", **cluster}, "user": user}
+    context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
+    file = directory / "kubeconfig"
+    content = {"current-context": "x", "clusters": [entry], "users": [entry], "contexts": [context]}
+    file.write_text(yaml.safe_dump(content))
+    return file
 
 
 def test_the_token_of_a_service_account_is_read_without_its_scheme(tmp_path: Path) -> None:
@@ -24,11 +39,7 @@ def test_the_token_of_a_service_account_is_read_without_its_scheme(tmp_path: Pat
 
 
 async def test_the_token_of_a_kubeconfig_is_read_without_its_scheme(tmp_path: Path) -> None:
-    file = tmp_path / "kubeconfig"
-    entry = {"name": "x", "cluster": {"server": "http://127.0.0.1"}, "user": {"token": "of-a-person"}}
-    context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
-    kubeconfig = {"current-context": "x", "clusters": [entry], "users": [entry], "contexts": [context]}
-    file.write_text(yaml.safe_dump(kubeconfig))
+    file = kubeconfig(tmp_path, user={"token": "of-a-person"})
     configuration = client.Configuration()
     await load_kube_config(str(file), client_configuration=configuration)  # type: ignore[no-untyped-call]
     assert token_of(configuration) == "of-a-person"
@@ -36,3 +47,69 @@ async def test_the_token_of_a_kubeconfig_is_read_without_its_scheme(tmp_path: Pa
 
 def test_there_may_be_no_token() -> None:
     assert token_of(client.Configuration()) is None
+
+
+async def asked(file: Path) -> None:
+    """One question to the cluster of a kubeconfig."""
+    gateway = await Gateway.connect(str(file))
+    try:
+        await gateway.namespace_uid("default")
+    finally:
+        await gateway.close()
+
+
+NO_CERTIFICATE = base64.b64encode(CANARY.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "user"),
+    [
+        ({"server": "https://127.0.0.1:9", "certificate-authority-data": NO_CERTIFICATE}, {}),
+        ({"certificate-authority-data": CANARY}, {}),
+        ({}, {"client-certificate-data": NO_CERTIFICATE, "client-key-data": NO_CERTIFICATE}),
+        ({}, CANARY),
+        ({"server": [CANARY]}, {}),
+    ],
+)
+async def test_a_kubeconfig_with_what_cannot_be_used_is_told_of_without_what_is_in_it(
+    tmp_path: Path, cluster: dict[str, Any], user: Any
+) -> None:
+    file = kubeconfig(tmp_path, user=user, **cluster)
+    with pytest.raises((NoClusterError, KubeError)) as refusal:
+        await asked(file)
+    assert CANARY not in str(refusal.value)
+    assert NO_CERTIFICATE not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "user"),
+    [({"server": f"http://u:{CANARY}@127.0.0.1:9"}, {"token": CANARY}), ({}, {"token": f"{CANARY}\nx"})],
+)
+async def test_what_can_be_no_request_has_no_answer(tmp_path: Path, cluster: dict[str, Any], user: Any) -> None:
+    with pytest.raises(KubeError) as refusal:
+        await asked(kubeconfig(tmp_path, user=user, **cluster))
+    assert refusal.value.status == 0
+    assert str(refusal.value).startswith("the Kubernetes API did not answer GET Namespace default: ")
+
+
+async def test_credentials_that_cannot_be_read_for_a_moment_are_read_again_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = kubeconfig(tmp_path, user={"token": "first"})
+    gateway = await Gateway.connect(str(file))
+    content = file.read_text()
+
+    for broken in ("", CANARY, f"a: {CANARY}: b", None):
+        if broken is None:
+            file.unlink()
+        else:
+            file.write_text(broken)
+        assert token_of(await gateway.refresh(anew=True)) == "first"
+    assert CANARY not in caplog.text
+    assert len([record for record in caplog.records if record.name == gateway_module.__name__]) == 4
+
+    file.write_text(content.replace("first", "second"))
+    assert token_of(await gateway.refresh()) == "first", "not at each request"
+    monkeypatch.setattr(gateway_module, "TOKEN_LIFE", TOKEN_LIFE - RELOAD_PAUSE)
+    assert token_of(await gateway.refresh()) == "second"
+    await gateway.close()

@@ -46,6 +46,14 @@ POOL_SIZE = 50
 TOKEN_LIFE = 300.0
 """Seconds after which the token file is read again."""
 
+RELOAD_PAUSE = 10.0
+"""Seconds before another attempt when that did not go well."""
+
+_UNUSABLE = (ConfigException, OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError)
+"""What reading a kubeconfig or a service account raises; OSError is also what ssl raises for its certificates."""
+_WITHOUT_FORM = (LookupError, TypeError, AttributeError)
+"""Those of them whose text speaks of our program, not of the file."""
+
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 """The cause with which the API server refuses a new object in a namespace that is being deleted."""
 
@@ -65,7 +73,8 @@ class KubeError(Exception):
         self.status = status
         self.causes = causes
         """The machine-readable causes in the API server's answer."""
-        super().__init__(f"the Kubernetes API answered {what} with {status} {reason}")
+        answered = f"answered {what} with {status}" if status else f"did not answer {what}:"
+        super().__init__(f"the Kubernetes API {answered} {reason}")
 
 
 class NoClusterError(Exception):
@@ -130,17 +139,19 @@ class Gateway:
                 load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
 
         configuration = client.Configuration()
-        try:
-            await load(configuration)
-        except (ConfigException, OSError, ValueError, LookupError, TypeError, YAMLError) as error:
-            said = " ".join(str(error).split())[:200]
-            raise NoClusterError(f"The kubeconfig {kubeconfig or '(by default)'} cannot be used: {said}") from None
         configuration.connection_pool_maxsize = POOL_SIZE
         # Else each request has a thread read ~/.netrc. kopf does not look at the environment's proxies either.
         configuration.client_session_kwargs = {"trust_env": False}
         fence, clock = _Fence(), ServerClock()
         configuration.trace_configs = [fence.trace(), _listening(clock)]
-        api = client.ApiClient(configuration)
+        try:
+            await load(configuration)
+            api = client.ApiClient(configuration)
+        except _UNUSABLE as error:
+            said = "it has not the form of one" if isinstance(error, _WITHOUT_FORM) else " ".join(str(error).split())
+            raise NoClusterError(
+                f"The kubeconfig {kubeconfig or '(by default)'} cannot be used: {said[:200]}"
+            ) from None
         api.user_agent = user_agent
         return cls(configuration, api, load, time.monotonic(), fence, clock)
 
@@ -155,7 +166,11 @@ class Gateway:
         """The configuration with a token that is not about to expire; `anew` after one was refused."""
         if anew or time.monotonic() - self._loaded > TOKEN_LIFE:
             self._loaded = time.monotonic()
-            await self._load(self.configuration)
+            try:
+                await self._load(self.configuration)
+            except _UNUSABLE as error:  # as while a file is replaced; what was read before may serve for a while
+                self._loaded -= TOKEN_LIFE - RELOAD_PAUSE
+                logger.warning("The credentials for Kubernetes cannot be read anew: %s", type(error).__name__)
         return self.configuration
 
     def path_of(self, kind: str, namespace: str) -> str:
@@ -300,7 +315,7 @@ class Gateway:
             if error.status == 404:
                 raise Gone(what) from None
             raise KubeError(what, error.status or 0, _message(error), _causes(error)) from None
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:  # the last for what is no request
             raise KubeError(what, 0, type(error).__name__) from None
 
 
