@@ -49,6 +49,17 @@ def test_there_may_be_no_token() -> None:
     assert token_of(client.Configuration()) is None
 
 
+async def test_the_kubeconfig_that_the_environment_names_goes_before_the_service_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_module, "SERVICE_ACCOUNT", tmp_path)
+    (tmp_path / "token").write_text("of-the-pod")
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, user={"token": "of-a-person"})))
+    gateway = await Gateway.connect()
+    assert token_of(gateway.configuration) == "of-a-person"
+    await gateway.close()
+
+
 async def asked(file: Path) -> None:
     """One question to the cluster of a kubeconfig."""
     gateway = await Gateway.connect(str(file))

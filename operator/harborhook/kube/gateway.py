@@ -131,10 +131,9 @@ class Gateway:
         """Reads the kubeconfig given, or KUBECONFIG's, or the pod's service account."""
 
         async def load(configuration: client.Configuration) -> None:
-            if kubeconfig or not (SERVICE_ACCOUNT / "token").exists():
-                await load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=kubeconfig or os.environ.get("KUBECONFIG"), client_configuration=configuration
-                )
+            stated = kubeconfig or os.environ.get("KUBECONFIG")
+            if stated or not (SERVICE_ACCOUNT / "token").exists():
+                await load_kube_config(config_file=stated, client_configuration=configuration)  # type: ignore[no-untyped-call]
             else:
                 load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
 
