@@ -442,7 +442,9 @@ def test_yaml_gives_every_text_back(text: str) -> None:
     assert list(yaml.safe_load_all(documents([{"a": text}, {"b": [text]}]))) == [{"a": text}, {"b": [text]}]
 
 
-@pytest.mark.parametrize("text", ["1e3", "0o17", "y", "N", "1_000", "12:30", ".5", "~", "0x1F", "+1", "2026-01-02"])
+@pytest.mark.parametrize(
+    "text", ["1e3", "0o17", "y", "N", "1_000", "12:30", ".5", "~", "0x1F", "+1", "-_1", "2026-01-02"]
+)
 def test_what_some_tool_takes_for_something_else_is_quoted(text: str) -> None:
     assert documents([{"a": text}]) == f"---\na: '{text}'\n"
 
