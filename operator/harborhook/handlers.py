@@ -298,6 +298,7 @@ class Operator:
             token=token_of(configuration),
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
+            proxy_url=configuration.proxy,
         )
         return kopf.AiohttpSession(
             server=info.server, aiohttp_session=self._session(info), expiration=datetime.now(UTC) + LOGIN_LIFE
@@ -308,6 +309,7 @@ class Operator:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
             headers={**info.as_http_headers(), "User-Agent": self._user_agent},
+            proxy=info.proxy_url,
             trace_configs=[self._watches.trace()],
         )
 

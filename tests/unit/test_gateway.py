@@ -12,8 +12,10 @@ from kubernetes.aio import client
 from kubernetes.aio.config import load_kube_config
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
+from harborhook.handlers import Operator
 from harborhook.kube import gateway as gateway_module
 from harborhook.kube.gateway import RELOAD_PAUSE, TOKEN_LIFE, Gateway, KubeError, NoClusterError, token_of
+from harborhook.settings import Settings
 
 CANARY = "canary-7f3a"
 
@@ -43,6 +45,16 @@ async def test_the_token_of_a_kubeconfig_is_read_without_its_scheme(tmp_path: Pa
     configuration = client.Configuration()
     await load_kube_config(str(file), client_configuration=configuration)  # type: ignore[no-untyped-call]
     assert token_of(configuration) == "of-a-person"
+
+
+async def test_watches_go_through_the_proxy_of_the_kubeconfig_too(tmp_path: Path) -> None:
+    file = kubeconfig(tmp_path, user={}, **{"proxy-url": "http://127.0.0.1:3128"})
+    operator = Operator(Settings())
+    operator._gateway = await Gateway.connect(str(file))
+    login = await operator._login()
+    assert str(login.aiohttp_session._default_proxy) == operator._gateway.configuration.proxy == "http://127.0.0.1:3128"
+    await login.aiohttp_session.close()
+    await operator._gateway.close()
 
 
 def test_there_may_be_no_token() -> None:
