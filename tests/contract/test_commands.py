@@ -215,6 +215,13 @@ def test_a_proxy_that_cannot_be_used_is_told(stand_in: StandIn, name: str) -> No
     )
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_file_that_cannot_be_read_is_told(stand_in: StandIn, name: str) -> None:
+    ended = run(stand_in, name, "--ca-file", "/proc/self/mem")
+    assert ended.returncode == 1
+    assert b"Input/output error" in ended.stdout + ended.stderr
+
+
 # Harbor
 
 
@@ -239,6 +246,17 @@ def test_policies_that_cannot_be_read_are_told(stand_in: StandIn) -> None:
     assert b"Warning: Project two: Its webhook policies cannot be read: Harbor refused" in ended.stderr
     found = [one["metadata"]["name"] for one in yaml.safe_load_all(ended.stdout) if one]
     assert found == ["library", "one", "one-policy", "three", "three-policy", "two"]
+
+
+def test_a_proxy_cache_is_exported_without_what_cannot_be_read(stand_in: StandIn) -> None:
+    registry = {"name": "hub", "type": "docker-registry", "url": "http://127.0.0.1:9", "insecure": True}
+    make(stand_in, "/registries", registry)
+    make(stand_in, "/projects", {"project_name": "cache", "registry_id": 1})
+    stand_in.set_fault({"path": "/registries"}, status=500)
+    ended = run(stand_in, "export", "--project", "cache")
+    assert ended.returncode == 1
+    assert b"proxyCache: the name of its registry endpoint cannot be read." in ended.stderr
+    assert [one["metadata"]["name"] for one in yaml.safe_load_all(ended.stdout) if one] == ["cache"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

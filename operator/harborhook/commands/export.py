@@ -209,7 +209,9 @@ async def _quota(harbor: Reached, project: Project) -> QuotaSeen:
 async def _registries(harbor: Reached) -> dict[int, str]:
     try:
         return {registry.id: registry.name for registry in await harbor.client.registries()}
-    except ForbiddenError:
+    except UnauthorizedError:
+        raise
+    except RefusedError:
         return {}
 
 
