@@ -239,6 +239,15 @@ def test_a_project_that_is_deleted_meanwhile_is_not_exported(stand_in: StandIn) 
     assert b"short-lived" not in stdout + stderr
 
 
+def test_the_doctor_goes_on_where_harbor_refuses_one_answer(stand_in: StandIn) -> None:
+    stand_in.set_fault({"path": "/configurations|/webhook/events"}, status=500)
+    said = run(stand_in, "doctor").stdout.decode()
+    assert "note  Harbor's notifications are on; who can switch them is not known: Harbor refused GET" in said
+    assert said.count("\nok    Permission ") == 14
+    assert "note  Harbor does not tell its event types: Harbor refused GET" in said
+    assert said.endswith("\nThe operator can work with this Harbor.\n")
+
+
 def test_policies_that_cannot_be_read_are_told(stand_in: StandIn) -> None:
     stand_in.set_fault({"path": "/projects/two/webhook/policies"}, status=500)
     ended = run(stand_in, "export")
