@@ -248,8 +248,10 @@ def test_the_doctor_goes_on_where_harbor_refuses_one_answer(stand_in: StandIn) -
     assert said.endswith("\nThe operator can work with this Harbor.\n")
 
 
-def test_policies_that_cannot_be_read_are_told(stand_in: StandIn) -> None:
-    stand_in.set_fault({"path": "/projects/two/webhook/policies"}, status=500)
+@pytest.mark.parametrize("status", [500, 404, 403, 429])
+def test_policies_that_cannot_be_read_are_told(stand_in: StandIn, status: int) -> None:
+    stand_in.set_fault({"path": "/projects/two/webhook/policies"}, status=status, headers={"Retry-After": "0"})
+    stand_in.set_fault({"method": "HEAD"}, status=500)
     ended = run(stand_in, "export")
     assert ended.returncode == 1
     assert b"Warning: Project two: Its webhook policies cannot be read: Harbor refused" in ended.stderr

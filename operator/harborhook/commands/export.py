@@ -191,10 +191,19 @@ async def _read_project(harbor: Reached, project: Project) -> Read | None:
     except UnauthorizedError:
         raise
     except RefusedError as error:
-        if isinstance(error, (NotFoundError, ForbiddenError)) and not await harbor.client.project_exists(project.name):
+        if isinstance(error, (NotFoundError, ForbiddenError)) and await _is_gone(harbor, project):
             return None
         return Read(project, quota, refusal=verdict_of(error, harbor).message)
     return Read(project, quota, policies)
+
+
+async def _is_gone(harbor: Reached, project: Project) -> bool:
+    try:
+        return not await harbor.client.project_exists(project.name)
+    except UnauthorizedError:
+        raise
+    except RefusedError:
+        return False
 
 
 async def _quota(harbor: Reached, project: Project) -> QuotaSeen:
