@@ -95,10 +95,15 @@ def doctor(where: Where, namespace: str | None, project: str | None, output: str
     Reaches it, logs in, and tells its version, who the account is, what it may do, and whether notifications are on.
     Only reads. Ends with 0 if nothing is in the operator's way, with 1 if something is.
     """
+    from harborhook.commands.connecting import FailedError
     from harborhook.commands.doctor import as_json, as_text, examine, is_well
+    from harborhook.commands.output import put_out, say
 
     findings = asyncio.run(examine(_within(where, namespace), project))
-    click.echo(as_json(findings) if output == "json" else as_text(findings), nl=False)
+    try:
+        put_out(as_json(findings)) if output == "json" else say(as_text(findings))
+    except FailedError as error:
+        raise click.ClickException(str(error)) from None
     raise SystemExit(0 if is_well(findings) else 1)
 
 

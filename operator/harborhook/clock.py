@@ -11,6 +11,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
+YEARS = range(2000, 3000)
+"""In which a clock may be; beyond them nobody could count on from it, nor back."""
+
 TOLERANCE = timedelta(seconds=5)
 """By how much an answer may be late without setting the clock back: it waits on its way and until it is read."""
 
@@ -24,13 +27,8 @@ class ServerClock:
 
     def hear(self, date: str | None) -> None:
         """Takes a Date header, which has whole seconds; ignores what is none."""
-        try:
-            said = parsedate_to_datetime(date or "")
-        except ValueError:
-            return
-        if said.tzinfo is None:
-            return
-        if self._heard is None or not said <= self.now() <= said + TOLERANCE:
+        said = _time_in(date or "")
+        if said is not None and (self._heard is None or not said <= self.now() <= said + TOLERANCE):
             self._heard = (said, self._monotonic())
 
     def now(self) -> datetime:
@@ -38,3 +36,12 @@ class ServerClock:
             return datetime.now(UTC)
         said, when = self._heard
         return said + timedelta(seconds=self._monotonic() - when)
+
+
+def _time_in(date: str) -> datetime | None:
+    """The time of a Date header; None for what is none. Anything can stand in front of a server and send one."""
+    try:
+        said = parsedate_to_datetime(date)
+    except (ValueError, OverflowError):  # the latter for an offset that no time zone has
+        return None
+    return said.astimezone(UTC) if said.tzinfo is not None and said.year in YEARS else None

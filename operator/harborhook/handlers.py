@@ -298,6 +298,7 @@ class Operator:
             token=token_of(configuration),
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
+            proxy_url=configuration.proxy,
         )
         return kopf.AiohttpSession(
             server=info.server, aiohttp_session=self._session(info), expiration=datetime.now(UTC) + LOGIN_LIFE
@@ -308,6 +309,7 @@ class Operator:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
             headers={**info.as_http_headers(), "User-Agent": self._user_agent},
+            proxy=info.proxy_url,
             trace_configs=[self._watches.trace()],
         )
 
@@ -322,7 +324,17 @@ class Operator:
             asyncio.create_task(self._beat(), name="heartbeat"),
             asyncio.create_task(self._relist(), name="relist"),
         ]
+        self._expect_watches(self._gateway)
         logger.info("Started; %d resources", len(context.store.all()))
+
+    def _expect_watches(self, gateway: Gateway) -> None:
+        """Those that kopf is to begin now."""
+        namespaced = [kind.name for kind in KINDS.values() if kind.namespaced] + ["ConfigMap"]
+        for kind in [*namespaced, "Secret"] if self.settings.watch_secrets else namespaced:
+            for namespace in self._namespaces or [""]:
+                self._watches.expect(gateway.path_of(kind, namespace))
+        for cluster_wide in (kind.name for kind in KINDS.values() if not kind.namespaced):
+            self._watches.expect(gateway.path_of(cluster_wide, ""))
 
     async def _saw(self, event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
         assert self.context is not None

@@ -231,7 +231,7 @@ def test_only_the_projects_that_are_named_are_exported(own: World) -> None:
     ]
     refused = exported(own, "--project", "nope")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "Harbor shows no project nope" in refused.stderr
+    assert "Harbor shows no project 'nope'" in refused.stderr
 
 
 def test_the_file_of_secrets_is_for_its_owner_only(own: World, tmp_path: Path) -> None:

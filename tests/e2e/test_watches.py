@@ -6,9 +6,13 @@ The operator runs in the test's own process, where its patience can be shortened
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 
+import aiohttp
+import kopf
 import pytest
 
 from harborhook import handlers
@@ -45,6 +49,7 @@ async def operator(
     """One that has started, with little patience; it never lists anew by itself."""
     monkeypatch.setattr(handlers, "WATCH_SILENCE", SILENCE)
     monkeypatch.setattr(handlers, "WATCH_LIMIT", LIMIT)
+    monkeypatch.setattr(handlers, "Backoffs", lambda: itertools.repeat(1.0))
     own_cluster.create_namespace(NAMESPACE)
     kubeconfig = own_cluster.service_account_kubeconfig("harborhook", "harborhook", server=proxy.url)
     found = Operator(Settings(namespace="harborhook", relist_interval=3600, listen_port=0), str(kubeconfig))
@@ -75,6 +80,50 @@ async def test_a_watch_that_has_ended_fails_the_liveness_probe(operator: Operato
     await until(lambda: not operator._is_alive(), "nobody notices")
     (silent,) = operator._watches.silent(LIMIT)
     assert silent.endswith("/webhookpolicies")
+
+
+async def test_just_what_is_watched_is_expected_to_be(proxy: ApiProxy, operator: Operator) -> None:
+    asked = {path.partition("?")[0] for _, path in proxy.requests if "watch=true" in path}
+
+    assert operator._gateway is not None
+    operator._watches._asked.clear()
+    operator._expect_watches(operator._gateway)
+
+    assert set(operator._watches._asked) == asked
+
+
+async def test_a_kind_that_may_not_be_listed_for_long_is_no_reason_to_begin_anew(
+    proxy: ApiProxy, operator: Operator
+) -> None:
+    proxy.fail("GET", "/webhookpolicies", 403)
+    proxy.cut_watches()
+
+    end = time.monotonic() + 1.5 * LIMIT
+    while time.monotonic() < end:
+        assert operator._is_alive()
+        await asyncio.sleep(0.5)
+
+
+async def test_the_session_of_each_login_is_closed_when_the_next_begins(
+    proxy: ApiProxy, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[aiohttp.ClientSession] = []
+    session = operator._session
+
+    def noted(info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
+        made.append(session(info))
+        return made[-1]
+
+    monkeypatch.setattr(operator, "_session", noted)
+    monkeypatch.setattr(handlers, "LOGIN_LIFE", timedelta(seconds=1))
+    monkeypatch.setattr(handlers, "LOGIN_PAUSE", 0.1)
+
+    proxy.fail("GET", "watch=true", 401, times=3)
+    proxy.cut_watches()
+
+    await until(lambda: len(made) > 5, "there are no further logins")
+    assert [one.closed for one in made[:-1]] == [True] * (len(made) - 1)
+    assert operator._is_alive()
 
 
 def declare(cluster: ControlPlane, name: str) -> Key:

@@ -54,7 +54,19 @@ def test_it_steps_with_the_servers(clock: ServerClock, step: timedelta) -> None:
     assert clock.now() == NOON + step
 
 
-@pytest.mark.parametrize("said", [None, "", "soon", "Thu, 01 Jan 2026 25:00:00 GMT", "2026-01-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        "",
+        "soon",
+        "Thu, 01 Jan 2026 25:00:00 GMT",
+        "2026-01-01T00:00:00Z",
+        "Thu, 01 Jan 2026 00:00:00 +9999999999999",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Fri, 01 Jan 1970 00:00:00 GMT",
+    ],
+)
 def test_what_is_no_date_changes_nothing(clock: ServerClock, said: str | None) -> None:
     hear(clock, NOON)
     clock.hear(said)

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from harborhook.api.connections import ClusterHarborConnection
-from harborhook.api.project import HarborProject
+from harborhook.api.project import HarborProject, HarborProjectSpec
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.commands import progress
 from harborhook.commands.manifests import document, documents
@@ -29,7 +30,7 @@ from harborhook.plan.export import (
     may_hold_credential,
     with_access,
 )
-from harborhook.plan.object_names import LENGTH, policy_names, project_names
+from harborhook.plan.object_names import LENGTH, is_project_name, policy_names, project_names
 from harborhook.plan.project import FIELDS, PROXY_KEYS, changes, obstacles
 from harborhook.plan.quantity import MOST_BYTES
 from harborhook.plan.target_values import TargetValues
@@ -401,6 +402,13 @@ def test_a_project_has_its_own_name_where_kubernetes_allows_it() -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["", "Upper", "a__b", "a b", "x" * 256, "a\n", "../x", "\x1b[31m"])
+def test_a_name_that_harbor_gives_no_more_can_be_no_resource(name: str) -> None:
+    assert not is_project_name(name)
+    with pytest.raises(ValidationError):
+        HarborProjectSpec.model_validate({"projectName": name})
+
+
 def test_a_policy_has_the_name_of_its_project_before_its_own() -> None:
     wanted = {("p", "CI: push!"): "p", ("p", "ci push"): "p", ("p", "☃"): "p", ("q", "ci push"): "q"}
     found = policy_names(wanted)
@@ -437,7 +445,9 @@ def test_yaml_gives_every_text_back(text: str) -> None:
     assert list(yaml.safe_load_all(documents([{"a": text}, {"b": [text]}]))) == [{"a": text}, {"b": [text]}]
 
 
-@pytest.mark.parametrize("text", ["1e3", "0o17", "y", "N", "1_000", "12:30", ".5", "~", "0x1F", "+1", "2026-01-02"])
+@pytest.mark.parametrize(
+    "text", ["1e3", "0o17", "y", "N", "1_000", "12:30", ".5", "~", "0x1F", "+1", "-_1", "2026-01-02"]
+)
 def test_what_some_tool_takes_for_something_else_is_quoted(text: str) -> None:
     assert documents([{"a": text}]) == f"---\na: '{text}'\n"
 

@@ -11,10 +11,13 @@ from typing import Any, cast
 import pytest
 
 from harborhook.api.base import ANNOTATION_SHARD, FINALIZER, Key
+from harborhook.api.connections import ClusterHarborConnection
+from harborhook.harbor.client import HarborClient
 from harborhook.kube.gateway import Gateway, KubeError
 from harborhook.plan.references import project_claim, references
-from harborhook.reconcile import shards
+from harborhook.reconcile import claims, shards
 from harborhook.reconcile.context import Context, Wait
+from harborhook.reconcile.links import Link
 from harborhook.reconcile.secrets import Secrets
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.events import Recorder
@@ -120,6 +123,17 @@ def visit(context: Context, key: Key) -> Visit[Any]:
     resource = context.load(key)
     assert resource is not None
     return Visit(context, resource, Cause.CHANGE, status=resource.status)  # type: ignore[attr-defined]
+
+
+def link() -> Link:
+    spec = {
+        "url": "https://harbor.example.com",
+        "aliases": ["https://old.example.com"],
+        "credentialsSecretRef": {"namespace": "harborhook", "name": "harbor"},
+        "access": [{"namespaces": ["*"], "projects": ["*"]}],
+    }
+    body = {"kind": CONNECTION.kind, "metadata": {"name": CONNECTION.name}, "spec": spec}
+    return Link(CONNECTION, ClusterHarborConnection.model_validate(body), cast(HarborClient, None), clock=Clock())
 
 
 async def waits(context: Context) -> list[Key]:
@@ -351,7 +365,7 @@ async def test_where_it_may_not_look_it_says_so_once_and_nothing_waits(
         clock.now += 1
 
     assert [record.getMessage() for record in caplog.records] == [
-        "What others claim in other namespaces is not known: "
+        "What others claim in other namespaces is not known from now on: "
         "the Kubernetes API answered LIST HarborProject with 403 Forbidden"
     ]
     assert not await shards.has_looked_around(visit(context, OURS))
@@ -368,6 +382,77 @@ async def test_when_it_may_look_at_last_it_does(cluster: Cluster, clock: Clock) 
     await shards.survey(context)
 
     assert context.store.foreign == {ELSEWHERE}
+
+
+async def test_what_it_may_not_list_any_more_stands_as_last_heard(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock, **BY_NAMESPACES)
+    context.saw(OURS, cluster.add(OURS, team="a"))
+    cluster.add(ELSEWHERE, team="b", origin="Created")
+    await shards.survey(context)
+    await waits(context)
+
+    cluster.forbidden = True
+    clock.now += 1
+    await shards.survey(context)
+    assert context.store.foreign == {ELSEWHERE}
+    assert await waits(context) == [], "nobody is told that the project is free"
+
+    cluster.forbidden = False
+    del cluster.objects[ELSEWHERE]
+    clock.now += 1
+    await shards.survey(context)
+    assert context.store.foreign == frozenset()
+    assert await waits(context) == [OURS]
+
+
+async def test_what_is_gone_where_it_may_still_list_is_forgotten(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock, watch_namespaces=["team"])
+    for key in (THEIRS, ELSEWHERE):
+        cluster.add(key, team="b")
+    await shards.survey(context)
+
+    cluster.forbidden = True
+    cluster.objects.clear()
+    clock.now += 1
+    await shards.survey(context)
+
+    assert context.store.foreign == {ELSEWHERE}
+
+
+@pytest.mark.parametrize(
+    ("url", "owner"),
+    [("https://HARBOR.example.com/", ELSEWHERE), ("https://old.example.com", ELSEWHERE), ("https://other", None)],
+)
+async def test_who_holds_a_project_over_a_connection_that_is_not_seen_owns_it(
+    cluster: Cluster, clock: Clock, url: str, owner: Key | None
+) -> None:
+    context = operator(cluster, clock, **BY_NAMESPACES)
+    body = cluster.add(ELSEWHERE, team="b", origin="Created")
+    body["spec"]["connectionRef"] = {"kind": "HarborConnection", "name": "theirs"}
+    body["status"]["connection"] = {"kind": "HarborConnection", "name": "theirs", "url": url}
+    await shards.survey(context)
+
+    assert claims.project_owner(context, link(), "wanted") == owner
+    del body["status"]["origin"]
+    body["metadata"]["resourceVersion"] = "1000"
+    clock.now += 1
+    await shards.survey(context)
+    assert claims.project_owner(context, link(), "wanted") is None
+
+
+async def test_what_waited_for_a_look_and_was_deleted_is_not_remembered(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    context.saw(OURS, cluster.add(OURS, team="a"))
+    context.saw(THEIRS, cluster.add(THEIRS, team="a", mark="harborhook/b"))
+    with pytest.raises(Wait):
+        await shards.has_looked_around(visit(context, OURS))
+    with pytest.raises(Wait):
+        await shards.is_ours(visit(context, THEIRS))
+
+    context.forget(OURS)
+    context.forget(THEIRS)
+
+    assert (context.surveys.waiting, context.surveys.left) == ({}, {})
 
 
 async def test_with_a_selector_in_some_namespaces_it_looks_at_these_at_least(cluster: Cluster, clock: Clock) -> None:

@@ -7,9 +7,9 @@ import asyncio
 import httpx
 import pytest
 
-from harborhook.harbor.errors import InvalidError, ThrottledError, UnreachableError
+from harborhook.harbor.errors import InvalidError, NotHarborError, ThrottledError, UnreachableError
 from harborhook.harbor.limiter import Limiter
-from harborhook.harbor.transport import THROTTLED_LIMIT, Credentials, Transport
+from harborhook.harbor.transport import THROTTLED_LIMIT, Credentials, Transport, _body
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,15 @@ async def test_an_error_that_quotes_the_request_shows_neither_password_nor_basic
 
     assert refused.value.message == "blocked: Basic *** ***"
     await transport.close()
+
+
+@pytest.mark.parametrize("content", [rb'"\ud83d\ude00"', rb'"\\ud800"', '"\U0001f600"'.encode()])
+def test_characters_of_two_halves_are_read(content: bytes) -> None:
+    found = _body("application/json", content, "GET /projects")
+    assert found.encode().decode() == found
+
+
+@pytest.mark.parametrize("content", [rb'"\ud83d"', rb'{"a": [{"\uDE00": 1}]}', b"[" * 100_000 + rb'"\ud83d"'])
+def test_half_a_character_is_broken_json(content: bytes) -> None:
+    with pytest.raises(NotHarborError):
+        _body("application/json", content, "GET /projects")

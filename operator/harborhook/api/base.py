@@ -26,6 +26,7 @@ ANNOTATION_SHARD = f"{GROUP}/shard"
 
 PROJECT_NAME_PATTERN = "^[a-z0-9]+([._-][a-z0-9]+)*$"
 """Harbor's own rule for the name of a project."""
+PROJECT_NAME_LIMIT = 255
 
 
 class Key(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, WithJsonSchema
 
 from harborhook.api.base import (
+    PROJECT_NAME_LIMIT,
     PROJECT_NAME_PATTERN,
     ApiModel,
     CommonStatus,
@@ -250,7 +251,7 @@ class HarborProjectSpec(ApiModel):
             "single . _ or -. Immutable."
         ),
         min_length=1,
-        max_length=255,
+        max_length=PROJECT_NAME_LIMIT,
         pattern=PROJECT_NAME_PATTERN,
     )
     public: bool | None = Field(

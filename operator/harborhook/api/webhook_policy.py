@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from harborhook.api.base import (
+    PROJECT_NAME_LIMIT,
     PROJECT_NAME_PATTERN,
     ApiModel,
     CommonStatus,
@@ -128,7 +129,7 @@ class WebhookPolicySpec(ApiModel):
         None,
         description="Name of a project in Harbor that no HarborProject manages. Immutable.",
         min_length=1,
-        max_length=255,
+        max_length=PROJECT_NAME_LIMIT,
         pattern=PROJECT_NAME_PATTERN,
     )
     connection_ref: ConnectionRef | None = Field(

@@ -99,7 +99,7 @@ async def _door(where: Where) -> _Door:
         return await _by_connection(where) if isinstance(where, ByConnection) else _by_url(where)
     except NotReady as refusal:
         raise FailedError(refusal.verdict.message) from None
-    except (NoClusterError, KubeError) as error:
+    except (NoClusterError, KubeError, HarborError, OSError) as error:  # the last for a file that cannot be read
         raise FailedError(_sentence(str(error))) from None
 
 

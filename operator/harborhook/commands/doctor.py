@@ -12,9 +12,10 @@ import click
 from harborhook.api.connections import AnyConnection
 from harborhook.commands.connecting import LINE, FailedError, Reached, reached
 from harborhook.commands.options import Where
-from harborhook.harbor.errors import ForbiddenError, clip
+from harborhook.harbor.errors import ForbiddenError, RefusedError, UnauthorizedError, clip
 from harborhook.harbor.models import Project
 from harborhook.plan.permissions import BOTH_LEVELS, Evidence, Known, Presence, advice, known_permissions
+from harborhook.reconcile.verdicts import verdict_of
 
 LOOKED_AT = 25
 """Projects whose rights are read to find one that the principal works in, where none is named."""
@@ -70,7 +71,9 @@ def as_text(findings: Sequence[Finding]) -> str:
 
 
 def as_json(findings: Sequence[Finding]) -> str:
-    rows = [{"topic": found.topic, "result": found.mark.value, "message": found.sentence} for found in findings]
+    rows = [
+        {"topic": found.topic, "result": found.mark.value, "message": clip(found.sentence, LINE)} for found in findings
+    ]
     return json.dumps({"ok": is_well(findings), "findings": rows}, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -78,7 +81,9 @@ def as_json(findings: Sequence[Finding]) -> str:
 
 
 async def _examined(harbor: Reached, project: str | None) -> AsyncIterator[Finding]:
-    yield Finding("harbor", Mark.OK, f"Harbor {harbor.version} answers at {harbor.client.url}.")
+    yield Finding(
+        "harbor", Mark.OK, f"Harbor {harbor.version or 'of an unknown version'} answers at {harbor.client.url}."
+    )
     yield _who(harbor)
     if harbor.connection is not None:
         for finding in _as_the_operator_sees_it(harbor.connection):
@@ -128,7 +133,14 @@ def _read_only(harbor: Reached) -> Finding:
 async def _notifications(harbor: Reached) -> Finding:
     is_on = harbor.info.notification_enable is not False
     state = "Harbor's notifications are on" if is_on else "Harbor's notifications are off: no webhook is sent"
-    return Finding("notifications", Mark.OK if is_on else Mark.NOTE, f"{state}; {await _who_switches(harbor)}.")
+    try:
+        switches = await _who_switches(harbor)
+    except UnauthorizedError:
+        raise
+    except RefusedError as error:
+        said = f"{state}; who can switch them is not known: {verdict_of(error, harbor).message}"
+        return Finding("notifications", Mark.NOTE, said)
+    return Finding("notifications", Mark.OK if is_on else Mark.NOTE, f"{state}; {switches}.")
 
 
 async def _who_switches(harbor: Reached) -> str:
@@ -197,6 +209,11 @@ async def _supported(harbor: Reached, project: Project | None) -> Finding:
         supported = await harbor.client.supported(project.name)
     except ForbiddenError:
         said = f"Harbor does not tell its event types in project {project.name}, for want of notification-policy:read."
+        return Finding("events", Mark.NOTE, said)
+    except UnauthorizedError:
+        raise
+    except RefusedError as error:
+        said = f"Harbor does not tell its event types: {verdict_of(error, harbor).message}"
         return Finding("events", Mark.NOTE, said)
     formats = ", ".join(sorted(supported.payload_formats)) or "only the default one (others came with Harbor 2.8)"
     events = ", ".join(sorted(supported.event_types))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,11 +22,12 @@ from harborhook.api.connections import AnyConnection, HarborConnection
 from harborhook.commands.connecting import LINE, FailedError, Reached, reached
 from harborhook.commands.manifests import commented, document, documents
 from harborhook.commands.options import ByConnection, Where
+from harborhook.commands.output import put_out
 from harborhook.commands.progress import Advance, progress
-from harborhook.harbor.errors import ForbiddenError, RefusedError, UnauthorizedError, clip
+from harborhook.harbor.errors import ForbiddenError, NotFoundError, RefusedError, UnauthorizedError, clip
 from harborhook.harbor.models import Policy, Project
 from harborhook.plan.export import Exported, Place, QuotaSeen, export_policy, export_project, with_access
-from harborhook.plan.object_names import policy_names, project_names
+from harborhook.plan.object_names import is_project_name, policy_names, project_names
 from harborhook.plan.references import DEFAULT_CONNECTION
 from harborhook.reconcile.verdicts import verdict_of
 
@@ -73,10 +76,11 @@ class Export:
 
 def run(where: Where, wish: Wish, secrets_file: Path | None) -> int:
     """Prints the resources, tells what there is to know, and returns the exit code. Raises FailedError."""
+    secrets = _target(secrets_file) if secrets_file is not None else None
     found = asyncio.run(export(where, wish))
-    if secrets_file is not None:
-        _write_secrets(secrets_file, found.secrets)
-    click.echo(found.manifests, nl=False)
+    if secrets is not None:
+        _write_secrets(secrets, found.secrets)
+    put_out(found.manifests)
     for complaint in found.complaints:
         click.echo(f"Warning: {clip(complaint, LINE)}", err=True)
     click.echo(_summary(found.counts, secrets_file), err=True)
@@ -102,21 +106,45 @@ async def export(where: Where, wish: Wish) -> Export:
     return _written(source, list(_exports(source, wish, _place(where, wish, harbor.connection))))
 
 
+def _target(path: Path) -> Path:
+    """The file itself, where `path` is a link. Raises FailedError for what must not be replaced by Secrets."""
+    target = Path(os.path.realpath(path))
+    try:
+        found = target.stat()
+    except FileNotFoundError:
+        return target
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise FailedError(f"{path} is not a file that Secrets can be written to.")
+    if _is_standard_output(found):
+        raise FailedError(f"{path} is where the resources go: name another file for the Secrets.")
+    return target
+
+
+def _is_standard_output(found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(found, os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError, AttributeError):  # there is none, or it is not the process's own
+        return False
+
+
 def _write_secrets(path: Path, text: str) -> None:
     """For the owner's eyes only, from the first byte on; a file that was there is replaced."""
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        raise FailedError(f"{path} is not a file that Secrets can be written to.")
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".harborhook-")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
-            Path(temporary).replace(target)
+            Path(temporary).replace(path)
         finally:
             Path(temporary).unlink(missing_ok=True)
     except OSError as error:
-        raise FailedError(f"The file {path} cannot be written: {error.strerror}.") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> FailedError:
+    return FailedError(f"The file {path} cannot be written: {error.strerror}.")
 
 
 # Reading
@@ -133,21 +161,21 @@ async def _read(harbor: Reached, wish: Wish) -> Source:
 def _chosen(seen: Sequence[Project], names: Collection[str]) -> list[Project]:
     missing = sorted(set(names) - {project.name for project in seen})
     if missing:
-        raise FailedError(f"Harbor shows no project {', '.join(missing)} to these credentials.")
+        raise FailedError(f"Harbor shows no project {', '.join(map(repr, missing))} to these credentials.")
     return sorted((one for one in seen if not names or one.name in names), key=lambda project: project.name)
 
 
 async def _read_all(harbor: Reached, projects: Sequence[Project], advance: Advance) -> list[Read]:
-    """All at once: the connection's limits bound how many requests there are."""
+    """All at once: the connection's limits bound how many requests there are. Without those deleted meanwhile."""
 
-    async def read(project: Project) -> Read:
+    async def read(project: Project) -> Read | None:
         found = await _read_project(harbor, project)
         advance()
         return found
 
     tasks = [asyncio.create_task(read(project), name=f"read {project.name}") for project in projects]
     try:
-        return list(await asyncio.gather(*tasks))
+        return [found for found in await asyncio.gather(*tasks) if found is not None]
     except BaseException:
         for task in tasks:
             task.cancel()
@@ -155,15 +183,27 @@ async def _read_all(harbor: Reached, projects: Sequence[Project], advance: Advan
         raise
 
 
-async def _read_project(harbor: Reached, project: Project) -> Read:
+async def _read_project(harbor: Reached, project: Project) -> Read | None:
+    """None: it has been deleted since it was listed."""
     quota = await _quota(harbor, project)
     try:
         policies = await harbor.client.policies(project.name)
     except UnauthorizedError:
         raise
     except RefusedError as error:
+        if isinstance(error, (NotFoundError, ForbiddenError)) and await _is_gone(harbor, project):
+            return None
         return Read(project, quota, refusal=verdict_of(error, harbor).message)
     return Read(project, quota, policies)
+
+
+async def _is_gone(harbor: Reached, project: Project) -> bool:
+    try:
+        return not await harbor.client.project_exists(project.name)
+    except UnauthorizedError:
+        raise
+    except RefusedError:
+        return False
 
 
 async def _quota(harbor: Reached, project: Project) -> QuotaSeen:
@@ -178,7 +218,9 @@ async def _quota(harbor: Reached, project: Project) -> QuotaSeen:
 async def _registries(harbor: Reached) -> dict[int, str]:
     try:
         return {registry.id: registry.name for registry in await harbor.client.registries()}
-    except ForbiddenError:
+    except UnauthorizedError:
+        raise
+    except RefusedError:
         return {}
 
 
@@ -216,6 +258,12 @@ def _exports(source: Source, wish: Wish, place: Place) -> Iterator[tuple[str, Ex
     )
     for row in source.rows:
         name = row.project.name
+        if not is_project_name(name):
+            yield (
+                name,
+                Exported(None, complaints=(f"Project {clip(name, 80)!r} is left out: no resource can name it.",)),
+            )
+            continue
         exported = [
             _exported_project(source, row, names[name], place),
             *(
@@ -254,7 +302,9 @@ def _written(source: Source, exports: Sequence[tuple[str, Exported]]) -> Export:
     return Export(
         manifests=_header(source) + "".join(document(exported) for _, exported in exports),
         secrets=documents(secrets) or commented("No Secrets are needed."),
-        complaints=tuple(f"Project {name}: {said}" for name, exported in exports for said in exported.complaints),
+        complaints=tuple(
+            f"Project {clip(name, 80)}: {said}" for name, exported in exports for said in exported.complaints
+        ),
         counts={
             "HarborProject": kinds["HarborProject"],
             "WebhookPolicy": kinds["WebhookPolicy"],

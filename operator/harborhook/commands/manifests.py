@@ -12,10 +12,10 @@ from harborhook.api.crds import PlainDumper
 from harborhook.plan.export import Exported, Manifest
 
 _DOUBTFUL = re.compile(
-    r"[-+.]?[0-9][-+0-9a-fox_.:]*|[-+]?[.](inf|nan)?|~|y|n|yes|no|on|off|true|false|null", re.IGNORECASE
+    r"[-+._]*[0-9][-+0-9a-fox_.:]*|[-+]?[.](inf|nan)?|~|y|n|yes|no|on|off|true|false|null", re.IGNORECASE
 )
-"""Strings that one version of YAML or another takes for something else: `1e3` and `0o7` are numbers to kubectl, and `y`
-is true, but not to the library that writes them here."""
+"""Strings that one version of YAML or another takes for something else: `1e3`, `0o7` and `-_1` are numbers to kubectl,
+and `y` is true, but not to the library that writes them here."""
 
 _BREAKS = re.compile("[\x85\u2028\u2029]")
 """Ends of lines to YAML, and then lost, unless they are escaped."""

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from getpass import getpass
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +128,31 @@ def _check_url(url: str, *, allow_http: bool) -> None:
 
 
 def _credentials(username: str | None, *, from_stdin: bool) -> tuple[str, str]:
-    name = username or os.environ.get(USERNAME, "")
-    password = sys.stdin.read() if from_stdin else os.environ.get(PASSWORD, "")
+    name = _text(username or os.environ.get(USERNAME, ""), "The name")
+    password = _from_stdin() if from_stdin else _text(os.environ.get(PASSWORD, ""), "The password")
     if not name:
         raise click.UsageError(f"--url needs a user or robot: set {USERNAME}, or say --username.")
     if not password.strip("\r\n"):
         raise click.UsageError(f"--url needs a password: set {PASSWORD}, or say --password-stdin.")
     return name, password.strip("\r\n")
+
+
+def _from_stdin() -> str:
+    """On a terminal it is asked for, and not shown while it is typed."""
+    if sys.stdin is None:
+        raise click.UsageError("--password-stdin: there is no standard input.")
+    if sys.stdin.isatty():
+        return getpass("Password: ")
+    return _decoded(sys.stdin.buffer.read(), "The password")
+
+
+def _text(stated: str, what: str) -> str:
+    """An argument or a variable, which Python has decoded by the locale: Harbor takes UTF-8 in any case."""
+    return _decoded(os.fsencode(stated), what)
+
+
+def _decoded(stated: bytes, what: str) -> str:
+    try:
+        return stated.decode()
+    except UnicodeDecodeError:  # whose text shows some of it
+        raise click.UsageError(f"{what} is no UTF-8 text.") from None

@@ -20,7 +20,7 @@ Advance = Callable[[], None]
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Advance]:
     """Gives a function to be called after each of so many."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda: bar.advance(task)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -31,6 +32,7 @@ from harborhook.harbor.errors import (
 )
 from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.login import SAFE_METHODS, SESSION_COOKIE, LoginRefusedError, Session, cookies_of, log_in
+from harborhook.harbor.proxies import proxy_for
 
 BASE_PATH = "/api/v2.0"
 BODY_LIMIT = 16 * 1024 * 1024
@@ -54,6 +56,9 @@ THROTTLED_PAUSE = 5.0
 """Seconds to wait when a 429 does not say."""
 THROTTLED_LIMIT = 60.0
 """The longest pause that is waited for within one request, and the longest that anybody is made to wait."""
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of an escaped character: two make one, alone it is none. Harbor, written in Go, never sends one alone."""
 
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError, ExceptionGroup)
 """What httpx raises without an answer; the second and third for addresses that no resolver is asked about, the last for
@@ -107,7 +112,7 @@ Observer = Callable[[str, str, int], None]
 
 
 class Transport:
-    """Sends requests to one Harbor as one robot or user."""
+    """Sends requests to one Harbor as one robot or user. Making one raises UnreachableError for an unusable proxy."""
 
     def __init__(
         self,
@@ -135,6 +140,8 @@ class Transport:
         self._confirming: asyncio.Task[bool] | None = None
         self._http = httpx.AsyncClient(
             verify=verify,
+            proxy=proxy_for(url),
+            trust_env=False,
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, pool=None),
@@ -381,7 +388,10 @@ def _body(kind: str, content: bytes, what: str) -> Any:
             "check that url is Harbor's own address without a path."
         )
     try:
-        return json.loads(content)
+        found = json.loads(content)
+        if _SURROGATE.search(content):
+            json.dumps(found, ensure_ascii=False).encode()  # refuses half a character, which nothing can be done with
+        return found
     except (ValueError, RecursionError):
         raise NotHarborError(f"{what} was answered with broken JSON.") from None
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from kubernetes.aio import client
@@ -46,6 +46,14 @@ POOL_SIZE = 50
 TOKEN_LIFE = 300.0
 """Seconds after which the token file is read again."""
 
+RELOAD_PAUSE = 10.0
+"""Seconds before another attempt when that did not go well."""
+
+_UNUSABLE = (ConfigException, OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError)
+"""What reading a kubeconfig or a service account raises; OSError is also what ssl raises for its certificates."""
+_WITHOUT_FORM = (LookupError, TypeError, AttributeError)
+"""Those of them whose text speaks of our program, not of the file."""
+
 NAMESPACE_TERMINATING = "NamespaceTerminating"
 """The cause with which the API server refuses a new object in a namespace that is being deleted."""
 
@@ -53,9 +61,6 @@ EVENTS_PATH = "/apis/events.k8s.io/v1"
 LEASES_PATH = "/apis/coordination.k8s.io/v1"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 DEFAULT_KUBECONFIG = "~/.kube/config"
-
-_UNUSABLE = (ConfigException, OSError, ValueError, LookupError, TypeError, YAMLError)
-"""What the client raises for a kubeconfig or a service account that it can make nothing of."""
 
 
 class Gone(Exception):  # noqa: N818 - reads as a fact: `except Gone`
@@ -83,10 +88,12 @@ def _is_in_pod() -> bool:
 
 def _source_of_credentials(kubeconfig: str | None) -> str:
     """For a sentence; which file is meant where none is named goes unsaid by the errors themselves."""
-    if not kubeconfig and _is_in_pod():
+    stated = kubeconfig or os.environ.get("KUBECONFIG")
+    if stated:
+        return f"The kubeconfig {stated}"
+    if _is_in_pod():
         return f"The service account in {SERVICE_ACCOUNT}"
-    file = kubeconfig or os.environ.get("KUBECONFIG")
-    return f"The kubeconfig {file}" if file else f"The kubeconfig {DEFAULT_KUBECONFIG} (KUBECONFIG is not set)"
+    return f"The kubeconfig {DEFAULT_KUBECONFIG} (KUBECONFIG is not set)"
 
 
 def token_of(configuration: client.Configuration) -> str | None:
@@ -139,24 +146,26 @@ class Gateway:
         """Reads the kubeconfig given, or KUBECONFIG's, or the pod's service account."""
 
         async def load(configuration: client.Configuration) -> None:
-            if kubeconfig or not _is_in_pod():
+            stated = kubeconfig or os.environ.get("KUBECONFIG")
+            if stated or not _is_in_pod():
                 await load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=kubeconfig or os.environ.get("KUBECONFIG") or None, client_configuration=configuration
+                    config_file=stated or None, client_configuration=configuration
                 )
             else:
                 load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
 
         configuration = client.Configuration()
-        try:
-            await load(configuration)
-        except _UNUSABLE as error:
-            raise NoClusterError(f"{_source_of_credentials(kubeconfig)} cannot be used: {_one_line(error)}") from None
         configuration.connection_pool_maxsize = POOL_SIZE
         # Else each request has a thread read ~/.netrc. kopf does not look at the environment's proxies either.
         configuration.client_session_kwargs = {"trust_env": False}
         fence, clock = _Fence(), ServerClock()
         configuration.trace_configs = [fence.trace(), _listening(clock)]
-        api = client.ApiClient(configuration)
+        try:
+            await load(configuration)
+            api = client.ApiClient(configuration)
+        except _UNUSABLE as error:
+            said = "it has not the form of one" if isinstance(error, _WITHOUT_FORM) else " ".join(str(error).split())
+            raise NoClusterError(f"{_source_of_credentials(kubeconfig)} cannot be used: {said[:200]}") from None
         api.user_agent = user_agent
         return cls(configuration, api, load, time.monotonic(), fence, clock)
 
@@ -174,9 +183,16 @@ class Gateway:
             self._loaded = time.monotonic()
             try:
                 await self._load(self.configuration)
-            except _UNUSABLE as error:
-                logger.warning("The credentials for the API server could not be read anew: %s", _one_line(error))
+            except _UNUSABLE as error:  # as while a file is replaced; what was read before may serve for a while
+                self._loaded -= TOKEN_LIFE - RELOAD_PAUSE
+                logger.warning("The credentials for Kubernetes cannot be read anew: %s", type(error).__name__)
         return self.configuration
+
+    def path_of(self, kind: str, namespace: str) -> str:
+        """The path in a URL at which the objects of a kind are watched: one of ours, or Secret or ConfigMap."""
+        base = urlsplit(self.configuration.host).path.rstrip("/")
+        group, plural = (GROUP_PATH, KINDS[kind].plural) if kind in KINDS else (CORE_PATH, f"{kind.lower()}s")
+        return base + _path(group, namespace, plural)
 
     # Our own kinds
 
@@ -314,7 +330,7 @@ class Gateway:
             if error.status == 404:
                 raise Gone(what) from None
             raise KubeError(what, error.status or 0, _message(error), _causes(error)) from None
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:  # the last for what is no request
             raise KubeError(what, 0, type(error).__name__) from None
 
 
@@ -340,10 +356,6 @@ def _path(group: str, namespace: str, *segments: str) -> str:
     """Of a resource or one of its kinds; without a namespace it is one of the cluster, or of all namespaces."""
     scope = ("namespaces", namespace) if namespace else ()
     return "/".join([group, *(quote(segment, safe="") for segment in (*scope, *segments))])
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _message(error: ApiException) -> str:

@@ -1,4 +1,4 @@
-"""Signs of life of kopf's watches: when each of them last asked the API server for something.
+"""Signs of life of kopf's watches: when each of them last asked the API server for something, or had to begin.
 
 The API server ends the stream of a watch after some minutes, and kopf opens it anew. A stream that has gone silent, as
 behind a load balancer that has forgotten it, kopf gives up by itself after a minute, and while the API server is out of
@@ -22,6 +22,10 @@ class Watches:
     clock: Callable[[], float]
     _asked: dict[str, float] = field(default_factory=dict)
     """By path, which names the kind and the namespace."""
+
+    def expect(self, path: str) -> None:
+        """Lets a watch count from now on, so that one that never begins is found too."""
+        self._asked.setdefault(path, self.clock())
 
     def trace(self) -> aiohttp.TraceConfig:
         async def started(_: Any, __: Any, request: aiohttp.TraceRequestStartParams) -> None:

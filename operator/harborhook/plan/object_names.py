@@ -8,12 +8,19 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from harborhook.api.base import PROJECT_NAME_LIMIT, PROJECT_NAME_PATTERN
+
 LENGTH = 200
 """The longest name that is given, so that something can be appended: Kubernetes allows 253."""
 DIGEST = 6
 
 Source = TypeVar("Source", str, tuple[str, str])
 """Name of a project in Harbor, or of a project and of a policy in it."""
+
+
+def is_project_name(name: str) -> bool:
+    """Whether a HarborProject can name it: projects that are older than Harbor's rule may have other names."""
+    return len(name) <= PROJECT_NAME_LIMIT and re.fullmatch(PROJECT_NAME_PATTERN, name) is not None
 
 
 def project_names(names: Sequence[str]) -> dict[str, str]:

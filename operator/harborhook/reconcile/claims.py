@@ -258,13 +258,24 @@ def _has_claim(resource: HarborProject | WebhookPolicy) -> bool:
 
 def _same_harbor(context: Context, project: HarborProject, link: Link) -> bool:
     connection = context.load(effective_connection(project))
-    return isinstance(connection, AnyConnection) and bool(connection.spec.urls & link.connection.spec.urls)
+    if isinstance(connection, AnyConnection) and connection.spec.urls & link.connection.spec.urls:
+        return True
+    return _was_made_there(project, link)
+
+
+def _was_made_there(resource: HarborProject | WebhookPolicy, link: Link) -> bool:
+    """Whether it holds an object in that Harbor, over whatever connection: one of another namespace may be nothing that
+    this operator sees."""
+    made_over = resource.status.connection if resource.status.origin is not None else None
+    return made_over is not None and canonical_url(made_over.url) in link.connection.spec.urls
 
 
 def _reaches(context: Context, policy: WebhookPolicy, link: Link, project_name: str) -> bool:
     """Whether a rival named by projectName speaks of the same Harbor, over a connection that lets it."""
     ref = policy.spec.connection_ref
     connection = context.load(connection_key(ref.wire() if ref else None, policy.metadata.namespace))
+    if connection is None:
+        return _was_made_there(policy, link)
     return (
         isinstance(connection, AnyConnection)
         and bool(connection.spec.urls & link.connection.spec.urls)

@@ -52,6 +52,10 @@ class Surveys:
     left: dict[str, float] = field(default_factory=dict)
     """Since when resources of ours are known to be marked by another operator, by UID."""
 
+    def forget(self, uid: str) -> None:
+        self.waiting.pop(uid, None)
+        self.left.pop(uid, None)
+
 
 @dataclass
 class Context:
@@ -128,8 +132,10 @@ class Context:
     def forget(self, key: Key) -> None:
         """An object of ours is gone from the API."""
         references = self.store.references_of(key)
-        if self.store.remove(key) is None:
+        body = self.store.remove(key)
+        if body is None:
             return
+        self.surveys.forget(body["metadata"].get("uid", ""))
         self.queue.drop(key)
         link = self.links.pop(key, None)
         if link is not None:

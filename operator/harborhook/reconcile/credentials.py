@@ -56,7 +56,8 @@ def trust(bundle: bytes | None, name: str, *, skip_verify: bool) -> ssl.SSLConte
         return context
     if bundle is not None:
         try:
-            context.load_verify_locations(cadata=bundle.decode())
+            # Certificates are ASCII; comments between them need not be, and ssl takes nothing else.
+            context.load_verify_locations(cadata=bundle.decode("ascii", errors="ignore"))
         except (ssl.SSLError, ValueError):
             raise NotReady(Reason.INVALID_SPEC, f"{name} holds no certificates in PEM format.") from None
     return context

@@ -76,7 +76,7 @@ async def has_looked_around(visit: Visit[Any]) -> bool:
     rest = waiting.setdefault(resource.metadata.uid, now) + SETTLE - now
     if rest > 0:
         raise Wait(rest)
-    del waiting[resource.metadata.uid]
+    waiting.pop(resource.metadata.uid, None)
     await survey(context)
     return True
 
@@ -94,7 +94,8 @@ async def survey(context: Context) -> None:
 
 
 async def _list_all(context: Context) -> None:
-    """Takes in what others work on, and forgets what does not exist any more."""
+    """Takes in what others work on, and forgets what does not exist any more. Of what we may not list any more the last
+    news stands: a right that is missing for a moment must give nobody's project away."""
     before, seen = context.store.foreign, set()
     async for key, body in _everything(context):
         if _is_ours(context, key):
@@ -104,7 +105,7 @@ async def _list_all(context: Context) -> None:
         if _mark(body) == context.settings.mark and _is_in_reach(context.settings, key):
             await _let_go(context, key, body)
     for gone in before - seen:
-        if context.store.is_foreign(gone):
+        if context.store.is_foreign(gone) and _was_listed(context, gone):
             context.forget(gone)
 
 
@@ -120,11 +121,17 @@ async def _everything(context: Context) -> AsyncIterator[tuple[Key, Body]]:
         if error.status != HTTPStatus.FORBIDDEN or not settings.watch_namespaces:
             raise
         if not surveys.refused:
-            logger.warning("What others claim in other namespaces is not known: %s", error)
+            logger.warning("What others claim in other namespaces is not known from now on: %s", error)
         surveys.refused = True
     for namespace in settings.watch_namespaces if settings.resource_selector else ():
         async for found in _list(context, namespace):
             yield found
+
+
+def _was_listed(context: Context, key: Key) -> bool:
+    """Whether it would have been seen if it existed."""
+    settings = context.settings
+    return not context.surveys.refused or (bool(settings.resource_selector) and _is_in_reach(settings, key))
 
 
 async def _list(context: Context, namespace: str) -> AsyncIterator[tuple[Key, Body]]:

@@ -1,0 +1,60 @@
+"""Which proxy the way to a Harbor leads through, by the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+
+httpx reads them too, but for all hosts at once: it then refuses to work because of a proxy or an exception that has
+nothing to do with this Harbor, above all a network of IPv6 in NO_PROXY, and it knows no networks. Here only what
+concerns the one host is looked at.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies_environment
+
+import httpx
+
+from harborhook.harbor.errors import UnreachableError
+
+SCHEMES = ("http", "https")
+"""Of proxies; the others would need another library."""
+
+
+def proxy_for(url: str) -> httpx.Proxy | None:
+    """The proxy for a Harbor's URL; None: straight there. Raises UnreachableError for a proxy that cannot be used."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no address at all, which whoever asks will be told
+        return None
+    proxies = getproxies_environment()
+    stated = proxies.get(parts.scheme) or proxies.get("all")
+    if not stated or _is_excepted(parts, proxies.get("no", "")):
+        return None
+    try:
+        proxy = httpx.Proxy(stated if "://" in stated else f"http://{stated}")
+    except (ValueError, httpx.InvalidURL):
+        proxy = None
+    if proxy is None or proxy.url.scheme not in SCHEMES or not proxy.url.host:
+        # Not quoted: it may hold a password.
+        raise UnreachableError(
+            f"Harbor at {url} cannot be reached: the environment names a proxy for it that cannot be used. "
+            "Let it begin with http:// or https://, or name Harbor's host in NO_PROXY."
+        )
+    return proxy
+
+
+def _is_excepted(parts: SplitResult, exceptions: str) -> bool:
+    host = parts.hostname or ""
+    for stated in exceptions.lower().split(","):
+        name = stated.strip().removeprefix(".")
+        if name == "*" or _is_in(host, name.strip("[]")):
+            return True
+        if name and any(f".{one}".endswith(f".{name}") for one in (host, parts.netloc.lower())):
+            return True
+    return False
+
+
+def _is_in(host: str, network: str) -> bool:
+    try:
+        return ip_address(host) in ip_network(network, strict=False)
+    except ValueError:  # a name is in no network
+        return False
