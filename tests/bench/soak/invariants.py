@@ -12,6 +12,8 @@ from bench.soak.scene import NAMESPACE, Scene
 from harness.control_plane import RefusedError
 from harness.world import OPERATOR_USER, Object, ready_condition
 
+PROGRESS_EVERY = 10.0
+"""Seconds after which it is said what is waited for."""
 LIBRARY = "library"
 """The project that every Harbor has from the start."""
 
@@ -50,8 +52,12 @@ def clear_late(scene: Scene) -> list[str]:
 
 def until(scene: Scene, look: Callable[[], list[str]], patience: float, complaint: str) -> None:
     end = time.monotonic() + patience
+    told = time.monotonic()
     while True:
         found = look()
+        if found and time.monotonic() - told > PROGRESS_EVERY:
+            told = time.monotonic()
+            scene.say("   not yet: " + "; ".join(found[:3]))
         scene.sample()
         if not found:
             return
