@@ -22,6 +22,8 @@ Texts never contain a request: neither its headers nor its body, which hold cred
 from __future__ import annotations
 
 TEXT_LIMIT = 300
+SHORTEST_SECRET = 4
+"""Characters that a string must have to be masked in a text: shorter ones are in every text and protect nothing."""
 
 
 class HarborError(Exception):

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from harborhook.harbor.models import parse_time
+from harborhook.harbor.models import mapping, parse_time
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,8 @@ class Execution:
 
     @classmethod
     def parse(cls, body: Any) -> Execution | None:
-        fields = _mapping(body)
-        attributes = _mapping(fields.get("extra_attrs"))
+        fields = mapping(body)
+        attributes = mapping(fields.get("extra_attrs"))
         execution_id, started = fields.get("id"), parse_time(fields.get("start_time"))
         event_type = attributes.get("event_type")
         if not isinstance(execution_id, int) or started is None or not isinstance(event_type, str):
@@ -62,7 +61,7 @@ class Task:
 
     @classmethod
     def parse(cls, body: Any) -> Task | None:
-        fields = _mapping(body)
+        fields = mapping(body)
         task_id, runs = fields.get("id"), fields.get("run_count")
         if not isinstance(task_id, int):
             return None
@@ -88,7 +87,7 @@ class Job:
 
     @classmethod
     def parse(cls, body: Any) -> Job | None:
-        fields = _mapping(body)
+        fields = mapping(body)
         job_id, created = fields.get("id"), parse_time(fields.get("creation_time"))
         event_type = fields.get("event_type")
         if not isinstance(job_id, int) or created is None or not isinstance(event_type, str):
@@ -137,7 +136,3 @@ def _told_to_slack(payload: str) -> tuple[int, Any] | None:
         return int(moment[1]), json.loads(data[1].replace("\\n", "\n").replace('\\"', '"'))
     except ValueError:
         return int(moment[1]), data[1]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

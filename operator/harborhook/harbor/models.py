@@ -32,7 +32,7 @@ class SystemInfo:
 
     @classmethod
     def parse(cls, body: Any) -> SystemInfo:
-        fields = _mapping(body)
+        fields = mapping(body)
         return cls(
             harbor_version=_text(fields.get("harbor_version")),
             read_only=_flag(fields.get("read_only")),
@@ -51,7 +51,7 @@ class User:
 
     @classmethod
     def parse(cls, body: Any) -> User:
-        fields = _mapping(body)
+        fields = mapping(body)
         return cls(_text(fields.get("username")) or "", fields.get("sysadmin_flag") is True)
 
 
@@ -64,7 +64,7 @@ class Right:
 
     @classmethod
     def parse(cls, body: Any) -> Right | None:
-        fields = _mapping(body)
+        fields = mapping(body)
         resource, action = _text(fields.get("resource")), _text(fields.get("action"))
         if resource is None or action is None:
             return None
@@ -88,7 +88,7 @@ class Allowlist:
 
     @classmethod
     def parse(cls, body: Any) -> Allowlist:
-        fields = _mapping(body)
+        fields = mapping(body)
         items = (_text(row.get("cve_id")) for row in _rows(fields.get("items")))
         return cls(tuple(item for item in items if item), _number(fields.get("expires_at")))
 
@@ -113,11 +113,11 @@ class Project:
 
     @classmethod
     def parse(cls, body: Any) -> Project | None:
-        fields = _mapping(body)
+        fields = mapping(body)
         project_id, name = _number(fields.get("project_id")), _text(fields.get("name"))
         if project_id is None or name is None:
             return None
-        metadata = {key: str(value) for key, value in _mapping(fields.get("metadata")).items()}
+        metadata = {key: str(value) for key, value in mapping(fields.get("metadata")).items()}
         return cls(
             project_id,
             name,
@@ -139,11 +139,11 @@ class Quota:
 
     @classmethod
     def parse(cls, body: Any) -> Quota | None:
-        fields = _mapping(body)
-        hard = _number(_mapping(fields.get("hard")).get("storage"))
+        fields = mapping(body)
+        hard = _number(mapping(fields.get("hard")).get("storage"))
         if hard is None:
             return None
-        used = _number(_mapping(fields.get("used")).get("storage"))
+        used = _number(mapping(fields.get("used")).get("storage"))
         return cls(hard, used or 0, _number(fields.get("id")))
 
 
@@ -156,7 +156,7 @@ class Registry:
 
     @classmethod
     def parse(cls, body: Any) -> Registry | None:
-        fields = _mapping(body)
+        fields = mapping(body)
         registry_id, name = _number(fields.get("id")), _text(fields.get("name"))
         return None if registry_id is None or name is None else cls(registry_id, name)
 
@@ -171,7 +171,7 @@ class Supported:
 
     @classmethod
     def parse(cls, body: Any) -> Supported:
-        fields = _mapping(body)
+        fields = mapping(body)
         formats = [row for row in _rows(fields.get("payload_formats")) if row.get("notify_type") == "http"]
         return cls(
             frozenset(_texts(fields.get("event_type"))),
@@ -195,7 +195,7 @@ class Policy:
 
     @classmethod
     def parse(cls, body: Any) -> Policy | None:
-        fields = _mapping(body)
+        fields = mapping(body)
         policy_id = _number(fields.get("id"))
         if policy_id is None:
             return None
@@ -218,7 +218,7 @@ class LastTrigger:
 
     @classmethod
     def parse(cls, body: Any) -> LastTrigger | None:
-        fields = _mapping(body)
+        fields = mapping(body)
         name, event_type = _text(fields.get("policy_name")), _text(fields.get("event_type"))
         if name is None or event_type is None:
             return None
@@ -237,7 +237,8 @@ def parse_time(value: Any) -> datetime | None:
     return time if time.year > NEVER_YEAR else None
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
+    """A JSON object; an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
 
 

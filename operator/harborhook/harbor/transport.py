@@ -22,6 +22,7 @@ import httpx
 
 from harborhook.clock import ServerClock
 from harborhook.harbor.errors import (
+    SHORTEST_SECRET,
     HarborError,
     NotHarborError,
     ThrottledError,
@@ -47,9 +48,6 @@ TOTAL_TIMEOUT = 60.0
 CONFIRM_AFTER = 2.0
 """Seconds before a 401 is believed: while somebody else's wrong password for the same user is being checked, which
 takes 1.6 s, Harbor refuses the right one too."""
-
-SHORTEST_SECRET = 4
-"""Shorter strings are in every text and protect nothing."""
 
 THROTTLED_TRIES = 3
 THROTTLED_PAUSE = 5.0

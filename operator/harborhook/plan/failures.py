@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection
 from harborhook.api.deliveries import MESSAGE_LIMIT
-from harborhook.harbor.errors import clip
+from harborhook.harbor.errors import SHORTEST_SECRET, clip
 from harborhook.plan.access import allows_host, host_of
 
 LOG_GONE = "Harbor no longer has the log that tells why."
@@ -28,8 +28,6 @@ NEVER_SENT = "Harbor's job service was not running when this happened: the notif
 WITHOUT_CAUSE = frozenset({LOG_GONE, LOG_UNREADABLE})
 
 ANSWER_LIMIT = 80
-SHORTEST_SECRET = 4
-"""Shorter strings are in every text and protect nothing."""
 MASK = "***"
 
 _REASON = re.compile(r"^\S+ \[ERROR\] \[[^\]\n]*\]: exit (?:webhook|slack) job, error: ", re.MULTILINE)
