@@ -11,6 +11,7 @@ from harness.control_plane import ControlPlane
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
+from harness.own import own_harbor
 from harness.world import World
 
 QUICK = {
@@ -53,6 +54,19 @@ def world(
     found = World(crds_installed, harbor, operator, namespace)
     yield found
     found.clean_up()
+
+
+@pytest.fixture
+def own(world: World, stand_in: StandIn) -> Iterator[World]:
+    """A world around a Harbor of the test's own, which it may break, and a connection to it."""
+    with own_harbor(world, stand_in) as found:
+        yield found
+
+
+@pytest.fixture
+def own_27(world: World, stand_in_27: StandIn) -> Iterator[World]:
+    with own_harbor(world, stand_in_27, "2.7") as found:
+        yield found
 
 
 @pytest.fixture

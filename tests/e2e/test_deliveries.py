@@ -19,13 +19,6 @@ PUSH, PULL, DELETE = "PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT"
 
 
 @pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    """A Harbor of the test's own, in which retries take a fiftieth of their time."""
-    with own_harbor(world, stand_in) as found:
-        yield found
-
-
-@pytest.fixture
 def slower(world: World) -> Iterator[World]:
     """One in which retries take long enough to be seen."""
     with StandIn.start(time_scale=0.1) as stand_in, own_harbor(world, stand_in) as found:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from e2e.test_export import CANARY, PASSWORD, harborhook, writes
 from harness.certificates import Authority
@@ -18,12 +15,6 @@ from harness.world import World
 
 COMMANDS = Path(__file__).parents[2] / "docs" / "commands.md"
 HARBOR_LISTS_IT = "Harbor lists it among the rights in project"
-
-
-@pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    with own_harbor(world, stand_in) as found:
-        yield found
 
 
 def examined(own: World, *arguments: str, **login: str) -> subprocess.CompletedProcess[str]:

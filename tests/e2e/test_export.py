@@ -7,15 +7,12 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
-from harness.harbor.process import StandIn
-from harness.own import EVERYTHING, access, make_robot, make_user, own_harbor, standing
+from harness.own import EVERYTHING, access, make_robot, make_user, standing
 from harness.readme import blocks
 from harness.world import Object, World, http_target
 
@@ -42,18 +39,6 @@ DOUBTFUL = (
     "x" * 256,
 )
 """Names of policies that YAML may take for something else."""
-
-
-@pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    with own_harbor(world, stand_in) as found:
-        yield found
-
-
-@pytest.fixture
-def own_27(world: World, stand_in_27: StandIn) -> Iterator[World]:
-    with own_harbor(world, stand_in_27, "2.7") as found:
-        yield found
 
 
 def harborhook(

@@ -17,12 +17,6 @@ PUSH, PULL = "PUSH_ARTIFACT", "PULL_ARTIFACT"
 
 
 @pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    with own_harbor(world, stand_in) as found:
-        yield found
-
-
-@pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with Receiver() as found:
         yield found

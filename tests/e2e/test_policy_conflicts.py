@@ -8,15 +8,8 @@ import pytest
 
 from e2e.test_global_switch import remove_switch, switch, until_enforced, until_shown, use_a_robot
 from e2e.test_policies import change_in_ui, declare, drift
-from harness.harbor.process import StandIn
-from harness.own import own_harbor, standing
+from harness.own import standing
 from harness.world import FINALIZER, World, condition, header_from, http_target, ready_condition
-
-
-@pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    with own_harbor(world, stand_in) as found:
-        yield found
 
 
 @pytest.fixture

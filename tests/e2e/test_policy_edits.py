@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import pytest
-
-from harness.harbor.process import StandIn
-from harness.own import own_harbor
 from harness.world import Object, World, eventually, header_from, http_target, ready_condition
 
 EDITS = 300
@@ -19,12 +15,6 @@ SEED = 20251125
 NAMES = ("ci", "chat", "audit", "slow")
 SECRETS = ("one", "two", "three")
 EVENTS = ("PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT", "SCANNING_COMPLETED", "QUOTA_EXCEED")
-
-
-@pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    with own_harbor(world, stand_in) as found:
-        yield found
 
 
 @dataclass

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from harness.harbor.process import StandIn
-from harness.own import EVERYTHING, access, make_robot, make_user, own_harbor, standing, use_robot
+from harness.own import EVERYTHING, access, make_robot, make_user, standing, use_robot
 from harness.push import push_artifact
 from harness.world import FINALIZER, GROUP, Object, World, eventually, ready_condition
 
 GI = 2**30
 PASSWORD = "Test-Passw0rd"  # of users that the tests make
-
-
-@pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    """A world around a Harbor of the test's own, which it may break, and a connection to it."""
-    with own_harbor(world, stand_in) as found:
-        yield found
-
-
-@pytest.fixture
-def own_27(world: World, stand_in_27: StandIn) -> Iterator[World]:
-    with own_harbor(world, stand_in_27, "2.7") as found:
-        yield found
 
 
 # Each setting by itself
