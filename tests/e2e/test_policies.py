@@ -412,6 +412,22 @@ def test_in_a_cluster_built_again_under_its_name_policies_are_known_again_withou
     assert [write for write in writes.harbor if not write.startswith("POST")] == []
 
 
+def test_a_policy_of_a_resource_with_the_longest_name_is_made_known_again_and_deleted(world: World) -> None:
+    """Harbor refuses a `creator` of more than 256 characters with 500, for ever."""
+    name = "w" * 253
+    project = declare(world, name=name, policyName="ci")
+    (made,) = world.harbor_policies(project)
+    assert len(made["creator"]) == 255
+    assert f"/{world.namespace}/www" in made["creator"]
+    world.operator.kill()
+    world.patch("WebhookPolicy", name, {"status": None}, status=True)
+    world.operator.restart()
+    found = world.ready("WebhookPolicy", name)["status"]
+    assert (found["policyID"], found["origin"]) == (made["id"], "Created")
+    world.delete("WebhookPolicy", name)
+    assert world.harbor_policies(project) == []
+
+
 def test_labels_annotations_and_a_replacing_sync_write_nothing_to_harbor(world: World) -> None:
     declare(world)
     before = world.get("WebhookPolicy", "ci")
