@@ -80,7 +80,27 @@ def parse_creator(text: str) -> Creator | None:
     return Creator(*parts) if prefix == CREATOR_PREFIX and len(parts) == 3 else None
 
 
-def foreign_cluster(creator_field: str, cluster: str) -> str | None:
-    """The name of the other cluster whose operator made a policy; None if none did."""
-    made_by = parse_creator(creator_field)
-    return None if made_by is None or made_by.cluster == cluster else made_by.cluster
+def names_resource(text: str, key: Key, *, cluster: str, former: str | None) -> bool:
+    """Whether a `creator` in Harbor is what the operator wrote for this resource, now or under the cluster's former
+    name. It finds a policy whose id got lost, so namespace and name have to be the resource's."""
+    return text == creator(cluster, key) or (former is not None and text == creator(former, key))
+
+
+def foreign_cluster(text: str, *, cluster: str, former: str | None = None) -> str | None:
+    """The name of the other cluster that a policy belongs to by its `creator`; None if it belongs to no other.
+
+    `former` is the cluster's name at the time when a resource last saw its own policy so marked, for a policy whose id
+    the resource has recorded (`status.clusterName`, `status.policyID`). It tells a change of the setting clusterName
+    from a take-over by another cluster:
+
+    * An operator that takes a policy over (creationPolicy Adopt) writes its own cluster's name. A policy that carries
+      `former` has therefore not been taken over since the resource saw it: our cluster's name has changed.
+    * Any other name is another cluster's, also with this resource's namespace and name: the same manifests applied in
+      two clusters, as in a migration, give the same ones. So these prove nothing, and are not compared.
+    * Without `former` nothing is proved: the status was lost, or was written by a version that did not record it.
+
+    Of two clusters with a copy of one status, the one that writes its name first owns the policy: the other then sees a
+    name that it did not record, and leaves it alone.
+    """
+    made_by = parse_creator(text)
+    return None if made_by is None or made_by.cluster in (cluster, former) else made_by.cluster

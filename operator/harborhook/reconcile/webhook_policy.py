@@ -22,7 +22,7 @@ from harborhook.harbor.models import Policy
 from harborhook.plan import webhook_policy as plan
 from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
-from harborhook.plan.ownership import creator, foreign_cluster, is_younger
+from harborhook.plan.ownership import creator, foreign_cluster, is_younger, names_resource, parse_creator
 from harborhook.plan.references import connection_key, deliveries_key, recorded_connection
 from harborhook.plan.target_values import TargetValues
 from harborhook.reconcile import claims, deliveries, endpoint_test
@@ -278,6 +278,8 @@ async def _settle(
         observed, found = current, plan.differences(current, desired)
     written = _to_write(found, groups)
     await _write(visit, place, observed, desired, written)
+    if parse_creator(observed.creator) is not None:
+        visit.record(cluster_name=visit.context.cluster)
     drift = [difference for difference in found if difference not in written]
     await report(visit, drift)
     kept = {difference.group for difference in drift}
@@ -323,10 +325,19 @@ async def _recorded(visit: PolicyVisit, place: Place) -> Policy | None:
         observed = await place.link.policy(place.project, status.policy_id, shared=False)  # before making it again
     if observed is None or observed.project_id != place.project_id or _is_another(visit, observed):
         return None
-    other = foreign_cluster(observed.creator, visit.context.cluster)
+    other = _taken_over_by(visit, observed)
     if other is not None:
         raise _owned_by_cluster(observed.name, other)
     return observed
+
+
+def _taken_over_by(visit: PolicyVisit, observed: Policy) -> str | None:
+    """The other cluster that has taken over the policy whose id the status has. None while this cluster takes it over,
+    which a refused write may have interrupted."""
+    spec, status = visit.resource.spec, visit.resource.status
+    if spec.creation_policy == "Adopt" and status.origin == "Adopted" and status.applied_generation is None:
+        return None
+    return foreign_cluster(observed.creator, cluster=visit.context.cluster, former=visit.resource.status.cluster_name)
 
 
 def _may_exist(visit: PolicyVisit) -> bool:
@@ -356,7 +367,8 @@ def _may_be_ours(visit: PolicyVisit, policy: Policy) -> bool:
 
 
 def _has_our_mark(visit: PolicyVisit, policy: Policy) -> bool:
-    return policy.creator == creator(visit.context.cluster, visit.resource.key)
+    cluster, former = visit.context.cluster, visit.resource.status.cluster_name
+    return names_resource(policy.creator, visit.resource.key, cluster=cluster, former=former)
 
 
 def _holder(visit: PolicyVisit, place: Place, policy: Policy) -> Key | None:
@@ -376,7 +388,7 @@ def _is_another(visit: PolicyVisit, observed: Policy) -> bool:
     policy = visit.resource
     if policy.status.origin != "Created" or observed.name in (policy.status.policy_name, policy.harbor_name):
         return False
-    return observed.creator != creator(visit.context.cluster, policy.key)
+    return not _has_our_mark(visit, observed)
 
 
 async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy) -> Policy | None:
@@ -394,7 +406,7 @@ async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
         made = await _by_name(place, desired.name)
         policy_id = made.id if made else None
     again = visit.resource.status.policy_id is not None
-    visit.record(policy_id=policy_id, origin="Created")
+    visit.record(policy_id=policy_id, origin="Created", cluster_name=visit.context.cluster)
     if policy_id is not None:
         place.link.policy_written(place.project, policy_id)
     if again:
@@ -421,7 +433,7 @@ async def _take(visit: PolicyVisit, place: Place, existing: Policy) -> Policy:
         await visit.prepare(finalizer=_wants_finalizer(visit))
         await visit.tell("Created", f"Created webhook policy {name}.")
         return existing
-    other = foreign_cluster(existing.creator, visit.context.cluster)
+    other = foreign_cluster(existing.creator, cluster=visit.context.cluster)
     if other is not None and resource.spec.creation_policy != "Adopt":
         raise _owned_by_cluster(name, other)
     if resource.spec.creation_policy == "Create":
@@ -451,12 +463,14 @@ async def _by_name(place: Place, name: str) -> Policy | None:
 async def _write(
     visit: PolicyVisit, place: Place, observed: Policy, desired: plan.DesiredPolicy, written: Sequence[Difference]
 ) -> None:
-    """Writes what differs, in place: the id, and so the history, stays. A policy that was taken over from another
-    cluster gets our mark, by which that cluster knows to leave it alone."""
-    is_foreign = foreign_cluster(observed.creator, visit.context.cluster) is not None
-    if not written and not is_foreign:
+    """Writes what differs, in place: the id, and so the history, stays. A policy with the name of another cluster gets
+    ours: where it was taken over, that cluster knows by it to leave the policy alone; where our cluster has changed its
+    name, the policy is known by the new one."""
+    cluster = visit.context.cluster
+    is_marked_otherwise = foreign_cluster(observed.creator, cluster=cluster) is not None
+    if not written and not is_marked_otherwise:
         return
-    mark = creator(visit.context.cluster, visit.resource.key) if is_foreign else None
+    mark = creator(cluster, visit.resource.key) if is_marked_otherwise else None
     groups = {difference.group for difference in written}
     claims.check_writable(place.link)
     body = plan.update_body(observed, desired, groups, creator=mark)
@@ -468,6 +482,8 @@ async def _write(
             f"The project already has another webhook policy {desired.name!r}: choose another policyName. "
             f"This one is still called {observed.name!r} in Harbor and unchanged.",
         ) from None
+    if not written and visit.resource.status.applied_generation is not None:
+        await visit.tell("Updated", f"Wrote the cluster's present name {cluster} into webhook policy {observed.name}.")
     asked_for = plan.spec_is_new(visit.resource) or Cause.DEPENDENCY in visit.causes
     await tell_written(visit, f"webhook policy {desired.name}", written, asked_for=asked_for)
 
@@ -480,7 +496,7 @@ def _wants_finalizer(visit: PolicyVisit) -> bool:
 
 
 async def delete(visit: PolicyVisit) -> None:
-    """Obeys the deletion policy. Returning lets the resource go; NotReady keeps it."""
+    """Obeys the deletion policy. Returning releases the resource; NotReady keeps it."""
     policy = visit.resource
     if policy.effective_deletion_policy != "Delete":
         await _undo_switch(visit)
@@ -569,8 +585,14 @@ async def _ours_in_harbor(visit: PolicyVisit, place: Place) -> Policy | None:
         return None
     if observed is None or observed.project_id != place.project_id:
         return None
-    taken_over = foreign_cluster(observed.creator, visit.context.cluster) is not None
-    return None if taken_over else observed
+    other = _taken_over_by(visit, observed)
+    if other is not None:
+        note = (
+            f"Webhook policy {observed.name!r} is managed from another cluster ({other}): it stays in Harbor as it is."
+        )
+        await visit.warn("Released", note)
+        return None
+    return observed
 
 
 async def _delete_in_harbor(place: Place, observed: Policy) -> None:
