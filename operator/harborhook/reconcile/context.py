@@ -21,6 +21,7 @@ from harborhook.harbor.transport import Credentials, Fence, Transport
 from harborhook.kube.gateway import Gateway
 from harborhook.plan.access import host_of
 from harborhook.plan.references import is_claim
+from harborhook.plan.target_values import ResolvedTargets
 from harborhook.reconcile.links import Link, retire
 from harborhook.reconcile.secrets import Secrets
 from harborhook.runtime.events import Recorder
@@ -83,6 +84,8 @@ class Context:
     doubtful: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the store may differ from what exists: then everything is listed anew."""
 
+    applied_values: dict[Key, ResolvedTargets] = field(default_factory=dict, repr=False)
+    """Addresses and headers that Harbor was last given for each WebhookPolicy, to see whether a Secret has changed."""
     surveys: Surveys = field(default_factory=Surveys)
     """What was heard of other operators' resources."""
 
@@ -141,6 +144,7 @@ class Context:
         if link is not None:
             retire(link.client)
         self.offers.pop(key, None)
+        self.applied_values.pop(key, None)
         for link in self.links.values():
             link.news.pop(key, None)
             link.told.pop(key, None)

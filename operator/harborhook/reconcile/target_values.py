@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Reason
-from harborhook.api.webhook_policy import AppliedSecret, Target, ValueFrom, WebhookPolicy
+from harborhook.api.webhook_policy import Target, ValueFrom, WebhookPolicy
 from harborhook.harbor.errors import RefusedError, refusal
 from harborhook.harbor.models import Policy
 from harborhook.plan.target_values import (
+    ResolvedTargets,
     TargetValues,
     UnusableError,
     address_of,
@@ -23,24 +23,7 @@ from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """One entry per target, and the versions of the Secrets that they came from, by name."""
-
-    values: tuple[TargetValues, ...]
-    versions: Mapping[str, str]
-
-    def are_newer_than(self, applied: list[AppliedSecret] | None) -> bool:
-        """Whether a Secret has changed since it was last applied."""
-        known = {secret.name: secret.resource_version for secret in applied or []}
-        return any(known.get(name) != version for name, version in self.versions.items())
-
-    def applied(self) -> list[AppliedSecret]:
-        """For the status."""
-        return [AppliedSecret(name=name, resource_version=self.versions[name]) for name in sorted(self.versions)]
-
-
-async def resolve(context: Context, policy: WebhookPolicy) -> Resolved:
+async def resolve(context: Context, policy: WebhookPolicy) -> ResolvedTargets:
     """Raises NotReady where a Secret or key is missing or a value cannot be used."""
     versions: dict[str, str] = {}
 
@@ -59,7 +42,7 @@ async def resolve(context: Context, policy: WebhookPolicy) -> Resolved:
             header=await read(target.auth_header_from, header_of) if target.auth_header_from else "",
         )
 
-    return Resolved(tuple([await values(target) for target in policy.spec.targets]), versions)
+    return ResolvedTargets(tuple([await values(target) for target in policy.spec.targets]), versions)
 
 
 def refused(error: RefusedError, values: Iterable[TargetValues]) -> RefusedError:

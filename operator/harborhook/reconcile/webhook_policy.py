@@ -9,7 +9,7 @@ from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Reason, Verdict
 from harborhook.api.connections import ClusterHarborConnection
 from harborhook.api.project import HarborProject
-from harborhook.api.webhook_policy import WebhookPolicy
+from harborhook.api.webhook_policy import AppliedSecret, WebhookPolicy
 from harborhook.harbor.capabilities import Version, parse_version
 from harborhook.harbor.errors import (
     ConflictError,
@@ -24,12 +24,12 @@ from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.ownership import creator, foreign_cluster, is_younger, names_resource, parse_creator
 from harborhook.plan.references import connection_key, deliveries_key, recorded_connection
-from harborhook.plan.target_values import TargetValues
+from harborhook.plan.target_values import ResolvedTargets, TargetValues
 from harborhook.reconcile import claims, deliveries, endpoint_test
 from harborhook.reconcile.context import Wait
 from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
-from harborhook.reconcile.target_values import Resolved, put_back, refused, resolve
+from harborhook.reconcile.target_values import put_back, refused, resolve
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -111,11 +111,16 @@ async def _apply(visit: PolicyVisit, place: Place) -> Verdict:
         enabled=now.enabled and place.link.notifications_enabled is not False,
         drift=drift_rows(drift),
         applied_generation=policy.metadata.generation,
-        applied_secrets=resolved.applied() if policy.spec.drift_policy == "Report" and resolved.versions else None,
+        applied_secrets=_applied_secrets(policy, resolved),
     )
+    visit.context.applied_values[policy.key] = resolved
     await deliveries.take_news(visit, place.link)
     deliveries.begin(visit.context, deliveries_key(place.link.key, place.project))
     return drift_verdict(drift) if drift else Verdict(Reason.RECONCILED, _conclusion(place, desired))
+
+
+def _applied_secrets(policy: WebhookPolicy, resolved: ResolvedTargets) -> list[AppliedSecret] | None:
+    return resolved.applied_secrets() if policy.spec.drift_policy == "Report" and resolved.versions else None
 
 
 def _conclusion(place: Place, desired: plan.DesiredPolicy) -> str:
@@ -256,7 +261,7 @@ async def _check_supported(visit: PolicyVisit, place: Place) -> None:
 
 
 async def _settle(
-    visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy, resolved: Resolved
+    visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy, resolved: ResolvedTargets
 ) -> tuple[Now, list[Difference]]:
     """Makes Harbor's policy as desired, or reports what differs; returns how it is then, and what is only reported."""
     observed = await _obtain(visit, place, desired)
@@ -267,7 +272,9 @@ async def _settle(
         policy,
         visit.status.origin,
         switched=_is_switched_off(visit, place.link) or plan.was_switched_off(policy),
-        rotated=resolved.are_newer_than(policy.status.applied_secrets),
+        rotated=resolved.have_changed(
+            policy.status.applied_secrets or [], visit.context.applied_values.get(policy.key)
+        ),
     )
     found = plan.differences(observed, desired)
     if visit.is_resync and _to_write(found, groups):
