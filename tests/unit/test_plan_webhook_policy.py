@@ -16,6 +16,7 @@ from harborhook.plan.target_values import TargetValues
 from harborhook.plan.webhook_policy import (
     DesiredPolicy,
     DesiredTarget,
+    asked_for,
     creation_body,
     desired_policy,
     differences,
@@ -560,6 +561,16 @@ def test_under_report_an_adoption_whose_first_visit_failed_is_still_one() -> Non
 
 def test_under_report_a_changed_secret_is_applied_to_the_targets_alone() -> None:
     assert written(reporting(), rotated=True) == ["targets"]
+
+
+def test_only_what_was_changed_here_was_asked_for() -> None:
+    def groups(policy: WebhookPolicy, *, turned: bool = False, rotated: bool = False) -> list[str]:
+        return sorted(asked_for(policy, turned=turned, rotated=rotated))
+
+    assert groups(reporting()) == []
+    assert groups(reporting(), rotated=True) == ["targets"]
+    assert groups(reporting(), turned=True) == ["enabled"]
+    assert groups(reporting(applied=2)) == EVERYTHING
 
 
 def test_a_switch_goes_before_report() -> None:

@@ -74,9 +74,9 @@ def fixture() -> Fixture:
 
 async def test_a_key_that_is_added_twice_is_visited_once_for_both_causes(fixture: Fixture) -> None:
     fixture.queue.add(A, Cause.CHANGE)
-    fixture.queue.add(A, Cause.DEPENDENCY)
+    fixture.queue.add(A, Cause.SECRET)
 
-    assert await fixture.take() == (A, Cause.CHANGE | Cause.DEPENDENCY)
+    assert await fixture.take() == (A, Cause.CHANGE | Cause.SECRET)
     assert await fixture.take() is None
 
 
@@ -93,12 +93,12 @@ async def test_a_key_that_is_held_is_given_to_nobody_else(fixture: Fixture) -> N
 async def test_what_comes_while_a_key_is_held_is_done_once_more_afterwards(fixture: Fixture) -> None:
     fixture.queue.add(A, Cause.CHANGE)
     await fixture.take()
-    fixture.queue.add(A, Cause.DEPENDENCY)
-    fixture.queue.add(A, Cause.DEPENDENCY)
+    fixture.queue.add(A, Cause.SECRET)
+    fixture.queue.add(A, Cause.SECRET)
 
     fixture.queue.done(A)
 
-    assert await fixture.visit() == (A, Cause.DEPENDENCY)
+    assert await fixture.visit() == (A, Cause.SECRET)
     assert await fixture.take() is None
 
 
@@ -134,13 +134,13 @@ async def test_a_waiting_worker_wakes_when_a_key_that_was_added_again_is_let_go(
     queue = Queue(clock=Clock())
     queue.add(A, Cause.CHANGE)
     await queue.get()
-    queue.add(A, Cause.DEPENDENCY)
+    queue.add(A, Cause.SECRET)
     worker = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
 
     queue.done(A)
 
-    assert await woken(worker) == (A, Cause.DEPENDENCY)
+    assert await woken(worker) == (A, Cause.SECRET)
 
 
 async def test_a_waiting_worker_wakes_when_a_key_becomes_due() -> None:
@@ -511,10 +511,10 @@ KEYS = st.sampled_from([Key("HarborProject", "team", name) for name in "pqrst"])
 CAUSES = st.lists(st.sampled_from(list(Cause)), min_size=1, max_size=2).map(lambda some: Cause(0) | some[0] | some[-1])
 
 
-async def test_news_do_not_bring_a_later_look_for_drift_forward(fixture: Fixture) -> None:
+async def test_news_do_not_bring_a_later_drift_check_forward(fixture: Fixture) -> None:
     fixture.queue.add(A, Cause.RESYNC, after=600)
-    fixture.queue.add(A, Cause.NEWS)
-    assert await fixture.take() == (A, Cause.NEWS)
+    fixture.queue.add(A, Cause.DELIVERIES)
+    assert await fixture.take() == (A, Cause.DELIVERIES)
     fixture.queue.done(A)
     fixture.clock.now += 599
     assert await fixture.take() is None
@@ -523,10 +523,17 @@ async def test_news_do_not_bring_a_later_look_for_drift_forward(fixture: Fixture
 
 
 async def test_a_visit_takes_waiting_news_with_it(fixture: Fixture) -> None:
-    fixture.queue.add(A, Cause.NEWS, after=60)
+    fixture.queue.add(A, Cause.DELIVERIES, after=60)
     fixture.queue.add(A, Cause.CHANGE)
-    assert await fixture.take() == (A, Cause.CHANGE | Cause.NEWS)
+    assert await fixture.take() == (A, Cause.CHANGE | Cause.DELIVERIES)
     assert not fixture.queue.waits(A)
+
+
+async def test_both_kinds_of_news_for_a_status_are_handed_out_together(fixture: Fixture) -> None:
+    fixture.queue.add(A, Cause.RESYNC, after=600)
+    fixture.queue.add(A, Cause.DELIVERIES, after=60)
+    fixture.queue.add(A, Cause.COUNT)
+    assert await fixture.take() == (A, Cause.COUNT | Cause.DELIVERIES)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -538,29 +545,26 @@ class QueueMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.queue = Queue(clock=self.clock, jitter=lambda: 0.5)
         self.waiting: dict[Key, tuple[float, Cause]] = {}
-        self.news: dict[Key, float] = {}
+        self.status: dict[Key, tuple[float, Cause]] = {}
         self.held: set[Key] = set()
 
     def teardown(self) -> None:
         self.loop.close()
 
     def _added(self, key: Key, cause: Cause, due: float) -> None:
-        if cause == Cause.NEWS:
-            self.news[key] = min(self.news.get(key, due), due)
-            return
-        before, causes = self.waiting.get(key, (due, Cause(0)))
-        self.waiting[key] = (min(before, due), causes | cause)
+        line = self.status if cause in Cause.STATUS else self.waiting
+        before, causes = line.get(key, (due, Cause(0)))
+        line[key] = (min(before, due), causes | cause)
 
     def _dues(self) -> dict[Key, float]:
-        keys = self.waiting.keys() | self.news.keys()
-        return {key: min(self.news.get(key, math.inf), self.waiting.get(key, (math.inf,))[0]) for key in keys}
+        keys = self.waiting.keys() | self.status.keys()
+        return {key: min(line.get(key, (math.inf,))[0] for line in (self.status, self.waiting)) for key in keys}
 
     def _causes(self, key: Key, now: float) -> Cause:
-        """News alone do not bring a later visit forward; a visit takes the news with it."""
+        """What concerns the status alone does not bring a later visit forward; a visit serves the status too."""
         due, causes = self.waiting.get(key, (math.inf, Cause(0)))
-        if due > now:
-            return Cause.NEWS
-        return causes | Cause.NEWS if key in self.news else causes
+        _, of_status = self.status.get(key, (math.inf, Cause(0)))
+        return of_status if due > now else causes | of_status
 
     @rule(key=KEYS, cause=CAUSES, after=st.sampled_from([0.0, 0.5, 5.0, 60.0]))
     def add(self, key: Key, cause: Cause, after: float) -> None:
@@ -580,7 +584,7 @@ class QueueMachine(RuleBasedStateMachine):
     def drop(self, key: Key) -> None:
         self.queue.drop(key)
         self.waiting.pop(key, None)
-        self.news.pop(key, None)
+        self.status.pop(key, None)
 
     @rule(seconds=st.sampled_from([0.25, 1.0, 7.0, 40.0]))
     def pass_time(self, seconds: float) -> None:
@@ -601,8 +605,8 @@ class QueueMachine(RuleBasedStateMachine):
         key, causes = taken
         assert takeable[key] == min(takeable.values())
         assert causes == self._causes(key, self.clock())
-        self.news.pop(key, None)
-        if causes != Cause.NEWS:
+        self.status.pop(key, None)
+        if causes not in Cause.STATUS:
             self.waiting.pop(key)
         self.held.add(key)
 

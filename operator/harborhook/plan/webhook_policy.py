@@ -138,6 +138,15 @@ def groups_to_write(policy: WebhookPolicy, origin: Origin | None, *, switched: b
     return frozenset(group for group, is_asked in asked.items() if is_asked)
 
 
+def asked_for(policy: WebhookPolicy, *, turned: bool, rotated: bool) -> frozenset[str]:
+    """Which differences Harbor has because something was changed here: the spec, a switch that was `turned`, a Secret
+    that was `rotated`. Any other difference is drift, whatever the policy is reconciled for."""
+    if spec_is_new(policy):
+        return GROUPS
+    causes = {"targets": rotated, "enabled": turned}
+    return frozenset(group for group, is_cause in causes.items() if is_cause)
+
+
 def spec_is_new(policy: WebhookPolicy) -> bool:
     """The spec was not yet applied, so a difference in Harbor is no drift."""
     return policy.status.applied_generation != policy.metadata.generation

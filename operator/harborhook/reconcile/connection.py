@@ -22,7 +22,7 @@ from harborhook.harbor.models import SystemInfo
 from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.references import recorded_connection
 from harborhook.reconcile import global_switch
-from harborhook.reconcile.context import Context
+from harborhook.reconcile.context import Context, Offer
 from harborhook.reconcile.credentials import ca_bundle_of, credentials_of, trust_of
 from harborhook.reconcile.introduction import introduce, judge, why_failed
 from harborhook.reconcile.links import SHARED_FOR, Link, retire
@@ -69,21 +69,21 @@ def _tell_dependents(context: Context, key: Key) -> None:
     """Wakes them if something is new to them. What they were told is kept, so that a visit that failed after its look,
     because the status could not be written, is made good by the next one."""
     link = context.links.get(key)
-    offer = _offer(link)
-    if key not in context.offers or context.offers[key] != offer:
+    offer, before = _offer(link), context.offers.get(key)
+    if before != offer:
         context.offers[key] = offer
+        is_turned = before is not None and before.switch != offer.switch
+        cause = Cause.CONNECTION | Cause.SWITCH if is_turned else Cause.CONNECTION
         is_lost = link is not None and link.verdict is not None and link.verdict.reason.outcome is Outcome.RECONCILING
-        context.wake_deeply(key, per_second=TOLD_OF_LOSS if is_lost else math.inf)
+        context.wake_deeply(key, cause, per_second=TOLD_OF_LOSS if is_lost else math.inf)
 
 
-def _offer(link: Link | None) -> tuple[object, ...]:
-    """What the resources of a connection depend on."""
+def _offer(link: Link | None) -> Offer:
     if link is None:
-        return ()
-    return (
+        return Offer()
+    return Offer(
         link.verdict,
-        link.notifications_enabled,
-        link.policies_off,
+        (link.notifications_enabled, link.policies_off),
         link.read_only,
         link.connection.metadata.generation,
     )

@@ -9,9 +9,10 @@ import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from harborhook.api.base import ANNOTATION_SHARD, FINALIZER, Key, Resource
+from harborhook.api.conditions import Verdict
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Limits
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
 from harborhook.clock import ServerClock
@@ -58,6 +59,16 @@ class Surveys:
         self.left.pop(uid, None)
 
 
+class Offer(NamedTuple):
+    """What the resources of a connection depend on; without values before the connection has worked."""
+
+    verdict: Verdict | None = None
+    switch: tuple[bool | None, bool] | None = None
+    """Harbor's own switch, and whether the global one is enforced on each policy."""
+    read_only: bool | None = None
+    generation: int | None = None
+
+
 @dataclass
 class Context:
     settings: Settings
@@ -79,7 +90,7 @@ class Context:
     """By Harbor host, and by HarborConnection."""
     visited_connections: set[Key] = field(default_factory=set)
     """Connections that were looked at since the process started."""
-    offers: dict[Key, tuple[object, ...]] = field(default_factory=dict)
+    offers: dict[Key, Offer] = field(default_factory=dict)
     """What the resources of each connection were last told of it."""
     doubtful: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the store may differ from what exists: then everything is listed anew."""
@@ -108,7 +119,7 @@ class Context:
         """Takes in a version of one of our objects; visits it and wakes others if it matters."""
         if self.store.is_foreign(key):  # it has come into our selector
             self.store.remove(key)
-        claims = self._claims(key)
+        before, claims = self.store.get(key), self._claims(key)
         marked = self.is_left_to_another(key)
         is_relevant = self.store.upsert(key, body)
         if marked and not self.is_left_to_another(key):
@@ -120,7 +131,8 @@ class Context:
         if first:  # then everything is going to be visited anyway
             return
         if key.kind not in CONNECTION_KINDS:  # a connection is checked first, and then wakes its dependents itself
-            self.wake(self.store.dependents(key))
+            is_turned = _webhooks_are_on(before) != _webhooks_are_on(body)
+            self.wake(self.store.dependents(key), Cause.PROJECT | Cause.SWITCH if is_turned else Cause.PROJECT)
         self._wake_rivals(key, claims | self._claims(key))
 
     def saw_foreign(self, key: Key, body: Body) -> None:
@@ -129,8 +141,8 @@ class Context:
         if not self.store.upsert_foreign(key, body):
             return
         self._wake_rivals(key, claims | self._claims(key))
-        if key.kind == "HarborProject" and _place(before) != _place(body):
-            self.wake(self.store.dependents(key))
+        if key.kind == "HarborProject" and _project_in_harbor(before) != _project_in_harbor(body):
+            self.wake(self.store.dependents(key), Cause.PROJECT)
 
     def forget(self, key: Key) -> None:
         """An object of ours is gone from the API."""
@@ -151,50 +163,51 @@ class Context:
             link.listed.pop(key, None)
         self.metrics.forget(key)
         self.visited_connections.discard(key)
-        self.wake(self.store.dependents(key))
+        self.wake(self.store.dependents(key), Cause.CONNECTION if key.kind in CONNECTION_KINDS else Cause.PROJECT)
         self._wake_rivals(key, {reference for reference in references if is_claim(reference)})
         # A connection or a project that is being deleted may have waited for this one.
-        self.wake(ref for ref in references if ref.kind in KINDS and self._is_deleting(ref))
+        self.wake((ref for ref in references if ref.kind in KINDS and self._is_deleting(ref)), Cause.DEPENDENT)
         if key.kind == "WebhookPolicy":
             self.tell_project(references)
 
     def tell_project(self, references: Iterable[Key]) -> None:
-        """Lets the HarborProject among a policy's references count its policies anew."""
+        """Lets the HarborProject among a policy's references count its policies again."""
         for reference in references:
             if reference.kind == "HarborProject":
-                self.queue.add(reference, Cause.NEWS)
+                self.queue.add(reference, Cause.COUNT)
 
     def saw_secret(self, key: Key, resource_version: str | None) -> None:
         """Takes in a version of a Secret or ConfigMap; None: it is gone."""
         if not self.secrets.saw(key, resource_version):
             return
-        self.wake(self.store.dependents(key))
+        self.wake(self.store.dependents(key), Cause.SECRET)
         if key == self.global_switch:
-            self.wake(connection for kind in CONNECTION_KINDS for connection in self.store.all(kind))
+            self.wake((connection for kind in CONNECTION_KINDS for connection in self.store.all(kind)), Cause.SWITCH)
 
     @property
     def global_switch(self) -> Key:
         """The ConfigMap that switches all notifications on or off."""
         return Key("ConfigMap", self.settings.namespace, self.settings.global_config_map)
 
-    def wake(self, keys: Iterable[Key]) -> None:
+    def wake(self, keys: Iterable[Key], cause: Cause) -> None:
+        """Lets those of them that are ours be reconciled for this cause."""
         for key in keys:
             if not self.store.is_foreign(key):
-                self.queue.add(key, Cause.DEPENDENCY)
+                self.queue.add(key, cause)
 
-    def wake_deeply(self, key: Key, *, per_second: float = math.inf) -> None:
+    def wake_deeply(self, key: Key, cause: Cause, *, per_second: float = math.inf) -> None:
         """Wakes the dependents of a connection, and the policies of its projects, which reach it through them."""
         dependents = self.store.dependents(key)
         indirect = (policy for project in dependents for policy in self.store.dependents(project))
         for number, dependent in enumerate(dict.fromkeys([*dependents, *indirect])):
-            self.queue.add(dependent, Cause.DEPENDENCY, after=number / per_second)
+            self.queue.add(dependent, cause, after=number / per_second)
 
     def wake_rivals(self, key: Key) -> None:
         """Lets everybody who claims the same object in Harbor look again."""
         self._wake_rivals(key, self._claims(key))
 
     def _wake_rivals(self, key: Key, claims: Iterable[Key]) -> None:
-        self.wake({rival for claim in claims for rival in self.store.dependents(claim)} - {key})
+        self.wake({rival for claim in claims for rival in self.store.dependents(claim)} - {key}, Cause.CLAIM)
 
     def _claims(self, key: Key) -> set[Key]:
         return {reference for reference in self.store.references_of(key) if is_claim(reference)}
@@ -276,10 +289,16 @@ class Context:
         return limiter
 
 
-def _place(body: Body | None) -> tuple[object, ...]:
+def _project_in_harbor(body: Body | None) -> tuple[object, ...]:
     """What policies need to know of their project."""
     status = (body or {}).get("status") or {}
     return status.get("projectID"), status.get("projectName"), str(status.get("connection"))
+
+
+def _webhooks_are_on(body: Body | None) -> bool:
+    """Whether a HarborProject lets its policies send notifications."""
+    webhooks = ((body or {}).get("spec") or {}).get("webhooks") or {}
+    return webhooks.get("enabled") is not False
 
 
 def _numbers(limits: Limits) -> tuple[int, int]:

@@ -336,7 +336,7 @@ def _announce(context: Context, link: Link, key: Key) -> None:
     told = link.told.get(key)
     interval = context.settings.status_interval
     wait = 0.0 if told is None or _is_urgent(policy, progress) else told + interval - context.queue.clock()
-    context.queue.add(key, Cause.NEWS, after=max(0.0, wait))
+    context.queue.add(key, Cause.DELIVERIES, after=max(0.0, wait))
 
 
 async def take_news(visit: Visit[WebhookPolicy], link: Link) -> None:

@@ -175,7 +175,7 @@ async def _place(visit: PolicyVisit) -> Place:
     link = claims.link_to(visit, connection_key(ref.wire() if ref else None, policy.metadata.namespace))
     name = policy.spec.project_name or ""
     claims.check_access(link, policy, name)
-    observed = await link.project(name, shared=visit.is_resync)
+    observed = await link.project(name, shared=visit.may_share_reading)
     if observed is None:
         raise NotReady(
             Reason.PROJECT_NOT_READY,
@@ -242,7 +242,7 @@ async def _check_supported(visit: PolicyVisit, place: Place) -> None:
     if supported is None:
         return
     if not asked_before:
-        visit.context.queue.add(place.link.key, Cause.DEPENDENCY)  # to show it in the connection's status
+        visit.context.queue.add(place.link.key, Cause.DEPENDENT)  # to show it in the connection's status
     spec = visit.resource.spec
     unknown = sorted(set(spec.event_types) - supported.event_types)
     if unknown:
@@ -268,16 +268,13 @@ async def _settle(
     if observed is None:
         return Now(desired.name, desired.enabled), []
     policy = visit.resource
-    groups = plan.groups_to_write(
-        policy,
-        visit.status.origin,
-        switched=_is_switched_off(visit, place.link) or plan.was_switched_off(policy),
-        rotated=resolved.have_changed(
-            policy.status.applied_secrets or [], visit.context.applied_values.get(policy.key)
-        ),
-    )
+    is_off, was_off = _is_switched_off(visit, place.link), plan.was_switched_off(policy)
+    rotated = _have_changed(visit, resolved)
+    groups = plan.groups_to_write(policy, visit.status.origin, switched=is_off or was_off, rotated=rotated)
+    turned = is_off != was_off or Cause.SWITCH in visit.causes
+    asked_for = plan.asked_for(policy, turned=turned, rotated=rotated)
     found = plan.differences(observed, desired)
-    if visit.is_resync and _to_write(found, groups):
+    if visit.may_share_reading and (_to_write(found, groups) or _is_marked_otherwise(visit, observed)):
         # A shared reading may be some seconds old; what is written back must be what is there.
         current = await place.link.client.policy(place.project, observed.id)
         if current is None:
@@ -285,6 +282,7 @@ async def _settle(
         observed, found = current, plan.differences(current, desired)
     written = _to_write(found, groups)
     await _write(visit, place, observed, desired, written)
+    await _tell_written(visit, f"webhook policy {desired.name}", written, asked_for)
     if parse_creator(observed.creator) is not None:
         visit.record(cluster_name=visit.context.cluster)
     drift = [difference for difference in found if difference not in written]
@@ -327,8 +325,8 @@ async def _recorded(visit: PolicyVisit, place: Place) -> Policy | None:
     status = visit.resource.status
     if status.policy_id is None or status.project_id != place.project_id:
         return None
-    observed = await place.link.policy(place.project, status.policy_id, shared=visit.is_resync)
-    if observed is None and visit.is_resync:
+    observed = await place.link.policy(place.project, status.policy_id, shared=visit.may_share_reading)
+    if observed is None and visit.may_share_reading:
         observed = await place.link.policy(place.project, status.policy_id, shared=False)  # before making it again
     if observed is None or observed.project_id != place.project_id or _is_another(visit, observed):
         return None
@@ -473,8 +471,7 @@ async def _write(
     """Writes what differs, in place: the id, and so the history, stays. A policy with the name of another cluster gets
     ours: where it was taken over, that cluster knows by it to leave the policy alone; where our cluster has changed its
     name, the policy is known by the new one."""
-    cluster = visit.context.cluster
-    is_marked_otherwise = foreign_cluster(observed.creator, cluster=cluster) is not None
+    cluster, is_marked_otherwise = visit.context.cluster, _is_marked_otherwise(visit, observed)
     if not written and not is_marked_otherwise:
         return
     mark = creator(cluster, visit.resource.key) if is_marked_otherwise else None
@@ -491,8 +488,26 @@ async def _write(
         ) from None
     if not written and visit.resource.status.applied_generation is not None:
         await visit.tell("Updated", f"Wrote the cluster's present name {cluster} into webhook policy {observed.name}.")
-    asked_for = plan.spec_is_new(visit.resource) or Cause.DEPENDENCY in visit.causes
-    await tell_written(visit, f"webhook policy {desired.name}", written, asked_for=asked_for)
+
+
+def _is_marked_otherwise(visit: PolicyVisit, observed: Policy) -> bool:
+    return foreign_cluster(observed.creator, cluster=visit.context.cluster) is not None
+
+
+async def _tell_written(
+    visit: PolicyVisit, what: str, written: Sequence[Difference], asked_for: Collection[str]
+) -> None:
+    await tell_written(visit, what, [one for one in written if one.group in asked_for], asked_for=True)
+    await tell_written(visit, what, [one for one in written if one.group not in asked_for], asked_for=False)
+
+
+def _have_changed(visit: PolicyVisit, resolved: ResolvedTargets) -> bool:
+    """Whether what comes out of Secrets is new. Under Report the status says what was applied; otherwise only this
+    process remembers it, and right after a start the cause of the visit has to do."""
+    policy, remembered = visit.resource, visit.context.applied_values.get(visit.resource.key)
+    if policy.spec.drift_policy == "Report":
+        return resolved.have_changed(policy.status.applied_secrets or [], remembered)
+    return Cause.SECRET in visit.causes if remembered is None else remembered.values != resolved.values
 
 
 def _wants_finalizer(visit: PolicyVisit) -> bool:

@@ -94,9 +94,9 @@ async def _visit(context: Context, key: Key, causes: Cause) -> None:
     if not await shards.is_ours(visit):
         return
     if resource.metadata.deleting:
-        if causes != Cause.NEWS:
+        if causes not in Cause.STATUS:
             await _delete(visit)
-    elif causes == Cause.NEWS:
+    elif causes in Cause.STATUS:
         await _news(visit)
     else:
         await _reconcile(visit)
@@ -147,7 +147,7 @@ async def _news(visit: Visit[Resource]) -> None:
         project.take_news(visit, link)  # type: ignore[arg-type]
         await visit.write_status()
     elif link is not None and webhook_policy.has_to_be_switched_on(visit, link):  # type: ignore[arg-type]
-        visit.context.queue.add(visit.resource.key, Cause.DEPENDENCY)
+        visit.context.queue.add(visit.resource.key, Cause.SWITCH)
     elif link is not None:
         await deliveries.take_news(visit, link)  # type: ignore[arg-type]
         await visit.write_status()
@@ -158,7 +158,7 @@ def _tell_others(visit: Visit[Resource], before: Resource) -> None:
     context, key = visit.context, visit.resource.key
     old, new = before.status, visit.status  # type: ignore[attr-defined]
     if key.kind == "HarborProject" and _offer(old) != _offer(new):
-        context.wake(context.store.dependents(key))
+        context.wake(context.store.dependents(key), Cause.PROJECT)
     if key.kind == "WebhookPolicy" and (old.observed_generation is None or old.is_ready != new.is_ready):
         context.tell_project(context.store.references_of(key))
     had_claim = old.origin is not None or old.ready_reason not in claims.WITHOUT_CLAIM
@@ -167,7 +167,8 @@ def _tell_others(visit: Visit[Resource], before: Resource) -> None:
         context.wake_rivals(key)
     if isinstance(before, WebhookPolicy) and new.policy_name != old.policy_name is not None:
         # The name that was given up is free for others.
-        context.wake(set(context.store.dependents(policy_claim(before.wire(), old.policy_name))) - {key})
+        rivals = set(context.store.dependents(policy_claim(before.wire(), old.policy_name))) - {key}
+        context.wake(rivals, Cause.CLAIM)
 
 
 def _offer(status: object) -> tuple[object, ...]:
