@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import Delivering, DeliveringReason, NotReady, with_delivering
-from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import SecretKeyRef, WebhookPolicy
 from harborhook.harbor.capabilities import Version, parse_version
 from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, RefusedError
@@ -37,6 +36,7 @@ from harborhook.plan.deliveries import (
 )
 from harborhook.plan.failures import LOG_GONE, LOG_UNREADABLE, Receivers, reason_of, receivers
 from harborhook.plan.references import connection_of_deliveries
+from harborhook.reconcile import switches
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link, News
 from harborhook.reconcile.visit import Visit
@@ -365,32 +365,14 @@ async def take_news(visit: Visit[WebhookPolicy], link: Link) -> None:
 
 
 def _progress(context: Context, link: Link, policy: WebhookPolicy, news: News | None) -> Progress:
+    off_by = switches.effective(context, link, policy).off_by
     return advance(
         policy.status,
         policy.spec.event_types,
         news.rows if news else (),
         news.history if news else None,
-        _switched_off(context, link, policy),
+        Delivering(off_by) if off_by is not None else None,
     )
-
-
-def _switched_off(context: Context, link: Link, policy: WebhookPolicy) -> Delivering | None:
-    """What keeps Harbor from sending anything for the policy, the highest switch first."""
-    # Switches pass a suspended policy over: it is off only if it was before.
-    passed_over = policy.spec.suspend and policy.status.enabled is not False
-    if link.notifications_enabled is False or (link.policies_off and not passed_over):
-        return Delivering(DeliveringReason.GLOBALLY_DISABLED)
-    if project_is_off(context, policy) and not passed_over:
-        return Delivering(DeliveringReason.PROJECT_DISABLED)
-    return None if policy.spec.enabled else Delivering(DeliveringReason.POLICY_DISABLED)
-
-
-def project_is_off(context: Context, policy: WebhookPolicy) -> bool:
-    """Whether the HarborProject of the policy switches its webhooks off."""
-    if policy.spec.project_ref is None:
-        return False
-    project = context.load(Key("HarborProject", policy.metadata.namespace, policy.spec.project_ref.name))
-    return isinstance(project, HarborProject) and not project.spec.webhooks.enabled
 
 
 def _is_news(policy: WebhookPolicy, progress: Progress) -> bool:

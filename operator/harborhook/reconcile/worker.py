@@ -11,7 +11,7 @@ from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.errors import HarborError, NotHarborError, ReadOnlyError, TransportError, UnauthorizedError
 from harborhook.kube.gateway import Gone, KubeError
 from harborhook.plan.references import DELIVERIES, connection_of_deliveries, policy_claim, recorded_connection
-from harborhook.reconcile import claims, connection, deliveries, project, release, shards, webhook_policy
+from harborhook.reconcile import claims, connection, deliveries, project, release, shards, switches, webhook_policy
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.verdicts import verdict_of
 from harborhook.reconcile.visit import Visit
@@ -146,7 +146,7 @@ async def _news(visit: Visit[Resource]) -> None:
     if link is not None and visit.resource.kind == "HarborProject":
         project.take_news(visit, link)  # type: ignore[arg-type]
         await visit.write_status()
-    elif link is not None and webhook_policy.has_to_be_switched_on(visit, link):  # type: ignore[arg-type]
+    elif link is not None and switches.effective(visit.context, link, visit.resource).is_lifted:  # type: ignore[arg-type]
         visit.context.queue.add(visit.resource.key, Cause.SWITCH)
     elif link is not None:
         await deliveries.take_news(visit, link)  # type: ignore[arg-type]
