@@ -30,6 +30,8 @@ from harborhook.api.kinds import KINDS
 from harborhook.kube.gateway import Gateway, KubeError, token_of
 from harborhook.kube.watches import Watches
 from harborhook.plan.references import references
+from harborhook.reconcile import changes
+from harborhook.reconcile.clients import Clients
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.secrets import Secrets
 from harborhook.reconcile.shards import SHARDED_KINDS, survey
@@ -345,18 +347,18 @@ class Operator:
             self.context.doubtful.set()
         if event["type"] == "DELETED":
             self._deleted.add(body["metadata"]["uid"])
-            self.context.forget(key)
+            changes.forget(self.context, key)
             if key.kind in SHARDED_KINDS and self.settings.resource_selector:
                 self.context.doubtful.set()  # perhaps only its labels are others now
         else:
-            self.context.saw(key, dict(body))
+            changes.saw(self.context, key, dict(body))
 
     async def _saw_source(self, event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
         assert self.context is not None
         if event["type"] is None:
             self.context.doubtful.set()
         gone = event["type"] == "DELETED"
-        self.context.saw_secret(_key(body), None if gone else body["metadata"]["resourceVersion"])
+        changes.saw_secret(self.context, _key(body), None if gone else body["metadata"]["resourceVersion"])
 
     # What runs beside kopf
 
@@ -375,8 +377,11 @@ class Operator:
             cluster=cluster,
             clock=gateway.clock,
             metrics=self.metrics,
-            fence=self._leader.check if self._leader else None,
-            user_agent=self._user_agent,
+            clients=Clients(
+                observer=self.metrics.count_request,
+                fence=self._leader.check if self._leader else None,
+                user_agent=self._user_agent,
+            ),
         )
 
     def _is_watched(self, source: Key) -> bool:
@@ -399,9 +404,9 @@ class Operator:
                     if body["metadata"]["uid"] in self._deleted:  # while the page was on its way
                         continue
                     seen.add(_key(body))
-                    self.context.saw(_key(body), body, first=first)
+                    changes.saw(self.context, _key(body), body, first=first)
         for gone in before - seen:
-            self.context.forget(gone)
+            changes.forget(self.context, gone)
         await survey(self.context)
 
     async def _relist(self) -> None:
