@@ -11,7 +11,7 @@ from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.models import Policy, Supported
 from harborhook.kube.gateway import Gateway
-from harborhook.reconcile import webhook_policy
+from harborhook.reconcile import changes, webhook_policy
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.secrets import Data
@@ -121,10 +121,10 @@ class Stage:
             context.store.upsert(key, body)
         connection = ClusterHarborConnection.model_validate(self.bodies[CONNECTION])
         client = cast(HarborClient, self.harbor)
-        self.link = context.links[CONNECTION] = Link(CONNECTION, connection, client, clock=context.queue.clock)
+        self.link = context.links[CONNECTION] = Link.over(connection, client, clock=context.queue.clock)
         self.link.supported = Supported(frozenset({"PUSH_ARTIFACT"}), frozenset({"Default"}))
         self.link.notifications_enabled = True
-        context.visited_connections.add(CONNECTION)
+        context.offered[CONNECTION] = self.link.offer
 
     async def _record(self, namespace: str, event: Object) -> None:
         self.events.append(f"{event['reason']}: {event['note']}")
@@ -143,11 +143,11 @@ class Stage:
         body["spec"].update(spec)
         body["metadata"]["resourceVersion"] = str(int(body["metadata"]["resourceVersion"]) + 1)
         body["metadata"]["generation"] += 1
-        self.context.saw(key, body)
+        changes.saw(self.context, key, body)
 
     def write_secret(self, version: str, header: str) -> None:
         self.secrets[SECRET] = version, {"header": header.encode()}
-        self.context.saw_secret(SECRET, version)
+        changes.saw_secret(self.context, SECRET, version)
 
     def in_ui(self, **fields: Any) -> None:
         self.harbor.policies_by_id[5].update(fields)

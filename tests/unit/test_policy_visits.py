@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from harborhook.reconcile import changes
 from harborhook.runtime.queue import Cause
 from harness.policy_stage import CONNECTION, POLICY, PROJECT, Stage
 
@@ -18,7 +19,7 @@ async def made(project: dict[str, Any] | None = None, **spec: Any) -> Stage:
     return stage
 
 
-CAUSES = [cause for cause in Cause if cause not in Cause.STATUS and cause is not Cause.POLL]
+CAUSES = [cause for cause in Cause if cause not in Cause.NEWS and cause is not Cause.POLL]
 
 
 @pytest.mark.parametrize("cause", CAUSES)
@@ -106,7 +107,7 @@ async def test_one_visit_can_find_both_an_update_and_drift() -> None:
 )
 async def test_where_no_write_is_expected_a_reading_is_shared_and_nothing_more_is_asked(cause: Cause) -> None:
     stage = await made()
-    stage.link.forget_readings()
+    stage.link.readings.forget()
 
     assert await stage.visit(cause) == ["list"]
     assert await stage.visit(cause) == []
@@ -114,7 +115,7 @@ async def test_where_no_write_is_expected_a_reading_is_shared_and_nothing_more_i
 
 async def test_what_differs_in_a_shared_reading_is_read_again_before_it_is_written() -> None:
     stage = await made()
-    stage.link.forget_readings()
+    stage.link.readings.forget()
     stage.in_ui(enabled=False)
 
     assert await stage.visit(Cause.RESYNC) == ["list", "GET", "PUT"]
@@ -142,7 +143,7 @@ async def test_a_secret_is_a_cause_of_its_own() -> None:
 
 async def test_a_connection_that_is_gone_is_a_cause_of_its_own() -> None:
     stage = await made()
-    stage.context.forget(CONNECTION)
+    changes.forget(stage.context, CONNECTION)
 
     assert stage.waiting() == Cause.CONNECTION
 

@@ -22,8 +22,8 @@ from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.models import SystemInfo
 from harborhook.harbor.transport import Credentials, Transport
 from harborhook.kube.gateway import Gateway, Gone, KubeError, NoClusterError
+from harborhook.reconcile.connection_check import identify, judge, why_failed
 from harborhook.reconcile.credentials import ca_bundle_of, credentials_of, trust, trust_of
-from harborhook.reconcile.introduction import introduce, judge, why_failed
 from harborhook.reconcile.secrets import Secrets
 
 LINE = 1000
@@ -81,7 +81,7 @@ async def reached(where: Where) -> AsyncIterator[Reached]:
 
 
 async def _let_in(door: _Door, where: Where) -> Reached:
-    found = await introduce(door.client)
+    found = await identify(door.client)
     verdict = judge(found.info)
     if verdict.reason is not Reason.RECONCILED:
         raise NotReady(verdict.reason, verdict.message)

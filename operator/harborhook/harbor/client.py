@@ -44,6 +44,11 @@ class HarborClient:
         return self._transport.url
 
     @property
+    def username(self) -> str:
+        """Of the credentials, which for a robot is its only name."""
+        return self._transport.username
+
+    @property
     def authentication(self) -> Literal["Session", "Basic"]:
         return self._transport.authentication
 

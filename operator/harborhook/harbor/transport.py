@@ -150,6 +150,10 @@ class Transport:
         )
 
     @property
+    def username(self) -> str:
+        return self._credentials.username
+
+    @property
     def authentication(self) -> Literal["Session", "Basic"]:
         return "Session" if self._session else "Basic"
 

@@ -6,12 +6,11 @@ another resource or another cluster owns.
 
 from __future__ import annotations
 
-from harborhook.api.base import Key
+from harborhook.api.base import DeliveriesKey, Key
 from harborhook.api.conditions import NotReady, Reason
 from harborhook.harbor.errors import ConflictError, ForbiddenError, NotFoundError
 from harborhook.harbor.models import Policy
 from harborhook.plan.ownership import creator, foreign_cluster, is_younger, names_resource
-from harborhook.plan.references import deliveries_key
 from harborhook.plan.switch import EffectiveSwitch
 from harborhook.plan.webhook_policy import DesiredPolicy, creation_body
 from harborhook.reconcile import claims
@@ -50,12 +49,12 @@ async def obtain(
 async def recorded(visit: PolicyVisit, location: PolicyLocation) -> Policy | None:
     """The policy whose id the status has; None if there is none (any more) in this project. Raises OwnedByOther if
     another cluster has taken it over."""
-    status, link, shared = visit.resource.status, location.link, visit.may_share_reading
+    status, readings, shared = visit.resource.status, location.link.readings, visit.may_share_reading
     if status.policy_id is None or status.project_id != location.project_id:
         return None
-    observed = await link.policy(location.project, status.policy_id, shared=shared)
+    observed = await readings.policy(location.project, status.policy_id, shared=shared)
     if observed is None and shared:
-        observed = await link.policy(location.project, status.policy_id, shared=False)  # before making it again
+        observed = await readings.policy(location.project, status.policy_id, shared=False)  # before making it again
     if observed is None or observed.project_id != location.project_id or _is_another(visit, observed):
         return None
     other = _taken_over_by(visit, observed)
@@ -118,7 +117,7 @@ async def _create(
     again = visit.resource.status.policy_id is not None
     visit.record(policy_id=policy_id, origin="Created", cluster_name=visit.context.cluster)
     if policy_id is not None:
-        location.link.policy_written(location.project, policy_id)
+        location.link.readings.policy_written(location.project, policy_id)
     if again:
         await visit.warn("Recreated", f"Webhook policy {desired.name} had been removed in Harbor and was made again.")
     else:
@@ -202,7 +201,7 @@ def _check_may_be_adopted(visit: PolicyVisit, existing: Policy) -> None:
 def _holder(visit: PolicyVisit, location: PolicyLocation, policy: Policy) -> Key | None:
     """Another resource that has made or adopted it."""
     store = visit.context.store
-    for other in store.dependents(deliveries_key(location.link.key, location.project)):
+    for other in store.dependents(DeliveriesKey(location.link.key, location.project)):
         status = (store.get(other) or {}).get("status") or {}
         held = status.get("policyID"), status.get("projectID")
         if other != visit.resource.key and held == (policy.id, policy.project_id):

@@ -37,7 +37,7 @@ async def locate(visit: PolicyVisit) -> PolicyLocation:
     link = claims.link_to(visit, connection_key(ref.wire() if ref else None, policy.metadata.namespace))
     name = policy.spec.project_name or ""
     claims.check_access(link, policy, name)
-    observed = await link.project(name, shared=visit.may_share_reading)
+    observed = await link.readings.project(name, shared=visit.may_share_reading)
     if observed is None:
         raise NotReady(
             Reason.PROJECT_NOT_READY,

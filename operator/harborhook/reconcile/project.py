@@ -80,9 +80,9 @@ async def _obtain(visit: ProjectVisit, link: Link) -> Found:
     adopts_only = project.spec.creation_policy == "Adopt"
     # Creation is optimistic, one POST; a look first only where the POST is known to be needless or unwanted.
     if project.status.project_id is not None or refused_before or adopts_only:
-        observed = await link.project(name, shared=visit.may_share_reading)
+        observed = await link.readings.project(name, shared=visit.may_share_reading)
         if observed is None and visit.may_share_reading:
-            observed = await link.project(name, shared=False)  # before it is made again
+            observed = await link.readings.project(name, shared=False)  # before it is made again
         if observed is not None:
             return await _take(visit, observed)
     if adopts_only:
@@ -113,7 +113,7 @@ async def _create(visit: ProjectVisit, link: Link) -> Found:
         # Of one that another operator's resource wants too, nobody can tell whose POST made it.
         is_ours = plan.is_lost_creation(project, observed) and not claims.is_contested(visit.context, link, project)
         return await _take(visit, observed, lost_creation=is_ours)
-    link.project_written(name)
+    link.readings.project_written(name)
     if project_id is None:
         made = await link.client.project(name)
         if made is None:
@@ -134,7 +134,7 @@ async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
     proxy = project.spec.proxy_cache
     if proxy is None:
         return None
-    registry_id = await link.registry_id(proxy.registry_name)
+    registry_id = await link.readings.registry_id(proxy.registry_name)
     if registry_id is None:
         raise NotReady(
             Reason.NOT_FOUND,
@@ -180,7 +180,7 @@ async def _settle(visit: ProjectVisit, link: Link, found: Found) -> list[Verdict
     written: list[Difference] = []
     if changes.differences and applies:
         claims.check_writable(link)
-        link.project_written(observed.name)
+        link.readings.project_written(observed.name)
         await link.client.update_project(observed.name, changes.metadata, changes.allowlist)
         written += changes.differences
     quota, refusal = await _observe_quota(visit, link, found)
@@ -204,7 +204,7 @@ async def _is_cache_as_stated(link: Link, project: HarborProject, observed: Proj
     if proxy is None or observed.registry_id is None:
         return proxy is None
     try:
-        return await link.registry_id(proxy.registry_name) == observed.registry_id
+        return await link.readings.registry_id(proxy.registry_name) == observed.registry_id
     except ForbiddenError:
         return True
 
@@ -302,11 +302,11 @@ def _is_time_to_list(visit: ProjectVisit, link: Link) -> bool:
     costs a request of its own, which a look for drift makes once an hour, and not right after a start."""
     key, now = visit.resource.key, visit.context.queue.clock()
     is_known = visit.resource.status.webhooks is not None and visit.may_share_reading
-    last = link.listed.setdefault(key, now if is_known else float("-inf"))
+    last = link.unmanaged.listed_at.setdefault(key, now if is_known else float("-inf"))
     is_shared = visit.resource.spec.webhooks.prune or bool(prune.policies_of(visit.context, key))
     if is_known and not is_shared and now - last < LIST_AGAIN:
         return False
-    link.listed[key] = now
+    link.unmanaged.listed_at[key] = now
     return True
 
 
@@ -322,7 +322,7 @@ def _webhooks(visit: ProjectVisit, unmanaged: list[str]) -> WebhooksStatus:
 def _note(visit: ProjectVisit, link: Link, counts: dict[str, Any], cause: Cause, *, at_once: bool = False) -> None:
     """Puts counts into the status, at most once a minute; if it is too early, the project is looked at again then."""
     key, context = visit.resource.key, visit.context
-    last = link.told.setdefault(key, float("-inf"))
+    last = link.mailbox.last_written.setdefault(key, float("-inf"))
     if all(getattr(visit.status, name) == value for name, value in counts.items()):
         return
     wait = last + context.settings.status_interval - context.queue.clock()
@@ -330,13 +330,13 @@ def _note(visit: ProjectVisit, link: Link, counts: dict[str, Any], cause: Cause,
         context.queue.add(key, cause, after=wait)
         return
     visit.record(**counts)
-    link.told[key] = context.queue.clock()
+    link.mailbox.last_written[key] = context.queue.clock()
 
 
-def take_news(visit: ProjectVisit, link: Link) -> None:
-    """Counts the project's policies anew after one of them has changed; Harbor is not asked."""
-    before = visit.resource.status.webhooks
-    if before is not None:
+async def take_news(visit: ProjectVisit) -> None:
+    """Counts the project's policies again after one of them has changed; Harbor is not asked."""
+    link, before = claims.link_of_record(visit), visit.resource.status.webhooks
+    if link is not None and before is not None:
         _note(visit, link, {"webhooks": _webhooks(visit, before.unmanaged)}, Cause.COUNT)
 
 
@@ -364,7 +364,7 @@ async def delete(visit: ProjectVisit) -> None:
         if observed is not None and _is_ours(project, observed):
             claims.check_writable(link)
             await _delete_in_harbor(link, observed.name)
-            link.project_written(observed.name)
+            link.readings.project_written(observed.name)
 
 
 def _is_ours(project: HarborProject, observed: Project) -> bool:

@@ -24,7 +24,6 @@ from harborhook.reconcile.policy_location import (
     locate_for_deletion,
     locate_without_project,
 )
-from harborhook.reconcile.target_values import put_back
 
 _WITHOUT_NAME = (Reason.ALREADY_EXISTS, Reason.OWNED_BY_OTHER)
 
@@ -61,7 +60,7 @@ async def disable_if_off(visit: PolicyVisit, location: PolicyLocation, reason: R
         observed = await recorded(visit, location)
         if observed is not None and is_enabled(observed.raw):
             claims.check_writable(location.link)
-            await put_back(location.link, location.project, observed, switching_body(observed, enabled=False))
+            await location.link.readings.put_back(location.project, observed, switching_body(observed, enabled=False))
             visit.record(enabled=False)
 
 
@@ -84,7 +83,7 @@ async def undo(visit: PolicyVisit) -> None:
         observed = await find_own(visit, location)
         if observed is not None and not is_enabled(observed.raw):
             claims.check_writable(location.link)
-            await put_back(location.link, location.project, observed, switching_body(observed, enabled=True))
+            await location.link.readings.put_back(location.project, observed, switching_body(observed, enabled=True))
 
 
 def _may_be_disabled(visit: PolicyVisit) -> bool:

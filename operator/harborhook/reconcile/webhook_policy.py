@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harborhook.api.base import DeliveriesKey
 from harborhook.api.conditions import NotReady, Reason, Verdict
 from harborhook.api.connections import ClusterHarborConnection
 from harborhook.api.webhook_policy import AppliedSecret, WebhookPolicy
@@ -19,9 +20,8 @@ from harborhook.plan import webhook_policy as plan
 from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.drift import drift_rows, drift_verdict
 from harborhook.plan.ownership import creator, foreign_cluster, parse_creator
-from harborhook.plan.references import deliveries_key
 from harborhook.plan.switch import EffectiveSwitch
-from harborhook.plan.target_values import ResolvedTargets, TargetValues
+from harborhook.plan.target_values import ResolvedTargets, TargetValues, refused
 from harborhook.reconcile import claims, deliveries, endpoint_test, switches
 from harborhook.reconcile.context import Wait
 from harborhook.reconcile.drift import report, tell_written
@@ -34,7 +34,7 @@ from harborhook.reconcile.policy_location import (
     locate,
     locate_for_deletion,
 )
-from harborhook.reconcile.target_values import put_back, refused, resolve
+from harborhook.reconcile.target_values import resolve
 from harborhook.runtime.queue import Cause
 
 SEVERAL_TARGETS: Version = (2, 11, 0)
@@ -82,7 +82,7 @@ async def _apply(visit: PolicyVisit, location: PolicyLocation) -> Verdict:
     desired = replace(plan.desired_policy(policy, resolved.values), enabled=switch.enabled)
     try:
         async with link.writing(location.project):
-            changes = await _settle(visit, location, desired, switch, rotated=_have_changed(visit, resolved))
+            changes = await _settle(visit, location, desired, switch, rotated=_have_changed(visit, link, resolved))
     except RefusedError as error:
         raise refused(error, resolved.values) from None
     visit.record(
@@ -95,9 +95,9 @@ async def _apply(visit: PolicyVisit, location: PolicyLocation) -> Verdict:
         applied_generation=policy.metadata.generation,
         applied_secrets=_applied_secrets(policy, resolved),
     )
-    visit.context.applied_values[policy.key] = resolved
+    link.applied_values[policy.key] = resolved
     await deliveries.take_news(visit, link)
-    deliveries.begin(visit.context, deliveries_key(link.key, location.project))
+    deliveries.begin(visit.context, DeliveriesKey(link.key, location.project))
     if changes.reported:
         return drift_verdict(changes.reported)
     return Verdict(Reason.RECONCILED, _conclusion(location, desired))
@@ -111,10 +111,10 @@ def _conclusion(location: PolicyLocation, desired: plan.DesiredPolicy) -> str:
     return said
 
 
-def _have_changed(visit: PolicyVisit, resolved: ResolvedTargets) -> bool:
+def _have_changed(visit: PolicyVisit, link: Link, resolved: ResolvedTargets) -> bool:
     """Whether what comes out of Secrets is new. Under Report the status says what was applied; otherwise only this
     process remembers it, and right after a start the cause of the visit has to do."""
-    policy, remembered = visit.resource, visit.context.applied_values.get(visit.resource.key)
+    policy, remembered = visit.resource, link.applied_values.get(visit.resource.key)
     if policy.spec.drift_policy == "Report":
         return resolved.have_changed(policy.status.applied_secrets or [], remembered)
     return Cause.SECRET in visit.causes if remembered is None else remembered.values != resolved.values
@@ -223,7 +223,7 @@ async def _write(visit: PolicyVisit, location: PolicyLocation, observed: Policy,
     """In place: the id, and so the history, stays."""
     claims.check_writable(location.link)
     try:
-        await put_back(location.link, location.project, observed, changes.body or {})
+        await location.link.readings.put_back(location.project, observed, changes.body or {})
     except ConflictError:
         raise NotReady(
             Reason.ALREADY_EXISTS,
@@ -236,6 +236,20 @@ async def _write(visit: PolicyVisit, location: PolicyLocation, observed: Policy,
     was_ours = visit.resource.status.applied_generation is not None
     if was_ours and _creator_to_write(visit, observed) is not None:
         await visit.tell("Updated", f"Wrote the cluster's present name {visit.context.cluster} into {what}.")
+
+
+# The status alone
+
+
+async def take_news(visit: PolicyVisit) -> None:
+    """Puts what the poll has read into the status, without asking Harbor about the policy."""
+    link = claims.link_of_record(visit)
+    if link is None:
+        return
+    if switches.effective(visit.context, link, visit.resource).is_lifted:
+        visit.context.queue.add(visit.resource.key, Cause.SWITCH)
+    else:
+        await deliveries.take_news(visit, link)
 
 
 # The end
@@ -264,10 +278,10 @@ async def delete(visit: PolicyVisit) -> None:
 async def _delete_in_harbor(location: PolicyLocation, observed: Policy) -> None:
     """Disabled first: whatever Harbor says to the deletion, nothing new is sent."""
     client = location.link.client
-    location.link.policy_written(location.project, observed.id)
+    location.link.readings.policy_written(location.project, observed.id)
     try:
         if plan.is_enabled(observed.raw):
-            await put_back(location.link, location.project, observed, plan.switching_body(observed, enabled=False))
+            await readings.put_back(location.project, observed, plan.switching_body(observed, enabled=False))
         await client.delete_policy(location.project, observed.id)
     except NotFoundError:
         return

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Flag, auto
 
-from harborhook.api.base import Key
+from harborhook.api.base import AnyKey as Key
 from harborhook.api.kinds import CONNECTION_KINDS
 
 
@@ -47,11 +47,13 @@ class Cause(Flag):
     """News of its notifications was read: only its status may change."""
     COUNT = auto()
     """The policies of a project are to be counted again: only its status may change."""
+    HOLD = auto()
+    """A resource is about to make something over a connection, which needs the finalizer for it."""
     POLL = auto()
     """News of notifications is to be read for a Harbor project."""
 
-    STATUS = DELIVERIES | COUNT
-    """Causes for which Harbor is not asked."""
+    NEWS = DELIVERIES | COUNT | HOLD
+    """What others have found out or ask for, for which Harbor is not asked."""
 
 
 AGEING = {
@@ -65,6 +67,7 @@ AGEING = {
     Cause.RETRY: 2.0,
     Cause.DELIVERIES: 5.0,
     Cause.COUNT: 5.0,
+    Cause.HOLD: 1.0,
     Cause.POLL: 10.0,
     Cause.RESYNC: 30.0,
 }
@@ -76,27 +79,27 @@ BACKOFF_LIMIT = 300.0
 
 @dataclass
 class _Waiting:
-    """A whole visit, one to the status alone, or both, each at its own time: news for the status now must not bring
-    forward a drift check that is due in ten minutes."""
+    """A visit, the taking in of news, or both, each at its own time: news now must not bring forward a drift check that
+    is due in ten minutes."""
 
     visit: tuple[float, Cause] | None = None
-    status: tuple[float, Cause] | None = None
+    news: tuple[float, Cause] | None = None
     version: int = 0
 
     @property
     def due(self) -> float:
-        return min(waiting[0] for waiting in (self.visit, self.status) if waiting is not None)
+        return min(waiting[0] for waiting in (self.visit, self.news) if waiting is not None)
 
     def causes(self, now: float) -> Cause:
-        """What is due by now; a visit that is due serves the status too."""
-        of_status = self.status[1] if self.status is not None else Cause(0)
+        """What is due by now; a visit that is due takes the news with it."""
+        news = self.news[1] if self.news is not None else Cause(0)
         if self.visit is None or self.visit[0] > now:
-            return of_status
-        return self.visit[1] | of_status
+            return news
+        return self.visit[1] | news
 
     def add(self, cause: Cause, due: float) -> None:
-        if cause in Cause.STATUS:
-            self.status = _sooner(self.status, cause, due)
+        if cause in Cause.NEWS:
+            self.news = _sooner(self.news, cause, due)
         else:
             self.visit = _sooner(self.visit, cause, due)
 
@@ -228,7 +231,7 @@ class Queue:
         """Why the key is visited now; a visit that is not yet due goes on waiting."""
         waiting = self._waiting.pop(key)
         causes = waiting.causes(self.clock())
-        if causes in Cause.STATUS and waiting.visit is not None:
+        if causes in Cause.NEWS and waiting.visit is not None:
             rest = self._waiting[key] = _Waiting(visit=waiting.visit)
             self._enter(key, rest)
         return causes
