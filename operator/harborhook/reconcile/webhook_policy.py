@@ -277,8 +277,8 @@ async def delete(visit: PolicyVisit) -> None:
 
 async def _delete_in_harbor(location: PolicyLocation, observed: Policy) -> None:
     """Disabled first: whatever Harbor says to the deletion, nothing new is sent."""
-    client = location.link.client
-    location.link.readings.policy_written(location.project, observed.id)
+    client, readings = location.link.client, location.link.readings
+    readings.policy_written(location.project, observed.id)
     try:
         if plan.is_enabled(observed.raw):
             await readings.put_back(location.project, observed, plan.switching_body(observed, enabled=False))
