@@ -39,6 +39,7 @@ from harborhook.runtime.leader import Leader, LeadershipLostError
 from harborhook.runtime.queue import Queue
 from harborhook.runtime.store import Store
 from harborhook.settings import Settings
+from harborhook.tls import relaxed
 
 logger = logging.getLogger(__name__)
 
@@ -307,7 +308,7 @@ class Operator:
     def _session(self, info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
         """As kopf would make it, which closes it; but in our name, and the watches are heard."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            connector=aiohttp.TCPConnector(limit=0, ssl=relaxed(info.as_ssl_context())),
             headers={**info.as_http_headers(), "User-Agent": self._user_agent},
             proxy=info.proxy_url,
             trace_configs=[self._watches.trace()],

@@ -26,6 +26,7 @@ from harborhook.harbor.models import (
     User,
 )
 from harborhook.harbor.transport import Answer, Transport
+from harborhook.tls import TLSOptions
 
 Row = TypeVar("Row")
 
@@ -42,6 +43,10 @@ class HarborClient:
     @property
     def url(self) -> str:
         return self._transport.url
+
+    @property
+    def tls(self) -> TLSOptions:
+        return self._transport.tls
 
     @property
     def authentication(self) -> Literal["Session", "Basic"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,10 +16,11 @@ from harborhook.api.kinds import CONNECTION_KINDS, KINDS
 from harborhook.clock import ServerClock
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.limiter import Limiter
-from harborhook.harbor.transport import Credentials, Fence, Transport
+from harborhook.harbor.transport import Fence, Transport
 from harborhook.kube.gateway import Gateway
 from harborhook.plan.access import host_of
 from harborhook.plan.references import is_claim
+from harborhook.reconcile.credentials import Admission
 from harborhook.reconcile.links import Link, retire
 from harborhook.reconcile.secrets import Secrets
 from harborhook.runtime.events import Recorder
@@ -241,13 +241,14 @@ class Context:
 
     # Clients of Harbor
 
-    def client_for(self, connection: AnyConnection, credentials: Credentials, verify: ssl.SSLContext) -> HarborClient:
+    def client_for(self, connection: AnyConnection, admission: Admission) -> HarborClient:
         limiters = self.limiters_for(connection)
         return HarborClient(
             Transport(
                 connection.spec.url,
-                credentials,
-                verify=verify,
+                admission.credentials,
+                tls=admission.tls,
+                headers=dict(admission.headers),
                 limiters=limiters,
                 observer=self.metrics.count_request,
                 fence=self.fence,
