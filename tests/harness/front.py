@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import socketserver
 import ssl
 import threading
 from contextlib import suppress
@@ -116,3 +117,46 @@ def _handler(front: Front, upstream: str) -> type[BaseHTTPRequestHandler]:
             """Says nothing."""
 
     return Handler
+
+
+class Tunnel:
+    """A proxy by CONNECT, in a `with` statement; every name is this machine to it. `asked`: what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        tunnel = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                target = self.rfile.readline().split()[1].decode()
+                while self.rfile.readline().strip():
+                    pass
+                tunnel.asked.append(target)
+                with socket.create_connection(("127.0.0.1", int(target.rpartition(":")[2]))) as server:
+                    self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                    back = threading.Thread(target=_copy, args=(server, self.request), daemon=True)
+                    back.start()
+                    _copy(self.request, server)
+                    back.join(PATIENCE)
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="tunnel", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while chunk := source.recv(64 * 1024):
+            target.sendall(chunk)
+        target.shutdown(socket.SHUT_WR)

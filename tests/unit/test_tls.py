@@ -32,7 +32,7 @@ from harborhook.reconcile.sender import NotSentError, send
 from harborhook.settings import Settings
 from harborhook.tls import ClientCertificate, Failure, TLSOptions, UnusableClientCertificateError, relaxed
 from harness.certificates import Authority, BareAuthority, self_signed, server_context
-from harness.front import Front
+from harness.front import Front, Tunnel
 
 HOST = "127.0.0.1"
 SOURCE = Path(harborhook.__file__).parent
@@ -341,6 +341,19 @@ async def test_a_server_is_asked_for_the_name_that_is_stated_and_verified_by_it(
         assert server.requests[0]["host"] == server.url.removeprefix("https://")
         _, message = await why(server.url, trusting(server_name="other.internal"))
     assert message.endswith("It is for harbor.internal.")
+
+
+async def test_behind_a_proxy_it_is_asked_for_by_that_name_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = server_context(tmp_path, *AUTHORITY.issue("harbor.internal"))
+    with Front(context=context) as server, Tunnel() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        url = server.url.replace(HOST, "harbor.example.com")
+        await asked(url, trusting(server_name="harbor.internal"))
+        assert proxy.asked == [url.removeprefix("https://")]
+        assert server.server_names == ["harbor.internal"]
+        reason, message = await why(url, TRUSTING)
+    assert reason is Reason.TLS_UNTRUSTED
+    assert message.endswith("tls.serverName."), "nobody goes around the proxy to look at the certificate"
 
 
 # Headers for a gateway
