@@ -144,6 +144,13 @@ class ConnectionRef(ApiModel):
     name: str = Field(description="Name of the connection.", min_length=1, max_length=253)
 
 
+class SecretKeyRef(ApiModel):
+    """Names a key of a Secret."""
+
+    name: str = Field(description="Name of a Secret of the same namespace.", min_length=1, max_length=253)
+    key: str = Field(description="Key of the Secret.", min_length=1, max_length=253)
+
+
 class RecordedConnection(ApiModel):
     """The connection over which an object in Harbor was made or adopted."""
 

@@ -19,6 +19,7 @@ from harborhook.api.base import (
     Origin,
     RecordedConnection,
     Resource,
+    SecretKeyRef,
     Suspend,
     Time,
     rules,
@@ -32,13 +33,6 @@ ANNOTATION_LIMIT = 1024
 """Characters of a request in an annotation that are repeated in its answer."""
 DURATION_PATTERN = "^([0-9]{1,3}h)?([0-9]{1,5}m)?$"
 EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$")]
-
-
-class SecretKeyRef(ApiModel):
-    """Names a key of a Secret."""
-
-    name: str = Field(description="Name of a Secret of the same namespace.", min_length=1, max_length=253)
-    key: str = Field(description="Key of the Secret.", min_length=1, max_length=253)
 
 
 class ValueFrom(ApiModel):

@@ -26,6 +26,7 @@ from harborhook.harbor.models import (
     User,
 )
 from harborhook.harbor.transport import Answer, Transport
+from harborhook.tls import TLSOptions
 
 Row = TypeVar("Row")
 
@@ -47,6 +48,10 @@ class HarborClient:
     def username(self) -> str:
         """Of the credentials, which for a robot is its only name."""
         return self._transport.username
+
+    @property
+    def tls(self) -> TLSOptions:
+        return self._transport.tls
 
     @property
     def authentication(self) -> Literal["Session", "Basic"]:
