@@ -130,6 +130,13 @@ ACCEPTED = {
     "an address with a port and no path": policy(targets=[http("http://10.0.0.1:8080")]),
     "an IPv6 address": policy(targets=[http("http://[2001:db8::1]:8080/hook")]),
     "sixteen targets": policy(targets=[http()] * 16),
+    "redelivery on request, to two targets alike": policy(targets=[http(), http()], redelivery={"mode": "Manual"}),
+    "automatic redelivery to targets that a notification tells apart": policy(
+        targets=[http(), http(payloadFormat="CloudEvents"), slack()],
+        redelivery={"mode": "Automatic", "maxAge": "90m"},
+    ),
+    "redelivery for a week": policy(redelivery={"maxAge": "168h"}),
+    "redelivery for hours and minutes": policy(redelivery={"mode": "Automatic", "maxAge": "1h30m"}),
     "all event types of Harbor 2.7": policy(
         eventTypes=[
             *("PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT", "UPLOAD_CHART", "DOWNLOAD_CHART", "DELETE_CHART"),
@@ -239,6 +246,19 @@ REFUSED = {
     "an unknown type of target": (policy(targets=[http() | {"type": "teams"}]), 'supported values: "http", "slack"'),
     "no targets": (policy(targets=[]), "should have at least 1 items"),
     "seventeen targets": (policy(targets=[http()] * 17), "must have at most 16 items"),
+    # redelivery
+    "automatic redelivery to two targets alike": (
+        policy(targets=[http(), http(payloadFormat="Default")], redelivery={"mode": "Automatic"}),
+        "Harbor does not record which of two targets of the same type and payloadFormat a notification was for",
+    ),
+    "redelivery for too short": (policy(redelivery={"maxAge": "4m"}), "maxAge has to be between 5m and 168h"),
+    "redelivery for too long": (policy(redelivery={"maxAge": "169h"}), "maxAge has to be between 5m and 168h"),
+    "redelivery for days": (policy(redelivery={"maxAge": "2d"}), "spec.redelivery.maxAge"),
+    "redelivery for nothing": (policy(redelivery={"maxAge": ""}), "spec.redelivery.maxAge"),
+    "redelivery over a connection of a namespace": (
+        connection(allowRedelivery=True),
+        'unknown field "spec.allowRedelivery"',
+    ),
     # event types
     "an event type given twice": (
         policy(eventTypes=["PUSH_ARTIFACT", "PULL_ARTIFACT", "PUSH_ARTIFACT"]),

@@ -104,6 +104,7 @@ def test_a_status_has_no_defaults(kind: Kind) -> None:
             {
                 "spec.allowInsecureHTTP": False,
                 "spec.allowEndpointTests": False,
+                "spec.allowRedelivery": False,
                 "spec.suspend": False,
                 "spec.credentialsSecretRef.usernameKey": "username",
                 "spec.credentialsSecretRef.passwordKey": "password",
@@ -133,6 +134,8 @@ def test_a_status_has_no_defaults(kind: Kind) -> None:
                 "spec.enabled": True,
                 "spec.creationPolicy": "Create",
                 "spec.driftPolicy": "Correct",
+                "spec.redelivery.mode": "Manual",
+                "spec.redelivery.maxAge": "24h",
                 "spec.suspend": False,
             },
         ),

@@ -20,6 +20,7 @@ FINALIZER = f"{GROUP}/cleanup"
 ANNOTATION_RELEASE = f"{GROUP}/release"
 ANNOTATION_RECONCILE_AT = f"{GROUP}/reconcile-at"
 ANNOTATION_TEST_ENDPOINT = f"{GROUP}/test-endpoint"
+ANNOTATION_REDELIVER = f"{GROUP}/redeliver"
 ANNOTATION_CREATE_PENDING = f"{GROUP}/create-pending"
 ANNOTATION_SHARD = f"{GROUP}/shard"
 """Which of several operators works on the resource."""
@@ -123,6 +124,11 @@ class Resource(ApiModel):
     def test_request(self) -> str | None:
         """What `harborhook.io/test-endpoint` says; to be answered in `status.endpointTest`."""
         return self.metadata.annotations.get(ANNOTATION_TEST_ENDPOINT)
+
+    @property
+    def redeliver_request(self) -> str | None:
+        """What `harborhook.io/redeliver` says; to be answered in `status.redelivery`."""
+        return self.metadata.annotations.get(ANNOTATION_REDELIVER)
 
 
 class Condition(ApiModel):

@@ -173,6 +173,14 @@ class ClusterHarborConnectionSpec(_ConnectionSpec):
             "reach than from Harbor: allowedTargetHosts bounds it."
         ),
     )
+    allow_redelivery: bool = Field(
+        False,
+        description=(
+            "Whether the operator itself may send notifications again that Harbor could not deliver "
+            "(spec.redelivery of a WebhookPolicy, annotation harborhook.io/redeliver). They are sent from the cluster: "
+            "allowedTargetHosts bounds it."
+        ),
+    )
 
 
 class HarborConnectionSpec(_ConnectionSpec):

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from harborhook.api.base import ANNOTATION_RECONCILE_AT, ANNOTATION_RELEASE, ANNOTATION_TEST_ENDPOINT, Key
+from harborhook.api.base import (
+    ANNOTATION_RECONCILE_AT,
+    ANNOTATION_REDELIVER,
+    ANNOTATION_RELEASE,
+    ANNOTATION_TEST_ENDPOINT,
+    Key,
+)
 
 Body = dict[str, Any]
 
@@ -122,7 +128,12 @@ def _is_newer(body: Body, old: Body) -> bool:
         return any(new_meta.get(name) != old_meta.get(name) for name in ("uid", "resourceVersion"))
 
 
-REQUEST_ANNOTATIONS = (ANNOTATION_RECONCILE_AT, ANNOTATION_RELEASE, ANNOTATION_TEST_ENDPOINT)
+REQUEST_ANNOTATIONS = (
+    ANNOTATION_RECONCILE_AT,
+    ANNOTATION_REDELIVER,
+    ANNOTATION_RELEASE,
+    ANNOTATION_TEST_ENDPOINT,
+)
 
 
 def _signature(body: Body) -> tuple[Any, ...]:
