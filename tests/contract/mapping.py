@@ -126,8 +126,18 @@ class Mapping:
             recorded = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", self.name(name), recorded)
         return recorded
 
+    def sent_body(self, path: str, body: Any) -> Any:
+        """A recorded request body for this Harbor; an `id` in it is of what the path names or makes."""
+        found = self.body(body)
+        kinds = [
+            _KIND_OF_SEGMENT[segment] for segment in path.partition("?")[0].split("/") if segment in _KIND_OF_SEGMENT
+        ]
+        if kinds and isinstance(found, dict) and isinstance(found.get("id"), int):
+            found["id"] = self._ids.get((kinds[-1], found["id"]), found["id"])
+        return found
+
     def body(self, value: Any, key: str = "") -> Any:
-        """A recorded request body for this Harbor."""
+        """The same, without ids at the top."""
         if isinstance(value, dict):
             return {name: self.body(entry, name) for name, entry in value.items()}
         if isinstance(value, list):

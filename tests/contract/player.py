@@ -104,7 +104,7 @@ class Player:
             return gzip.compress(b'{"metadata":{"public":"false"}}', mtime=0)
         if isinstance(body, str):
             return self._form(body, recording, actor) if recording.path == "/c/login" else body.encode()
-        return json.dumps(self.mapping.body(body)).encode()
+        return json.dumps(self.mapping.sent_body(recording.path, body)).encode()
 
     def _form(self, body: str, recording: Recording, actor: Actor) -> bytes:
         """The login form, with the credentials the recording does not show."""
