@@ -21,7 +21,7 @@ _OWN = {
 """Values that every Harbor has of its own; only their types are compared."""
 _IDS = {"project_id": "project", "registry_id": "registry", "policy_id": "policy", "vendor_id": "policy"}
 _REASON = re.compile(r"exit (?:webhook|slack) job, error: (.*)", re.DOTALL)
-_NOT_FOUND = re.compile(r"path (\S+) was not found")
+NOT_FOUND = re.compile(r"path (\S+) was not found")
 _LINKED = re.compile("<([^>]+)>")
 _UNORDERED = {"event_type", "access"}
 _UNORDERED_METHODS = re.compile(r"method (\w+) is not allowed, but \[([A-Z,]+)\] are")
@@ -145,7 +145,7 @@ class Comparison:
                 yield f"{where}: {found}, recorded {expected}"
             return
         wanted = self._mapping.message(expected, names)
-        asked = _NOT_FOUND.fullmatch(expected)
+        asked = NOT_FOUND.fullmatch(expected)
         if key == "message" and asked and names.issuperset(asked[1].split("/")):
             wanted = f"path {self._mapping.path(asked[1], by_name=False)} was not found"
         if key == "address":

@@ -66,6 +66,21 @@ class Mapping:
         self._addresses[recorded] = actual
         self._addresses = dict(sorted(self._addresses.items(), key=lambda pair: -len(pair[0])))
 
+    def inverse(self) -> Mapping:
+        """From the names, ids and addresses of this Harbor to the recorded ones."""
+        found = Mapping("")
+        found._names = {actual: recorded for recorded, actual in self._names.items()}
+        found._ids = {(kind, actual): recorded for (kind, recorded), actual in self._ids.items()}
+        for recorded, actual in self._addresses.items():
+            found.bind_address(actual, recorded)
+        return found
+
+    @staticmethod
+    def kind_of(path: str) -> str:
+        """Of what a path names, lists or makes."""
+        kinds = [_KIND_OF_SEGMENT[part] for part in path.partition("?")[0].split("/") if part in _KIND_OF_SEGMENT]
+        return kinds[-1] if kinds else ""
+
     def address(self, text: str) -> str:
         """A recorded text with this run's addresses."""
         for recorded, actual in self._addresses.items():
@@ -129,11 +144,8 @@ class Mapping:
     def sent_body(self, path: str, body: Any) -> Any:
         """A recorded request body for this Harbor; an `id` in it is of what the path names or makes."""
         found = self.body(body)
-        kinds = [
-            _KIND_OF_SEGMENT[segment] for segment in path.partition("?")[0].split("/") if segment in _KIND_OF_SEGMENT
-        ]
-        if kinds and isinstance(found, dict) and isinstance(found.get("id"), int):
-            found["id"] = self._ids.get((kinds[-1], found["id"]), found["id"])
+        if isinstance(found, dict) and isinstance(found.get("id"), int):
+            found["id"] = self._ids.get((self.kind_of(path), found["id"]), found["id"])
         return found
 
     def body(self, value: Any, key: str = "") -> Any:

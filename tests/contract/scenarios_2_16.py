@@ -8,7 +8,6 @@ from typing import Any
 from contract.player import Action, Actor, Jar, Player
 from contract.scenarios import Scenario
 from harness.push import push_artifact
-from harness.receiver import Receiver
 
 _NOTIFICATION = ("create", "read", "update", "delete", "list")
 _EVERYTHING = [
@@ -423,7 +422,7 @@ PROXY_CACHE = Scenario(
         "0860-0866",
     ],
     loose={"0842": ""},
-    stand_in_only=True,
+    whole_harbor=True,
 )
 
 
@@ -488,7 +487,7 @@ SETTINGS_BY_SESSION = Scenario(
         _configure(project_creation_restriction="everyone", read_only=True),
         "1084-1089",
     ],
-    stand_in_only=True,
+    whole_harbor=True,
 )
 
 
@@ -583,16 +582,14 @@ IMAGES = Scenario("a project with images", "2.16", [_images, "0343-0344", "0355-
 
 
 def _receiver(player: Player) -> None:
-    receiver = Receiver()
-    player.at_the_end(receiver.stop)
-    host = f"127.0.0.1:{receiver.port}"
+    host = player.receiver()
     player.mapping.bind_address("127.0.0.1:19000", host)
     player.mapping.bind_address("127.0.0.1:19000/flaky/k1/1", f"{host}/fail-times/1/k1")
 
 
 def _executions(player: Player, project: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    path = f"/projects/{project}/webhook/policies"
+    path = f"/projects/{player.mapping.name(project)}/webhook/policies"
     for policy in player.ask("GET", f"{path}?page_size=0").json():
         executions = f"{path}/{policy['id']}/executions"
         for execution in player.ask("GET", f"{executions}?page_size=0").json():
@@ -605,7 +602,7 @@ def _delivered(project: str) -> Action:
     """Push, and wait until every attempt has been made."""
 
     def act(player: Player) -> None:
-        push_artifact(player.harbor.url, *player.harbor.auth, f"{project}/app", "v1")
+        push_artifact(player.harbor.url, *player.harbor.auth, f"{player.mapping.name(project)}/app", "v1")
         player.until(lambda: all(map(_settled, _executions(player, project))))
 
     return act
@@ -628,7 +625,8 @@ def _demo_project(player: Player) -> None:
 
 def _the_failed_one(player: Player) -> None:
     """Two executions of the same second come in any order; the recording goes on with the one that failed."""
-    path = f"/projects/alpha/webhook/policies/{player.mapping.bound('policy', 4256)}/executions"
+    project = player.mapping.name("alpha")
+    path = f"/projects/{project}/webhook/policies/{player.mapping.bound('policy', 4256)}/executions"
     (failed,) = player.ask("GET", f"{path}?q=status=Error").json()
     (task,) = player.ask("GET", f"{path}/{failed['id']}/tasks").json()
     player.mapping.bind_id("execution", 19, failed["id"])
@@ -641,7 +639,8 @@ DELIVERIES = Scenario(
     [_delivery_project, "0253-0268", "0269-0270", _delivered("alpha"), "0291-0300", _the_failed_one, "0301-0337"],
     loose={"0300": "total"} | dict.fromkeys(("0301", "0304", "0307", "0319", "0328"), "run_count"),
     attempts=3,
-    stand_in_only=True,
+    whole_harbor=True,
+    has_deliveries=True,
 )
 
 DEMO = Scenario(
@@ -650,7 +649,8 @@ DEMO = Scenario(
     [_demo_project, "0476-0481", _delivered("demo"), "0482-0494"],
     loose={"0483": "run_count"},
     attempts=3,
-    stand_in_only=True,
+    whole_harbor=True,
+    has_deliveries=True,
 )
 
 
@@ -691,7 +691,8 @@ def _many_deliveries(player: Player) -> None:
 
 def _a_foreign_execution(player: Player) -> None:
     policy = player.mapping.bound("policy", 531)
-    execution = player.ask("GET", f"/projects/dlv/webhook/policies/{policy}/executions?q=status=Success").json()[0]
+    path = f"/projects/{player.mapping.name('dlv')}/webhook/policies/{policy}/executions"
+    execution = player.ask("GET", f"{path}?q=status=Success").json()[0]
     player.mapping.bind_id("execution", 157, execution["id"])
 
 
@@ -716,7 +717,8 @@ MORE_DELIVERIES = Scenario(
         "1051": "",
     },
     attempts=3,
-    stand_in_only=True,
+    whole_harbor=True,
+    has_deliveries=True,
 )
 
 
