@@ -3,7 +3,8 @@
 #
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
 #            KEEP (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`), MINUTES (for `make soak`),
-#            RECORDINGS (for `make record`), IMAGE and BASE_IMAGE (for `make image`), KUBEBUILDER_ASSETS (a control plane to use instead of building one).
+#            RECORDINGS (for `make record`), IMAGE and BASE_IMAGE (for `make image`),
+#            KUBEBUILDER_ASSETS (a control plane to use instead of building one).
 
 SHELL := /bin/sh
 BIN := .venv/bin

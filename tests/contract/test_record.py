@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from contract.scenarios_2_16 import SCENARIOS
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest, standing_in
 
+TESTS = Path(__file__).parents[1]
 PASSWORD = "Canary7Passw0rd"
 
 
@@ -106,3 +110,36 @@ def test_what_needs_a_receiver_is_left_out_where_harbor_reaches_none(stand_in: S
     left_out = {one.name for one in recordable(reached)} - {one.name for one in recordable(alone)}
 
     assert left_out == {"deliveries", "deliveries in all formats", "more deliveries"}
+
+
+def test_the_command_records_the_harbor_that_the_environment_names(stand_in: StandIn, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "contract.record", f"--output={tmp_path}", "--only=session that is over"]
+    name, password = stand_in.admin
+    named = {
+        "HARBORHOOK_TEST_HARBOR_URL": stand_in.url,
+        "HARBORHOOK_TEST_HARBOR_USERNAME": name,
+        "HARBORHOOK_TEST_HARBOR_PASSWORD": password,
+    }
+    without = {key: value for key, value in os.environ.items() if not key.startswith("HARBORHOOK_TEST_HARBOR_")}
+
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=TESTS, env=without)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=TESTS, env=without | named)
+
+    assert (refused.returncode, refused.stderr[:30]) == (2, "Set HARBORHOOK_TEST_HARBOR_URL")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "Harbor 2.16: 8 recordings written, 0 answers differ."
+    assert "left out deliveries" in done.stdout
+    assert len(list(tmp_path.iterdir())) == 8
+
+
+def test_the_report_names_what_differs(stand_in: StandIn, tmp_path: Path) -> None:
+    stand_in.set_fault({"path": "/users/current"}, status=418)
+    scenario = dataclasses.replace(SCENARIOS[0], steps=["0006"])
+    recorder = Recorder(tmp_path)
+
+    record(scenario, as_if_real(stand_in), recorder)
+
+    (found,) = recorder.differences["0006-users-current-admin"][:1]
+    assert found.startswith("status 418, recorded 200")
+    (file,) = recorder.written
+    assert json.loads(file.read_text())["response"]["status"] == 418
