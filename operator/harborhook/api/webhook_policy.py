@@ -18,6 +18,7 @@ from harborhook.api.base import (
     DriftPolicy,
     Origin,
     RecordedConnection,
+    RecordedProjectName,
     Resource,
     SecretKeyRef,
     Suspend,
@@ -276,7 +277,7 @@ class WebhookPolicyStatus(CommonStatus):
 
     policy_id: int | None = Field(None, alias="policyID", description="Harbor's id of the policy.")
     project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
-    project_name: str | None = Field(None, description="Name of the project in Harbor.")
+    project_name: RecordedProjectName | None = Field(None, description="Name of the project in Harbor.")
     policy_name: str | None = Field(None, description="Name of the policy in Harbor.")
     origin: Origin | None = Field(
         None, description="Created (by this resource) or Adopted. Absent until the resource owns its policy."
