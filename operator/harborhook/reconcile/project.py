@@ -27,6 +27,7 @@ from harborhook.reconcile import claims, prune
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
+from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.reconcile.visit import CONNECTION_REASONS, Visit
 from harborhook.runtime.queue import Cause
 
@@ -222,8 +223,8 @@ async def _observe_quota(visit: ProjectVisit, link: Link, found: Found) -> tuple
         return None, None
     try:
         quota = await link.client.quota_in_sight(found.project, is_robot=link.is_robot)
-    except ForbiddenError:
-        return None, Verdict(Reason.QUOTA_FORBIDDEN, _cannot_see_quota(link))
+    except ForbiddenError as error:
+        return None, Verdict(Reason.QUOTA_FORBIDDEN, f"{harbors_refusal(error)} {_cannot_see_quota(link)}")
     return quota, None if quota else Verdict(Reason.QUOTA_UNAVAILABLE, NO_QUOTA)
 
 
@@ -240,8 +241,8 @@ async def _set_quota(
         await link.client.set_quota(quota.id, wanted)
     except ReadOnlyError:
         raise
-    except ForbiddenError:
-        return before, Verdict(Reason.QUOTA_FORBIDDEN, _cannot_set_quota(link))
+    except ForbiddenError as error:
+        return before, Verdict(Reason.QUOTA_FORBIDDEN, f"{harbors_refusal(error)} {_cannot_set_quota(link)}")
     return Quota(wanted, quota.used, quota.id), None
 
 
@@ -379,21 +380,22 @@ async def _delete_in_harbor(link: Link, name: str) -> None:
         await link.client.delete_project(name)
     except NotFoundError:
         return
-    except PreconditionError:
-        count = await _repository_count(link, name)
+    except PreconditionError as error:
+        counted = await _counted_repositories(link, name)
         raise NotReady(
             Reason.PROJECT_NOT_EMPTY,
-            f"Project {name} still has {count}. Delete them in Harbor, or set deletionPolicy to Retain to keep "
-            "the project; images are never removed for you.",
+            f"{harbors_refusal(error)} {counted}Empty project {name} in Harbor, or set deletionPolicy to Retain to "
+            "keep it; images are never removed for you.",
         ) from None
 
 
-async def _repository_count(link: Link, name: str) -> str:
+async def _counted_repositories(link: Link, name: str) -> str:
+    """A sentence, with the space after it; empty if there are none or Harbor does not say."""
     try:
         count = await link.client.repository_count(name)
     except HarborError:
-        return "repositories"
-    return "1 repository" if count == 1 else f"{count} repositories"
+        return ""
+    return {0: "", 1: "It has 1 repository. "}.get(count, f"It has {count} repositories. ")
 
 
 def _deletion_connection(project: HarborProject) -> Key:

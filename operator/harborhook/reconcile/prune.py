@@ -19,6 +19,7 @@ from harborhook.reconcile import claims, shards
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Doomed, Link
 from harborhook.reconcile.target_values import put_back
+from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -94,8 +95,9 @@ async def _remove(visit: Visit[HarborProject], link: Link, policy: Policy, state
         return
     try:
         await link.client.delete_policy(name, policy.id)
-    except PreconditionError:
-        return  # notifications are under way: a later pass
+    except PreconditionError as error:  # notifications are in progress, as a rule: a later pass
+        await visit.warn("PruneRefused", f"{harbors_refusal(error)} Webhook policy {_shown(policy)} goes later.")
+        return
     except NotFoundError:
         pass
     await visit.warn("Pruned", f"Removed webhook policy {_shown(policy)}, which nobody declares, from Harbor.")
