@@ -582,9 +582,28 @@ def test_an_ordinary_project_cannot_become_a_proxy_cache_nor_change_its_registry
     own.ready("HarborProject", cache)
     own.project(cache)
     own.project(cache, proxyCache={"registryName": "quay", "speedLimitKbps": 1})
-    own.reason("HarborProject", cache, "ImmutableField")
+    message = ready_condition(own.reason("HarborProject", cache, "ImmutableField"))["message"]
+    assert "is a cache of registry endpoint 'hub', not of 'quay'" in message
     with own.counting() as writes:
         own.reconcile_all()
+    assert writes.harbor == []
+
+
+def test_a_renamed_registry_endpoint_is_named_and_the_spec_may_follow_it(own: World) -> None:
+    registry = make_registry(own, "hub")
+    name = own.project_name()
+    own.project(name, proxyCache={"registryName": "hub"})
+    own.ready("HarborProject", name)
+    own.api.put(f"/registries/{registry}", json={"name": "docker-hub"}).raise_for_status()
+    own.project(name, public=True, proxyCache={"registryName": "hub", "speedLimitKbps": 5})
+    message = ready_condition(own.reason("HarborProject", name, "InvalidSpec"))["message"]
+    assert "Harbor has no registry endpoint 'hub'" in message
+    assert "is a cache of registry endpoint 'docker-hub' now" in message
+    metadata = everything(own, name)["metadata"]
+    assert (metadata["public"], metadata["proxy_speed_kb"]) == ("true", "5"), "the rest is applied"
+    with own.counting() as writes:
+        own.project(name, public=True, proxyCache={"registryName": "docker-hub", "speedLimitKbps": 5})
+        own.ready("HarborProject", name)
     assert writes.harbor == []
 
 

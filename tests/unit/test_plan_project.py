@@ -14,7 +14,7 @@ from harborhook.api.base import ANNOTATION_CREATE_PENDING
 from harborhook.api.conditions import Reason, Verdict
 from harborhook.api.project import HarborProject, HarborProjectSpec
 from harborhook.harbor.capabilities import METADATA_SINCE, Version
-from harborhook.harbor.models import Allowlist, Project, Quota
+from harborhook.harbor.models import Allowlist, Project, Quota, Registry
 from harborhook.plan.drift import drift_rows, field_names
 from harborhook.plan.project import (
     FIELDS,
@@ -44,6 +44,11 @@ def observed(**metadata: Any) -> Project:
 
 def a_cache(**metadata: Any) -> Project:
     return replace(observed(**metadata), registry_id=3)
+
+
+def registries(*names: str) -> list[Registry]:
+    """The endpoints of these names; the first is the one that `a_cache` is a cache of."""
+    return [Registry(number, name) for number, name in enumerate(names, start=3)]
 
 
 def spec_of(**fields: Any) -> HarborProjectSpec:
@@ -241,11 +246,31 @@ def test_a_filter_is_written_with_pattern_and_kind_whichever_differs(has: dict[s
 
 def test_a_cache_of_another_registry_and_an_ordinary_project_get_nothing_of_proxy_cache() -> None:
     spec = spec_of(public=True, proxyCache={**CACHE, "speedLimitKbps": 1})
-    for project, same in ((observed(), False), (a_cache(), False)):
-        assert changes(spec, project, NEW, same_registry=same).metadata == {"public": "true"}
-        (obstacle,) = obstacles(spec, project, NEW, same_registry=same)
+    for project in (observed(), a_cache()):
+        assert changes(spec, project, NEW, registries("quay", "dockerhub")).metadata == {"public": "true"}
+        (obstacle,) = obstacles(spec, project, NEW, registries("quay", "dockerhub"))
         assert obstacle.reason is Reason.IMMUTABLE_FIELD
         assert "proxyCache.registryName" in obstacle.message
+    assert "a cache of registry endpoint 'quay', not of 'dockerhub'" in obstacle.message
+
+
+def test_the_registry_is_compared_by_id_so_its_endpoint_can_be_renamed() -> None:
+    spec = spec_of(proxyCache={**CACHE, "speedLimitKbps": 1})
+    assert obstacles(spec, a_cache(), NEW, registries("dockerhub")) == []
+    (obstacle,) = obstacles(spec, a_cache(), NEW, registries("hub", "quay"))
+    assert obstacle.reason is Reason.INVALID_SPEC
+    assert "no registry endpoint 'dockerhub'" in obstacle.message
+    assert "Set registryName to 'hub'" in obstacle.message
+    assert changes(spec, a_cache(), NEW, registries("hub", "quay")).metadata == {"proxy_speed_kb": "1"}
+
+
+@pytest.mark.parametrize("known", [None, [], [Registry(4, "quay")]])
+def test_a_registry_that_the_principal_may_not_know_is_taken_for_the_stated_one(
+    known: list[Registry] | None,
+) -> None:
+    spec = spec_of(proxyCache={**CACHE, "speedLimitKbps": 1})
+    assert obstacles(spec, a_cache(), NEW, known) == []
+    assert changes(spec, a_cache(), NEW, known).metadata == {"proxy_speed_kb": "1"}
 
 
 def test_notation_is_refused_for_a_cache_since_harbor_drops_it_silently() -> None:
@@ -404,14 +429,19 @@ projects = st.builds(
 versions = st.sampled_from([None, (2, 3, 0), (2, 7, 4), (2, 12, 0), (2, 16, 0)])
 
 
-@given(specs, projects, versions, st.booleans())
+@given(
+    specs,
+    projects,
+    versions,
+    st.none() | st.sampled_from([("hub",), ("quay",), ("quay", "hub")]).map(lambda names: registries(*names)),
+)
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_after_one_write_nothing_is_left_to_write(
-    spec: HarborProjectSpec, before: Project, version: Version | None, same_registry: bool
+    spec: HarborProjectSpec, before: Project, version: Version | None, known: list[Registry] | None
 ) -> None:
-    found = changes(spec, before, version, same_registry=same_registry)
+    found = changes(spec, before, version, known)
     after = apply(found, before)
-    assert changes(spec, after, version, same_registry=same_registry) == Changes()
+    assert changes(spec, after, version, known) == Changes()
     assert found.metadata.items() <= known_metadata(spec, version).items()
     untouched = before.metadata.keys() - stated_metadata(spec).keys()
     assert {key: after.metadata[key] for key in untouched} == {key: before.metadata[key] for key in untouched}

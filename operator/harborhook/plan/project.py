@@ -6,7 +6,7 @@ quota is an object of its own. A field that the spec does not state is not looke
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -23,7 +23,7 @@ from harborhook.api.project import (
     Vulnerability,
 )
 from harborhook.harbor.capabilities import METADATA_SINCE, Version, knows, short
-from harborhook.harbor.models import Allowlist, Project, Quota
+from harborhook.harbor.models import Allowlist, Project, Quota, Registry
 from harborhook.plan.drift import Difference
 from harborhook.plan.ownership import is_younger
 from harborhook.plan.quantity import quota_bytes, shown_bytes
@@ -127,17 +127,18 @@ def as_created(spec: HarborProjectSpec, project: Project, version: Version | Non
 
 
 def changes(
-    spec: HarborProjectSpec, observed: Project, version: Version | None, *, same_registry: bool = True
+    spec: HarborProjectSpec, observed: Project, version: Version | None, registries: Collection[Registry] | None = None
 ) -> Changes:
     """What one PUT has to change. Junk in Harbor is a difference like any other.
 
-    `same_registry`: whether the project is a cache of the registry that the spec names; a cache of another one is left
-    alone.
+    `registries`: None where the principal may not know them. The settings of a cache of another registry than the one
+    that the spec names are left alone.
     """
+    is_other = _caches_another(spec, observed, registries)
     stated = {
         key: value
         for key, value in known_metadata(spec, version).items()
-        if _is_applicable(key, observed, same_registry=same_registry)
+        if _is_applicable(key, observed, same_registry=not is_other)
     }
     differing = {key: value for key, value in stated.items() if _observed(observed, key) != value}
     written = {**differing, **{key: stated[key] for key in FILTER_KEYS if FILTER_KEYS & differing.keys()}}
@@ -148,6 +149,19 @@ def changes(
     if allowlist is not None:
         differences += _differences_of_lists(allowlist, observed.allowlist)
     return Changes(tuple(differences), written, allowlist)
+
+
+def registry_id(registries: Collection[Registry], name: str) -> int | None:
+    """The id of the endpoint that has the name now; names are unique in Harbor."""
+    return next((registry.id for registry in registries if registry.name == name), None)
+
+
+def _caches_another(spec: HarborProjectSpec, observed: Project, registries: Collection[Registry] | None) -> bool:
+    """Whether the project is a cache of another endpoint than the one that the spec names. Ids are compared, since an
+    endpoint can be renamed; a name that no endpoint has any more does not name another one."""
+    if spec.proxy_cache is None or observed.registry_id is None or registries is None:
+        return False
+    return registry_id(registries, spec.proxy_cache.registry_name) not in (observed.registry_id, None)
 
 
 def quota_difference(spec: HarborProjectSpec, observed: Quota) -> Difference | None:
@@ -220,19 +234,10 @@ def spec_is_new(project: HarborProject) -> bool:
 
 
 def obstacles(
-    spec: HarborProjectSpec, observed: Project, version: Version | None, *, same_registry: bool = True
+    spec: HarborProjectSpec, observed: Project, version: Version | None, registries: Collection[Registry] | None = None
 ) -> list[Verdict]:
     """What of the spec this project can never have; the rest is applied."""
-    found = []
-    if spec.proxy_cache is not None and not (observed.registry_id is not None and same_registry):
-        is_now = "is no proxy cache" if observed.registry_id is None else "is a cache of another registry"
-        found.append(
-            Verdict(
-                Reason.IMMUTABLE_FIELD,
-                f"proxyCache.registryName: the project {is_now}, and Harbor fixes that when a project is made. "
-                "Remove proxyCache, or declare a project of another name.",
-            )
-        )
+    found = [*_registry_obstacles(spec, observed, registries)]
     stated = stated_metadata(spec)
     unknown = [key for key in stated if not knows(version, key)]
     if unknown and version is not None:
@@ -250,6 +255,35 @@ def obstacles(
             )
         )
     return found
+
+
+def _registry_obstacles(
+    spec: HarborProjectSpec, observed: Project, registries: Collection[Registry] | None
+) -> Iterator[Verdict]:
+    if spec.proxy_cache is None:
+        return
+    stated, cached = spec.proxy_cache.registry_name, observed.registry_id
+    if cached is None:
+        yield Verdict(
+            Reason.IMMUTABLE_FIELD,
+            "proxyCache.registryName: the project is not a proxy cache, and Harbor fixes that when a project is made. "
+            "Remove proxyCache, or declare a project of another name.",
+        )
+        return
+    name = next((registry.name for registry in registries or () if registry.id == cached), None)
+    cache = f"project {observed.name} is a cache of registry endpoint {name!r}"
+    if _caches_another(spec, observed, registries):
+        yield Verdict(
+            Reason.IMMUTABLE_FIELD,
+            f"proxyCache.registryName: {cache}, not of {stated!r}, and Harbor fixes that when a project is made. "
+            f"Set registryName to {name!r}, or declare a project of another name for {stated!r}.",
+        )
+    elif name not in (stated, None):
+        yield Verdict(
+            Reason.INVALID_SPEC,
+            f"proxyCache.registryName: Harbor has no registry endpoint {stated!r}; {cache} now. "
+            f"Set registryName to {name!r}; the rest is applied.",
+        )
 
 
 def conclusion(name: str, findings: Sequence[Verdict]) -> Verdict:

@@ -18,7 +18,7 @@ from harborhook.api.conditions import Verdict
 from harborhook.api.connections import AnyConnection, Principal
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import RefusedError
-from harborhook.harbor.models import LastTrigger, Policy, Project, Supported
+from harborhook.harbor.models import LastTrigger, Policy, Project, Registry, Supported
 from harborhook.plan.deliveries import History
 
 
@@ -141,7 +141,7 @@ class Link:
     _policies: dict[str, _Shared[Policy]] = field(default_factory=dict)
     _swept_at: float = float("-inf")
     _projects: _Shared[Project] | None = None
-    _registries: _Shared[int] | None = None
+    _registries: _Shared[Registry] | None = None
     listed: dict[Key, float] = field(default_factory=dict)
     """When the policies of a HarborProject were last listed to find those that nobody declares."""
     prune: dict[str, Prune] = field(default_factory=dict)
@@ -164,21 +164,15 @@ class Link:
         """All policies of a project by id, as read at most SHARED_FOR seconds ago."""
         return await self._policies_of(project).rows()
 
-    async def registry_id(self, name: str) -> int | None:
-        """The id of a registry endpoint, from a shared reading; None if there is none of that name now."""
-        if self._registries is None:
-            self._registries = self._read_registries()
-        found = (await self._registries.rows()).get(name)
-        if found is None:  # it may be newer than the reading
-            self._registries = self._read_registries()
-            found = (await self._registries.rows()).get(name)
-        return found
+    async def registries(self, *, shared: bool) -> list[Registry]:
+        """All registry endpoints. `shared` permits a reading up to SHARED_FOR seconds old."""
+        if self._registries is None or not shared:
 
-    def _read_registries(self) -> _Shared[int]:
-        async def read() -> Mapping[str | int, int]:
-            return {registry.name: registry.id for registry in await self.client.registries()}
+            async def read() -> Mapping[str | int, Registry]:
+                return {registry.id: registry for registry in await self.client.registries()}
 
-        return _Shared(read, self.clock, self.shared_for)
+            self._registries = _Shared(read, self.clock, self.shared_for)
+        return list((await self._registries.rows()).values())
 
     async def policy(self, project: str, policy_id: int, *, shared: bool) -> Policy | None:
         if shared:

@@ -18,7 +18,7 @@ from harborhook.harbor.errors import (
     PreconditionError,
     ReadOnlyError,
 )
-from harborhook.harbor.models import Project, Quota
+from harborhook.harbor.models import Project, Quota, Registry
 from harborhook.plan import project as plan
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.quantity import shown_bytes
@@ -135,7 +135,9 @@ async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
     proxy = project.spec.proxy_cache
     if proxy is None:
         return None
-    registry_id = await link.registry_id(proxy.registry_name)
+    registry_id = plan.registry_id(await link.registries(shared=True), proxy.registry_name)
+    if registry_id is None:  # it may be newer than the reading
+        registry_id = plan.registry_id(await link.registries(shared=False), proxy.registry_name)
     if registry_id is None:
         raise NotReady(
             Reason.NOT_FOUND,
@@ -174,9 +176,9 @@ async def _settle(visit: ProjectVisit, link: Link, found: Found) -> list[Verdict
     """Writes the stated settings that Harbor does not have, or reports them; returns what is to be said of it."""
     project, observed = visit.resource, found.project
     version = parse_version(link.version or "")
-    same_registry = found.made or await _is_cache_as_stated(link, project, observed)
-    changes = plan.changes(project.spec, observed, version, same_registry=same_registry)
-    findings = plan.obstacles(project.spec, observed, version, same_registry=same_registry)
+    registries = None if found.made else await _registries_to_compare(link, project, observed)
+    changes = plan.changes(project.spec, observed, version, registries)
+    findings = plan.obstacles(project.spec, observed, version, registries)
     applies = found.made or plan.is_to_apply(project, visit.status.origin)
     written: list[Difference] = []
     if changes.differences and applies:
@@ -199,15 +201,18 @@ async def _settle(visit: ProjectVisit, link: Link, found: Found) -> list[Verdict
     return [*findings, *([refusal] if refusal else []), *([drift_verdict(drift)] if drift else [])]
 
 
-async def _is_cache_as_stated(link: Link, project: HarborProject, observed: Project) -> bool:
-    """Whether the project is a cache of the registry that the spec names; yes, where the principal may not know."""
+async def _registries_to_compare(link: Link, project: HarborProject, observed: Project) -> list[Registry] | None:
+    """The registry endpoints, where the spec and Harbor both name one; None if the principal may not know them."""
     proxy = project.spec.proxy_cache
     if proxy is None or observed.registry_id is None:
-        return proxy is None
+        return None
     try:
-        return await link.registry_id(proxy.registry_name) == observed.registry_id
+        registries = await link.registries(shared=True)
+        if plan.registry_id(registries, proxy.registry_name) == observed.registry_id:
+            return registries
+        return await link.registries(shared=False)  # an endpoint may have been renamed or made since
     except ForbiddenError:
-        return True
+        return None
 
 
 # The quota, which is an object of its own in Harbor
