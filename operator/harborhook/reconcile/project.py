@@ -103,7 +103,7 @@ async def _create(visit: ProjectVisit, link: Link) -> Found:
     try:
         project_id = await link.client.create_project(
             name,
-            plan.known_metadata(project.spec, version),
+            plan.creation_metadata(project.spec, version),
             storage_limit=plan.stated_quota(project.spec),
             registry_id=registry_id,
         )
