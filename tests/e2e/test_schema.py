@@ -452,10 +452,10 @@ CHANGES = {
         project("unstate-name"),
         "",
     ),
-    "a proxy cache changes its registry": (
+    "a proxy cache follows its registry to a new name": (
         project("recache", proxyCache={"registryName": "hub"}),
-        project("recache", proxyCache={"registryName": "quay"}),
-        "Harbor fixes the registry of a proxy cache when the project is made: registryName is immutable",
+        project("recache", proxyCache={"registryName": "docker-hub"}),
+        "",
     ),
     "a quota changes from a number to a quantity": (
         project("requota", storageQuota=1024),

@@ -178,7 +178,7 @@ class HarborClient:
         await self._transport.request("PUT", _project_path(name), endpoint="/projects/{project}", body=body)
 
     async def delete_project(self, name: str) -> None:
-        """PreconditionError: it has repositories. A missing one is NotFoundError or, to a robot, ForbiddenError."""
+        """PreconditionError: it is not empty. A missing one is NotFoundError or, to a robot, ForbiddenError."""
         await self._transport.request("DELETE", _project_path(name), endpoint="/projects/{project}")
 
     async def repository_count(self, name: str) -> int:

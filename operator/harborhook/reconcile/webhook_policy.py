@@ -30,6 +30,7 @@ from harborhook.reconcile.context import Wait
 from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.target_values import Resolved, resolve
+from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -464,11 +465,11 @@ async def _write(
     body = plan.update_body(observed, desired, groups, creator=mark)
     try:
         await place.link.readings.put_back(place.project, observed, body)
-    except ConflictError:
+    except ConflictError as error:
         raise NotReady(
             Reason.ALREADY_EXISTS,
-            f"The project already has another webhook policy {desired.name!r}: choose another policyName. "
-            f"This one is still called {observed.name!r} in Harbor and unchanged.",
+            f"{harbors_refusal(error)} The project has another webhook policy {desired.name!r}: choose another "
+            f"policyName. This one is still called {observed.name!r} in Harbor and unchanged.",
         ) from None
     asked_for = plan.spec_is_new(visit.resource) or Cause.DEPENDENCY in visit.causes
     await tell_written(visit, f"webhook policy {desired.name}", written, asked_for=asked_for)
@@ -596,11 +597,19 @@ async def _delete_in_harbor(place: Place, observed: Policy) -> None:
         await client.delete_policy(place.project, observed.id)
     except NotFoundError:
         return
-    except PreconditionError:
-        count = await client.open_executions(place.project, observed.id)
-        under_way = "1 notification is" if count == 1 else f"{count} notifications are"
+    except PreconditionError as error:
         raise NotReady(
             Reason.DELIVERIES_PENDING,
-            f"{under_way} still under way, and Harbor deletes the policy only afterwards. It is disabled; "
-            "deletion is tried again with growing pauses. Annotation harborhook.io/release=true lets go at once.",
+            f"{harbors_refusal(error)} {await _counted_notifications(place, observed)}The policy is disabled, and its "
+            "deletion is tried again with growing pauses. Annotation harborhook.io/release=true releases it at once.",
         ) from None
+
+
+async def _counted_notifications(place: Place, observed: Policy) -> str:
+    """A sentence, with the space after it; empty if none is open or Harbor does not say."""
+    try:
+        count = await place.link.client.open_executions(place.project, observed.id)
+    except RefusedError:
+        return ""
+    one, several = "1 notification is still in progress. ", f"{count} notifications are still in progress. "
+    return {0: "", 1: one}.get(count, several)
