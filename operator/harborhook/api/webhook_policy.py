@@ -128,7 +128,8 @@ SPEC_RULES = rules(
     (
         "!has(self.redelivery) || self.redelivery.mode != 'Automatic' || "
         "self.targets.all(t, self.targets.exists_one(u, u.type == t.type && "
-        "(has(u.payloadFormat) ? u.payloadFormat : 'Default') == (has(t.payloadFormat) ? t.payloadFormat : 'Default')))",
+        "(has(u.payloadFormat) ? u.payloadFormat : 'Default') == "
+        "(has(t.payloadFormat) ? t.payloadFormat : 'Default')))",
         "Harbor does not record which of two targets of the same type and payloadFormat a notification was for: "
         "declare a WebhookPolicy for each of them, or set redelivery.mode to Manual",
     ),
