@@ -23,6 +23,7 @@ from harborhook.inventory import Inventory, View
 from harborhook.kube.backoffs import Backoffs
 from harborhook.kube.gateway import Gateway, token_of
 from harborhook.kube.watches import Watches
+from harborhook.tls import relaxed
 
 WATCH_LIFE = 240
 """Seconds after which the API server ends the stream of a watch; up to a minute more, so that not all end at once."""
@@ -142,7 +143,7 @@ class Handlers:
     def _session(self, info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
         """As kopf would make it, which closes it; with our User-Agent, and `watches` sees its requests."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            connector=aiohttp.TCPConnector(limit=0, ssl=relaxed(info.as_ssl_context())),
             headers={**info.as_http_headers(), "User-Agent": self.user_agent},
             proxy=info.proxy_url,
             trace_configs=[self.watches.trace()],

@@ -18,7 +18,9 @@ from harborhook.api.base import (
     DriftPolicy,
     Origin,
     RecordedConnection,
+    RecordedProjectName,
     Resource,
+    SecretKeyRef,
     Suspend,
     Time,
     rules,
@@ -32,13 +34,6 @@ ANNOTATION_LIMIT = 1024
 """Characters of a request in an annotation that are repeated in its answer."""
 DURATION_PATTERN = "^([0-9]{1,3}h)?([0-9]{1,5}m)?$"
 EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$")]
-
-
-class SecretKeyRef(ApiModel):
-    """Names a key of a Secret."""
-
-    name: str = Field(description="Name of a Secret of the same namespace.", min_length=1, max_length=253)
-    key: str = Field(description="Key of the Secret.", min_length=1, max_length=253)
 
 
 class ValueFrom(ApiModel):
@@ -283,7 +278,7 @@ class WebhookPolicyStatus(CommonStatus):
 
     policy_id: int | None = Field(None, alias="policyID", description="Harbor's id of the policy.")
     project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
-    project_name: str | None = Field(None, description="Name of the project in Harbor.")
+    project_name: RecordedProjectName | None = Field(None, description="Name of the project in Harbor.")
     policy_name: str | None = Field(None, description="Name of the policy in Harbor.")
     origin: Origin | None = Field(
         None, description="Created (by this resource) or Adopted. Absent until the resource owns its policy."

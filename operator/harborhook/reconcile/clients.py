@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
 
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Limits
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.limiter import Limiter
-from harborhook.harbor.transport import Credentials, Fence, Observer, Transport
+from harborhook.harbor.transport import Fence, Observer, Transport
 from harborhook.plan.access import host_of
+from harborhook.reconcile.credentials import Admission
 
 
 @dataclass
@@ -22,12 +22,13 @@ class Clients:
     _limiters: dict[str, Limiter] = field(default_factory=dict)
     """By Harbor host, and by HarborConnection."""
 
-    def make(self, connection: AnyConnection, credentials: Credentials, verify: ssl.SSLContext) -> HarborClient:
+    def make(self, connection: AnyConnection, admission: Admission) -> HarborClient:
         return HarborClient(
             Transport(
                 connection.spec.url,
-                credentials,
-                verify=verify,
+                admission.credentials,
+                tls=admission.tls,
+                headers=dict(admission.headers),
                 limiters=self.limit(connection),
                 observer=self.observer,
                 fence=self.fence,

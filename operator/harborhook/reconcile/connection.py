@@ -25,7 +25,7 @@ from harborhook.reconcile import global_switch
 from harborhook.reconcile.changes import wake_deeply
 from harborhook.reconcile.connection_check import identify, judge, why_failed
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.credentials import ca_bundle_of, credentials_of, trust_of
+from harborhook.reconcile.credentials import admission_of, check
 from harborhook.reconcile.links import Link, retire
 from harborhook.reconcile.readings import SHARED_FOR
 from harborhook.reconcile.visit import Visit
@@ -65,7 +65,8 @@ async def _look(visit: Visit[AnyConnection]) -> Verdict:
     except NotReady as refusal:
         verdict = refusal.verdict
     except HarborError as error:
-        verdict = await why_failed(visit.resource.spec.url, error)
+        tried = context.links.get(key)
+        verdict = await why_failed(error, tried.client if tried else None)
     link = context.links.get(key)
     if link is not None:
         if link.verdict is not None:
@@ -162,14 +163,14 @@ async def _identified(link: Link) -> SystemInfo:
 
 
 async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
-    """The link with a client of the url, credentials and trust that are stated now."""
+    """The link with a client of the url, credentials, headers and certificates that are stated now."""
     context, connection = visit.context, visit.resource
-    credentials = await credentials_of(context.secrets, connection)
-    bundle = await ca_bundle_of(context.secrets, connection)
-    fingerprint = (connection.spec.url, credentials, bundle, connection.spec.tls.insecure_skip_verify)
+    admission = await admission_of(context.secrets, connection)
+    fingerprint = (connection.spec.url, admission)
     if link is not None and link.fingerprint == fingerprint:
         return link
-    client = context.clients.make(connection, credentials, trust_of(connection, bundle))
+    check(connection, admission)
+    client = context.clients.make(connection, admission)
     if link is not None and canonical_url(link.client.url) not in connection.spec.urls:
         # Another Harbor: visits that are under way stay with the old one, and nothing that was read there is of use.
         retire(link.client)

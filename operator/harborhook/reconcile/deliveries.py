@@ -14,9 +14,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from harborhook.api.base import DeliveriesKey, Key
+from harborhook.api.base import DeliveriesKey, Key, SecretKeyRef
 from harborhook.api.conditions import Delivering, DeliveringReason, NotReady, with_delivering
-from harborhook.api.webhook_policy import SecretKeyRef, WebhookPolicy
+from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.capabilities import Version, parse_version
 from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, RefusedError
 from harborhook.harbor.executions import Execution, Job, Task

@@ -18,6 +18,7 @@ from harborhook.plan.webhook_policy import is_enabled, switching_body
 from harborhook.reconcile import claims, shards
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link, PendingRemoval
+from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -95,8 +96,9 @@ async def _remove(
         return
     try:
         await link.client.delete_policy(name, policy.id)
-    except PreconditionError:
-        return  # notifications are under way: a later pass
+    except PreconditionError as error:  # notifications are in progress, as a rule: a later pass
+        await visit.warn("PruneRefused", f"{harbors_refusal(error)} Webhook policy {_shown(policy)} goes later.")
+        return
     except NotFoundError:
         pass
     await visit.warn("Pruned", f"Removed webhook policy {_shown(policy)}, which nobody declares, from Harbor.")

@@ -35,6 +35,7 @@ from harborhook.reconcile.policy_location import (
     locate_for_deletion,
 )
 from harborhook.reconcile.target_values import resolve
+from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.runtime.queue import Cause
 
 SEVERAL_TARGETS: Version = (2, 11, 0)
@@ -224,11 +225,11 @@ async def _write(visit: PolicyVisit, location: PolicyLocation, observed: Policy,
     claims.check_writable(location.link)
     try:
         await location.link.readings.put_back(location.project, observed, changes.body or {})
-    except ConflictError:
+    except ConflictError as error:
         raise NotReady(
             Reason.ALREADY_EXISTS,
-            f"The project already has another webhook policy {changes.name!r}: choose another policyName. "
-            f"This one is still called {observed.name!r} in Harbor and unchanged.",
+            f"{harbors_refusal(error)} The project has another webhook policy {changes.name!r}: choose another "
+            f"policyName. This one is still called {observed.name!r} in Harbor and unchanged.",
         ) from None
     what = f"webhook policy {changes.name}"
     await tell_written(visit, what, changes.asked_for, asked_for=True)
@@ -285,11 +286,20 @@ async def _delete_in_harbor(location: PolicyLocation, observed: Policy) -> None:
         await client.delete_policy(location.project, observed.id)
     except NotFoundError:
         return
-    except PreconditionError:
-        count = await client.open_executions(location.project, observed.id)
-        in_progress = "1 notification is" if count == 1 else f"{count} notifications are"
+    except PreconditionError as error:
+        in_progress = await _counted_notifications(location, observed)
         raise NotReady(
             Reason.DELIVERIES_PENDING,
-            f"{in_progress} still in progress, and Harbor deletes the policy only afterwards. It is disabled; "
+            f"{harbors_refusal(error)} {in_progress}The policy is disabled, and its "
             "deletion is tried again with growing pauses. Annotation harborhook.io/release=true releases it at once.",
         ) from None
+
+
+async def _counted_notifications(location: PolicyLocation, observed: Policy) -> str:
+    """A sentence, with the space after it; empty if none is open or Harbor does not say."""
+    try:
+        count = await location.link.client.open_executions(location.project, observed.id)
+    except RefusedError:
+        return ""
+    one, several = "1 notification is still in progress. ", f"{count} notifications are still in progress. "
+    return {0: "", 1: one}.get(count, several)
