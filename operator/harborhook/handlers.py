@@ -23,6 +23,7 @@ from harborhook.inventory import Inventory, View
 from harborhook.kube.backoffs import Backoffs
 from harborhook.kube.gateway import PAGE_SIZE, Gateway, token_of
 from harborhook.kube.watches import ListAnswer, Watches, metadata_only
+from harborhook.tls import relaxed
 
 WATCH_LIFE = 240
 """Seconds after which the API server ends the stream of a watch; up to a minute more, so that not all end at once."""
@@ -150,7 +151,7 @@ class Handlers:
         """As kopf would make it, which closes it; with our User-Agent, watched by `watches`, and without the contents
         of Secrets and ConfigMaps: values are read one by one, where a resource refers to them."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+            connector=aiohttp.TCPConnector(limit=0, ssl=relaxed(info.as_ssl_context())),
             headers={**info.as_http_headers(), "User-Agent": self.user_agent},
             proxy=info.proxy_url,
             trace_configs=[self.watches.trace(), metadata_only(self._paths_of_sources())],

@@ -16,6 +16,7 @@ from typing import Any
 from harborhook.api.base import Key
 from harborhook.api.kinds import KINDS
 from harborhook.kube.gateway import KubeError
+from harborhook.reconcile import changes
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.shards import SHARDED_KINDS, survey
 from harborhook.settings import Settings
@@ -77,9 +78,9 @@ class Inventory:
                     if body["metadata"]["uid"] in self._deleted:  # while the page was on its way
                         continue
                     seen.add(key_of(body))
-                    context.saw(key_of(body), body, first=first)
+                    changes.saw(context, key_of(body), body, first=first)
         for gone in before - seen:
-            context.forget(gone)
+            changes.forget(context, gone)
         await survey(context)
 
     async def keep_current(self) -> None:
@@ -104,7 +105,7 @@ class Inventory:
             return
         if by_list:
             self._doubt()
-        self.context.saw(key, dict(body))
+        changes.saw(self.context, key, dict(body))
 
     def saw_deleted(self, body: Mapping[str, Any]) -> None:
         """One of our objects was deleted, or has left our selector."""
@@ -112,7 +113,7 @@ class Inventory:
         if not self.view.includes(key):
             return
         self._deleted.add(body["metadata"]["uid"])
-        self.context.forget(key)
+        changes.forget(self.context, key)
         if self.view.selector(key.kind):
             self._doubt()  # perhaps it still exists with other labels
 
@@ -120,7 +121,7 @@ class Inventory:
         """A Secret or ConfigMap is new, has changed, or was deleted (None)."""
         if by_list:
             self._doubt()
-        self.context.saw_secret(source, resource_version)
+        changes.saw_secret(self.context, source, resource_version)
 
     def _doubt(self) -> None:
         """A watch that begins with a list does not report what was deleted before."""

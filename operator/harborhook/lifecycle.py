@@ -23,6 +23,7 @@ from harborhook.kube.backoffs import until_answered
 from harborhook.kube.gateway import Gateway
 from harborhook.kube.watches import Watches
 from harborhook.plan.references import references
+from harborhook.reconcile.clients import Clients
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.secrets import Secrets
 from harborhook.reconcile.worker import work
@@ -188,8 +189,11 @@ class Operator:
             cluster=cluster,
             clock=gateway.clock,
             metrics=self.metrics,
-            fence=self._leader.check if self._leader else None,
-            user_agent=self._user_agent,
+            clients=Clients(
+                observer=self.metrics.count_request,
+                fence=self._leader.check if self._leader else None,
+                user_agent=self._user_agent,
+            ),
         )
 
     # Ending

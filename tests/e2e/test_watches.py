@@ -20,6 +20,7 @@ import pytest
 from harborhook import handlers, lifecycle
 from harborhook.api.base import Key
 from harborhook.lifecycle import Operator
+from harborhook.reconcile import changes
 from harborhook.settings import Settings
 from harness.api_proxy import ApiProxy
 from harness.control_plane import ControlPlane
@@ -133,9 +134,8 @@ async def test_the_session_of_each_login_is_closed_when_the_next_begins(
 async def test_of_secrets_and_config_maps_only_the_metadata_reaches_the_operator(
     own_cluster: ControlPlane, proxy: ApiProxy, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert operator.context is not None
     reported: list[Key] = []
-    monkeypatch.setattr(operator.context, "saw_secret", lambda source, version: reported.append(source))
+    monkeypatch.setattr(changes, "saw_secret", lambda context, source, version: reported.append(source))
     proxy.answers = bytearray()
     core = f"/api/v1/namespaces/{NAMESPACE}"
     helms, others = "sh.helm.release.v1.shop.v1", [Key("Secret", NAMESPACE, "other"), Key("ConfigMap", NAMESPACE, "x")]

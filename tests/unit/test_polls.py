@@ -11,10 +11,9 @@ from typing import Any, cast
 
 import pytest
 
-from harborhook.api.base import Key
+from harborhook.api.base import DeliveriesKey, Key
 from harborhook.api.connections import ClusterHarborConnection
 from harborhook.harbor.client import HarborClient
-from harborhook.plan.references import DELIVERIES, deliveries_key
 from harborhook.reconcile import deliveries
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
@@ -57,7 +56,7 @@ def link(clock: Clock) -> Link:
         },
     }
     client = cast(HarborClient, SimpleNamespace(last_triggers=nothing))
-    return Link(CONNECTION, ClusterHarborConnection.model_validate(connection), client, clock=clock)
+    return Link.over(ClusterHarborConnection.model_validate(connection), client, clock=clock)
 
 
 def declare(context: Context, *, known: bool) -> None:
@@ -76,7 +75,7 @@ def declare(context: Context, *, known: bool) -> None:
             "status": {"connection": recorded, "projectName": name, **({"policyID": number} if known else {})},
         }
         context.store.upsert(Key("WebhookPolicy", "test", name), body)
-        deliveries.begin(context, deliveries_key(CONNECTION, name))
+        deliveries.begin(context, DeliveriesKey(CONNECTION, name))
 
 
 async def run(context: Context, clock: Clock, seconds: float) -> dict[str, list[float]]:
@@ -85,8 +84,8 @@ async def run(context: Context, clock: Clock, seconds: float) -> dict[str, list[
     while clock.now < seconds:
         while len(context.queue):
             key, _ = await context.queue.get()
-            if key.kind == DELIVERIES:
-                read[key.name].append(clock.now)
+            if isinstance(key, DeliveriesKey):
+                read[key.project].append(clock.now)
                 after = await deliveries.poll(context, key)
                 assert after is not None
                 context.queue.add(key, Cause.POLL, after=after)
