@@ -7,7 +7,6 @@ import base64
 import inspect
 import json
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +22,7 @@ from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import HarborError, RefusedError
 from harborhook.harbor.models import Policy, Project
 from harborhook.harbor.transport import Credentials, Transport
+from harborhook.tls import TLSOptions
 from harness.certificates import Authority
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest, standing_in
@@ -821,10 +821,8 @@ async def test_a_certificate_is_trusted_only_if_its_authority_is(tmp_path: Path,
     certificate, key = Authority().certify(tmp_path, "127.0.0.1")
     extra = [f"--tls-cert={certificate}", f"--tls-key={key}"]
     with StandIn.start(tmp_path / "harbor", extra=extra) as stand_in:
-        doubtful = await connect(stand_in.admin, url=stand_in.url, verify=ssl.create_default_context())
-        trusting = await connect(
-            stand_in.admin, url=stand_in.url, verify=ssl.create_default_context(cafile=str(certificate))
-        )
+        doubtful = await connect(stand_in.admin, url=stand_in.url)
+        trusting = await connect(stand_in.admin, url=stand_in.url, tls=TLSOptions(ca=certificate.read_bytes()))
 
         with pytest.raises(errors.UntrustedError, match="not trusted"):
             await doubtful.projects()

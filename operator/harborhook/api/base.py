@@ -50,6 +50,25 @@ class Key(NamedTuple):
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
 
+class DeliveriesKey(NamedTuple):
+    """Names the deliveries of all webhook policies of one Harbor project, which are read together over a connection."""
+
+    connection: Key
+    project: str
+
+    @property
+    def kind(self) -> str:
+        """For logs and metrics, beside the kinds of objects."""
+        return "Deliveries"
+
+    def __str__(self) -> str:
+        return f"{self.kind} of project {self.project} over {self.connection}"
+
+
+AnyKey = Key | DeliveriesKey
+"""What the work queue holds and what an object can depend on."""
+
+
 def _whole_seconds(value: datetime) -> datetime:
     return value.astimezone(UTC).replace(microsecond=0)
 
@@ -105,32 +124,6 @@ class Metadata(ApiModel):
         return self.annotations.get(ANNOTATION_RELEASE) == "true"
 
 
-class Resource(ApiModel):
-    """One of our custom resources; subclasses add `spec` and `status`."""
-
-    kind: str = ""
-    metadata: Metadata
-
-    @property
-    def key(self) -> Key:
-        return Key(self.kind, self.metadata.namespace, self.metadata.name)
-
-    @property
-    def reconcile_request(self) -> str | None:
-        """What `harborhook.io/reconcile-at` says; to be answered in `status.lastHandledReconcileAt`."""
-        return self.metadata.annotations.get(ANNOTATION_RECONCILE_AT)
-
-    @property
-    def test_request(self) -> str | None:
-        """What `harborhook.io/test-endpoint` says; to be answered in `status.endpointTest`."""
-        return self.metadata.annotations.get(ANNOTATION_TEST_ENDPOINT)
-
-    @property
-    def redeliver_request(self) -> str | None:
-        """What `harborhook.io/redeliver` says; to be answered in `status.redelivery`."""
-        return self.metadata.annotations.get(ANNOTATION_REDELIVER)
-
-
 class Condition(ApiModel):
     """One finding about the resource, in the form that Kubernetes tools read."""
 
@@ -155,6 +148,13 @@ class ConnectionRef(ApiModel):
         description="ClusterHarborConnection (for the whole cluster) or HarborConnection (of the same namespace).",
     )
     name: str = Field(description="Name of the connection.", min_length=1, max_length=253)
+
+
+class SecretKeyRef(ApiModel):
+    """Names a key of a Secret."""
+
+    name: str = Field(description="Name of a Secret of the same namespace.", min_length=1, max_length=253)
+    key: str = Field(description="Key of the Secret.", min_length=1, max_length=253)
 
 
 class RecordedConnection(ApiModel):
@@ -227,3 +227,30 @@ class CommonStatus(ApiModel):
     def is_ready(self) -> bool:
         ready = self.condition("Ready")
         return ready is not None and ready.status == "True"
+
+
+class Resource(ApiModel):
+    """One of our custom resources; subclasses add `spec` and extend `status`."""
+
+    kind: str = ""
+    metadata: Metadata
+    status: CommonStatus = CommonStatus()
+
+    @property
+    def key(self) -> Key:
+        return Key(self.kind, self.metadata.namespace, self.metadata.name)
+
+    @property
+    def reconcile_request(self) -> str | None:
+        """What `harborhook.io/reconcile-at` says; to be answered in `status.lastHandledReconcileAt`."""
+        return self.metadata.annotations.get(ANNOTATION_RECONCILE_AT)
+
+    @property
+    def test_request(self) -> str | None:
+        """What `harborhook.io/test-endpoint` says; to be answered in `status.endpointTest`."""
+        return self.metadata.annotations.get(ANNOTATION_TEST_ENDPOINT)
+
+    @property
+    def redeliver_request(self) -> str | None:
+        """What `harborhook.io/redeliver` says; to be answered in `status.redelivery`."""
+        return self.metadata.annotations.get(ANNOTATION_REDELIVER)

@@ -20,6 +20,7 @@ from harborhook.api.base import (
     RecordedConnection,
     RecordedProjectName,
     Resource,
+    SecretKeyRef,
     Suspend,
     Time,
     rules,
@@ -33,13 +34,6 @@ ANNOTATION_LIMIT = 1024
 """Characters of a request in an annotation that are repeated in its answer."""
 DURATION_PATTERN = "^([0-9]{1,3}h)?([0-9]{1,5}m)?$"
 EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$")]
-
-
-class SecretKeyRef(ApiModel):
-    """Names a key of a Secret."""
-
-    name: str = Field(description="Name of a Secret of the same namespace.", min_length=1, max_length=253)
-    key: str = Field(description="Key of the Secret.", min_length=1, max_length=253)
 
 
 class ValueFrom(ApiModel):
@@ -134,7 +128,8 @@ SPEC_RULES = rules(
     (
         "!has(self.redelivery) || self.redelivery.mode != 'Automatic' || "
         "self.targets.all(t, self.targets.exists_one(u, u.type == t.type && "
-        "(has(u.payloadFormat) ? u.payloadFormat : 'Default') == (has(t.payloadFormat) ? t.payloadFormat : 'Default')))",
+        "(has(u.payloadFormat) ? u.payloadFormat : 'Default') == "
+        "(has(t.payloadFormat) ? t.payloadFormat : 'Default')))",
         "Harbor does not record which of two targets of the same type and payloadFormat a notification was for: "
         "declare a WebhookPolicy for each of them, or set redelivery.mode to Manual",
     ),
