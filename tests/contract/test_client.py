@@ -176,14 +176,82 @@ async def test_a_project_named_like_the_id_of_another_is_missing_when_there_is_n
     assert api.get(f"/projects/{bystander}")["metadata"]["public"] == "false"
 
 
-@pytest.mark.parametrize("name", ["none/../{}", "./{}", "{}?x=y", "{}#x", "{}%00", " {}", "{}\n", "..", "é"])
-async def test_no_name_leaves_its_place_in_the_path(api: Api, client: HarborClient, name: str) -> None:
-    other = api.project()
+@pytest.mark.parametrize(
+    "name",
+    [
+        "none/../{}",
+        "./{}",
+        "/{}",
+        "x\\..\\{}",
+        "{}?x=y",
+        "{}#x",
+        "{}%00",
+        "%2e%2e",
+        "-{}",
+        " {}",
+        "{}\n",
+        "..",
+        ".",
+        "",
+        "é",
+    ],
+)
+async def test_what_is_not_the_name_of_a_project_is_not_sent(
+    broken: StandIn, broken_api: Api, victim: HarborClient, name: str
+) -> None:
+    """Harbor's front proxy decodes and normalises paths, so that encoding a name does not keep it in its place."""
+    other = broken_api.project()
+    key = broken_api.policy(other)
+    broken.clear_requests()
+    wrong = name.format(other)
 
-    with pytest.raises(HarborError):
-        await client.delete_project(name.format(other))
+    for call in [*[CALLS[name] for name in _BELOW_PROJECTS], HarborClient.delete_project, HarborClient.project_exists]:
+        with pytest.raises(errors.ProjectNameError, match="cannot be the name of a Harbor project"):
+            await call(victim, wrong)
 
-    assert api.get(f"/projects/{other}")["name"] == other
+    assert broken.requests() == []
+    assert broken_api.get(f"/projects/{other}/webhook/policies/{key}")["enabled"] is True
+
+
+_BELOW_PROJECTS = (
+    "project", "update_project", "repository_count", "observed_quota", "policies", "policy", "create_policy",
+    "update_policy", "delete_policy", "open_executions", "executions", "tasks", "task_log", "jobs", "supported",
+    "last_triggers",
+)  # fmt: skip
+"""The calls that have a project's name in their path."""
+
+
+@pytest.mark.parametrize("name", ["32", "0", "a.b_c-d", "9" * 255, "Former_Name"])
+async def test_every_name_that_harbor_takes_is_asked_for(broken: StandIn, victim: HarborClient, name: str) -> None:
+    broken.clear_requests()
+
+    assert await victim.project(name) is None
+
+    assert [request.path for request in broken.requests()] == [f"/api/v2.0/projects/{name}"]
+
+
+async def test_a_project_of_another_name_than_asked_for_is_not_taken(broken: StandIn, victim: HarborClient) -> None:
+    """As where something between the two rewrites paths, or drops the header that says that digits are a name."""
+    broken.set_fault({}, status=200, body=json.dumps({"project_id": 7, "name": "other"}))
+
+    with pytest.raises(errors.NotHarborError, match='Asked for project mine, Harbor answered with "other"'):
+        await victim.project("mine")
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 19, "-1", "1_0", "٣", "x", ""])
+async def test_a_number_in_a_header_that_is_none_is_not_known(
+    broken: StandIn, broken_api: Api, victim: HarborClient, number: str
+) -> None:
+    """The id of what was made is then looked up. Python refuses to read thousands of digits."""
+    headers = {"Location": f"/api/v2.0/projects/{number}", "X-Total-Count": number}
+    broken.set_fault({"method": "POST"}, status=201, headers=headers, empty=True)
+    broken.set_fault({"method": "GET"}, status=200, headers=headers, body="[]")
+
+    assert await victim.create_project("x", {}) is None
+    assert await victim.create_policy("x", policy_body("p")) is None
+    assert await victim.open_executions("x", 1) == 0
+    assert await victim.executions("x", 1) == ([], 0)
+    assert await victim.jobs("x", 1) == ([], 0)
 
 
 # Sessions and cookies

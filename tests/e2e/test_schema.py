@@ -452,10 +452,10 @@ CHANGES = {
         project("unstate-name"),
         "",
     ),
-    "a proxy cache changes its registry": (
+    "a proxy cache follows its registry to a new name": (
         project("recache", proxyCache={"registryName": "hub"}),
-        project("recache", proxyCache={"registryName": "quay"}),
-        "Harbor fixes the registry of a proxy cache when the project is made: registryName is immutable",
+        project("recache", proxyCache={"registryName": "docker-hub"}),
+        "",
     ),
     "a quota changes from a number to a quantity": (
         project("requota", storageQuota=1024),
@@ -552,6 +552,17 @@ def test_the_api_server_adds_nothing_to_a_spec_but_what_steers_the_operator(clus
         "suspend": False,
         "credentialsSecretRef": {"name": "harbor", "usernameKey": "username", "passwordKey": "password"},
     }
+
+
+@pytest.mark.parametrize("kind", ["harborproject", "webhookpolicy"])
+def test_a_status_names_a_project_and_no_other_path(cluster: ControlPlane, kind: str) -> None:
+    """Requests are sent for the project that a status names."""
+    cluster.apply(project("named") if kind == "harborproject" else policy("named"))
+    named = (kind, "named", f"--namespace={NAMESPACE}", "--subresource=status", "--type=merge", "-p")
+    for name in ("../library", "a/b", "a%2Fb", ".", "", "UPPER", "x" * 256):
+        refused = cluster.kubectl("patch", *named, json.dumps({"status": {"projectName": name}}), check=False)
+        assert "status.projectName" in refused.stderr, name
+    cluster.kubectl("patch", *named, json.dumps({"status": {"projectName": "a.b_c-32"}}))
 
 
 def test_a_status_in_a_manifest_is_ignored(cluster: ControlPlane) -> None:

@@ -14,24 +14,28 @@ import ssl
 import struct
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import yaml
 
 import harborhook
 from harborhook.api.conditions import Reason
-from harborhook.handlers import Operator
+from harborhook.handlers import Handlers
 from harborhook.harbor import certificates
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import HarborError, NotHarborError
 from harborhook.harbor.transport import Credentials, Transport
+from harborhook.inventory import View
 from harborhook.kube.gateway import Gateway
+from harborhook.kube.watches import Watches
 from harborhook.reconcile import sender
-from harborhook.reconcile.introduction import why_failed
+from harborhook.reconcile.connection_check import why_failed
 from harborhook.reconcile.sender import NotSentError, send
 from harborhook.settings import Settings
 from harborhook.tls import ClientCertificate, Failure, TLSOptions, UnusableClientCertificateError, relaxed
@@ -142,14 +146,14 @@ async def test_the_api_server_may_have_a_certificate_of_any_authority_that_the_k
 
 
 async def test_so_may_the_one_that_is_watched(server: Front, authority: Authority, tmp_path: Path) -> None:
-    operator = Operator(Settings())
-    operator._gateway = await Gateway.connect(kubeconfig(tmp_path, server.url, authority))
+    gateway = await Gateway.connect(kubeconfig(tmp_path, server.url, authority))
+    handlers = Handlers(View(Settings()), gateway, Watches(time.monotonic), start=AsyncMock())
     try:
-        login = await operator._login()
+        login = await handlers._login()
         async with login.aiohttp_session as session, session.get(server.url) as answer:
             assert answer.status == 200
     finally:
-        await operator._gateway.close()
+        await gateway.close()
 
 
 async def test_an_intermediate_authority_may_be_named_alone(tmp_path: Path) -> None:

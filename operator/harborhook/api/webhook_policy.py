@@ -18,6 +18,7 @@ from harborhook.api.base import (
     DriftPolicy,
     Origin,
     RecordedConnection,
+    RecordedProjectName,
     Resource,
     SecretKeyRef,
     Suspend,
@@ -127,7 +128,8 @@ SPEC_RULES = rules(
     (
         "!has(self.redelivery) || self.redelivery.mode != 'Automatic' || "
         "self.targets.all(t, self.targets.exists_one(u, u.type == t.type && "
-        "(has(u.payloadFormat) ? u.payloadFormat : 'Default') == (has(t.payloadFormat) ? t.payloadFormat : 'Default')))",
+        "(has(u.payloadFormat) ? u.payloadFormat : 'Default') == "
+        "(has(t.payloadFormat) ? t.payloadFormat : 'Default')))",
         "Harbor does not record which of two targets of the same type and payloadFormat a notification was for: "
         "declare a WebhookPolicy for each of them, or set redelivery.mode to Manual",
     ),
@@ -276,7 +278,7 @@ class WebhookPolicyStatus(CommonStatus):
 
     policy_id: int | None = Field(None, alias="policyID", description="Harbor's id of the policy.")
     project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
-    project_name: str | None = Field(None, description="Name of the project in Harbor.")
+    project_name: RecordedProjectName | None = Field(None, description="Name of the project in Harbor.")
     policy_name: str | None = Field(None, description="Name of the policy in Harbor.")
     origin: Origin | None = Field(
         None, description="Created (by this resource) or Adopted. Absent until the resource owns its policy."

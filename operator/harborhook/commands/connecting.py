@@ -23,8 +23,8 @@ from harborhook.harbor.models import SystemInfo
 from harborhook.harbor.transport import Credentials, Transport
 from harborhook.kube.gateway import Gateway, Gone, KubeError, NoClusterError
 from harborhook.plan.target_values import UnusableError, header_of
+from harborhook.reconcile.connection_check import identify, judge, why_failed
 from harborhook.reconcile.credentials import Admission, admission_of, check, check_usable
-from harborhook.reconcile.introduction import introduce, judge, why_failed
 from harborhook.reconcile.secrets import Secrets
 from harborhook.tls import ClientCertificate, TLSOptions
 
@@ -91,7 +91,7 @@ async def reached(where: Where) -> AsyncIterator[Reached]:
 
 
 async def _let_in(door: _Door, where: Where) -> Reached:
-    found = await introduce(door.client)
+    found = await identify(door.client)
     verdict = judge(found.info)
     if verdict.reason is not Reason.RECONCILED:
         raise NotReady(verdict.reason, verdict.message)

@@ -5,6 +5,7 @@
     │   ├── UnreachableError      name resolution, connection, time-out
     │   └── UntrustedError        Harbor's certificate is not trusted, whatever the reason
     ├── NotHarborError            something answered, but not Harbor's API
+    ├── ProjectNameError          what should name a project cannot; nothing was sent
     └── RefusedError              Harbor answered with an error
         ├── InvalidError          400, 422: the request is wrong
         ├── UnauthorizedError     401
@@ -24,6 +25,8 @@ from __future__ import annotations
 from harborhook.tls import Failure
 
 TEXT_LIMIT = 300
+NAME_SHOWN = 80
+"""The most of a name that an error shows which cannot be one."""
 SHORTEST_SECRET = 4
 """Characters that a string must have to be masked in a text: shorter ones are in every text and protect nothing."""
 
@@ -54,6 +57,17 @@ class UntrustedError(TransportError):
 
 class NotHarborError(HarborError):
     pass
+
+
+class ProjectNameError(HarborError):
+    """What should name a project cannot: put into a path it could lead to another one. Nothing was sent."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f'"{clip(name, NAME_SHOWN)}" cannot be the name of a Harbor project: '
+            "it has to begin with a letter or digit, and to consist of at most 255 letters, digits, dots, "
+            "underscores and hyphens."
+        )
 
 
 class RefusedError(HarborError):

@@ -170,6 +170,10 @@ class Transport:
             raise UnreachableError(f"Harbor at {self.url} cannot be reached: {error}.") from None
 
     @property
+    def username(self) -> str:
+        return self._credentials.username
+
+    @property
     def authentication(self) -> Literal["Session", "Basic"]:
         return "Session" if self._session else "Basic"
 

@@ -1,4 +1,4 @@
-"""The first words with a Harbor: what it is, whether it takes the credentials, and who we are to it."""
+"""The check of a connection: which Harbor it is, whether it accepts the credentials, and who the principal is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harborhook.reconcile.verdicts import verdict_of
 
 
 @dataclass(frozen=True)
-class Introduction:
+class Identity:
     info: SystemInfo
     user: User | None
     """None: a robot."""
@@ -37,7 +37,7 @@ class Introduction:
         return Principal(name=self.user.username, kind="SystemAdmin" if self.user.sysadmin else "User")
 
 
-async def introduce(client: HarborClient, *, wants_session: bool = True) -> Introduction:
+async def identify(client: HarborClient, *, wants_session: bool = True) -> Identity:
     """Learns who we are in which Harbor, and starts a session if that is a user. Raises NotReady when refused."""
     info = await client.system_info()
     try:
@@ -50,7 +50,7 @@ async def introduce(client: HarborClient, *, wants_session: bool = True) -> Intr
         raise NotReady(Reason.UNAUTHORIZED, _why_refused(info)) from None
     if info.anonymous:
         raise NotReady(Reason.UNAUTHORIZED, _why_refused(info))
-    return Introduction(info, user, wants_session)
+    return Identity(info, user, wants_session)
 
 
 def judge(info: SystemInfo) -> Verdict:
