@@ -165,7 +165,7 @@ class Transport:
 
     def _proxy(self) -> httpx.Proxy | None:
         try:
-            return proxy_for(self.url, self.tls.ca)
+            return proxy_for(self.url, None if self.tls.skip_verify else self.tls.ca)
         except UnusableProxyError as error:
             raise UnreachableError(f"Harbor at {self.url} cannot be reached: {error}.") from None
 
