@@ -17,6 +17,8 @@ with ``GET /_received?path=...`` and ``DELETE /_received``.
 ``/toggle/<key>``                     the status set by ``PUT /_behaviour/<key> {"status": 500}``; 200 before
 ====================================  ================================================================
 
+``receiver.imitate(path, answers)`` lets a function answer instead, as those of ``harness.known_receivers`` do.
+
 It is a plain threaded server rather than an ASGI application, because dropping a connection is below ASGI.
 """
 
@@ -33,6 +35,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -84,6 +87,10 @@ class _Answer:
     dropped: bool = False
 
 
+Answers = Callable[[dict[str, str], str, bytes], tuple[int, str]]
+"""Status and body for a request with these headers (lower-case names), this query and this body."""
+
+
 def _number(text: str) -> int:
     return int(text) if text.isdecimal() else 0
 
@@ -96,6 +103,7 @@ class _Behaviour:
         self._received: list[Received] = []
         self._failures: Counter[str] = Counter()
         self._toggles: dict[str, _Answer] = {}
+        self._imitations: dict[str, Answers] = {}
         self.stopping = threading.Event()
 
     def received(self, path: str | None) -> list[Received]:
@@ -115,12 +123,21 @@ class _Behaviour:
         with self._lock:
             self._toggles[key] = _Answer(status, text.encode())
 
+    def imitate(self, path: str, answers: Answers) -> None:
+        with self._lock:
+            self._imitations[path] = answers
+
     def remember(self, received: Received) -> None:
         with self._lock:
             self._received.append(received)
             del self._received[:-_MOST_KEPT]
 
     def answer(self, path: str, query: str, headers: dict[str, str], body: bytes) -> _Answer:
+        with self._lock:
+            imitated = self._imitations.get(path)
+        if imitated is not None:
+            status, text = imitated(headers, query, body)
+            return _Answer(status, text.encode())
         kind, _, rest = path.lstrip("/").partition("/")
         argument, _, tail = rest.partition("/")
         simple = {
@@ -314,6 +331,10 @@ class Receiver:
     def set_status(self, key: str, status: int, body: str | None = None) -> None:
         """What ``/toggle/<key>`` answers from now on."""
         self._behaviour.set(key, status, body)
+
+    def imitate(self, path: str, answers: Answers) -> None:
+        """Let a function answer what comes to this path."""
+        self._behaviour.imitate(path, answers)
 
     def wait(self, count: int, path: str | None = None, *, timeout: float = 10.0) -> list[Received]:
         """Wait until that many requests came, and return them; AssertionError when they do not."""
