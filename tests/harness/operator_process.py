@@ -26,8 +26,8 @@ READY_SECONDS = 60.0
 class OperatorProcess:
     """`harborhook run` under its shipped roles. It ends with the process that started it.
 
-    `api_server` is the address of a proxy in front of the API server, `account` another ServiceAccount; with
-    `clock_steps` its clock can be set.
+    `api_server` is the address of a proxy in front of the API server, `account` and `namespace` are those of another
+    ServiceAccount; with `clock_steps` its clock can be set.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class OperatorProcess:
         settings: dict[str, object],
         api_server: str | None = None,
         account: str = "harborhook",
+        namespace: str = "harborhook",
         arguments: Sequence[str] = ("run",),
         clock_steps: bool = False,
     ) -> None:
@@ -48,7 +49,7 @@ class OperatorProcess:
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
             "PYTHONPATH": str(SOURCE),
             "PYTHONWARNINGS": "default",
-            "KUBECONFIG": str(control_plane.service_account_kubeconfig("harborhook", account, server=api_server)),
+            "KUBECONFIG": str(control_plane.service_account_kubeconfig(namespace, account, server=api_server)),
             "HARBORHOOK_LISTEN_HOST": "127.0.0.1",
             "HARBORHOOK_LISTEN_PORT": str(self._port),
             **{f"HARBORHOOK_{name.upper()}": str(value) for name, value in settings.items()},
@@ -68,11 +69,18 @@ class OperatorProcess:
         """Starts what the pod of a Deployment would run: its arguments, variables and ServiceAccount."""
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
+        namespace = deployment["metadata"]["namespace"]
         settings: dict[str, object] = {
-            variable["name"].removeprefix("HARBORHOOK_"): _value(variable, deployment["metadata"]["namespace"])
-            for variable in container["env"]
+            variable["name"].removeprefix("HARBORHOOK_"): _value(variable, namespace) for variable in container["env"]
         }
-        found = cls(control_plane, directory, settings, account=pod["serviceAccountName"], arguments=container["args"])
+        found = cls(
+            control_plane,
+            directory,
+            settings,
+            account=pod["serviceAccountName"],
+            namespace=namespace,
+            arguments=container["args"],
+        )
         found.restart()
         return found
 
