@@ -3,7 +3,7 @@
 # (see tests/harness/control_plane/binaries.py).
 #
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
-#            KEEP (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`), MINUTES (for `make soak`),
+#            KEEP and CLUSTER=current (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`), MINUTES (for `make soak`),
 #            IMAGE and BASE_IMAGE (for `make image`), KUBEBUILDER_ASSETS (a control plane to use instead of building or
 #            downloading one), CONTROL_PLANE=build (never download it), ENVTEST_RELEASES (a mirror to download it from).
 
@@ -21,7 +21,7 @@ REQUESTED_PYTHON := $(PYTHON)
 
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/tests
 export PYTHONUNBUFFERED := 1
-export KEEP CONTROL_PLANE ENVTEST_RELEASES
+export KEEP CLUSTER CONTROL_PLANE ENVTEST_RELEASES
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -31,7 +31,7 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(STAMP)  ## Show the operator at work on a cluster and a Harbor stand-in (KEEP=1 leaves them running)
+demo: $(STAMP)  ## Show the operator at work on a cluster and a Harbor stand-in (KEEP=1 leaves them running, CLUSTER=current)
 	$(BIN)/python -m harness.demo
 
 .PHONY: test

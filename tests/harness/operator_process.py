@@ -13,14 +13,18 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-from harness.control_plane import ControlPlane
+from typing import Any, Protocol, Self
 
 LEASH = Path(__file__).parent / "control_plane" / "leash.py"
 SOURCE = Path(__file__).parents[2] / "operator"
 STEPPING_CLOCK = Path(__file__).parent / "stepping_clock.py"
 READY_SECONDS = 60.0
+
+
+class Cluster(Protocol):
+    """What an operator needs of a cluster."""
+
+    def service_account_kubeconfig(self, namespace: str, name: str, *, server: str | None = None) -> Path: ...
 
 
 class OperatorProcess:
@@ -32,7 +36,7 @@ class OperatorProcess:
 
     def __init__(
         self,
-        control_plane: ControlPlane,
+        control_plane: Cluster,
         directory: Path,
         settings: dict[str, object],
         api_server: str | None = None,
@@ -58,14 +62,14 @@ class OperatorProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def start(cls, control_plane: ControlPlane, directory: Path, **settings: object) -> Self:
+    def start(cls, control_plane: Cluster, directory: Path, **settings: object) -> Self:
         """Starts one with settings of settings.py by name, and waits until it is ready."""
         found = cls(control_plane, directory, settings)
         found.restart()
         return found
 
     @classmethod
-    def of_deployment(cls, control_plane: ControlPlane, directory: Path, deployment: dict[str, Any]) -> Self:
+    def of_deployment(cls, control_plane: Cluster, directory: Path, deployment: dict[str, Any]) -> Self:
         """Starts what the pod of a Deployment would run: its arguments, variables and ServiceAccount."""
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
