@@ -3,9 +3,10 @@
 # (see tests/harness/control_plane/binaries.py).
 #
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
-#            KEEP and CLUSTER=current (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`), MINUTES (for `make soak`),
-#            IMAGE and BASE_IMAGE (for `make image`), KUBEBUILDER_ASSETS (a control plane to use instead of building or
-#            downloading one), CONTROL_PLANE=build (never download it), ENVTEST_RELEASES (a mirror to download it from).
+#            KEEP and CLUSTER=current (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`),
+#            MINUTES (for `make soak`), RECORDINGS (for `make record`), IMAGE and BASE_IMAGE (for `make image`),
+#            KUBEBUILDER_ASSETS (a control plane to use instead of building or downloading one),
+#            CONTROL_PLANE=build (never download it), ENVTEST_RELEASES (a mirror to download it from).
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -16,6 +17,8 @@ SIZE ?= full
 JSON ?= build/bench.json
 # Of `make soak`.
 MINUTES ?= 30
+# Of `make record`: where it writes.
+RECORDINGS ?= build/recordings
 STAMP := .venv/.made-from-lock
 REQUESTED_PYTHON := $(PYTHON)
 
@@ -46,6 +49,10 @@ bench: control-plane  ## Measure speed, requests, writes and memory (SIZE=small;
 .PHONY: soak
 soak: control-plane  ## Random edits and faults for half an hour (MINUTES=, ARGS="--seed 7", ARGS=--help)
 	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
+
+.PHONY: record
+record: $(STAMP)  ## Record how the Harbor of HARBORHOOK_TEST_HARBOR_* answers (RECORDINGS=, ARGS=--help)
+	$(BIN)/python -m contract.record --output $(RECORDINGS) $(ARGS)
 
 .PHONY: test-node
 test-node: control-plane helm  ## Test image and chart in pods of a real node (Linux, as root; says what is missing)
