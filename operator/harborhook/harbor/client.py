@@ -7,11 +7,12 @@ every request: a project named "32" is never mistaken for the one whose id is 32
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
-from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, PreconditionError
+from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, PreconditionError, RefusedError
 from harborhook.harbor.executions import Execution, Job, Task
 from harborhook.harbor.models import (
     Allowlist,
@@ -72,6 +73,11 @@ class HarborClient:
             return User.parse(_object(await self._get("/users/current", endpoint="/users/current")))
         except PreconditionError:
             return None
+
+    async def probe(self) -> None:
+        """Returns if the API answers at all, be it with a refusal."""
+        with suppress(RefusedError):
+            await self._get("/projects", endpoint="/projects", params={"page_size": 1})
 
     async def rights(self, project_id: int) -> frozenset[str]:
         """What the principal, robot or user, may do in a project: `project:read` and the like."""

@@ -10,11 +10,12 @@ from harborhook.harbor.client import HarborClient
 from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.transport import Credentials, Fence, Observer, Transport
 from harborhook.plan.access import host_of
+from harborhook.reconcile.breaker import Breaker
 
 
 @dataclass
 class Clients:
-    observer: Observer | None = None
+    observer: Observer = lambda *_: None
     """Hears of each request."""
     fence: Fence | None = None
     """Raises when this process must not write any more."""
@@ -22,14 +23,20 @@ class Clients:
     _limiters: dict[str, Limiter] = field(default_factory=dict)
     """By Harbor host, and by HarborConnection."""
 
-    def make(self, connection: AnyConnection, credentials: Credentials, verify: ssl.SSLContext) -> HarborClient:
+    def make(
+        self, connection: AnyConnection, credentials: Credentials, verify: ssl.SSLContext, breaker: Breaker
+    ) -> HarborClient:
+        def observe(method: str, endpoint: str, status: int) -> None:
+            breaker.observe(method, endpoint, status)
+            self.observer(method, endpoint, status)
+
         return HarborClient(
             Transport(
                 connection.spec.url,
                 credentials,
                 verify=verify,
                 limiters=self.limit(connection),
-                observer=self.observer,
+                observer=observe,
                 fence=self.fence,
                 user_agent=self.user_agent,
             )
