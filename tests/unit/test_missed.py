@@ -11,8 +11,8 @@ import pytest
 from harborhook.api.base import FINALIZER, Key
 from harborhook.api.conditions import NotReady, Reason
 from harborhook.api.connections import ClusterHarborConnection
-from harborhook.handlers import Operator
 from harborhook.harbor.client import HarborClient
+from harborhook.inventory import Inventory, View
 from harborhook.kube.gateway import Gateway
 from harborhook.plan.references import references
 from harborhook.reconcile import changes, claims, worker
@@ -119,26 +119,19 @@ def link(context: Context) -> Link:
     return Link.over(loaded, cast(HarborClient, None), clock=time.monotonic)
 
 
-def operator(context: Context, cluster: Cluster) -> Operator:
-    found = Operator(context.settings, context=context)
-    found._gateway = cast(Gateway, cluster)
-    return found
-
-
 async def test_what_is_deleted_while_a_list_is_on_its_way_does_not_come_back(
     context: Context, cluster: Cluster
 ) -> None:
     body = project(OLDER, 1)
     changes.saw(context, OLDER, body)
-    running = operator(context, cluster)
+    inventory = Inventory(context, View(context.settings))
     cluster.listed = [connection(), body]
 
     def deleted() -> None:
-        running._deleted.add(body["metadata"]["uid"])
-        changes.forget(context, OLDER)
+        inventory.saw_deleted(body)
 
     cluster.meanwhile = deleted
-    await running._list_all()
+    await inventory.list_all()
 
     assert OLDER not in context.store
     assert CONNECTION in context.store
@@ -185,13 +178,13 @@ async def test_the_connection_gets_its_finalizer_by_its_own_visit_before_anythin
 
     with pytest.raises(Wait):
         await holds(context)
-    assert due(context) == {CONNECTION: Cause.NEWS}
-    await worker._attempt(context, CONNECTION, Cause.NEWS)
+    assert due(context) == {CONNECTION: Cause.HOLD}
+    await worker._attempt(context, CONNECTION, Cause.HOLD)
 
     held = context.load(CONNECTION)
     assert held is not None
     assert held.metadata.finalizers == [FINALIZER]
-    assert due(context) == {OLDER: Cause.DEPENDENCY}
+    assert due(context) == {OLDER: Cause.CONNECTION}
     await holds(context)
 
 
@@ -238,6 +231,6 @@ def test_an_older_claim_that_is_still_under_way_goes_first(context: Context, rea
 def test_values_are_kept_only_where_the_watch_looks(
     watched: list[str], secrets: bool, source: Key, expected: bool
 ) -> None:
-    running = Operator(Settings(watch_namespaces=watched, watch_secrets=secrets))
+    view = View(Settings(watch_namespaces=watched, watch_secrets=secrets))
 
-    assert running._is_watched(source) is expected
+    assert view.watches_source(source) is expected

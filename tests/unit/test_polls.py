@@ -9,18 +9,15 @@ from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any, cast
 
-import kopf
 import pytest
 
 from harborhook.api.base import DeliveriesKey, Key
 from harborhook.api.connections import ClusterHarborConnection
-from harborhook.handlers import Operator
 from harborhook.harbor.client import HarborClient
 from harborhook.reconcile import deliveries
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
 from harborhook.runtime.queue import Cause
-from harborhook.settings import Settings
 from harness.alone import Clock, bare_context
 
 CONNECTION = Key("ClusterHarborConnection", "", "default")
@@ -137,11 +134,3 @@ def test_in_a_rhythm_no_project_is_read_twice_within_a_minute(context: Context, 
         pauses = [later - sooner for sooner, later in itertools.pairwise(rhythm)]
         assert len(pauses) >= 3
         assert all(MINUTE <= pause <= 1.1 * MINUTE + 1 for pause in pauses)
-
-
-async def test_a_watch_without_a_sign_of_life_is_opened_anew_soon_after_the_servers_minute() -> None:
-    settings = kopf.OperatorSettings()
-
-    await Operator(Settings())._configure(settings)
-
-    assert 60 < settings.watching.inactivity_timeout <= 90  # the API server sends a bookmark every 60 s

@@ -11,6 +11,7 @@ from harborhook.plan.references import (
     DEFAULT_CONNECTION,
     POLICY_CLAIM,
     PROJECT_CLAIM,
+    admission_secrets,
     connection_key,
     is_claim,
     policy_claim,
@@ -89,6 +90,24 @@ def header_from(secret: str) -> dict[str, Any]:
 )
 def test_a_connection_depends_on_its_credentials_and_its_ca(body: dict[str, Any], expected: set[Key]) -> None:
     assert set(references(body)) == expected
+
+
+def test_a_connection_depends_on_what_a_gateway_in_front_of_harbor_wants() -> None:
+    body = cluster_connection(
+        tls={"clientCertificateRef": {"namespace": "pki", "name": "mtls"}},
+        headersFrom=[
+            {"name": "X-One", "secretKeyRef": {"namespace": "gateway", "name": "one", "key": "token"}},
+            {"name": "X-Two", "secretKeyRef": {"namespace": "gateway", "name": "two", "key": "token"}},
+        ],
+    )
+    own = connection(
+        tls={"clientCertificateRef": {"name": "mtls"}},
+        headersFrom=[{"name": "X-One", "secretKeyRef": {"name": "one", "key": "token"}}],
+    )
+    wanted = {Key("Secret", "pki", "mtls"), Key("Secret", "gateway", "one"), Key("Secret", "gateway", "two")}
+    assert set(references(body)) == wanted | {Key("Secret", "harborhook", "credentials")}
+    assert set(references(own)) == {Key("Secret", "team", name) for name in ("credentials", "mtls", "one")}
+    assert set(admission_secrets(own)) == set(references(own))
 
 
 @pytest.mark.parametrize(

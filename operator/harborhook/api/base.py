@@ -29,6 +29,12 @@ PROJECT_NAME_PATTERN = "^[a-z0-9]+([._-][a-z0-9]+)*$"
 """Harbor's own rule for the name of a project."""
 PROJECT_NAME_LIMIT = 255
 
+RecordedProjectName = Annotated[
+    str, WithJsonSchema({"type": "string", "maxLength": PROJECT_NAME_LIMIT, "pattern": PROJECT_NAME_PATTERN})
+]
+"""A project's name in a status. The API server refuses others; one that is there already is still read, and is not
+sent to Harbor."""
+
 
 class Key(NamedTuple):
     """Names one object: one of ours, or a Secret, ConfigMap or claim that ours depend on.
@@ -142,6 +148,13 @@ class ConnectionRef(ApiModel):
         description="ClusterHarborConnection (for the whole cluster) or HarborConnection (of the same namespace).",
     )
     name: str = Field(description="Name of the connection.", min_length=1, max_length=253)
+
+
+class SecretKeyRef(ApiModel):
+    """Names a key of a Secret."""
+
+    name: str = Field(description="Name of a Secret of the same namespace.", min_length=1, max_length=253)
+    key: str = Field(description="Key of the Secret.", min_length=1, max_length=253)
 
 
 class RecordedConnection(ApiModel):

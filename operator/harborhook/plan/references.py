@@ -55,18 +55,26 @@ def is_claim(key: AnyKey) -> TypeGuard[Key]:
     return key.kind in (PROJECT_CLAIM, POLICY_CLAIM)
 
 
-def credentials_secret(connection: Body) -> Key:
-    """The Secret with the credentials of a connection of either kind."""
-    reference = connection["spec"]["credentialsSecretRef"]
-    return Key("Secret", reference.get("namespace", connection["metadata"].get("namespace", "")), reference["name"])
+def admission_secrets(connection: Body) -> Iterator[Key]:
+    """All Secrets without which a connection of either kind is not let in by its Harbor."""
+    yield _source(connection, connection["spec"]["credentialsSecretRef"])
+    client = (connection["spec"].get("tls") or {}).get("clientCertificateRef")
+    if client:
+        yield _source(connection, client)
+    for header in connection["spec"].get("headersFrom") or ():
+        yield _source(connection, header["secretKeyRef"])
 
 
 def _of_connection(body: Body) -> Iterator[Key]:
-    namespace = body["metadata"].get("namespace", "")
-    yield credentials_secret(body)
+    yield from admission_secrets(body)
     bundle = (body["spec"].get("tls") or {}).get("caBundleRef")
     if bundle:
-        yield Key(bundle.get("kind", "ConfigMap"), bundle.get("namespace", namespace), bundle["name"])
+        yield _source(body, bundle, bundle.get("kind", "ConfigMap"))
+
+
+def _source(connection: Body, ref: Body, kind: str = "Secret") -> Key:
+    """What a connection of a namespace names is in that namespace."""
+    return Key(kind, ref.get("namespace", connection["metadata"].get("namespace", "")), ref["name"])
 
 
 def _of_project(body: Body) -> Iterator[Key]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
 
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Limits
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.limiter import Limiter
-from harborhook.harbor.transport import Credentials, Fence, Observer, Transport
+from harborhook.harbor.transport import Fence, Observer, Transport
 from harborhook.plan.access import host_of
 from harborhook.reconcile.breaker import Breaker
+from harborhook.reconcile.credentials import Admission
 
 
 @dataclass
@@ -23,9 +23,7 @@ class Clients:
     _limiters: dict[str, Limiter] = field(default_factory=dict)
     """By Harbor host, and by HarborConnection."""
 
-    def make(
-        self, connection: AnyConnection, credentials: Credentials, verify: ssl.SSLContext, breaker: Breaker
-    ) -> HarborClient:
+    def make(self, connection: AnyConnection, admission: Admission, breaker: Breaker) -> HarborClient:
         def observe(method: str, endpoint: str, status: int) -> None:
             breaker.observe(method, endpoint, status)
             self.observer(method, endpoint, status)
@@ -33,8 +31,9 @@ class Clients:
         return HarborClient(
             Transport(
                 connection.spec.url,
-                credentials,
-                verify=verify,
+                admission.credentials,
+                tls=admission.tls,
+                headers=dict(admission.headers),
                 limiters=self.limit(connection),
                 observer=observe,
                 fence=self.fence,

@@ -28,7 +28,7 @@ from harborhook.reconcile.breaker import Breaker
 from harborhook.reconcile.changes import wake_deeply
 from harborhook.reconcile.connection_check import identify, judge, why_failed
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.credentials import ca_bundle_of, credentials_of, trust_of
+from harborhook.reconcile.credentials import admission_of, check
 from harborhook.reconcile.links import Link, retire
 from harborhook.reconcile.readings import SHARED_FOR
 from harborhook.reconcile.visit import Visit
@@ -60,7 +60,7 @@ async def reconcile(visit: Visit[AnyConnection]) -> Verdict:
 async def take_news(visit: Visit[AnyConnection]) -> None:
     """A resource is about to make something over the connection: it waits until the connection has the finalizer."""
     await _hold_for_dependents(visit)
-    wake_deeply(visit.context, visit.resource.key)
+    wake_deeply(visit.context, visit.resource.key, Cause.CONNECTION)
 
 
 async def _hold_for_dependents(visit: Visit[AnyConnection]) -> None:
@@ -76,7 +76,8 @@ async def _look(visit: Visit[AnyConnection]) -> Verdict:
     except NotReady as refusal:
         verdict = refusal.verdict
     except HarborError as error:
-        verdict = await why_failed(visit.resource.spec.url, error)
+        tried = context.links.get(key)
+        verdict = await why_failed(error, tried.client if tried else None)
     link = context.links.get(key)
     if link is not None:
         if link.verdict is not None:
@@ -93,10 +94,12 @@ def _offer_to_dependents(context: Context, key: Key) -> None:
     link = context.links.get(key)
     offer = link.offer if link is not None else None
     if key not in context.offered or context.offered[key] != offer:
-        context.offered[key] = offer
+        before, context.offered[key] = context.offered.get(key), offer
         verdict = offer.verdict if offer is not None else None
         is_lost = verdict is not None and verdict.reason.outcome is Outcome.RECONCILING
-        wake_deeply(context, key, per_second=LOSS_NOTICES if is_lost else math.inf)
+        is_turned = before is not None and offer is not None and before.switch != offer.switch
+        cause = Cause.CONNECTION | Cause.SWITCH if is_turned else Cause.CONNECTION
+        wake_deeply(context, key, cause, per_second=LOSS_NOTICES if is_lost else math.inf)
 
 
 async def delete(visit: Visit[AnyConnection]) -> None:
@@ -187,16 +190,16 @@ async def _identified(link: Link) -> SystemInfo:
 
 
 async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
-    """The link with a client of the url, credentials and trust that are stated now."""
+    """The link with a client of the url, credentials, headers and certificates that are stated now."""
     context, connection = visit.context, visit.resource
-    credentials = await credentials_of(context.secrets, connection)
-    bundle = await ca_bundle_of(context.secrets, connection)
-    fingerprint = (connection.spec.url, credentials, bundle, connection.spec.tls.insecure_skip_verify)
+    admission = await admission_of(context.secrets, connection)
+    fingerprint = (connection.spec.url, admission)
     if link is not None and link.fingerprint == fingerprint:
         return link
+    check(connection, admission)
     is_same = link is not None and canonical_url(link.client.url) in connection.spec.urls
     breaker = link.breaker if link is not None and is_same else Breaker(context.queue.clock)
-    client = context.clients.make(connection, credentials, trust_of(connection, bundle), breaker)
+    client = context.clients.make(connection, admission, breaker)
     if link is not None and not is_same:
         # Another Harbor: visits that are under way stay with the old one, and nothing that was read there is of use.
         retire(link.client)

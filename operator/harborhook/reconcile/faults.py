@@ -33,8 +33,9 @@ def verdict_on(visit: Visit[Any], error: HarborError) -> Verdict | None:
     link = visit.link
     if link is None or not isinstance(error, OF_THE_CONNECTION):
         return verdict_of(error, link)
-    if link.verdict is not None:
-        return claims.lost(link.key, link.verdict.reason)
+    if link.verdict is not None:  # found out meanwhile
+        is_lost = link.verdict.reason in claims.LOST
+        return claims.lost(link.key, link.verdict.reason if is_lost else verdict_of(error, link).reason)
     key, failures, now = visit.resource.key, link.failures, visit.context.queue.clock()
     if key in failures.own:
         if link.breaker.is_open or now - failures.checked_at > CHECK_AGAIN:

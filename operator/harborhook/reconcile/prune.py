@@ -14,10 +14,11 @@ from harborhook.harbor.errors import NotFoundError, PreconditionError, RefusedEr
 from harborhook.harbor.models import Policy
 from harborhook.plan.references import project_claim
 from harborhook.plan.unmanaged import Declared, declared, is_unmanaged
-from harborhook.plan.webhook_policy import disabling_body, is_enabled
+from harborhook.plan.webhook_policy import is_enabled, switching_body
 from harborhook.reconcile import claims, shards
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link, PendingRemoval
+from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -89,14 +90,15 @@ async def _remove(
         return
     if not state.disabled:
         if is_enabled(current.raw):
-            await link.readings.put_back(name, current, disabling_body(current))
+            await link.readings.put_back(name, current, switching_body(current, enabled=False))
         state.disabled = True
         await visit.warn("PruneDisabled", f"Disabled webhook policy {_shown(policy)}, which nobody declares.")
         return
     try:
         await link.client.delete_policy(name, policy.id)
-    except PreconditionError:
-        return  # notifications are under way: a later pass
+    except PreconditionError as error:  # notifications are in progress, as a rule: a later pass
+        await visit.warn("PruneRefused", f"{harbors_refusal(error)} Webhook policy {_shown(policy)} goes later.")
+        return
     except NotFoundError:
         pass
     await visit.warn("Pruned", f"Removed webhook policy {_shown(policy)}, which nobody declares, from Harbor.")

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import HarborError, NotHarborError, RefusedError, ServerError, TransportError
-from harborhook.harbor.models import Policy, Project
+from harborhook.harbor.models import Policy, Project, Registry
 from harborhook.plan.target_values import refused, values_in
 
 SHARED_FOR = 30.0
@@ -94,7 +94,7 @@ class Readings:
         self._shared_for = shared_for
         self._projects: _Shared[Project] | None = None
         self._policies: dict[str, _Shared[Policy]] = {}
-        self._registries: _Shared[int] | None = None
+        self._registries: _Shared[Registry] | None = None
         self._swept_at = float("-inf")
 
     async def project(self, name: str, *, shared: bool) -> Project | None:
@@ -120,15 +120,11 @@ class Readings:
                     return rows.get(policy_id)
         return await self.client.policy(project, policy_id)
 
-    async def registry_id(self, name: str) -> int | None:
-        """The id of a registry endpoint, from a shared reading; None if there is none of that name now."""
-        if self._registries is None:
+    async def registries(self, *, shared: bool) -> list[Registry]:
+        """All registry endpoints. `shared` permits a reading up to SHARED_FOR seconds old."""
+        if self._registries is None or not shared:
             self._registries = self._read_registries()
-        found = (await self._registries.rows()).get(name)
-        if found is None:  # it may be newer than the reading
-            self._registries = self._read_registries()
-            found = (await self._registries.rows()).get(name)
-        return found
+        return list((await self._registries.rows()).values())
 
     # What puts a reading out of date
 
@@ -173,9 +169,9 @@ class Readings:
             self._policies[project] = _Shared(read, self._clock, self._shared_for)
         return self._policies[project]
 
-    def _read_registries(self) -> _Shared[int]:
-        async def read() -> Mapping[str | int, int]:
-            return {registry.name: registry.id for registry in await self.client.registries()}
+    def _read_registries(self) -> _Shared[Registry]:
+        async def read() -> Mapping[str | int, Registry]:
+            return {registry.id: registry for registry in await self.client.registries()}
 
         return _Shared(read, self._clock, self._shared_for)
 

@@ -2,8 +2,8 @@
 
 A key waits until it is due, with all causes for which it was added: the earliest time and the strongest cause win.
 Among the keys that are due, those added for a person's change come before resyncs and polls; the latter age: one that
-has waited for its cause's `AGEING` seconds goes before a change that comes in now, so nothing starves. Connections go
-before everything: thousands of resources may wait for the news that theirs works again.
+has waited for its cause's `AGEING` seconds takes precedence over a change that comes in now, so nothing starves.
+Connections take precedence over everything: thousands of resources may wait until theirs works again.
 """
 
 from __future__ import annotations
@@ -17,32 +17,57 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Flag, auto
 
-from harborhook.api.base import AnyKey as Key
+from harborhook.api.base import AnyKey
 from harborhook.api.kinds import CONNECTION_KINDS
 
 
 class Cause(Flag):
-    """Why a key is to be visited; several add up."""
+    """Why a key is to be reconciled; several add up. By the cause a reconciler knows what somebody asked for: what
+    differs in Harbor although nothing here has changed is drift."""
 
     CHANGE = auto()
     """The object is new, or its spec, its deletion or a request annotation changed."""
-    DEPENDENCY = auto()
-    """Something that it depends on changed."""
+    SECRET = auto()
+    """A Secret or ConfigMap that it refers to has another version."""
+    SWITCH = auto()
+    """A switch over its notifications was turned: the global one, or its project's."""
+    PROJECT = auto()
+    """Its HarborProject changed."""
+    CONNECTION = auto()
+    """Its connection changed, stopped working, or works again."""
+    CLAIM = auto()
+    """Another resource claims the same object in Harbor, or no longer does."""
+    DEPENDENT = auto()
+    """A resource that depends on it is gone, or has learned something for its status."""
     RETRY = auto()
     """The last visit failed, or asked to come back."""
     RESYNC = auto()
-    """A look for drift, or the first visit after a start."""
-    NEWS = auto()
-    """Delivery news was read; the object in Harbor need not be looked at."""
+    """A drift check, or the first visit after a start."""
+    DELIVERIES = auto()
+    """News of its notifications was read: only its status may change."""
+    COUNT = auto()
+    """The policies of a project are to be counted again: only its status may change."""
+    HOLD = auto()
+    """A resource is about to make something over a connection, which needs the finalizer for it."""
     POLL = auto()
-    """Delivery news is to be read for a Harbor project."""
+    """News of notifications is to be read for a Harbor project."""
+
+    NEWS = DELIVERIES | COUNT | HOLD
+    """What others have found out or ask for, for which Harbor is not asked."""
 
 
 AGEING = {
     Cause.CHANGE: 0.0,
-    Cause.DEPENDENCY: 1.0,
+    Cause.SECRET: 1.0,
+    Cause.SWITCH: 1.0,
+    Cause.PROJECT: 1.0,
+    Cause.CONNECTION: 1.0,
+    Cause.CLAIM: 1.0,
+    Cause.DEPENDENT: 1.0,
     Cause.RETRY: 2.0,
-    Cause.NEWS: 5.0,
+    Cause.DELIVERIES: 5.0,
+    Cause.COUNT: 5.0,
+    Cause.HOLD: 1.0,
     Cause.POLL: 10.0,
     Cause.RESYNC: 30.0,
 }
@@ -54,30 +79,33 @@ BACKOFF_LIMIT = 300.0
 
 @dataclass
 class _Waiting:
-    """A visit for some causes, a look at delivery news, or both, each at its own time: news now must not bring forward
-    a look for drift that is due in ten minutes."""
+    """A visit, the taking in of news, or both, each at its own time: news now must not bring forward a drift check that
+    is due in ten minutes."""
 
     visit: tuple[float, Cause] | None = None
-    news: float | None = None
+    news: tuple[float, Cause] | None = None
     version: int = 0
 
     @property
     def due(self) -> float:
-        return min(time for time in (self.visit and self.visit[0], self.news) if time is not None)
+        return min(waiting[0] for waiting in (self.visit, self.news) if waiting is not None)
 
     def causes(self, now: float) -> Cause:
         """What is due by now; a visit that is due takes the news with it."""
+        news = self.news[1] if self.news is not None else Cause(0)
         if self.visit is None or self.visit[0] > now:
-            return Cause.NEWS
-        return self.visit[1] if self.news is None else self.visit[1] | Cause.NEWS
+            return news
+        return self.visit[1] | news
 
     def add(self, cause: Cause, due: float) -> None:
-        if cause == Cause.NEWS:
-            self.news = due if self.news is None else min(due, self.news)
-        elif self.visit is None:
-            self.visit = due, cause
+        if cause in Cause.NEWS:
+            self.news = _sooner(self.news, cause, due)
         else:
-            self.visit = min(due, self.visit[0]), cause | self.visit[1]
+            self.visit = _sooner(self.visit, cause, due)
+
+
+def _sooner(waiting: tuple[float, Cause] | None, cause: Cause, due: float) -> tuple[float, Cause]:
+    return (due, cause) if waiting is None else (min(due, waiting[0]), cause | waiting[1])
 
 
 @dataclass
@@ -86,31 +114,31 @@ class Queue:
 
     clock: Callable[[], float]
     jitter: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311 - no secret
-    _waiting: dict[Key, _Waiting] = field(default_factory=dict)
-    _later: list[tuple[float, int, Key]] = field(default_factory=list)
-    _due: list[tuple[float, int, Key]] = field(default_factory=list)
-    _held: set[Key] = field(default_factory=set)
+    _waiting: dict[AnyKey, _Waiting] = field(default_factory=dict)
+    _later: list[tuple[float, int, AnyKey]] = field(default_factory=list)
+    _due: list[tuple[float, int, AnyKey]] = field(default_factory=list)
+    _held: set[AnyKey] = field(default_factory=set)
     _closed: bool = False
-    _failures: dict[Key, int] = field(default_factory=dict)
+    _failures: dict[AnyKey, int] = field(default_factory=dict)
     _version: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _watch: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the one idle worker that waits for the next key; else each key would wake all of them, for nothing."""
 
-    def add(self, key: Key, cause: Cause, *, after: float = 0.0) -> None:
+    def add(self, key: AnyKey, cause: Cause, *, after: float = 0.0) -> None:
         """Lets `key` be visited after so many seconds, or sooner if it already waits for something sooner."""
         waiting = self._waiting.setdefault(key, _Waiting())
         waiting.add(cause, self.clock() + after)
         self._enter(key, waiting)
 
-    def _enter(self, key: Key, waiting: _Waiting) -> None:
+    def _enter(self, key: AnyKey, waiting: _Waiting) -> None:
         self._version += 1
         waiting.version = self._version
         heapq.heappush(self._later, (waiting.due, self._version, key))
         self._wake.set()
 
-    def retry(self, key: Key, *, limit: float = BACKOFF_LIMIT) -> float:
+    def retry(self, key: AnyKey, *, limit: float = BACKOFF_LIMIT) -> float:
         """Adds a key whose visit failed: each failure in a row doubles the pause, up to `limit`. Returns the pause."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         doubled = BACKOFF_FIRST * float(2 ** min(failures - 1, 16))
@@ -118,16 +146,16 @@ class Queue:
         self.add(key, Cause.RETRY, after=pause)
         return pause
 
-    def succeeded(self, key: Key) -> None:
+    def succeeded(self, key: AnyKey) -> None:
         """The next failure of the key starts with a short pause again."""
         self._failures.pop(key, None)
 
-    def drop(self, key: Key) -> None:
+    def drop(self, key: AnyKey) -> None:
         """Forgets a key that is gone."""
         self._waiting.pop(key, None)
         self._failures.pop(key, None)
 
-    def waits(self, key: Key) -> bool:
+    def waits(self, key: AnyKey) -> bool:
         """Whether the key is going to be visited again without anything new happening."""
         return key in self._waiting
 
@@ -136,7 +164,7 @@ class Queue:
         self._ripen()
         return sum(1 for _, version, key in self._due if self._is_current(key, version))
 
-    def holds(self, key: Key) -> bool:
+    def holds(self, key: AnyKey) -> bool:
         """Whether a worker is at it."""
         return key in self._held
 
@@ -152,7 +180,7 @@ class Queue:
         dues = [self._waiting[key].due for _, version, key in self._due if self._is_current(key, version)]
         return max((now - due for due in dues), default=0.0)
 
-    async def get(self) -> tuple[Key, Cause]:
+    async def get(self) -> tuple[AnyKey, Cause]:
         """The next key to visit and why; the caller holds it until `done`."""
         while True:
             taken = self._take()
@@ -165,7 +193,7 @@ class Queue:
                     return taken
                 await self._sleep()
 
-    def done(self, key: Key) -> None:
+    def done(self, key: AnyKey) -> None:
         self._held.discard(key)
         if not self._held:
             self._idle.set()
@@ -179,7 +207,7 @@ class Queue:
             self._idle.clear()
             await self._idle.wait()
 
-    def _take(self) -> tuple[Key, Cause] | None:
+    def _take(self) -> tuple[AnyKey, Cause] | None:
         if self._closed:
             return None
         self._ripen()
@@ -199,11 +227,11 @@ class Queue:
             heapq.heappush(self._due, entry)
         return taken
 
-    def _take_due(self, key: Key) -> Cause:
+    def _take_due(self, key: AnyKey) -> Cause:
         """Why the key is visited now; a visit that is not yet due goes on waiting."""
         waiting = self._waiting.pop(key)
         causes = waiting.causes(self.clock())
-        if causes == Cause.NEWS and waiting.visit is not None:
+        if causes in Cause.NEWS and waiting.visit is not None:
             rest = self._waiting[key] = _Waiting(visit=waiting.visit)
             self._enter(key, rest)
         return causes
@@ -216,13 +244,13 @@ class Queue:
             if self._is_current(key, version):
                 heapq.heappush(self._due, (due + self._ageing(key), version, key))
 
-    def _ageing(self, key: Key) -> float:
+    def _ageing(self, key: AnyKey) -> float:
         if key.kind in CONNECTION_KINDS:
             return -math.inf
         waiting = self._waiting[key]
         return min(AGEING[cause] for cause in waiting.causes(waiting.due))
 
-    def _is_current(self, key: Key, version: int) -> bool:
+    def _is_current(self, key: AnyKey, version: int) -> bool:
         waiting = self._waiting.get(key)
         return waiting is not None and waiting.version == version
 
