@@ -29,7 +29,7 @@ from harborhook.plan.drift import field_names
 from harborhook.plan.ownership import Mark, mark_of
 from harborhook.plan.project import changes, obstacles, quota_difference
 from harborhook.plan.project_settings import SETTINGS, Projects, Setting, Value
-from harborhook.plan.quantity import MOST_BYTES, UNLIMITED_BYTES, shown_bytes
+from harborhook.plan.quantity import MOST_BYTES, UNLIMITED_BYTES, format_bytes
 from harborhook.plan.target_values import TargetValues, UnusableError, address_of, header_of
 from harborhook.plan.webhook_policy import DEFAULT_FORMAT, desired_policy, differences, is_enabled
 
@@ -184,7 +184,7 @@ def _quota(seen: QuotaSeen) -> Iterator[tuple[str, Manifest]]:
     quota = seen.quota
     if quota is None or quota.hard == UNLIMITED_BYTES:
         return
-    part = {"storageQuota": shown_bytes(quota.hard)}
+    part = {"storageQuota": format_bytes(quota.hard)}
     is_stated = 0 < quota.hard <= MOST_BYTES and not quota_difference(HarborProjectSpec.model_validate(part), quota)
     yield ("", part) if is_stated else (f"storageQuota of {quota.hard} bytes cannot be stated.", {})
 
