@@ -47,8 +47,8 @@ def run(kubeconfig: str | None, **flags: Any) -> None:
 
     Each setting is a flag or a variable of the environment; the flag goes before. Times are in seconds.
     """
-    from harborhook.handlers import Operator
     from harborhook.kube.gateway import NoClusterError
+    from harborhook.lifecycle import Operator
     from harborhook.runtime.leader import LeadershipLostError
     from harborhook.telemetry import set_up_logging
 

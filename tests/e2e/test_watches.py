@@ -15,9 +15,9 @@ import aiohttp
 import kopf
 import pytest
 
-from harborhook import handlers
+from harborhook import handlers, lifecycle
 from harborhook.api.base import Key
-from harborhook.handlers import Operator
+from harborhook.lifecycle import Operator
 from harborhook.settings import Settings
 from harness.api_proxy import ApiProxy
 from harness.control_plane import ControlPlane
@@ -48,7 +48,7 @@ async def operator(
 ) -> AsyncIterator[Operator]:
     """One that has started, with little patience; it never lists anew by itself."""
     monkeypatch.setattr(handlers, "WATCH_SILENCE", SILENCE)
-    monkeypatch.setattr(handlers, "WATCH_LIMIT", LIMIT)
+    monkeypatch.setattr(lifecycle, "WATCH_LIMIT", LIMIT)
     monkeypatch.setattr(handlers, "Backoffs", lambda: itertools.repeat(1.0))
     own_cluster.create_namespace(NAMESPACE)
     kubeconfig = own_cluster.service_account_kubeconfig("harborhook", "harborhook", server=proxy.url)
@@ -85,9 +85,9 @@ async def test_a_watch_that_has_ended_fails_the_liveness_probe(operator: Operato
 async def test_just_what_is_watched_is_expected_to_be(proxy: ApiProxy, operator: Operator) -> None:
     asked = {path.partition("?")[0] for _, path in proxy.requests if "watch=true" in path}
 
-    assert operator._gateway is not None
+    assert operator.handlers is not None
     operator._watches._asked.clear()
-    operator._expect_watches(operator._gateway)
+    operator.handlers._expect_watches()
 
     assert set(operator._watches._asked) == asked
 
@@ -108,13 +108,14 @@ async def test_the_session_of_each_login_is_closed_when_the_next_begins(
     proxy: ApiProxy, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[aiohttp.ClientSession] = []
-    session = operator._session
+    assert operator.handlers is not None
+    session = operator.handlers._session
 
     def noted(info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
         made.append(session(info))
         return made[-1]
 
-    monkeypatch.setattr(operator, "_session", noted)
+    monkeypatch.setattr(operator.handlers, "_session", noted)
     monkeypatch.setattr(handlers, "LOGIN_LIFE", timedelta(seconds=1))
     monkeypatch.setattr(handlers, "LOGIN_PAUSE", 0.1)
 

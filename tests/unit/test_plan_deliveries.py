@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -156,6 +156,10 @@ def test_one_event_is_the_same_in_all_formats() -> None:
 
 
 @given(st.one_of(st.none(), st.text(), st.dictionaries(st.text(), st.integers()).map(json.dumps)))
+@example("<!date^" + "9" * 5000 + "^ ```{}```")
+@example("<!date^1^ ```" + "[" * 100_000 + "```")
+@example('{"occur_at": ' + "9" * 5000 + "}")
+@example('{"occur_at": 1, "event_data": ' + "[" * 100_000)
 def test_any_payload_names_some_event(payload: str | None) -> None:
     assert event_of(PUSH, payload, T0)
 

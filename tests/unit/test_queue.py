@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from harborhook.api.base import Key
+from harborhook.api.base import AnyKey, Key
 from harborhook.runtime.queue import AGEING, BACKOFF_FIRST, BACKOFF_LIMIT, Cause, Queue
 from harness.alone import Clock
 
@@ -29,18 +29,18 @@ class Fixture:
     def __post_init__(self) -> None:
         self.queue = Queue(clock=self.clock, jitter=lambda: self.jitter)
 
-    async def take(self) -> tuple[Key, Cause] | None:
+    async def take(self) -> tuple[AnyKey, Cause] | None:
         """What a worker gets now; None if it would have to wait."""
         return await _take(self.queue)
 
-    async def keys(self) -> list[Key]:
+    async def keys(self) -> list[AnyKey]:
         """The keys that many workers get now, in their order."""
         taken = []
         while (found := await self.take()) is not None:
             taken.append(found[0])
         return taken
 
-    async def visit(self) -> tuple[Key, Cause] | None:
+    async def visit(self) -> tuple[AnyKey, Cause] | None:
         """Takes a key and lets go of it at once."""
         taken = await self.take()
         if taken is not None:
@@ -48,7 +48,7 @@ class Fixture:
         return taken
 
 
-async def _take(queue: Queue) -> tuple[Key, Cause] | None:
+async def _take(queue: Queue) -> tuple[AnyKey, Cause] | None:
     waiting = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
     if not waiting.done():
@@ -58,7 +58,7 @@ async def _take(queue: Queue) -> tuple[Key, Cause] | None:
     return waiting.result()
 
 
-async def woken(worker: asyncio.Task[tuple[Key, Cause]]) -> tuple[Key, Cause]:
+async def woken(worker: asyncio.Task[tuple[AnyKey, Cause]]) -> tuple[AnyKey, Cause]:
     """What a sleeping worker wakes with; a wake-up that is lost fails the test instead of stopping it."""
     async with asyncio.timeout(10):
         return await worker
@@ -176,7 +176,7 @@ async def test_a_key_wakes_one_worker_and_not_all_that_are_idle(monkeypatch: pyt
     queue = Queue(clock=Clock())
     looks = 0
 
-    def counted() -> tuple[Key, Cause] | None:
+    def counted() -> tuple[AnyKey, Cause] | None:
         nonlocal looks
         looks += 1
         return Queue._take(queue)
@@ -537,25 +537,25 @@ class QueueMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.clock = Clock()
         self.queue = Queue(clock=self.clock, jitter=lambda: 0.5)
-        self.waiting: dict[Key, tuple[float, Cause]] = {}
-        self.news: dict[Key, float] = {}
-        self.held: set[Key] = set()
+        self.waiting: dict[AnyKey, tuple[float, Cause]] = {}
+        self.news: dict[AnyKey, float] = {}
+        self.held: set[AnyKey] = set()
 
     def teardown(self) -> None:
         self.loop.close()
 
-    def _added(self, key: Key, cause: Cause, due: float) -> None:
+    def _added(self, key: AnyKey, cause: Cause, due: float) -> None:
         if cause == Cause.NEWS:
             self.news[key] = min(self.news.get(key, due), due)
             return
         before, causes = self.waiting.get(key, (due, Cause(0)))
         self.waiting[key] = (min(before, due), causes | cause)
 
-    def _dues(self) -> dict[Key, float]:
+    def _dues(self) -> dict[AnyKey, float]:
         keys = self.waiting.keys() | self.news.keys()
         return {key: min(self.news.get(key, math.inf), self.waiting.get(key, (math.inf,))[0]) for key in keys}
 
-    def _causes(self, key: Key, now: float) -> Cause:
+    def _causes(self, key: AnyKey, now: float) -> Cause:
         """News alone do not bring a later visit forward; a visit takes the news with it."""
         due, causes = self.waiting.get(key, (math.inf, Cause(0)))
         if due > now:

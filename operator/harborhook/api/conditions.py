@@ -155,6 +155,7 @@ class DeliveringReason(StrEnum):
         return member
 
     LAST_DELIVERY_SUCCEEDED = "LastDeliverySucceeded", "True", "The newest event was delivered to every target."
+    REDELIVERED = "Redelivered", "True", "Every event that had failed was sent again and has arrived."
     LAST_DELIVERY_FAILED = "LastDeliveryFailed", "False", "The newest event was not delivered; Harbor has given it up."
     DELIVERIES_STUCK = "DeliveriesStuck", "False", "Harbor's job service does not send what happened."
     GLOBALLY_DISABLED = "GloballyDisabled", "False", "Notifications are switched off for the whole Harbor."

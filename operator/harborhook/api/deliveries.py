@@ -9,8 +9,17 @@ from pydantic import Field
 from harborhook.api.base import ApiModel, Time
 
 MESSAGE_LIMIT = 256
+SUBJECT_LIMIT = 512
+
+RECENT_LIMIT = 10
+"""Events that `recent` lists: what fits on a screen."""
+KEPT_LIMIT = 50
+"""Executions that Harbor keeps of each policy and vendor type so the most that can be sent again."""
+REDELIVERED_LIMIT = 2 * KEPT_LIMIT
+"""There are two vendor types: WEBHOOK and SLACK."""
 
 DeliveryStatus = Literal["Succeeded", "Failed", "Retrying", "Pending", "Stopped"]
+RedeliveryStatus = Literal["Pending", "Succeeded", "Failed", "Expired"]
 
 
 class LastDelivery(ApiModel):
@@ -29,6 +38,55 @@ class LastDelivery(ApiModel):
     )
 
 
+class RecentRedelivery(ApiModel):
+    """What became of an event that the operator sends again."""
+
+    status: RedeliveryStatus = Field(
+        description=(
+            "Pending (it waits for its turn), Succeeded, Failed (the last attempt was not answered with 2xx) or "
+            "Expired (it is older than spec.redelivery.maxAge)."
+        )
+    )
+    time: Time | None = Field(None, description="When the last attempt ended.")
+    attempts: int | None = Field(None, description="How often the operator tried.", ge=0)
+    message: str | None = Field(None, description="Why the last attempt failed.", max_length=MESSAGE_LIMIT)
+
+
+class RecentDelivery(ApiModel):
+    """One event and what became of its notifications."""
+
+    execution_id: int = Field(
+        alias="executionID",
+        description="Harbor's id of the notification that stands for the event: the failed one, if one failed.",
+    )
+    event_type: str = Field(description="The type of the event.", max_length=64)
+    subject: str | None = Field(
+        None,
+        description="Repository and tag, or the first 12 digits of the digest, that the event is about.",
+        max_length=SUBJECT_LIMIT,
+    )
+    time: Time = Field(description="When the event happened.")
+    status: DeliveryStatus = Field(description="What became of it, as in lastDelivery.")
+    attempts: int | None = Field(None, description="How often Harbor tried, where it reports that.", ge=0)
+    message: str | None = Field(
+        None, description="Why the last attempt failed, from Harbor's log.", max_length=MESSAGE_LIMIT
+    )
+    redelivery: RecentRedelivery | None = Field(
+        None, description="What became of the event when the operator sent it again. Absent if it does not."
+    )
+
+
+class TargetRedelivery(ApiModel):
+    """The notifications to one target that wait to be sent again."""
+
+    target: int = Field(description="The place of the target in spec.targets, from 0.", ge=0, le=15)
+    waiting: int = Field(description="How many notifications wait.", ge=0)
+    attempts: int = Field(0, description="How many attempts in a row have failed.", ge=0)
+    last_attempt_time: Time | None = Field(None, description="When the last attempt was made.")
+    next_attempt_time: Time | None = Field(None, description="When the next attempt is made.")
+    message: str | None = Field(None, description="Why the last attempt failed.", max_length=MESSAGE_LIMIT)
+
+
 class Deliveries(ApiModel):
     """The notifications of a policy, counted by event: one event is one notification to each target."""
 
@@ -45,4 +103,26 @@ class Deliveries(ApiModel):
         None,
         alias="lastExecutionID",
         description="All of Harbor's executions up to this one have been counted; those above it are read again.",
+    )
+    recent: list[RecentDelivery] = Field(
+        [],
+        description="The newest events, newest first: what Harbor's own list shows.",
+        max_length=RECENT_LIMIT,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["executionID"]},
+    )
+    undelivered: int = Field(
+        0, description="How many events failed, were not sent again with success, and are still in Harbor.", ge=0
+    )
+    redeliveries: list[TargetRedelivery] = Field(
+        [],
+        description="What waits to be sent again, one row per target.",
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["target"]},
+    )
+    redelivered_ids: list[int] = Field(
+        [],
+        alias="redeliveredIDs",
+        description="Harbor's executions that were sent again with success, so that none is sent twice.",
+        max_length=REDELIVERED_LIMIT,
+        json_schema_extra={"x-kubernetes-list-type": "set"},
     )

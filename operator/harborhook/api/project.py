@@ -18,6 +18,7 @@ from harborhook.api.base import (
     DriftPolicy,
     Origin,
     RecordedConnection,
+    RecordedProjectName,
     Resource,
     Suspend,
     Time,
@@ -327,7 +328,7 @@ class HarborProjectStatus(CommonStatus):
     """What Harbor has. Written by the operator."""
 
     project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
-    project_name: str | None = Field(None, description="Name of the project in Harbor.")
+    project_name: RecordedProjectName | None = Field(None, description="Name of the project in Harbor.")
     origin: Origin | None = Field(
         None, description="Created (by this resource) or Adopted. Absent until the resource owns its project."
     )

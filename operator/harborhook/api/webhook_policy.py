@@ -18,7 +18,9 @@ from harborhook.api.base import (
     DriftPolicy,
     Origin,
     RecordedConnection,
+    RecordedProjectName,
     Resource,
+    SecretKeyRef,
     Suspend,
     Time,
     rules,
@@ -28,14 +30,10 @@ from harborhook.api.deliveries import Deliveries, LastDelivery
 ADDRESS_PATTERN = r"^https?://[^\s/?#\\]+[^\s\\]*$"
 ADDRESS_LIMIT = 2048
 DESCRIPTION_LIMIT = 4096
+ANNOTATION_LIMIT = 1024
+"""Characters of a request in an annotation that are repeated in its answer."""
+DURATION_PATTERN = "^([0-9]{1,3}h)?([0-9]{1,5}m)?$"
 EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$")]
-
-
-class SecretKeyRef(ApiModel):
-    """Names a key of a Secret."""
-
-    name: str = Field(description="Name of a Secret of the same namespace.", min_length=1, max_length=253)
-    key: str = Field(description="Key of the Secret.", min_length=1, max_length=253)
 
 
 class ValueFrom(ApiModel):
@@ -98,7 +96,42 @@ class Target(ApiModel):
     )
 
 
+class Redelivery(ApiModel):
+    """Which notifications the operator sends again when Harbor has stopped retrying.
+
+    The ClusterHarborConnection has to permit it by allowRedelivery.
+    """
+
+    mode: Literal["Automatic", "Manual"] = Field(
+        "Manual",
+        description=(
+            "Automatic (what failed is sent again until it arrives or is older than maxAge) or Manual (only what "
+            "annotation harborhook.io/redeliver asks for)."
+        ),
+    )
+    max_age: str = Field(
+        "24h",
+        description="Automatic leaves older events alone: 5m to 168h, such as 90m or 24h.",
+        min_length=2,
+        max_length=16,
+        pattern=DURATION_PATTERN,
+        json_schema_extra=rules(
+            (
+                "duration(self) >= duration('5m') && duration(self) <= duration('168h')",
+                "maxAge has to be between 5m and 168h",
+            )
+        ),
+    )
+
+
 SPEC_RULES = rules(
+    (
+        "!has(self.redelivery) || self.redelivery.mode != 'Automatic' || "
+        "self.targets.all(t, self.targets.exists_one(u, u.type == t.type && "
+        "(has(u.payloadFormat) ? u.payloadFormat : 'Default') == (has(t.payloadFormat) ? t.payloadFormat : 'Default')))",
+        "Harbor does not record which of two targets of the same type and payloadFormat a notification was for: "
+        "declare a WebhookPolicy for each of them, or set redelivery.mode to Manual",
+    ),
     (
         "has(self.projectRef) != has(self.projectName)",
         "set exactly one of projectRef (a HarborProject of this namespace) and projectName (a project nobody manages)",
@@ -184,6 +217,9 @@ class WebhookPolicySpec(ApiModel):
             "are applied; other differences, also those found at adoption, are only listed in status.drift)."
         ),
     )
+    redelivery: Redelivery | None = Field(
+        None, description="Whether notifications that Harbor could not deliver are sent again. Absent: on request only."
+    )
     suspend: Suspend = False
 
 
@@ -226,12 +262,22 @@ class EndpointTest(ApiModel):
     )
 
 
+class RedeliveryAnswer(ApiModel):
+    """The answer to annotation harborhook.io/redeliver."""
+
+    request: str = Field(description="The value of the annotation.", max_length=ANNOTATION_LIMIT)
+    time: Time | None = Field(None, description="When it was finished. Absent while it is in progress.")
+    succeeded: int = Field(0, description="How many notifications have arrived.", ge=0)
+    failed: int = Field(0, description="How many have not.", ge=0)
+    message: str = Field("", description="What happened, and why something was not sent.", max_length=512)
+
+
 class WebhookPolicyStatus(CommonStatus):
     """What Harbor has, and what it knows of the notifications. Written by the operator."""
 
     policy_id: int | None = Field(None, alias="policyID", description="Harbor's id of the policy.")
     project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
-    project_name: str | None = Field(None, description="Name of the project in Harbor.")
+    project_name: RecordedProjectName | None = Field(None, description="Name of the project in Harbor.")
     policy_name: str | None = Field(None, description="Name of the policy in Harbor.")
     origin: Origin | None = Field(
         None, description="Created (by this resource) or Adopted. Absent until the resource owns its policy."
@@ -255,6 +301,9 @@ class WebhookPolicyStatus(CommonStatus):
     deliveries: Deliveries | None = Field(None, description="Whether notifications arrive. Absent before the first.")
     endpoint_test: EndpointTest | None = Field(
         None, description="The last test that annotation harborhook.io/test-endpoint asked for."
+    )
+    redelivery: RedeliveryAnswer | None = Field(
+        None, description="The last redelivery that annotation harborhook.io/redeliver asked for."
     )
     drift: DriftList = Field([])
     applied_generation: int | None = Field(

@@ -1,17 +1,26 @@
 """Harbor's API as typed calls, one method per endpoint in use. Projects are always addressed by name.
 
 A path segment of digits is an id to Harbor unless `X-Is-Resource-Name: true` is sent, which the transport does with
-every request: a project named "32" is never mistaken for the one whose id is 32.
+every request: a project named "32" is never mistaken for the one whose id is 32. A name that could lead out of its
+place in a path is never sent (`_named`); all else that stands in paths is numbers.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeVar
-from urllib.parse import quote
 
-from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, PreconditionError
+from harborhook.harbor.errors import (
+    NAME_SHOWN,
+    ForbiddenError,
+    NotFoundError,
+    NotHarborError,
+    PreconditionError,
+    ProjectNameError,
+    clip,
+)
 from harborhook.harbor.executions import Execution, Job, Task
 from harborhook.harbor.models import (
     Allowlist,
@@ -24,8 +33,11 @@ from harborhook.harbor.models import (
     Supported,
     SystemInfo,
     User,
+    number,
+    whole_number,
 )
 from harborhook.harbor.transport import Answer, Transport
+from harborhook.tls import TLSOptions
 
 Row = TypeVar("Row")
 
@@ -42,6 +54,15 @@ class HarborClient:
     @property
     def url(self) -> str:
         return self._transport.url
+
+    @property
+    def username(self) -> str:
+        """Of the credentials, which for a robot is its only name."""
+        return self._transport.username
+
+    @property
+    def tls(self) -> TLSOptions:
+        return self._transport.tls
 
     @property
     def authentication(self) -> Literal["Session", "Basic"]:
@@ -130,11 +151,17 @@ class HarborClient:
         project = Project.parse(answer.body)
         if project is None:
             raise NotHarborError(f"Harbor's answer for project {name} has no name and id.")
+        if project.name != name:
+            raise NotHarborError(
+                f'Asked for project {name}, Harbor answered with "{clip(project.name, NAME_SHOWN)}": '
+                "a proxy in front of it may change paths, or lose the header X-Is-Resource-Name."
+            )
         return project
 
     async def project_exists(self, name: str) -> bool:
         try:
-            await self._transport.request("HEAD", "/projects", endpoint="/projects", params={"project_name": name})
+            params = {"project_name": _named(name)}
+            await self._transport.request("HEAD", "/projects", endpoint="/projects", params=params)
         except NotFoundError:
             return False
         return True
@@ -156,8 +183,7 @@ class HarborClient:
 
     async def repository_count(self, name: str) -> int:
         summary = await self._get(f"{_project_path(name)}/summary", endpoint="/projects/{project}/summary")
-        count = _object(summary).get("repo_count")
-        return count if isinstance(count, int) else 0
+        return number(_object(summary).get("repo_count")) or 0
 
     # Quotas and registry endpoints
 
@@ -299,8 +325,22 @@ _POLICIES = "/projects/{project}/webhook/policies"
 _POLICY = "/projects/{project}/webhook/policies/{policy}"
 
 
+_PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+"""What Harbor takes for a name in a path. It demands more of a new project's, but not of those that early versions
+made. Encoding a name is no protection: Harbor's own front proxy decodes and normalises paths before Harbor sees them,
+so that `none%2F..%2Fvictim` is the project `victim` (measured on Harbor 2.16)."""
+
+
+def _named(name: str) -> str:
+    """The name, if it cannot but be one. Raises ProjectNameError."""
+    if _PROJECT_NAME.fullmatch(name) is None:
+        raise ProjectNameError(name)
+    return name
+
+
 def _project_path(name: str) -> str:
-    return f"/projects/{quote(name, safe='')}"
+    """The only place where a name is put into a path."""
+    return f"/projects/{_named(name)}"
 
 
 def _policies_path(project: str) -> str:
@@ -314,8 +354,7 @@ def _rows(answer: Answer, parse: Callable[[Any], Row | None]) -> list[Row]:
 
 
 def _total(answer: Answer) -> int:
-    total = answer.headers.get("x-total-count", "")
-    return int(total) if total.isascii() and total.isdigit() else 0
+    return whole_number(answer.headers.get("x-total-count", "")) or 0
 
 
 def _newer_than(above: int | None, *, newest_first: bool, page: int) -> dict[str, str | int]:
@@ -331,5 +370,5 @@ def _object(answer: Answer) -> dict[str, Any]:
 
 
 def _id_of_location(answer: Answer) -> int | None:
-    last = answer.headers.get("location", "").rpartition("/")[2]
-    return int(last) if last.isascii() and last.isdigit() else None
+    """The id of what a POST made; None where the answer does not tell it, be it absent or no number."""
+    return whole_number(answer.headers.get("location", "").rpartition("/")[2])

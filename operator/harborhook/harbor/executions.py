@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from harborhook.harbor.models import mapping, parse_time
+from harborhook.harbor.models import mapping, number, parse_time, whole_number
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Execution:
     def parse(cls, body: Any) -> Execution | None:
         fields = mapping(body)
         attributes = mapping(fields.get("extra_attrs"))
-        execution_id, started = fields.get("id"), parse_time(fields.get("start_time"))
+        execution_id, started = number(fields.get("id")), parse_time(fields.get("start_time"))
         event_type = attributes.get("event_type")
-        if not isinstance(execution_id, int) or started is None or not isinstance(event_type, str):
+        if execution_id is None or started is None or not isinstance(event_type, str):
             return None
         return cls(
             id=execution_id,
@@ -62,13 +62,13 @@ class Task:
     @classmethod
     def parse(cls, body: Any) -> Task | None:
         fields = mapping(body)
-        task_id, runs = fields.get("id"), fields.get("run_count")
-        if not isinstance(task_id, int):
+        task_id = number(fields.get("id"))
+        if task_id is None:
             return None
         return cls(
             id=task_id,
             status=str(fields.get("status") or ""),
-            run_count=runs if isinstance(runs, int) else 0,
+            run_count=number(fields.get("run_count")) or 0,
             ended=parse_time(fields.get("end_time")),
         )
 
@@ -88,9 +88,9 @@ class Job:
     @classmethod
     def parse(cls, body: Any) -> Job | None:
         fields = mapping(body)
-        job_id, created = fields.get("id"), parse_time(fields.get("creation_time"))
+        job_id, created = number(fields.get("id")), parse_time(fields.get("creation_time"))
         event_type = fields.get("event_type")
-        if not isinstance(job_id, int) or created is None or not isinstance(event_type, str):
+        if job_id is None or created is None or not isinstance(event_type, str):
             return None
         return cls(
             id=job_id,
@@ -114,7 +114,7 @@ def _told(payload: str) -> tuple[int, Any] | None:
     """Time and data of the event; None if the payload is in no known format."""
     try:
         body = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _told_to_slack(payload)
     if not isinstance(body, dict):
         return None
@@ -128,11 +128,12 @@ def _told(payload: str) -> tuple[int, Any] | None:
 
 def _told_to_slack(payload: str) -> tuple[int, Any] | None:
     """Harbor's Slack message is a template with the event's data as quoted JSON in it; as a whole it is no JSON."""
-    moment = re.search(r"<!date\^(\d+)\^", payload)
+    date = re.search(r"<!date\^(\d+)\^", payload)
     data = re.search(r"```(.*?)```", payload, re.DOTALL)
+    moment = whole_number(date[1]) if date is not None else None
     if moment is None or data is None:
         return None
     try:
-        return int(moment[1]), json.loads(data[1].replace("\\n", "\n").replace('\\"', '"'))
-    except ValueError:
-        return int(moment[1]), data[1]
+        return moment, json.loads(data[1].replace("\\n", "\n").replace('\\"', '"'))
+    except (ValueError, RecursionError):
+        return moment, data[1]

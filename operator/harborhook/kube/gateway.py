@@ -29,6 +29,7 @@ from yaml import YAMLError
 from harborhook.api.base import GROUP, VERSION, Key
 from harborhook.api.kinds import KINDS
 from harborhook.clock import ServerClock
+from harborhook.tls import relaxed
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +164,7 @@ class Gateway:
         try:
             await load(configuration)
             api = client.ApiClient(configuration)
+            relaxed(api.rest_client.ssl_context)
         except _UNUSABLE as error:
             said = "it has not the form of one" if isinstance(error, _WITHOUT_FORM) else " ".join(str(error).split())
             raise NoClusterError(f"{_source_of_credentials(kubeconfig)} cannot be used: {said[:200]}") from None

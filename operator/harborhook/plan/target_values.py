@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harborhook.api.webhook_policy import ADDRESS_LIMIT, ADDRESS_PATTERN
+from harborhook.harbor.errors import RefusedError, refusal
 from harborhook.plan.failures import masked, secrets_of
 
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
@@ -67,3 +68,14 @@ def _has_host_and_port(address: str) -> bool:
         return bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
+
+
+def refused(error: RefusedError, values: Iterable[TargetValues]) -> RefusedError:
+    """The same without these values: Harbor quotes an address that it refuses, and so might a proxy a header."""
+    return refusal(
+        error.status,
+        error.code,
+        without_values(error.message, values),
+        request=error.request,
+        retry_after=error.retry_after,
+    )

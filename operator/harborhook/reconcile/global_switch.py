@@ -11,7 +11,7 @@ from harborhook.api.base import Metadata, Resource
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Notifications
 from harborhook.plan.switch import Wish, wish
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.links import Link, Memory
+from harborhook.reconcile.links import Link, SwitchHistory
 from harborhook.reconcile.visit import Visit
 
 CONTESTED_WITHIN = 600.0
@@ -76,9 +76,9 @@ async def _is_ours_to_set(visit: Visit[AnyConnection], link: Link, wanted: bool)
 
 
 async def _by_harbor(visit: Visit[AnyConnection], link: Link, wanted: bool) -> Notifications:
-    memory = link.switch
+    history = link.switch
     if link.notifications_enabled is not wanted:
-        if memory.set_to is wanted and await _is_contested(visit, memory):
+        if history.set_to is wanted and await _is_contested(visit, history):
             return Notifications(
                 enabled=link.notifications_enabled is not False,
                 source="Harbor",
@@ -87,25 +87,25 @@ async def _by_harbor(visit: Visit[AnyConnection], link: Link, wanted: bool) -> N
             )
         await link.client.set_notifications(wanted)
         link.notifications_enabled = wanted
-        if memory.set_to is not wanted:
-            memory.restored.clear()
+        if history.set_to is not wanted:
+            history.restored.clear()
         await visit.tell("NotificationsSwitched", f"Harbor's notifications were switched {'on' if wanted else 'off'}.")
-    memory.set_to = wanted
+    history.set_to = wanted
     return Notifications(enabled=wanted, source="ConfigMap", enforcement="Harbor")
 
 
-async def _is_contested(visit: Visit[AnyConnection], memory: Memory) -> bool:
+async def _is_contested(visit: Visit[AnyConnection], history: SwitchHistory) -> bool:
     """Counts another change behind our back."""
     now = visit.context.queue.clock()
-    memory.restored = [when for when in memory.restored if now - when < CONTESTED_WITHIN]
-    if len(memory.restored) >= CONTESTED_AFTER:
+    history.restored = [when for when in history.restored if now - when < CONTESTED_WITHIN]
+    if len(history.restored) >= CONTESTED_AFTER:
         await visit.warn(
             "SwitchContested",
             f"Harbor's switch for notifications was changed {CONTESTED_AFTER} times against the ConfigMap: it is left "
             "alone now. Agree on one of the two, then change the ConfigMap.",
         )
         return True
-    memory.restored.append(now)
+    history.restored.append(now)
     return False
 
 

@@ -83,9 +83,9 @@ async def _obtain(visit: ProjectVisit, link: Link) -> ObtainedProject:
     adopts_only = project.spec.creation_policy == "Adopt"
     # Creation is optimistic, one POST; Harbor is read first only where the POST is known to be needless or unwanted.
     if project.status.project_id is not None or refused_before or adopts_only:
-        observed = await link.project(name, shared=visit.is_resync)
+        observed = await link.readings.project(name, shared=visit.is_resync)
         if observed is None and visit.is_resync:
-            observed = await link.project(name, shared=False)  # before it is made again
+            observed = await link.readings.project(name, shared=False)  # before it is made again
         if observed is not None:
             return await _take(visit, observed)
     if adopts_only:
@@ -116,7 +116,7 @@ async def _create(visit: ProjectVisit, link: Link) -> ObtainedProject:
         # Of one that another operator's resource wants too, nobody can tell whose POST made it.
         is_ours = plan.is_lost_creation(project, observed) and not claims.is_contested(visit.context, link, project)
         return await _take(visit, observed, lost_creation=is_ours)
-    link.project_written(name)
+    link.readings.project_written(name)
     if project_id is None:
         made = await link.client.project(name)
         if made is None:
@@ -137,9 +137,9 @@ async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
     proxy = project.spec.proxy_cache
     if proxy is None:
         return None
-    registry_id = plan.registry_id(await link.registries(shared=True), proxy.registry_name)
+    registry_id = plan.registry_id(await link.readings.registries(shared=True), proxy.registry_name)
     if registry_id is None:  # it may be newer than the reading
-        registry_id = plan.registry_id(await link.registries(shared=False), proxy.registry_name)
+        registry_id = plan.registry_id(await link.readings.registries(shared=False), proxy.registry_name)
     if registry_id is None:
         raise NotReady(
             Reason.NOT_FOUND,
@@ -249,11 +249,11 @@ def _is_time_to_list(visit: ProjectVisit, link: Link) -> bool:
     request of its own, which a drift check makes once an hour, and not right after a start."""
     key, now = visit.resource.key, visit.context.queue.clock()
     is_known = visit.resource.status.webhooks is not None and visit.is_resync
-    last = link.listed.setdefault(key, now if is_known else float("-inf"))
+    last = link.unmanaged.listed_at.setdefault(key, now if is_known else float("-inf"))
     is_shared = visit.resource.spec.webhooks.prune or bool(prune.policies_of(visit.context, key))
     if is_known and not is_shared and now - last < LIST_POLICIES_AFTER:
         return False
-    link.listed[key] = now
+    link.unmanaged.listed_at[key] = now
     return True
 
 
@@ -273,7 +273,7 @@ def _record_counts(
 ) -> None:
     """Puts counts into the status, at most once a minute; if it is too early, the project is reconciled again then."""
     key, context = visit.resource.key, visit.context
-    last = link.told.setdefault(key, float("-inf"))
+    last = link.mailbox.last_written.setdefault(key, float("-inf"))
     if all(getattr(visit.status, name) == value for name, value in counts.items()):
         return
     wait = last + context.settings.status_interval - context.queue.clock()
@@ -281,13 +281,13 @@ def _record_counts(
         context.queue.add(key, cause, after=wait)
         return
     visit.record(**counts)
-    link.told[key] = context.queue.clock()
+    link.mailbox.last_written[key] = context.queue.clock()
 
 
-def take_news(visit: ProjectVisit, link: Link) -> None:
-    """Counts the project's policies anew after one of them has changed; Harbor is not asked."""
-    before = visit.resource.status.webhooks
-    if before is not None:
+async def take_news(visit: ProjectVisit) -> None:
+    """Counts the project's policies again after one of them has changed; Harbor is not asked."""
+    link, before = claims.link_of_record(visit), visit.resource.status.webhooks
+    if link is not None and before is not None:
         _record_counts(visit, link, {"webhooks": _webhooks(visit, before.unmanaged)}, Cause.NEWS)
 
 
@@ -315,7 +315,7 @@ async def delete(visit: ProjectVisit) -> None:
         if observed is not None and _is_ours(project, observed):
             claims.check_writable(link)
             await _delete_in_harbor(link, observed.name)
-            link.project_written(observed.name)
+            link.readings.project_written(observed.name)
 
 
 def _is_ours(project: HarborProject, observed: Project) -> bool:

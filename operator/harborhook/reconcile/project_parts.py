@@ -56,7 +56,7 @@ class ProjectRow:
         return self._changes.differences
 
     async def write(self) -> Verdict | None:
-        self._link.project_written(self._observed.name)
+        self._link.readings.project_written(self._observed.name)
         await self._link.client.update_project(self._observed.name, self._changes.metadata, self._changes.allowlist)
         return None
 
@@ -69,10 +69,10 @@ class ProjectRow:
         if proxy is None or self._observed.registry_id is None:
             return None
         try:
-            registries = await self._link.registries(shared=True)
+            registries = await self._link.readings.registries(shared=True)
             if plan.registry_id(registries, proxy.registry_name) == self._observed.registry_id:
                 return registries
-            return await self._link.registries(shared=False)  # an endpoint may have been renamed or made since
+            return await self._link.readings.registries(shared=False)  # an endpoint may have been renamed or made since
         except ForbiddenError:
             return None
 

@@ -1,26 +1,15 @@
-"""Addresses and Authorization values of a policy's targets: read out of its Secrets, kept out of what Harbor says."""
+"""Addresses and Authorization values of a policy's targets, read out of its Secrets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Reason
 from harborhook.api.webhook_policy import AppliedSecret, Target, ValueFrom, WebhookPolicy
-from harborhook.harbor.errors import RefusedError, refusal
-from harborhook.harbor.models import Policy
-from harborhook.plan.target_values import (
-    TargetValues,
-    UnusableError,
-    address_of,
-    header_of,
-    values_in,
-    without_values,
-)
+from harborhook.plan.target_values import TargetValues, UnusableError, address_of, header_of
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.links import Link
 
 
 @dataclass(frozen=True)
@@ -60,23 +49,3 @@ async def resolve(context: Context, policy: WebhookPolicy) -> Resolved:
         )
 
     return Resolved(tuple([await values(target) for target in policy.spec.targets]), versions)
-
-
-def refused(error: RefusedError, values: Iterable[TargetValues]) -> RefusedError:
-    """The same without these values: Harbor quotes an address that it refuses, and so might a proxy a header."""
-    return refusal(
-        error.status,
-        error.code,
-        without_values(error.message, values),
-        request=error.request,
-        retry_after=error.retry_after,
-    )
-
-
-async def put_back(link: Link, project: str, observed: Policy, body: Mapping[str, Any]) -> None:
-    """Writes a row that Harbor has shown, with changes. What was stored once may be refused by a newer Harbor."""
-    link.policy_written(project, observed.id)
-    try:
-        await link.client.update_policy(project, observed.id, body)
-    except RefusedError as error:
-        raise refused(error, values_in(observed.raw.get("targets"))) from None

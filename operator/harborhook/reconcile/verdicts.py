@@ -17,6 +17,7 @@ _REASONS: tuple[tuple[type[errors.HarborError], Reason], ...] = (
     (errors.ReadOnlyError, Reason.HARBOR_READ_ONLY),
     (errors.ForbiddenError, Reason.FORBIDDEN),
     (errors.InvalidError, Reason.INVALID_SPEC),
+    (errors.ProjectNameError, Reason.INVALID_SPEC),
 )
 
 _PERMISSIONS = {

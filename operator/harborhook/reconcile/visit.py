@@ -58,8 +58,9 @@ class Visit(Generic[R]):
         """Writes the status if it means something else than before, and tells of a new reason by an Event. Of a
         connection that several operators share, one of them does."""
         if not self.context.reports_on(self.resource.key):
+            self._follow_up()
             return
-        before: CommonStatus = self.resource.status  # type: ignore[attr-defined]
+        before: CommonStatus = self.resource.status
         self.record(
             observed_generation=self.resource.metadata.generation,
             last_handled_reconcile_at=self.resource.reconcile_request,
@@ -81,6 +82,9 @@ class Visit(Generic[R]):
         patch = merge_patch((body or {}).get("status") or {}, self.status.wire())
         if patch:
             await self.context.patch_status(self.resource.key, self.resource.metadata.uid, patch)
+        self._follow_up()
+
+    def _follow_up(self) -> None:
         for follow_up in self.once_written:
             follow_up()
         self.once_written.clear()

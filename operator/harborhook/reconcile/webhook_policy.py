@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from harborhook.api.base import Key
+from harborhook.api.base import DeliveriesKey, Key
 from harborhook.api.conditions import NotReady, Reason, Verdict
 from harborhook.api.connections import ClusterHarborConnection
 from harborhook.api.project import HarborProject
@@ -23,13 +23,13 @@ from harborhook.plan import webhook_policy as plan
 from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.ownership import creator, foreign_cluster, is_younger
-from harborhook.plan.references import connection_key, deliveries_key, recorded_connection
-from harborhook.plan.target_values import TargetValues
+from harborhook.plan.references import connection_key, recorded_connection
+from harborhook.plan.target_values import TargetValues, refused
 from harborhook.reconcile import claims, deliveries, endpoint_test
 from harborhook.reconcile.context import Wait
 from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
-from harborhook.reconcile.target_values import Resolved, put_back, refused, resolve
+from harborhook.reconcile.target_values import Resolved, resolve
 from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
@@ -115,7 +115,7 @@ async def _apply(visit: PolicyVisit, place: Place) -> Verdict:
         applied_secrets=resolved.applied() if policy.spec.drift_policy == "Report" and resolved.versions else None,
     )
     await deliveries.take_news(visit, place.link)
-    deliveries.begin(visit.context, deliveries_key(place.link.key, place.project))
+    deliveries.begin(visit.context, DeliveriesKey(place.link.key, place.project))
     return drift_verdict(drift) if drift else Verdict(Reason.RECONCILED, _conclusion(place, desired))
 
 
@@ -159,7 +159,7 @@ async def _disable(visit: PolicyVisit, place: Place) -> None:
     if observed is None or not plan.is_enabled(observed.raw):
         return
     claims.check_writable(place.link)
-    await put_back(place.link, place.project, observed, plan.disabling_body(observed))
+    await place.link.readings.put_back(place.project, observed, plan.disabling_body(observed))
     visit.record(enabled=False)
 
 
@@ -171,7 +171,7 @@ async def _place(visit: PolicyVisit) -> Place:
     link = claims.link_to(visit, connection_key(ref.wire() if ref else None, policy.metadata.namespace))
     name = policy.spec.project_name or ""
     claims.check_access(link, policy, name)
-    observed = await link.project(name, shared=visit.is_resync)
+    observed = await link.readings.project(name, shared=visit.is_resync)
     if observed is None:
         raise NotReady(
             Reason.PROJECT_NOT_READY,
@@ -319,9 +319,11 @@ async def _recorded(visit: PolicyVisit, place: Place) -> Policy | None:
     status = visit.resource.status
     if status.policy_id is None or status.project_id != place.project_id:
         return None
-    observed = await place.link.policy(place.project, status.policy_id, shared=visit.is_resync)
+    observed = await place.link.readings.policy(place.project, status.policy_id, shared=visit.is_resync)
     if observed is None and visit.is_resync:
-        observed = await place.link.policy(place.project, status.policy_id, shared=False)  # before making it again
+        observed = await place.link.readings.policy(
+            place.project, status.policy_id, shared=False
+        )  # before making it again
     if observed is None or observed.project_id != place.project_id or _is_another(visit, observed):
         return None
     other = foreign_cluster(observed.creator, visit.context.cluster)
@@ -363,7 +365,7 @@ def _has_our_mark(visit: PolicyVisit, policy: Policy) -> bool:
 def _holder(visit: PolicyVisit, place: Place, policy: Policy) -> Key | None:
     """Another resource that has made or adopted it."""
     store = visit.context.store
-    for other in store.dependents(deliveries_key(place.link.key, place.project)):
+    for other in store.dependents(DeliveriesKey(place.link.key, place.project)):
         status = (store.get(other) or {}).get("status") or {}
         recorded = status.get("policyID"), status.get("projectID")
         if other != visit.resource.key and recorded == (policy.id, policy.project_id):
@@ -397,7 +399,7 @@ async def _create(visit: PolicyVisit, place: Place, desired: plan.DesiredPolicy)
     again = visit.resource.status.policy_id is not None
     visit.record(policy_id=policy_id, origin="Created")
     if policy_id is not None:
-        place.link.policy_written(place.project, policy_id)
+        place.link.readings.policy_written(place.project, policy_id)
     if again:
         await visit.warn("Recreated", f"Webhook policy {desired.name} had been removed in Harbor and was made again.")
     else:
@@ -462,7 +464,7 @@ async def _write(
     claims.check_writable(place.link)
     body = plan.update_body(observed, desired, groups, creator=mark)
     try:
-        await put_back(place.link, place.project, observed, body)
+        await place.link.readings.put_back(place.project, observed, body)
     except ConflictError as error:
         raise NotReady(
             Reason.ALREADY_EXISTS,
@@ -506,7 +508,18 @@ def _is_switched_off(visit: PolicyVisit, link: Link) -> bool:
     return link.policies_off or deliveries.project_is_off(visit.context, visit.resource)
 
 
-def has_to_be_switched_on(visit: PolicyVisit, link: Link) -> bool:
+async def take_news(visit: PolicyVisit) -> None:
+    """Puts what the poll has read into the status, without asking Harbor about the policy."""
+    link = claims.link_of_record(visit)
+    if link is None:
+        return
+    if _has_to_be_switched_on(visit, link):
+        visit.context.queue.add(visit.resource.key, Cause.DEPENDENCY)
+    else:
+        await deliveries.take_news(visit, link)
+
+
+def _has_to_be_switched_on(visit: PolicyVisit, link: Link) -> bool:
     """Whether a switch above the policy was lifted and the policy in Harbor does not know yet."""
     if visit.resource.spec.suspend:
         return False
@@ -526,7 +539,7 @@ async def _undo_switch(visit: PolicyVisit) -> None:
         if observed is not None and not plan.is_enabled(observed.raw):
             claims.check_writable(place.link)
             body = {**plan.disabling_body(observed), "enabled": True}
-            await put_back(place.link, place.project, observed, body)
+            await place.link.readings.put_back(place.project, observed, body)
 
 
 def _may_be_switched_off(visit: PolicyVisit) -> bool:
@@ -577,10 +590,10 @@ async def _ours_in_harbor(visit: PolicyVisit, place: Place) -> Policy | None:
 async def _delete_in_harbor(place: Place, observed: Policy) -> None:
     """Disabled first: whatever Harbor says to the deletion, nothing new is sent."""
     client = place.link.client
-    place.link.policy_written(place.project, observed.id)
+    place.link.readings.policy_written(place.project, observed.id)
     try:
         if plan.is_enabled(observed.raw):
-            await put_back(place.link, place.project, observed, plan.disabling_body(observed))
+            await place.link.readings.put_back(place.project, observed, plan.disabling_body(observed))
         await client.delete_policy(place.project, observed.id)
     except NotFoundError:
         return

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Flag, auto
 
-from harborhook.api.base import Key
+from harborhook.api.base import AnyKey as Key
 from harborhook.api.kinds import CONNECTION_KINDS
 
 
