@@ -128,7 +128,8 @@ SPEC_RULES = rules(
     (
         "!has(self.redelivery) || self.redelivery.mode != 'Automatic' || "
         "self.targets.all(t, self.targets.exists_one(u, u.type == t.type && "
-        "(has(u.payloadFormat) ? u.payloadFormat : 'Default') == (has(t.payloadFormat) ? t.payloadFormat : 'Default')))",
+        "(has(u.payloadFormat) ? u.payloadFormat : 'Default') == "
+        "(has(t.payloadFormat) ? t.payloadFormat : 'Default')))",
         "Harbor does not record which of two targets of the same type and payloadFormat a notification was for: "
         "declare a WebhookPolicy for each of them, or set redelivery.mode to Manual",
     ),
@@ -283,6 +284,13 @@ class WebhookPolicyStatus(CommonStatus):
         None, description="Created (by this resource) or Adopted. Absent until the resource owns its policy."
     )
     connection: RecordedConnection | None = Field(None, description="The connection that reaches the policy.")
+    cluster_name: str | None = Field(
+        None,
+        description=(
+            "Name of this cluster in the policy's creator in Harbor. When the operator's setting clusterName has "
+            "changed, it proves that a policy with the former name belongs to this resource."
+        ),
+    )
     enabled: bool | None = Field(
         None,
         description=(

@@ -21,7 +21,7 @@ from harborhook.harbor.errors import (
     ProjectNameError,
     clip,
 )
-from harborhook.harbor.executions import Execution, Job, Task
+from harborhook.harbor.executions import Execution, Job, Stored, Task
 from harborhook.harbor.models import (
     Allowlist,
     LastTrigger,
@@ -33,9 +33,11 @@ from harborhook.harbor.models import (
     Supported,
     SystemInfo,
     User,
+    mapping,
     number,
     whole_number,
 )
+from harborhook.harbor.payloads import slack_message
 from harborhook.harbor.transport import Answer, Transport
 from harborhook.tls import TLSOptions
 
@@ -289,6 +291,37 @@ class HarborClient:
         answer = await self._get(path, endpoint="/projects/{project}/webhook/jobs", params=params)
         return _rows(answer, Job.parse), _total(answer)
 
+    async def undelivered_executions(self, project: str, policy_id: int) -> list[Execution]:
+        """The newest 100 that are not delivered: as many as Harbor keeps of the two vendor types (2.8 and later)."""
+        path = f"{_policies_path(project)}/{policy_id}/executions"
+        params: dict[str, str | int] = {"q": "status={Error Running}", "sort": "-id", "page_size": PAGE_SIZE}
+        return _rows(await self._get(path, endpoint=f"{_POLICY}/executions", params=params), Execution.parse)
+
+    async def undelivered_jobs(self, project: str, policy_id: int) -> list[Job]:
+        """The same before Harbor 2.8, which keeps all of them."""
+        params: dict[str, str | int] = {
+            "policy_id": policy_id,
+            "q": "status={error pending}",
+            "sort": "-id",
+            "page_size": PAGE_SIZE,
+        }
+        path = f"{_project_path(project)}/webhook/jobs"
+        return _rows(await self._get(path, endpoint="/projects/{project}/webhook/jobs", params=params), Job.parse)
+
+    async def stored_execution(self, project: str, policy_id: int, execution_id: int) -> Stored | None:
+        """One notification with its body (Harbor 2.8 and later); None once Harbor has swept it."""
+        path = f"{_policies_path(project)}/{policy_id}/executions"
+        params: dict[str, str | int] = {"q": f"id={execution_id}", "page_size": 1}
+        answer = await self._get(path, endpoint=f"{_POLICY}/executions", params=params)
+        return _stored(answer, execution_id, Execution.parse, _payload_of_execution)
+
+    async def stored_job(self, project: str, policy_id: int, job_id: int) -> Stored | None:
+        """The same as `stored_execution`, before Harbor 2.8."""
+        params: dict[str, str | int] = {"policy_id": policy_id, "q": f"id={job_id}", "page_size": 1}
+        path = f"{_project_path(project)}/webhook/jobs"
+        answer = await self._get(path, endpoint="/projects/{project}/webhook/jobs", params=params)
+        return _stored(answer, job_id, Job.parse, _payload_of_job)
+
     async def supported(self, project: str) -> Supported:
         """What policies can have; the same for all projects."""
         endpoint = "/projects/{project}/webhook/events"
@@ -351,6 +384,33 @@ def _rows(answer: Answer, parse: Callable[[Any], Row | None]) -> list[Row]:
     if not isinstance(answer.body, list):
         raise NotHarborError("Harbor's answer is not the list it should be.")
     return [row for row in map(parse, answer.body) if row is not None]
+
+
+Notification = TypeVar("Notification", Execution, Job)
+
+
+def _stored(
+    answer: Answer, wanted: int, parse: Callable[[Any], Notification | None], payload: Callable[[Any], Any]
+) -> Stored | None:
+    """Harbor ignores a filter that it does not know, so the row is looked for by its id."""
+    if not isinstance(answer.body, list):
+        raise NotHarborError("Harbor's answer is not the list it should be.")
+    for row in answer.body:
+        notification = parse(row)
+        if notification is not None and notification.id == wanted and isinstance(payload(row), str):
+            return Stored(notification, payload(row).encode())
+    return None
+
+
+def _payload_of_execution(row: Any) -> Any:
+    return mapping(mapping(row).get("extra_attrs")).get("payload")
+
+
+def _payload_of_job(row: Any) -> Any:
+    """Of a Slack target Harbor before 2.8 keeps the Default payload, and makes the message when it sends it."""
+    payload = mapping(row).get("job_detail")
+    is_slack = mapping(row).get("notify_type") == "slack"
+    return slack_message(payload) if is_slack and isinstance(payload, str) else payload
 
 
 def _total(answer: Answer) -> int:

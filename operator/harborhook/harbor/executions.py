@@ -1,19 +1,23 @@
 """What Harbor tells of notifications: executions and their tasks (2.8 and later), jobs (before).
 
 An event makes one execution for each target. Harbor does not say which ones are the same event's, but they carry the
-same event data, in one of three formats. Payloads are not kept: they hold what nobody asked for.
+same event data, in one of three formats (payloads.py). Payloads are not kept: they hold what nobody asked for, and
+thousands of them are megabytes. The one of a notification that is sent again is read right before.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from harborhook.harbor.models import mapping, number, parse_time, whole_number
+from harborhook.harbor.models import mapping, number, parse_time
+from harborhook.harbor.payloads import PayloadFormat, facts_of
+
+TargetType = Literal["http", "slack"]
+
+
+SLACK = "SLACK"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,13 @@ class Execution:
     status: str
     started: datetime
     ended: datetime | None
+    format: PayloadFormat = "Default"
+    subject: str | None = None
+    """The repository and tag that the event is about."""
+
+    @property
+    def target_type(self) -> TargetType:
+        return "slack" if self.kind == SLACK else "http"
 
     @classmethod
     def parse(cls, body: Any) -> Execution | None:
@@ -38,14 +49,17 @@ class Execution:
         event_type = attributes.get("event_type")
         if execution_id is None or started is None or not isinstance(event_type, str):
             return None
+        facts = facts_of(attributes.get("payload"))
         return cls(
             id=execution_id,
             kind=str(fields.get("vendor_type") or ""),
             event_type=event_type,
-            event=event_of(event_type, attributes.get("payload"), started),
+            event=facts.event(event_type, started),
             status=str(fields.get("status") or ""),
             started=started,
             ended=parse_time(fields.get("end_time")),
+            format=facts.format,
+            subject=facts.subject,
         )
 
 
@@ -84,6 +98,8 @@ class Job:
     """pending, scheduled, running, finished, error or stopped. error is not final."""
     created: datetime
     updated: datetime | None
+    target_type: TargetType = "http"
+    subject: str | None = None
 
     @classmethod
     def parse(cls, body: Any) -> Job | None:
@@ -92,48 +108,22 @@ class Job:
         event_type = fields.get("event_type")
         if job_id is None or created is None or not isinstance(event_type, str):
             return None
+        facts = facts_of(fields.get("job_detail"))
         return cls(
             id=job_id,
             event_type=event_type,
-            event=event_of(event_type, fields.get("job_detail"), created),
+            event=facts.event(event_type, created),
             status=str(fields.get("status") or "").lower(),
             created=created,
             updated=parse_time(fields.get("update_time")),
+            target_type="slack" if fields.get("notify_type") == "slack" else "http",
+            subject=facts.subject,
         )
 
 
-def event_of(event_type: str, payload: Any, started: datetime) -> str:
-    """A name for the event that a payload tells of, whatever the format; by its time alone if it tells nothing."""
-    told = _told(payload) if isinstance(payload, str) else None
-    moment, data = told if told is not None else (int(started.timestamp()), None)
-    text = json.dumps([event_type, moment, data], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class Stored:
+    """A notification with the body that Harbor sent, or would have sent; the body shows in no repr."""
 
-
-def _told(payload: str) -> tuple[int, Any] | None:
-    """Time and data of the event; None if the payload is in no known format."""
-    try:
-        body = json.loads(payload)
-    except (ValueError, RecursionError):
-        return _told_to_slack(payload)
-    if not isinstance(body, dict):
-        return None
-    if isinstance(body.get("occur_at"), int):
-        return body["occur_at"], body.get("event_data")
-    moment = parse_time(body.get("time"))
-    if moment is not None:
-        return int(moment.timestamp()), body.get("data")
-    return _told_to_slack(payload)
-
-
-def _told_to_slack(payload: str) -> tuple[int, Any] | None:
-    """Harbor's Slack message is a template with the event's data as quoted JSON in it; as a whole it is no JSON."""
-    date = re.search(r"<!date\^(\d+)\^", payload)
-    data = re.search(r"```(.*?)```", payload, re.DOTALL)
-    moment = whole_number(date[1]) if date is not None else None
-    if moment is None or data is None:
-        return None
-    try:
-        return moment, json.loads(data[1].replace("\\n", "\n").replace('\\"', '"'))
-    except (ValueError, RecursionError):
-        return moment, data[1]
+    notification: Execution | Job
+    body: bytes = field(repr=False)
