@@ -88,12 +88,12 @@ format: $(STAMP)  ## Format the code and fix what can be fixed by itself
 
 .PHONY: generate
 generate: $(STAMP)  ## Write the CRDs and the reference from the models, and what the chart repeats
-	$(BIN)/python -m harborhook.api.generate --output crds
+	$(BIN)/python -m harness.generate --output crds
 	$(BIN)/python -m harness.chart_files
 
 .PHONY: check-generated
 check-generated: $(STAMP)
-	$(BIN)/python -m harborhook.api.generate --check
+	$(BIN)/python -m harness.generate --check
 	$(BIN)/python -m harness.chart_files --check
 
 .PHONY: control-plane

@@ -121,7 +121,7 @@ class Transport:
     `headers` go with every request, for a gateway in front of Harbor; their values are secrets.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a keyword for each part that callers choose, all with defaults
         self,
         url: str,
         credentials: Credentials,
