@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from harborhook import __version__
 from harness.chart import NAMESPACE, RELEASE, Object, Values, one, render
 from harness.chart_files import CHART, REPOSITORY
 from harness.control_plane import ControlPlane, RefusedError
@@ -389,7 +390,7 @@ def test_the_commands_of_the_documentation_work_in_the_order_in_which_they_are_w
     for command in others:
         if command not in elsewhere and not command.startswith("kubectl patch whp ci "):
             as_written(cluster, command)
-    assert (cluster.directory / "harborhook-0.1.0.tgz").exists()
+    assert (cluster.directory / f"harborhook-{__version__}.tgz").exists()
 
 
 def as_written(cluster: Cluster, command: str) -> None:
