@@ -3,9 +3,9 @@
     python -m harness.chart_files [--check]
 
 A chart is packed from its own directory, so it has copies of the CRDs and the monitoring files, and a table of its
-values. The version and the project's address are stated in pyproject.toml alone and repeated from there. `make generate`
-writes all of this, and `make test` holds it to its originals. With `--check` nothing is written; it fails, naming the
-files, when one is out of step.
+values. The version and the project's address are stated in pyproject.toml alone and repeated from there.
+`make generate` writes all of this, and `make test` holds it to its originals. With `--check` nothing is written; it
+fails, naming the files, when one is out of step.
 """
 
 from __future__ import annotations
