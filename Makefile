@@ -5,6 +5,7 @@
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
 #            KEEP and CLUSTER=current (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`),
 #            MINUTES (for `make soak`), RECORDINGS (for `make record`), IMAGE and BASE_IMAGE (for `make image`),
+#            IMAGE_REPOSITORY (where the image is, for `make image` and `make dist`), DIST (for `make dist`),
 #            KUBEBUILDER_ASSETS (a control plane to use instead of building or downloading one),
 #            CONTROL_PLANE=build (never download it), ENVTEST_RELEASES (a mirror to download it from).
 
@@ -70,9 +71,17 @@ image:  ## Build the operator's image with docker, podman or buildah, whichever 
 	exit 1
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-IMAGE ?= harborhook:$(VERSION)
+IMAGE_REPOSITORY ?= harborhook
+IMAGE ?= $(IMAGE_REPOSITORY):$(VERSION)
 IMAGE_OPTIONS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
 	$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
+
+# Where `make dist` writes.
+DIST ?= dist
+
+.PHONY: dist
+dist: $(STAMP)  ## Make the files of a release: wheel, chart, install.yaml, SBOM, checksums (IMAGE_REPOSITORY=, DIST=)
+	$(BIN)/python -m harness.release --image-repository '$(IMAGE_REPOSITORY)' --output '$(DIST)'
 
 .PHONY: lint
 lint: $(STAMP)  ## Check style, formatting, types and import contracts
