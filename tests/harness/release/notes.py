@@ -10,8 +10,19 @@ from harness.chart_files import REPOSITORY
 
 def notes(changelog: str, version: str) -> str:
     """The section of a version, without its heading; empty if there is none."""
-    section = re.search(rf"^## \[{re.escape(version)}\][^\n]*\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
-    return section[1].strip() if section else ""
+    section = _section(changelog, version)
+    return section["text"].strip() if section else ""
+
+
+def heading(changelog: str, version: str) -> str:
+    """The heading of a version's section; empty if there is none."""
+    section = _section(changelog, version)
+    return section["heading"] if section else ""
+
+
+def _section(changelog: str, version: str) -> re.Match[str] | None:
+    pattern = rf"^(?P<heading>## \[{re.escape(version)}\][^\n]*)\n(?P<text>.*?)(?=^## |\Z)"
+    return re.search(pattern, changelog, re.MULTILINE | re.DOTALL)
 
 
 def main(arguments: list[str]) -> int:
