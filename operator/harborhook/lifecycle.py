@@ -26,6 +26,7 @@ from harborhook.plan.references import references
 from harborhook.reconcile.clients import Clients
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.secrets import Secrets
+from harborhook.reconcile.senders import send_waiting
 from harborhook.reconcile.worker import work
 from harborhook.runtime.events import Recorder
 from harborhook.runtime.leader import Leader, LeadershipLostError
@@ -167,6 +168,9 @@ class Operator:
         inventory = Inventory(context, View(self.settings))
         await until_answered(lambda: inventory.list_all(first=True), "list the resources")
         self._tasks = [asyncio.create_task(work(context), name=f"worker {n}") for n in range(self.settings.workers)]
+        self._tasks += [
+            asyncio.create_task(send_waiting(context), name=f"sender {n}") for n in range(self.settings.senders)
+        ]
         self._tasks += [
             asyncio.create_task(self._beat(), name="heartbeat"),
             asyncio.create_task(inventory.keep_current(), name="relist"),

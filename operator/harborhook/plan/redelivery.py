@@ -62,6 +62,8 @@ class Backlog:
     candidates: dict[int, Candidate] = field(default_factory=dict)
     is_complete: bool = False
     """Whether it was read from Harbor, so that what failed before the start is in it."""
+    read_once: bool = False
+    """Whether it ever was in this process."""
     refused: set[int] = field(default_factory=set)
     """Those that a receiver which answers has refused: others go first, so that one of them cannot hold up all."""
     expired: set[int] = field(default_factory=set)
