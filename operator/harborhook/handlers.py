@@ -17,18 +17,21 @@ from typing import Any, cast
 import aiohttp
 import kopf
 
-from harborhook.api.base import GROUP, VERSION
+from harborhook.api.base import GROUP, VERSION, Key
 from harborhook.api.kinds import KINDS
 from harborhook.inventory import Inventory, View
 from harborhook.kube.backoffs import Backoffs
-from harborhook.kube.gateway import Gateway, token_of
-from harborhook.kube.watches import Watches
+from harborhook.kube.gateway import PAGE_SIZE, Gateway, token_of
+from harborhook.kube.watches import ListAnswer, Watches, metadata_only
 from harborhook.tls import relaxed
 
 WATCH_LIFE = 240
 """Seconds after which the API server ends the stream of a watch; up to a minute more, so that not all end at once."""
 WATCH_SILENCE = 70.0
 """Seconds without data after which kopf closes a stream: the API server sends a bookmark every minute."""
+NOT_OF_HELM = "type!=helm.sh/release.v1"
+"""Field selector for Secrets. Helm keeps each revision of each release in a Secret of up to 1 MB, which no resource
+refers to."""
 LOGIN_LIFE = timedelta(minutes=10)
 LOGIN_PAUSE = 5.0
 """Minimum seconds between two logins: kopf asks for another one at each 401, without any pause of its own."""
@@ -80,9 +83,8 @@ class Handlers:
         kopf.on.login(registry=registry, retries=None)(self._login)
         for kind in KINDS.values():
             kopf.on.event(GROUP, VERSION, kind.plural, registry=registry)(self._saw)
-        kopf.on.event("", "v1", "configmaps", registry=registry)(self._saw_source)
-        if self.view.settings.watch_secrets:
-            kopf.on.event("", "v1", "secrets", registry=registry)(self._saw_source)
+        for source in self.view.source_kinds:
+            kopf.on.event("", "v1", f"{source.lower()}s", registry=registry, param=source)(self._saw_source)
 
     async def _configure(self, settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.networking.error_backoffs = Backoffs()
@@ -92,13 +94,14 @@ class Handlers:
         settings.watching.inactivity_timeout = WATCH_SILENCE
         settings.watching.connect_timeout = 10
         settings.watching.reconnect_backoff = 1
-        settings.watching.chunk_size = 500
+        settings.watching.chunk_size = PAGE_SIZE
         settings.queueing.idle_timeout = 1
         settings.scanning.disabled = True
         settings.posting.enabled = False
         for kind in KINDS.values():
             if self.view.selector(kind.name):
                 settings.watching.label_selectors[GROUP, kind.plural] = self.view.selector(kind.name)
+        settings.watching.field_selectors["", "v1", "secrets"] = NOT_OF_HELM
         # kopf strips its own finalizer where it finds it: it must not find ours.
         settings.persistence.finalizer = f"{GROUP}/not-used-by-kopf"
         settings.persistence.diffbase_storage = NoDiffBase()
@@ -110,12 +113,16 @@ class Handlers:
 
     def _expect_watches(self) -> None:
         """Those that kopf is to begin now."""
-        namespaced = [kind.name for kind in KINDS.values() if kind.namespaced] + ["ConfigMap"]
-        for kind in [*namespaced, "Secret"] if self.view.settings.watch_secrets else namespaced:
-            for namespace in self.view.namespaces or [""]:
-                self.watches.expect(self.gateway.path_of(kind, namespace))
-        for cluster_wide in (kind.name for kind in KINDS.values() if not kind.namespaced):
-            self.watches.expect(self.gateway.path_of(cluster_wide, ""))
+        for kind in KINDS.values():
+            for namespace in (self.view.namespaces if kind.namespaced else []) or [""]:
+                self.watches.expect(self.gateway.path_of(kind.name, namespace))
+        for path in self._paths_of_sources():
+            self.watches.expect(path)
+
+    def _paths_of_sources(self) -> frozenset[str]:
+        """Where Secrets and ConfigMaps are watched."""
+        namespaces = self.view.namespaces or [""]
+        return frozenset(self.gateway.path_of(kind, name) for kind in self.view.source_kinds for name in namespaces)
 
     # Login
 
@@ -141,12 +148,14 @@ class Handlers:
         )
 
     def _session(self, info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
-        """As kopf would make it, which closes it; with our User-Agent, and `watches` sees its requests."""
+        """As kopf would make it, which closes it; with our User-Agent, watched by `watches`, and without the contents
+        of Secrets and ConfigMaps: values are read one by one, where a resource refers to them."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=relaxed(info.as_ssl_context())),
             headers={**info.as_http_headers(), "User-Agent": self.user_agent},
             proxy=info.proxy_url,
-            trace_configs=[self.watches.trace()],
+            trace_configs=[self.watches.trace(), metadata_only(self._paths_of_sources())],
+            response_class=ListAnswer,
         )
 
     # Events. Their type is None for objects that kopf has found by a list.
@@ -157,11 +166,14 @@ class Handlers:
         else:
             self._started().saw(body, by_list=event["type"] is None)
 
-    async def _saw_source(self, event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
+    async def _saw_source(self, event: kopf.RawEvent, body: kopf.Body, param: Any = None, **_: Any) -> None:
+        """`param` is the kind, which metadata alone does not name."""
+        metadata = body["metadata"]
+        source = Key(param, metadata["namespace"], metadata["name"])
         if event["type"] == "DELETED":
-            self._started().saw_source_deleted(body)
+            self._started().saw_source(source, None)
         else:
-            self._started().saw_source(body, by_list=event["type"] is None)
+            self._started().saw_source(source, metadata["resourceVersion"], by_list=event["type"] is None)
 
     def _started(self) -> Inventory:
         assert self._inventory is not None, "kopf watches only after its startup handlers"

@@ -48,10 +48,15 @@ class View:
         """The label selector for the objects of a kind; empty for all."""
         return self.settings.resource_selector if kind in SHARDED_KINDS else ""
 
+    @property
+    def source_kinds(self) -> list[str]:
+        """The kinds of Kubernetes that values come from and that are watched."""
+        return ["ConfigMap", "Secret"] if self.settings.watch_secrets else ["ConfigMap"]
+
     def watches_source(self, source: Key) -> bool:
         """Whether the watch reports changes of this Secret or ConfigMap."""
         in_view = not self.namespaces or source.namespace in self.namespaces
-        return in_view and (self.settings.watch_secrets or source.kind == "ConfigMap")
+        return in_view and source.kind in self.source_kinds
 
 
 @dataclass
@@ -112,14 +117,11 @@ class Inventory:
         if self.view.selector(key.kind):
             self._doubt()  # perhaps it still exists with other labels
 
-    def saw_source(self, body: Mapping[str, Any], *, by_list: bool) -> None:
-        """A Secret or ConfigMap is new or has changed. Only its version is taken from the event."""
+    def saw_source(self, source: Key, resource_version: str | None, *, by_list: bool = False) -> None:
+        """A Secret or ConfigMap is new, has changed, or was deleted (None)."""
         if by_list:
             self._doubt()
-        changes.saw_secret(self.context, key_of(body), body["metadata"]["resourceVersion"])
-
-    def saw_source_deleted(self, body: Mapping[str, Any]) -> None:
-        changes.saw_secret(self.context, key_of(body), None)
+        changes.saw_secret(self.context, source, resource_version)
 
     def _doubt(self) -> None:
         """A watch that begins with a list does not report what was deleted before."""

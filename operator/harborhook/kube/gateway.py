@@ -40,7 +40,9 @@ CORE_PATH = "/api/v1"
 GROUP_PATH = f"/apis/{GROUP}/{VERSION}"
 
 MERGE_PATCH = "application/merge-patch+json"
-PAGE_SIZE = 500
+PAGE_SIZE = 100
+"""Objects in one answer to a list. The page is held in memory as a whole, and annotations alone can make up 256 kB of
+each object."""
 REQUEST_TIMEOUT = 30.0
 POOL_SIZE = 50
 """Connections to the API server: without a bound, memory grows with the number of objects in work."""
