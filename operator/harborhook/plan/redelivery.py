@@ -326,7 +326,8 @@ def _recent_row(row: RecentDelivery, backlog: Backlog, found: Waiting, left: Seq
 
 def with_waiting(delivering: Delivering, deliveries: Deliveries | None, hint: str = "") -> Delivering:
     """Adds to a failure how many events wait and when the next attempt is; `hint`: why nothing is sent now."""
-    if delivering.reason is not DeliveringReason.LAST_DELIVERY_FAILED or deliveries is None:
+    is_failure = delivering.reason in (DeliveringReason.LAST_DELIVERY_FAILED, DeliveringReason.DELIVERIES_STUCK)
+    if not is_failure or deliveries is None:
         return delivering
     count = deliveries.undelivered
     if not count:

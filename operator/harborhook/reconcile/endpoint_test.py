@@ -9,13 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from harborhook.api.base import Key, SenderKey
 from harborhook.api.conditions import NotReady, shorten
-from harborhook.api.connections import AnyConnection, ClusterHarborConnection
+from harborhook.api.connections import ClusterHarborConnection
 from harborhook.api.webhook_policy import EndpointResult, EndpointTest, Target, WebhookPolicy
+from harborhook.plan.access import names_host
 from harborhook.plan.target_values import TargetValues
+from harborhook.reconcile import claims
+from harborhook.reconcile.context import Context
 from harborhook.reconcile.credentials import ca_bundle_of
+from harborhook.reconcile.links import Link
 from harborhook.reconcile.sender import NotSentError, send
+from harborhook.reconcile.target_values import check_hosts, resolve
 from harborhook.reconcile.visit import Visit
+from harborhook.runtime.queue import Cause
 
 MESSAGE_LIMIT = 256
 NOT_ALLOWED = "Not tested: an administrator has to allow it by allowEndpointTests in the ClusterHarborConnection."
@@ -27,13 +34,17 @@ def ask_for(context: Context, policy: WebhookPolicy) -> None:
         context.sending.add(SenderKey("EndpointTest", policy.key), Cause.CHANGE)
 
 
-def record(visit: Visit[WebhookPolicy], link: Link) -> None:
+def record(visit: Visit[WebhookPolicy]) -> None:
     """Puts the results of a test into the status that is being built."""
-    mailbox, key = link.mailbox, visit.resource.key
-    result = mailbox.endpoint_tests.get(key)
-    if result is not None:
-        visit.record(endpoint_test=result)
-        visit.once_written.append(lambda: mailbox.endpoint_tests.pop(key, None))
+    key, link = visit.resource.key, claims.link_of(visit.context, visit.resource.key)
+    results = link.mailbox.endpoint_tests if link is not None else {}
+    if key in results:
+        visit.record(endpoint_test=results[key])
+        visit.once_written.append(lambda: _written(results, key))
+
+
+def _written(results: dict[Key, EndpointTest], key: Key) -> None:
+    results.pop(key, None)
 
 
 def _open_request(policy: WebhookPolicy) -> str | None:
@@ -53,7 +64,7 @@ async def run(context: Context, key: Key) -> None:
     except NotSentError as error:
         results = [_unreachable(index, error) for index in range(len(policy.spec.targets))]
     link.mailbox.endpoint_tests[key] = EndpointTest(request=request, time=context.now(), results=results)
-    context.queue.add(key, Cause.NEWS)
+    context.queue.add(key, Cause.DELIVERIES)
 
 
 async def _results(context: Context, link: Link, policy: WebhookPolicy) -> list[EndpointResult]:

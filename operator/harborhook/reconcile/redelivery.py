@@ -1,9 +1,9 @@
 """Redelivery: what Harbor could not deliver is read from Harbor, and sent again by the operator, one at a time.
 
-In flow what the poll has read of notifications (`take_in`), and the annotation harborhook.io/redeliver. A *step* sends at
-most one notification of a policy; it runs on a sender, apart from the workers, because a silent receiver takes its time.
-How it ended goes into the policy's mailbox; the policy's own visit writes it into the status (`record`), and only then
-is the next step scheduled. So if the process is killed, no more than the notification in flight is sent a second time.
+In flow what the poll has read of notifications (`take_in`), and the annotation harborhook.io/redeliver. A *step* sends
+at most one notification of a policy; it runs on a sender, apart from the workers, because a silent receiver takes its
+time. How it ended goes into the policy's mailbox; the policy's own visit writes it into the status (`record`), and only
+then is the next step scheduled. So if the process is killed, no more than the notification in flight is sent twice.
 
 Bodies are read right before they are sent, and kept nowhere.
 """
@@ -43,11 +43,10 @@ from harborhook.plan.redelivery import (
     targets_for,
     waiting,
 )
-from harborhook.plan.references import recorded_connection
-from harborhook.reconcile import switches
+from harborhook.reconcile import claims, switches
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.credentials import ca_bundle_of
-from harborhook.reconcile.delivery_history import is_legacy, patience
+from harborhook.reconcile.delivery_history import is_legacy, patience_with
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.redelivery_state import Redeliveries, Request
 from harborhook.reconcile.sender import NotSentError, send
@@ -103,12 +102,10 @@ def redeliveries_of(link: Link, policy: WebhookPolicy) -> Redeliveries:
     return found
 
 
-def brought_in(context: Context, link: Link, policy: WebhookPolicy, deliveries: Deliveries | None) -> Deliveries | None:
+def brought_in(context: Context, link: Link, policy: WebhookPolicy, deliveries: Deliveries) -> Deliveries:
     """The deliveries of a status with the backlog as it is now."""
     found = link.mailbox.redeliveries.get(policy.key)
-    if found is None or deliveries is None or found.backlog.policy_id != policy.status.policy_id:
-        return deliveries
-    if not found.backlog.is_complete:
+    if found is None or not found.backlog.read_once or found.backlog.policy_id != policy.status.policy_id:
         return deliveries
     now = context.now()
     waits = waiting(found.backlog, policy.spec, deliveries, now)
@@ -127,8 +124,7 @@ async def record(visit: Visit[WebhookPolicy]) -> None:
     """Puts what was sent, and the answer to a request, into the status that is being built; what is in it when that
     has been written is not put in again, and the next step follows."""
     context, policy = visit.context, visit.resource
-    connection = recorded_connection(context.store.get(policy.key))
-    link = context.links.get(connection) if connection else None
+    link = claims.link_of(context, policy.key)
     found = link.mailbox.redeliveries.get(policy.key) if link is not None else None
     if link is None or found is None:
         return
@@ -203,8 +199,7 @@ def open_request(policy: WebhookPolicy) -> str | None:
 async def step(context: Context, key: Key) -> None:
     """Sends at most one notification of a policy. Raises HarborError."""
     policy = context.load(key)
-    connection = recorded_connection(context.store.get(key))
-    link = context.links.get(connection) if connection else None
+    link = claims.link_of(context, key)
     if not isinstance(policy, WebhookPolicy) or policy.metadata.deleting or policy.status.policy_id is None:
         return
     if link is None or link.verdict is not None:
@@ -228,7 +223,7 @@ async def _try_next(context: Context, link: Link, policy: WebhookPolicy, found: 
     deliveries = policy.status.deliveries or Deliveries()
     waits = waiting(found.backlog, policy.spec, deliveries, now)
     if _newly_expired(found, waits):
-        context.queue.add(policy.key, Cause.NEWS)
+        context.queue.add(policy.key, Cause.DELIVERIES)
     following = next_attempt(waits, found.backlog, deliveries, now)
     if not isinstance(following, Attempt):
         schedule(context, link, policy.key)
@@ -236,7 +231,7 @@ async def _try_next(context: Context, link: Link, policy: WebhookPolicy, found: 
     outcome = await _attempt(context, link, policy, found, following.candidate.id)
     if outcome is not None:
         found.outcomes.append(outcome)
-        context.queue.add(policy.key, Cause.NEWS)
+        context.queue.add(policy.key, Cause.DELIVERIES)
     else:
         schedule(context, link, policy.key, pace=PACE)
 
@@ -259,7 +254,7 @@ async def _attempt(
 def _is_final_failure(context: Context, link: Link, notification: Execution | Job) -> bool:
     """By the state that Harbor has now; it stays `Running` where the job service never had it (Harbor 2.16)."""
     if isinstance(notification, Job):
-        judged = judge_job(notification, now=link.client.now(), patience=patience(context, link))
+        judged = judge_job(notification, now=link.client.now(), patience=patience_with(context, link))
         return judged.status == "Failed"
     return notification.status in ("Error", "Running", "Pending")
 
@@ -383,7 +378,7 @@ async def _serve(context: Context, link: Link, policy: WebhookPolicy, found: Red
         _note(request, outcome, is_refused=execution in found.backlog.refused)
         found.outcomes.append(outcome)
         found.answer = _progress_of(request)
-        context.queue.add(policy.key, Cause.NEWS)
+        context.queue.add(policy.key, Cause.DELIVERIES)
         return
     found.request = None
     _answer(context, policy, found, _progress_of(request))
@@ -395,9 +390,7 @@ def _note(request: Request, outcome: Outcome, *, is_refused: bool) -> None:
         request.dead.add(outcome.target)
 
 
-async def _begin(
-    context: Context, link: Link, policy: WebhookPolicy, found: Redeliveries, text: str
-) -> Request:
+async def _begin(context: Context, link: Link, policy: WebhookPolicy, found: Redeliveries, text: str) -> Request:
     """A request, or the rest of one that an earlier process has begun: what the status counts has been sent."""
     parsed, before = parse_request(text), policy.status.redelivery
     is_resumed = before is not None and before.request == _request_of(text) and before.time is None
@@ -440,7 +433,7 @@ def _request_of(text: str) -> str:
 
 def _answer(context: Context, policy: WebhookPolicy, found: Redeliveries, answer: RedeliveryAnswer) -> None:
     found.answer = answer.model_copy(update={"time": context.now()})
-    context.queue.add(policy.key, Cause.NEWS)
+    context.queue.add(policy.key, Cause.DELIVERIES)
 
 
 # The backlog
@@ -450,7 +443,7 @@ async def _read_backlog(context: Context, link: Link, policy: WebhookPolicy, fou
     """Everything that Harbor has and could not deliver. What it has no longer is counted as gone."""
     before = set(found.backlog.candidates) if found.backlog.read_once else set()
     try:
-        read = await _undelivered_jobs(context, link, policy) if is_legacy(link) else await _undelivered(context, link, policy)
+        read = await (_undelivered_jobs if is_legacy(link) else _undelivered)(context, link, policy)
     except ForbiddenError:
         return
     was_read_once, found.backlog.read_once = found.backlog.read_once, True
@@ -470,7 +463,7 @@ async def _read_backlog(context: Context, link: Link, policy: WebhookPolicy, fou
 
 async def _undelivered(context: Context, link: Link, policy: WebhookPolicy) -> list[Delivery]:
     project, policy_id = policy.status.project_name or "", policy.status.policy_id or 0
-    now, limits = link.client.now(), patience(context, link)
+    now, limits = link.client.now(), patience_with(context, link)
     cursor = policy.status.deliveries.last_execution_id if policy.status.deliveries else None
     judged, unsent = [], 0
     for execution in await link.client.undelivered_executions(project, policy_id):
@@ -488,7 +481,7 @@ async def _undelivered(context: Context, link: Link, policy: WebhookPolicy) -> l
 
 async def _undelivered_jobs(context: Context, link: Link, policy: WebhookPolicy) -> list[Delivery]:
     project, policy_id = policy.status.project_name or "", policy.status.policy_id or 0
-    now, limits = link.client.now(), patience(context, link)
+    now, limits = link.client.now(), patience_with(context, link)
     return [judge_job(job, now=now, patience=limits) for job in await link.client.undelivered_jobs(project, policy_id)]
 
 
@@ -537,3 +530,9 @@ async def _announce(visit: Visit[WebhookPolicy], link: Link, found: Redeliveries
 
 def _notifications(count: int) -> str:
     return "1 notification" if count == 1 else f"{count} notifications"
+
+
+def is_recorded(context: Context) -> bool:
+    """Whether the statuses have all that was sent."""
+    found = (one for link in context.links.values() for one in link.mailbox.redeliveries.values())
+    return not any(one.outcomes for one in found)

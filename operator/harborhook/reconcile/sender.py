@@ -98,7 +98,11 @@ async def send(
         async with client:
             async with asyncio.timeout_at(deadline):
                 request = client.build_request(
-                    "POST", place.url, content=content, headers={**headers, **place.headers}, extensions=place.extensions
+                    "POST",
+                    place.url,
+                    content=content,
+                    headers={**headers, **place.headers},
+                    extensions=place.extensions,
                 )
                 answer = await client.send(request, stream=True)
             await _take(answer, deadline)
