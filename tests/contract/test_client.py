@@ -44,7 +44,7 @@ class Connector:
     async def __call__(
         self, auth: Auth, *, url: str | None = None, session: bool = False, **options: Any
     ) -> HarborClient:
-        options = {"verify": False, "confirm_after": 0.0, **options}
+        options = {"tls": TLSOptions(skip_verify=True), "confirm_after": 0.0, **options}
         client = HarborClient(Transport(url or self.url, Credentials(*auth), **options))
         self.clients.append(client)
         if session:
@@ -821,7 +821,7 @@ async def test_a_certificate_is_trusted_only_if_its_authority_is(tmp_path: Path,
     certificate, key = Authority().certify(tmp_path, "127.0.0.1")
     extra = [f"--tls-cert={certificate}", f"--tls-key={key}"]
     with StandIn.start(tmp_path / "harbor", extra=extra) as stand_in:
-        doubtful = await connect(stand_in.admin, url=stand_in.url)
+        doubtful = await connect(stand_in.admin, url=stand_in.url, tls=TLSOptions())
         trusting = await connect(stand_in.admin, url=stand_in.url, tls=TLSOptions(ca=certificate.read_bytes()))
 
         with pytest.raises(errors.UntrustedError, match="not trusted"):
