@@ -184,7 +184,7 @@ def test_any_notification_can_be_asked_for_by_its_id(own: World, receiver: Recei
 
 @pytest.mark.parametrize("value", ["now", "all", "1;2"])
 def test_a_request_that_cannot_be_understood_says_how_to_ask(own: World, value: str) -> None:
-    declare(own, http_target())
+    declare(own, http_target("http://127.0.0.1:9/hook"))
     assert 'Begin the annotation with "failed"' in ask(own, value)["message"]
 
 

@@ -86,7 +86,7 @@ class Backlog:
         self.candidates.clear()
         self.take_in(deliveries)
         self.refused &= self.candidates.keys()
-        self.is_complete = True
+        self.is_complete = self.read_once = True
 
 
 @dataclass(frozen=True)

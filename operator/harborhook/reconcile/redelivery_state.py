@@ -26,13 +26,16 @@ class Request:
     reason: str = ""
     """Why the last one failed."""
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: Outcome, *, is_refused: bool) -> None:
+        """`is_refused`: the receiver is alive, and refused this one alone."""
         if outcome.result == "Succeeded":
             self.succeeded += 1
             return
         self.failed += 1
         self.gone += outcome.result == "Gone"
         self.reason = outcome.message or self.reason
+        if outcome.target is not None and not is_refused:
+            self.dead.add(outcome.target)
 
 
 @dataclass

@@ -36,7 +36,7 @@ async def _attempt(context: Context, key: AnyKey) -> str:
         if key.purpose == "EndpointTest":
             await endpoint_test.run(context, key.policy)
         else:
-            await redelivery.step(context, key.policy)
+            await redelivery.make_step(context, key.policy)
     except (HarborError, KubeError) as error:
         logger.info("%s: %s; tried again in %.0f s", key, error, context.sending.retry(key))
         return "error"
