@@ -1,4 +1,4 @@
-"""Delivery news: what Harbor tells of the notifications of a project's policies, and how it gets into their status.
+"""Delivery news: what Harbor shows of the notifications of a project's policies, and how it gets into their status.
 
 One request for last-trigger times per Harbor project and interval serves all its policies. Executions, tasks and logs
 are read only for a policy whose last trigger moved or whose notifications are open. The poll puts what it read into the
@@ -87,7 +87,7 @@ async def poll(context: Context, key: DeliveriesKey) -> float | None:
     for policy in policies:
         if policy.key in found:
             await redelivery.take_in(context, link, policy, found[policy.key].history)
-    # All at once: a time without the notifications it tells of would be taken for known.
+    # All at once: a time without its notifications would be taken for known.
     link.mailbox.readings.update(found)
     for policy in policies:
         if policy.key in found:

@@ -32,7 +32,7 @@ from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
 
 EXECUTIONS: Version = (2, 8, 0)
-"""The first Harbor that tells of executions."""
+"""The first Harbor that shows executions."""
 MOST_PAGES = 5
 """Pages of a policy's notifications that one poll reads; what is left over is read by the next one."""
 MOST_TASKS = 50
@@ -115,8 +115,8 @@ async def _pages(
 async def _renumbered(
     read: Callable[..., Awaitable[tuple[list[Row], int]]], project: str, policy_id: int, cursor: int
 ) -> _Pages:
-    """Something happened, but nothing is above the cursor: after an upgrade to 2.8, or from a backup, Harbor counts
-    anew."""
+    """Something happened, but nothing is above the cursor: after an upgrade to 2.8, or from a backup, Harbor starts
+    counting again."""
     rows, _ = await read(project, policy_id)
     if rows and max(row.id for row in rows) < cursor:
         return _Pages(rows, renumbered_from=cursor)
