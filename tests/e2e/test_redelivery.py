@@ -26,9 +26,12 @@ def own(world: World, stand_in: StandIn) -> Iterator[World]:
 
 
 @pytest.fixture
-def own_27(world: World, stand_in_27: StandIn) -> Iterator[World]:
+def own_27(world: World) -> Iterator[World]:
     """The same before Harbor 2.8, one that makes a single attempt."""
-    with own_harbor(world, stand_in_27, "2.7", deliveryMaxAttempts=1, **ALLOWED) as found:
+    with (
+        StandIn.start(version="2.7", extra=["--max-attempts=1"]) as stand_in,
+        own_harbor(world, stand_in, "2.7", deliveryMaxAttempts=1, **ALLOWED) as found,
+    ):
         yield found
 
 
@@ -201,7 +204,8 @@ def test_before_harbor_2_8_what_failed_is_sent_as_harbor_sends_it_to_slack_too(
         until_undelivered(own_27, 1, name)
     receiver.up()
     for name in ("http", "slack"):
-        assert ask(own_27, "failed", name)["succeeded"] == 1
+        answer = ask(own_27, "failed", name)
+        assert answer["succeeded"] == 1, answer
     for path in ("/hook", "/slack"):
         by_harbor, by_us = receiver.received(path)[0], [one for one in again(receiver) if one.path == path][-1]
         assert (by_us.body, by_us.content_type) == (by_harbor.body, by_harbor.content_type)
