@@ -178,13 +178,13 @@ async def test_the_connection_gets_its_finalizer_by_its_own_visit_before_anythin
 
     with pytest.raises(Wait):
         await holds(context)
-    assert due(context) == {CONNECTION: Cause.NEWS}
-    await worker._attempt(context, CONNECTION, Cause.NEWS)
+    assert due(context) == {CONNECTION: Cause.HOLD}
+    await worker._attempt(context, CONNECTION, Cause.HOLD)
 
     held = context.load(CONNECTION)
     assert held is not None
     assert held.metadata.finalizers == [FINALIZER]
-    assert due(context) == {OLDER: Cause.DEPENDENCY}
+    assert due(context) == {OLDER: Cause.CONNECTION}
     await holds(context)
 
 

@@ -74,9 +74,9 @@ def fixture() -> Fixture:
 
 async def test_a_key_that_is_added_twice_is_visited_once_for_both_causes(fixture: Fixture) -> None:
     fixture.queue.add(A, Cause.CHANGE)
-    fixture.queue.add(A, Cause.DEPENDENCY)
+    fixture.queue.add(A, Cause.SECRET)
 
-    assert await fixture.take() == (A, Cause.CHANGE | Cause.DEPENDENCY)
+    assert await fixture.take() == (A, Cause.CHANGE | Cause.SECRET)
     assert await fixture.take() is None
 
 
@@ -93,12 +93,12 @@ async def test_a_key_that_is_held_is_given_to_nobody_else(fixture: Fixture) -> N
 async def test_what_comes_while_a_key_is_held_is_done_once_more_afterwards(fixture: Fixture) -> None:
     fixture.queue.add(A, Cause.CHANGE)
     await fixture.take()
-    fixture.queue.add(A, Cause.DEPENDENCY)
-    fixture.queue.add(A, Cause.DEPENDENCY)
+    fixture.queue.add(A, Cause.SECRET)
+    fixture.queue.add(A, Cause.SECRET)
 
     fixture.queue.done(A)
 
-    assert await fixture.visit() == (A, Cause.DEPENDENCY)
+    assert await fixture.visit() == (A, Cause.SECRET)
     assert await fixture.take() is None
 
 
@@ -134,13 +134,13 @@ async def test_a_waiting_worker_wakes_when_a_key_that_was_added_again_is_let_go(
     queue = Queue(clock=Clock())
     queue.add(A, Cause.CHANGE)
     await queue.get()
-    queue.add(A, Cause.DEPENDENCY)
+    queue.add(A, Cause.SECRET)
     worker = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
 
     queue.done(A)
 
-    assert await woken(worker) == (A, Cause.DEPENDENCY)
+    assert await woken(worker) == (A, Cause.SECRET)
 
 
 async def test_a_waiting_worker_wakes_when_a_key_becomes_due() -> None:
@@ -511,10 +511,10 @@ KEYS = st.sampled_from([Key("HarborProject", "team", name) for name in "pqrst"])
 CAUSES = st.lists(st.sampled_from(list(Cause)), min_size=1, max_size=2).map(lambda some: Cause(0) | some[0] | some[-1])
 
 
-async def test_news_do_not_bring_a_later_look_for_drift_forward(fixture: Fixture) -> None:
+async def test_news_does_not_bring_a_later_drift_check_forward(fixture: Fixture) -> None:
     fixture.queue.add(A, Cause.RESYNC, after=600)
-    fixture.queue.add(A, Cause.NEWS)
-    assert await fixture.take() == (A, Cause.NEWS)
+    fixture.queue.add(A, Cause.DELIVERIES)
+    assert await fixture.take() == (A, Cause.DELIVERIES)
     fixture.queue.done(A)
     fixture.clock.now += 599
     assert await fixture.take() is None
@@ -523,10 +523,17 @@ async def test_news_do_not_bring_a_later_look_for_drift_forward(fixture: Fixture
 
 
 async def test_a_visit_takes_waiting_news_with_it(fixture: Fixture) -> None:
-    fixture.queue.add(A, Cause.NEWS, after=60)
+    fixture.queue.add(A, Cause.DELIVERIES, after=60)
     fixture.queue.add(A, Cause.CHANGE)
-    assert await fixture.take() == (A, Cause.CHANGE | Cause.NEWS)
+    assert await fixture.take() == (A, Cause.CHANGE | Cause.DELIVERIES)
     assert not fixture.queue.waits(A)
+
+
+async def test_news_of_several_kinds_is_handed_out_together(fixture: Fixture) -> None:
+    fixture.queue.add(A, Cause.RESYNC, after=600)
+    fixture.queue.add(A, Cause.DELIVERIES, after=60)
+    fixture.queue.add(A, Cause.COUNT)
+    assert await fixture.take() == (A, Cause.COUNT | Cause.DELIVERIES)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -538,29 +545,26 @@ class QueueMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.queue = Queue(clock=self.clock, jitter=lambda: 0.5)
         self.waiting: dict[AnyKey, tuple[float, Cause]] = {}
-        self.news: dict[AnyKey, float] = {}
+        self.news: dict[AnyKey, tuple[float, Cause]] = {}
         self.held: set[AnyKey] = set()
 
     def teardown(self) -> None:
         self.loop.close()
 
     def _added(self, key: AnyKey, cause: Cause, due: float) -> None:
-        if cause == Cause.NEWS:
-            self.news[key] = min(self.news.get(key, due), due)
-            return
-        before, causes = self.waiting.get(key, (due, Cause(0)))
-        self.waiting[key] = (min(before, due), causes | cause)
+        line = self.news if cause in Cause.NEWS else self.waiting
+        before, causes = line.get(key, (due, Cause(0)))
+        line[key] = (min(before, due), causes | cause)
 
     def _dues(self) -> dict[AnyKey, float]:
         keys = self.waiting.keys() | self.news.keys()
-        return {key: min(self.news.get(key, math.inf), self.waiting.get(key, (math.inf,))[0]) for key in keys}
+        return {key: min(line.get(key, (math.inf,))[0] for line in (self.news, self.waiting)) for key in keys}
 
     def _causes(self, key: AnyKey, now: float) -> Cause:
-        """News alone do not bring a later visit forward; a visit takes the news with it."""
+        """News alone does not bring a later visit forward; a visit takes the news with it."""
         due, causes = self.waiting.get(key, (math.inf, Cause(0)))
-        if due > now:
-            return Cause.NEWS
-        return causes | Cause.NEWS if key in self.news else causes
+        _, news = self.news.get(key, (math.inf, Cause(0)))
+        return news if due > now else causes | news
 
     @rule(key=KEYS, cause=CAUSES, after=st.sampled_from([0.0, 0.5, 5.0, 60.0]))
     def add(self, key: Key, cause: Cause, after: float) -> None:
@@ -602,7 +606,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert takeable[key] == min(takeable.values())
         assert causes == self._causes(key, self.clock())
         self.news.pop(key, None)
-        if causes != Cause.NEWS:
+        if causes not in Cause.NEWS:
             self.waiting.pop(key)
         self.held.add(key)
 

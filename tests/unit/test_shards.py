@@ -252,7 +252,7 @@ async def test_foreign_resources_are_known_but_never_visited(cluster: Cluster, c
     assert context.store.dependents(project_claim("wanted")) == [OURS, THEIRS]
     assert context.store.own_dependents(project_claim("wanted")) == [OURS]
     assert context.store.all("HarborProject") == [OURS]
-    changes.wake(context, [THEIRS])
+    changes.wake(context, [THEIRS], Cause.CLAIM)
     assert await waits(context) == []
 
 

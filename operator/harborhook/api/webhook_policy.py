@@ -284,6 +284,13 @@ class WebhookPolicyStatus(CommonStatus):
         None, description="Created (by this resource) or Adopted. Absent until the resource owns its policy."
     )
     connection: RecordedConnection | None = Field(None, description="The connection that reaches the policy.")
+    cluster_name: str | None = Field(
+        None,
+        description=(
+            "Name of this cluster in the policy's creator in Harbor. When the operator's setting clusterName has "
+            "changed, it proves that a policy with the former name belongs to this resource."
+        ),
+    )
     enabled: bool | None = Field(
         None,
         description=(

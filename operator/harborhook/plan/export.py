@@ -26,7 +26,7 @@ from harborhook.harbor.errors import clip
 from harborhook.harbor.models import Allowlist, Policy, Project, Quota
 from harborhook.plan.access import allows_host, allows_project
 from harborhook.plan.drift import field_names
-from harborhook.plan.ownership import Mark, mark_of
+from harborhook.plan.ownership import Creator, parse_creator
 from harborhook.plan.project import changes, obstacles, quota_difference
 from harborhook.plan.project_settings import SETTINGS, Projects, Setting, Value
 from harborhook.plan.quantity import MOST_BYTES, UNLIMITED_BYTES, shown_bytes
@@ -234,9 +234,9 @@ def export_policy(
 
     A policy that an operator has made is declared already, so it is left out unless asked for.
     """
-    mark = mark_of(policy.creator)
-    if mark is not None and not managed_too:
-        return Exported(None, remarks=(clip(f"{_titled(policy)} is declared by {_declarer(mark)}, and left out."),))
+    made_by = parse_creator(policy.creator)
+    if made_by is not None and not managed_too:
+        return Exported(None, remarks=(clip(f"{_titled(policy)} is declared by {_declarer(made_by)}, and left out."),))
     targets, data = _targets(policy, f"{name}-targets")
     secret = _secret(f"{name}-targets", place, data) if data else None
     description = policy.raw.get("description") or ""
@@ -261,7 +261,7 @@ def export_policy(
     return Exported(
         manifest,
         secret,
-        remarks=tuple(_remarks(targets, mark)),
+        remarks=tuple(_remarks(targets, made_by)),
         complaints=(f"{_titled(policy)}: its description is too long to be stated.",) if is_too_long else (),
     )
 
@@ -361,14 +361,14 @@ def _values(target: Target, data: Mapping[str, str]) -> TargetValues:
     )
 
 
-def _declarer(mark: Mark) -> str:
-    return f"WebhookPolicy {mark.namespace}/{mark.name} of cluster {mark.cluster}"
+def _declarer(made_by: Creator) -> str:
+    return f"WebhookPolicy {made_by.namespace}/{made_by.name} of cluster {made_by.cluster}"
 
 
-def _remarks(targets: Iterable[Manifest], mark: Mark | None) -> Iterator[str]:
-    if mark is not None:
+def _remarks(targets: Iterable[Manifest], made_by: Creator | None) -> Iterator[str]:
+    if made_by is not None:
         yield clip(
-            f"Declared by {_declarer(mark)}: applied in another cluster, this takes it over, which writes to Harbor "
+            f"Declared by {_declarer(made_by)}: applied in another cluster, this takes it over, which writes to Harbor "
             "once; in that one it is OwnedByOther while that resource is there."
         )
     for index, target in enumerate(targets):

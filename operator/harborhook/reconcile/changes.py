@@ -23,7 +23,7 @@ def saw(context: Context, key: Key, body: Body, *, first: bool = False) -> None:
     store, queue = context.store, context.queue
     if store.is_foreign(key):  # it has come into our selector
         store.remove(key)
-    claims = _claims(context, key)
+    before, claims = store.get(key), _claims(context, key)
     marked = _is_left_to_another(context, key)
     is_relevant = store.upsert(key, body)
     if marked and not _is_left_to_another(context, key):
@@ -35,7 +35,8 @@ def saw(context: Context, key: Key, body: Body, *, first: bool = False) -> None:
     if first:  # then everything is going to be visited anyway
         return
     if key.kind not in CONNECTION_KINDS:  # a connection is checked first, and then wakes its dependents itself
-        wake(context, store.dependents(key))
+        is_turned = _webhooks_are_on(before) != _webhooks_are_on(body)
+        wake(context, store.dependents(key), Cause.PROJECT | Cause.SWITCH if is_turned else Cause.PROJECT)
     _wake_rivals(context, key, claims | _claims(context, key))
 
 
@@ -46,16 +47,17 @@ def saw_foreign(context: Context, key: Key, body: Body) -> None:
         return
     _wake_rivals(context, key, claims | _claims(context, key))
     if key.kind == "HarborProject" and _as_policies_see_it(before) != _as_policies_see_it(body):
-        wake(context, context.store.dependents(key))
+        wake(context, context.store.dependents(key), Cause.PROJECT)
 
 
 def saw_secret(context: Context, key: Key, resource_version: str | None) -> None:
     """Takes in a version of a Secret or ConfigMap; None: it is gone."""
     if not context.secrets.saw(key, resource_version):
         return
-    wake(context, context.store.dependents(key))
+    wake(context, context.store.dependents(key), Cause.SECRET)
     if key == context.global_switch:
-        wake(context, (connection for kind in CONNECTION_KINDS for connection in context.store.all(kind)))
+        connections = (connection for kind in CONNECTION_KINDS for connection in context.store.all(kind))
+        wake(context, connections, Cause.SWITCH)
 
 
 def forget(context: Context, key: Key) -> None:
@@ -68,10 +70,12 @@ def forget(context: Context, key: Key) -> None:
     context.queue.drop(key)
     context.metrics.forget(key)
     _unlink(context, key)
-    wake(context, context.store.dependents(key))
+    cause = Cause.CONNECTION if key.kind in CONNECTION_KINDS else Cause.PROJECT
+    wake(context, context.store.dependents(key), cause)
     _wake_rivals(context, key, {reference for reference in references if is_claim(reference)})
     # A connection or a project that is being deleted may have waited for this one.
-    wake(context, (ref for ref in references if isinstance(ref, Key) and _is_being_deleted(context, ref)))
+    waiting = (ref for ref in references if isinstance(ref, Key) and _is_being_deleted(context, ref))
+    wake(context, waiting, Cause.DEPENDENT)
     if key.kind == "WebhookPolicy":
         recount(context, references)
 
@@ -89,21 +93,22 @@ def recount(context: Context, references: Iterable[AnyKey]) -> None:
     """Lets the HarborProject among a policy's references count its policies again."""
     for reference in references:
         if isinstance(reference, Key) and reference.kind == "HarborProject":
-            context.queue.add(reference, Cause.NEWS)
+            context.queue.add(reference, Cause.COUNT)
 
 
-def wake(context: Context, keys: Iterable[Key]) -> None:
+def wake(context: Context, keys: Iterable[Key], cause: Cause) -> None:
+    """Lets those of them that are ours be reconciled for this cause."""
     for key in keys:
         if not context.store.is_foreign(key):
-            context.queue.add(key, Cause.DEPENDENCY)
+            context.queue.add(key, cause)
 
 
-def wake_deeply(context: Context, connection: Key, *, per_second: float = math.inf) -> None:
+def wake_deeply(context: Context, connection: Key, cause: Cause, *, per_second: float = math.inf) -> None:
     """Wakes the dependents of a connection, and the policies of its projects, which reach it through them."""
     dependents = context.store.dependents(connection)
     indirect = (policy for project in dependents for policy in context.store.dependents(project))
     for number, dependent in enumerate(dict.fromkeys([*dependents, *indirect])):
-        context.queue.add(dependent, Cause.DEPENDENCY, after=number / per_second)
+        context.queue.add(dependent, cause, after=number / per_second)
 
 
 def wake_rivals(context: Context, key: Key) -> None:
@@ -112,7 +117,7 @@ def wake_rivals(context: Context, key: Key) -> None:
 
 
 def _wake_rivals(context: Context, key: Key, claims: Iterable[Key]) -> None:
-    wake(context, {rival for claim in claims for rival in context.store.dependents(claim)} - {key})
+    wake(context, {rival for claim in claims for rival in context.store.dependents(claim)} - {key}, Cause.CLAIM)
 
 
 def _claims(context: Context, key: Key) -> set[Key]:
@@ -130,6 +135,12 @@ def _is_being_deleted(context: Context, key: Key) -> bool:
     """Whether it is one of our objects, and on its way out."""
     body = context.store.get(key)
     return key.kind in KINDS and body is not None and bool(body["metadata"].get("deletionTimestamp"))
+
+
+def _webhooks_are_on(body: Body | None) -> bool:
+    """Whether a HarborProject lets its policies send notifications."""
+    webhooks = ((body or {}).get("spec") or {}).get("webhooks") or {}
+    return webhooks.get("enabled") is not False
 
 
 def _as_policies_see_it(body: Body | None) -> tuple[object, ...]:

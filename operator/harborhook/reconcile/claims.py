@@ -123,7 +123,7 @@ def _ask_for_finalizer(context: Context, link: Link) -> None:
         return
     if connection.metadata.deleting:
         raise NotReady(Reason.CONNECTION_NOT_READY, f"{link.key} is being deleted: nothing new is made over it.")
-    context.queue.add(link.key, Cause.NEWS)
+    context.queue.add(link.key, Cause.HOLD)
     raise Wait(after=HOLD_PAUSE)
 
 

@@ -49,7 +49,7 @@ async def reconcile(visit: Visit[AnyConnection]) -> Verdict:
 async def take_news(visit: Visit[AnyConnection]) -> None:
     """A resource is about to make something over the connection: it waits until the connection has the finalizer."""
     await _hold_for_dependents(visit)
-    wake_deeply(visit.context, visit.resource.key)
+    wake_deeply(visit.context, visit.resource.key, Cause.CONNECTION)
 
 
 async def _hold_for_dependents(visit: Visit[AnyConnection]) -> None:
@@ -82,10 +82,12 @@ def _offer_to_dependents(context: Context, key: Key) -> None:
     link = context.links.get(key)
     offer = link.offer if link is not None else None
     if key not in context.offered or context.offered[key] != offer:
-        context.offered[key] = offer
+        before, context.offered[key] = context.offered.get(key), offer
         verdict = offer.verdict if offer is not None else None
         is_lost = verdict is not None and verdict.reason.outcome is Outcome.RECONCILING
-        wake_deeply(context, key, per_second=LOSS_NOTICES if is_lost else math.inf)
+        is_turned = before is not None and offer is not None and before.switch != offer.switch
+        cause = Cause.CONNECTION | Cause.SWITCH if is_turned else Cause.CONNECTION
+        wake_deeply(context, key, cause, per_second=LOSS_NOTICES if is_lost else math.inf)
 
 
 async def delete(visit: Visit[AnyConnection]) -> None:

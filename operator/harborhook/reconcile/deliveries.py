@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 from harborhook.api.base import DeliveriesKey, Key, SecretKeyRef
 from harborhook.api.conditions import Delivering, DeliveringReason, NotReady, with_delivering
-from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.capabilities import Version, parse_version
 from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, RefusedError
@@ -36,6 +35,7 @@ from harborhook.plan.deliveries import (
     to_explain,
 )
 from harborhook.plan.failures import LOG_GONE, LOG_UNREADABLE, Receivers, reason_of, receivers
+from harborhook.reconcile import switches
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.mailbox import DeliveryReading
@@ -338,7 +338,7 @@ def _announce(context: Context, link: Link, key: Key) -> None:
     written = link.mailbox.last_written.get(key)
     interval = context.settings.status_interval
     wait = 0.0 if written is None or _is_urgent(policy, progress) else written + interval - context.queue.clock()
-    context.queue.add(key, Cause.NEWS, after=max(0.0, wait))
+    context.queue.add(key, Cause.DELIVERIES, after=max(0.0, wait))
 
 
 async def take_news(visit: Visit[WebhookPolicy], link: Link) -> None:
@@ -367,32 +367,14 @@ async def take_news(visit: Visit[WebhookPolicy], link: Link) -> None:
 
 
 def _progress(context: Context, link: Link, policy: WebhookPolicy, reading: DeliveryReading | None) -> Progress:
+    off_by = switches.effective(context, link, policy).off_by
     return advance(
         policy.status,
         policy.spec.event_types,
         reading.rows if reading else (),
         reading.history if reading else None,
-        _switched_off(context, link, policy),
+        Delivering(off_by) if off_by is not None else None,
     )
-
-
-def _switched_off(context: Context, link: Link, policy: WebhookPolicy) -> Delivering | None:
-    """What keeps Harbor from sending anything for the policy, the highest switch first."""
-    # Switches pass a suspended policy over: it is off only if it was before.
-    passed_over = policy.spec.suspend and policy.status.enabled is not False
-    if link.notifications_enabled is False or (link.policies_off and not passed_over):
-        return Delivering(DeliveringReason.GLOBALLY_DISABLED)
-    if project_is_off(context, policy) and not passed_over:
-        return Delivering(DeliveringReason.PROJECT_DISABLED)
-    return None if policy.spec.enabled else Delivering(DeliveringReason.POLICY_DISABLED)
-
-
-def project_is_off(context: Context, policy: WebhookPolicy) -> bool:
-    """Whether the HarborProject of the policy switches its webhooks off."""
-    if policy.spec.project_ref is None:
-        return False
-    project = context.load(Key("HarborProject", policy.metadata.namespace, policy.spec.project_ref.name))
-    return isinstance(project, HarborProject) and not project.spec.webhooks.enabled
 
 
 def _is_news(policy: WebhookPolicy, progress: Progress) -> bool:

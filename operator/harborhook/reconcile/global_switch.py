@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from harborhook.api.base import Metadata, Resource
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Notifications
-from harborhook.plan.switch import Wish, wish
+from harborhook.plan.switch import SwitchRequest, switch_request
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link, SwitchHistory
 from harborhook.reconcile.visit import Visit
@@ -21,7 +21,7 @@ CONTESTED_AFTER = 3
 
 async def enforce(visit: Visit[AnyConnection], link: Link) -> None:
     """Sees to what the ConfigMap asks for, and records how."""
-    asked = await _wish(visit)
+    asked = await _request(visit)
     link.policies_off = False
     if asked.enabled is None:
         link.switch.set_to = None
@@ -33,17 +33,17 @@ async def enforce(visit: Visit[AnyConnection], link: Link) -> None:
     visit.record(notifications=notifications)
 
 
-async def _wish(visit: Visit[AnyConnection]) -> Wish:
+async def _request(visit: Visit[AnyConnection]) -> SwitchRequest:
     context = visit.context
     source = context.global_switch
-    asked = wish(await context.secrets.data(source), _names(context, visit.resource))
+    asked = switch_request(await context.secrets.data(source), _names(context, visit.resource))
     for complaint in asked.complaints:
         owner = Resource(kind="ConfigMap", metadata=Metadata(name=source.name, namespace=source.namespace))
         await context.recorder.record(owner, "Warning", "InvalidGlobalSwitch", complaint, action="Reconcile")
     if not asked.malformed:
         return asked
     last = visit.resource.status.notifications
-    return Wish(last.enabled if last is not None and last.source == "ConfigMap" else None)
+    return SwitchRequest(last.enabled if last is not None and last.source == "ConfigMap" else None)
 
 
 def _names(context: Context, connection: AnyConnection) -> list[str]:

@@ -13,6 +13,7 @@ from harborhook.api.connections import AnyConnection, Principal
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import RefusedError
 from harborhook.harbor.models import Supported
+from harborhook.plan.target_values import ResolvedTargets
 from harborhook.reconcile.mailbox import Mailbox
 from harborhook.reconcile.readings import SHARED_FOR, Readings
 
@@ -58,6 +59,11 @@ class Offer:
     read_only: bool | None
     generation: int
 
+    @property
+    def switch(self) -> tuple[bool | None, bool]:
+        """How the global switch stands."""
+        return self.notifications_enabled, self.policies_off
+
 
 @dataclass
 class Link:
@@ -86,6 +92,8 @@ class Link:
     """The global switch is off and has to be enforced on each policy."""
     switch: SwitchHistory = field(default_factory=SwitchHistory)
     unmanaged: UnmanagedPolicies = field(default_factory=UnmanagedPolicies)
+    applied_values: dict[Key, ResolvedTargets] = field(default_factory=dict, repr=False)
+    """Addresses and headers that Harbor was last given for each WebhookPolicy, to see whether a Secret has changed."""
     _writing: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -136,6 +144,7 @@ class Link:
 
     def forget(self, key: Key) -> None:
         """A resource is gone."""
+        self.applied_values.pop(key, None)
         self.mailbox.forget(key)
         self.unmanaged.listed_at.pop(key, None)
 

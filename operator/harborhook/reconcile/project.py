@@ -81,8 +81,8 @@ async def _obtain(visit: ProjectVisit, link: Link) -> Found:
     adopts_only = project.spec.creation_policy == "Adopt"
     # Creation is optimistic, one POST; a look first only where the POST is known to be needless or unwanted.
     if project.status.project_id is not None or refused_before or adopts_only:
-        observed = await link.readings.project(name, shared=visit.is_resync)
-        if observed is None and visit.is_resync:
+        observed = await link.readings.project(name, shared=visit.may_share_reading)
+        if observed is None and visit.may_share_reading:
             observed = await link.readings.project(name, shared=False)  # before it is made again
         if observed is not None:
             return await _take(visit, observed)
@@ -307,7 +307,7 @@ def _is_time_to_list(visit: ProjectVisit, link: Link) -> bool:
     """A list that the project's policies are compared with anyway is always worth a look. For a project without any it
     costs a request of its own, which a look for drift makes once an hour, and not right after a start."""
     key, now = visit.resource.key, visit.context.queue.clock()
-    is_known = visit.resource.status.webhooks is not None and visit.is_resync
+    is_known = visit.resource.status.webhooks is not None and visit.may_share_reading
     last = link.unmanaged.listed_at.setdefault(key, now if is_known else float("-inf"))
     is_shared = visit.resource.spec.webhooks.prune or bool(prune.policies_of(visit.context, key))
     if is_known and not is_shared and now - last < LIST_AGAIN:
@@ -343,7 +343,7 @@ async def take_news(visit: ProjectVisit) -> None:
     """Counts the project's policies again after one of them has changed; Harbor is not asked."""
     link, before = claims.link_of_record(visit), visit.resource.status.webhooks
     if link is not None and before is not None:
-        _note(visit, link, {"webhooks": _webhooks(visit, before.unmanaged)}, Cause.NEWS)
+        _note(visit, link, {"webhooks": _webhooks(visit, before.unmanaged)}, Cause.COUNT)
 
 
 def _wants_finalizer(project: HarborProject) -> bool:

@@ -14,7 +14,7 @@ from harborhook.harbor.errors import NotFoundError, PreconditionError, RefusedEr
 from harborhook.harbor.models import Policy
 from harborhook.plan.references import project_claim
 from harborhook.plan.unmanaged import Declared, declared, is_unmanaged
-from harborhook.plan.webhook_policy import disabling_body, is_enabled
+from harborhook.plan.webhook_policy import is_enabled, switching_body
 from harborhook.reconcile import claims, shards
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link, PendingRemoval
@@ -90,7 +90,7 @@ async def _remove(
         return
     if not state.disabled:
         if is_enabled(current.raw):
-            await link.readings.put_back(name, current, disabling_body(current))
+            await link.readings.put_back(name, current, switching_body(current, enabled=False))
         state.disabled = True
         await visit.warn("PruneDisabled", f"Disabled webhook policy {_shown(policy)}, which nobody declares.")
         return

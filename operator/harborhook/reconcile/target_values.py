@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Reason
-from harborhook.api.webhook_policy import AppliedSecret, Target, ValueFrom, WebhookPolicy
-from harborhook.plan.target_values import TargetValues, UnusableError, address_of, header_of
+from harborhook.api.webhook_policy import Target, ValueFrom, WebhookPolicy
+from harborhook.plan.target_values import ResolvedTargets, TargetValues, UnusableError, address_of, header_of
 from harborhook.reconcile.context import Context
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """One entry per target, and the versions of the Secrets that they came from, by name."""
-
-    values: tuple[TargetValues, ...]
-    versions: Mapping[str, str]
-
-    def are_newer_than(self, applied: list[AppliedSecret] | None) -> bool:
-        """Whether a Secret has changed since it was last applied."""
-        known = {secret.name: secret.resource_version for secret in applied or []}
-        return any(known.get(name) != version for name, version in self.versions.items())
-
-    def applied(self) -> list[AppliedSecret]:
-        """For the status."""
-        return [AppliedSecret(name=name, resource_version=self.versions[name]) for name in sorted(self.versions)]
-
-
-async def resolve(context: Context, policy: WebhookPolicy) -> Resolved:
+async def resolve(context: Context, policy: WebhookPolicy) -> ResolvedTargets:
     """Raises NotReady where a Secret or key is missing or a value cannot be used."""
     versions: dict[str, str] = {}
 
@@ -48,4 +30,4 @@ async def resolve(context: Context, policy: WebhookPolicy) -> Resolved:
             header=await read(target.auth_header_from, header_of) if target.auth_header_from else "",
         )
 
-    return Resolved(tuple([await values(target) for target in policy.spec.targets]), versions)
+    return ResolvedTargets(tuple([await values(target) for target in policy.spec.targets]), versions)

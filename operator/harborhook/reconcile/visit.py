@@ -42,9 +42,10 @@ class Visit(Generic[R]):
     """To be done when the status that is being built has been written."""
 
     @property
-    def is_resync(self) -> bool:
-        """Nobody changed anything: a reading shared with others is new enough."""
-        return Cause.CHANGE not in self.causes and Cause.RETRY not in self.causes
+    def may_share_reading(self) -> bool:
+        """Whether a reading shared with others, which can be some seconds old, is new enough. It is not where a write
+        is expected: a write needs the object as it is now, so the shared reading would be one more request."""
+        return not self.causes & (Cause.CHANGE | Cause.RETRY | Cause.SECRET)
 
     @property
     def connection_is_lost(self) -> bool:

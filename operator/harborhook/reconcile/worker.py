@@ -117,9 +117,9 @@ class _Controller(Generic[R]):
         if not await shards.is_ours(visit):
             return
         if visit.resource.metadata.deleting:
-            if causes != Cause.NEWS:
+            if causes not in Cause.NEWS:
                 await self._delete(visit)
-        elif causes == Cause.NEWS:
+        elif causes in Cause.NEWS:
             await self.reconciler.take_news(visit)
             await visit.write_status()
         else:
@@ -172,7 +172,7 @@ def _wake_others(visit: Visit[Any], before: HarborProject | WebhookPolicy) -> No
     context, key = visit.context, visit.resource.key
     old, new = before.status, visit.status
     if isinstance(before, HarborProject) and _as_policies_need_it(old) != _as_policies_need_it(new):
-        changes.wake(context, context.store.dependents(key))
+        changes.wake(context, context.store.dependents(key), Cause.PROJECT)
     if isinstance(before, WebhookPolicy) and (old.observed_generation is None or old.is_ready != new.is_ready):
         changes.recount(context, context.store.references_of(key))
     had_claim = old.origin is not None or old.ready_reason not in claims.WITHOUT_CLAIM
@@ -182,7 +182,7 @@ def _wake_others(visit: Visit[Any], before: HarborProject | WebhookPolicy) -> No
     if isinstance(before, WebhookPolicy) and new.policy_name != before.status.policy_name is not None:
         # The name that was given up is free for others.
         former = policy_claim(before.wire(), before.status.policy_name)
-        changes.wake(context, set(context.store.dependents(former)) - {key})
+        changes.wake(context, set(context.store.dependents(former)) - {key}, Cause.CLAIM)
 
 
 def _as_policies_need_it(status: object) -> tuple[object, ...]:

@@ -20,6 +20,7 @@ _RESOURCE = "notification-policy"
 _TYPES = ("http", "slack")
 _FORMATS = ("Default", "CloudEvents")
 _MAX_NAME = 256
+_MAX_CREATOR = 256
 _LAST_TRIGGER_COST = 0.8
 _POLICY = "/projects/{project_name_or_id}/webhook/policies/{webhook_policy_id}"
 _TARGET = Model(
@@ -255,7 +256,7 @@ class WebhooksApi:
         """The row as it is shown: empty strings and false flags of targets are absent."""
         name = body.get("name", "")
         texts = (name, body.get("description", ""), body.get("creator", ""))
-        if len(name) > _MAX_NAME or any("\0" in text for text in texts):
+        if len(name) > _MAX_NAME or len(body.get("creator", "")) > _MAX_CREATOR or any("\0" in text for text in texts):
             self._core.state.next_id("policies")
             raise internal()
         policy: Record = {"creation_time": born}
