@@ -143,7 +143,15 @@ class Settings(BaseSettings):
     relist_interval: FiniteFloat = Field(
         900.0, gt=0, description="How often all resources are listed anew, in case the watch missed a deletion."
     )
-    workers: int = Field(32, ge=1, le=512, description="How many resources are worked on at the same time.")
+    workers: int = Field(
+        40,
+        ge=1,
+        le=512,
+        description=(
+            "How many resources are reconciled at the same time. One connection gets about half of them at most, so "
+            "that a slow Harbor leaves workers for the others."
+        ),
+    )
     listen_host: str = Field(
         "", description="Address of the probes and metrics. Empty: all addresses, of IPv4 and of IPv6."
     )
