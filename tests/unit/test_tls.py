@@ -8,8 +8,12 @@ from __future__ import annotations
 import base64
 import os
 import re
+import socket
+import socketserver
 import ssl
+import struct
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -261,13 +265,24 @@ async def test_without_a_common_cipher_both_causes_are_named(tmp_path: Path) -> 
     assert "refuses the TLS handshake. Either there is no cipher in common, or it requires a client" in message
 
 
-async def test_a_connection_that_is_reset_is_said_to_be(tmp_path: Path) -> None:
-    context = server_context(tmp_path, *AUTHORITY.issue(HOST))
-    with Front(context=context) as server:
-        url = server.url
-    reason, message = await why(url, TRUSTING)
+@pytest.mark.parametrize(
+    ("is_reset", "said"),
+    [(True, "[Errno 104] Connection reset by peer."), (False, "it ended the TLS handshake without saying why. Check")],
+)
+async def test_a_handshake_that_is_broken_off_is_said_to_be(is_reset: bool, said: str) -> None:
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 if is_reset else 64 * 1024)
+            if is_reset:  # as the kernel does where something is left unread
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.request.close()
+
+    with socketserver.TCPServer((HOST, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        reason, message = await why(f"https://{HOST}:{server.server_address[1]}", TRUSTING)
+        server.shutdown()
     assert reason is Reason.HARBOR_UNREACHABLE
-    assert "cannot be reached: " in message
+    assert f"cannot be reached: {said}" in message
 
 
 async def test_plain_http_on_a_port_for_tls_is_said_where_the_server_says_it() -> None:

@@ -1,4 +1,4 @@
-"""Delivery news: what Harbor tells of the notifications of a project's policies, and how it gets into their status.
+"""Delivery news: what Harbor shows of the notifications of a project's policies, and how it gets into their status.
 
 One request for last-trigger times per Harbor project and interval serves all its policies. Executions, tasks and logs
 are read only for a policy whose last trigger moved or whose notifications are open. The poll puts what it read into the
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 FIRST_POLL = 2.0
 """Seconds after which the times of a project are first read for a policy that was just looked at."""
 EXECUTIONS: Version = (2, 8, 0)
-"""The first Harbor that tells of executions."""
+"""The first Harbor that shows executions."""
 MOST_PAGES = 5
 """Pages of a policy's notifications that one poll reads; what is left over is read by the next one."""
 MOST_TASKS = 50
@@ -102,7 +102,7 @@ async def poll(context: Context, key: DeliveriesKey) -> float | None:
     rows = await _last_triggers(link, key.project)
     policies = [policy for policy in map(context.load, keys) if isinstance(policy, WebhookPolicy)]
     found = {policy.key: await _look(context, link, policy, rows) for policy in policies if _is_told(policy)}
-    # All at once: a time without the notifications it tells of would be taken for known.
+    # All at once: a time without its notifications would be taken for known.
     link.mailbox.readings.update(found)
     for policy in policies:
         if policy.key in found:
@@ -242,8 +242,8 @@ async def _pages(
 async def _renumbered(
     read: Callable[..., Awaitable[tuple[list[Row], int]]], project: str, policy_id: int, cursor: int
 ) -> _Pages:
-    """Something happened, but nothing is above the cursor: after an upgrade to 2.8, or from a backup, Harbor counts
-    anew."""
+    """Something happened, but nothing is above the cursor: after an upgrade to 2.8, or from a backup, Harbor starts
+    counting again."""
     rows, _ = await read(project, policy_id)
     if rows and max(row.id for row in rows) < cursor:
         return _Pages(rows, renumbered_from=cursor)

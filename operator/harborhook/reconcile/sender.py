@@ -45,6 +45,7 @@ ADVICE = {
     Failure.CLIENT_CERTIFICATE_REQUIRED: _NO_CLIENT_CERTIFICATE,
     Failure.CLIENT_CERTIFICATE_REFUSED: _NO_CLIENT_CERTIFICATE,
     Failure.UNKNOWN_SERVER_NAME: "Check the host in the address.",
+    Failure.BROKEN_OFF: "Check the port in the address.",
     Failure.OTHER: "Check the port in the address.",
 }
 

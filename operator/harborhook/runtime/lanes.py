@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from harborhook.api.base import AnyKey as Key
+from harborhook.api.base import AnyKey
 
 NO_LIMIT = sys.maxsize
 FACTOR = 2
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
     precedence: float
     version: int
-    key: Key
+    key: AnyKey
 
 
 @dataclass
@@ -97,12 +97,12 @@ class Lanes:
     """False for an entry that another one has replaced."""
     workers: int = NO_LIMIT
     _lines: dict[tuple[str, ...], _Line] = field(default_factory=dict)
-    _held: dict[Key, Lane] = field(default_factory=dict)
+    _held: dict[AnyKey, Lane] = field(default_factory=dict)
     _held_by: Counter[str] = field(default_factory=Counter)
     """How many workers each share holds."""
 
     @property
-    def held(self) -> dict[Key, Lane]:
+    def held(self) -> dict[AnyKey, Lane]:
         """The keys that workers hold."""
         return self._held
 
@@ -114,7 +114,7 @@ class Lanes:
     def enter(self, lane: Lane, entry: Entry) -> None:
         self._lines.setdefault(lane.shares, _Line(self.is_current)).enter(lane.turn, entry)
 
-    def take(self) -> Key | None:
+    def take(self) -> AnyKey | None:
         """The first key that may be handed out now; held until it is left."""
         best = min(self._firsts(), default=None)
         if best is None:
@@ -138,7 +138,7 @@ class Lanes:
             elif line.held[found[1]] < FACTOR * room:
                 yield found[0], Lane(shares, found[1])
 
-    def leave(self, key: Key) -> None:
+    def leave(self, key: AnyKey) -> None:
         """The worker that held the key is free again."""
         lane = self._held.pop(key, None)
         if lane is None:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Flag, auto
 
-from harborhook.api.base import AnyKey as Key
+from harborhook.api.base import AnyKey
 from harborhook.api.kinds import CONNECTION_KINDS
 from harborhook.runtime.lanes import NO_LIMIT, Entry, Lane, Lanes
 
@@ -117,14 +117,14 @@ class Queue:
     clock: Callable[[], float]
     workers: int = NO_LIMIT
     """How many keys can be held at a time."""
-    lane_of: Callable[[Key], Lane] = lambda _: Lane()
+    lane_of: Callable[[AnyKey], Lane] = lambda _: Lane()
     jitter: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311 - no secret
-    _waiting: dict[Key, _Waiting] = field(default_factory=dict)
-    _later: list[tuple[float, int, Key]] = field(default_factory=list)
+    _waiting: dict[AnyKey, _Waiting] = field(default_factory=dict)
+    _later: list[tuple[float, int, AnyKey]] = field(default_factory=list)
     _lanes: Lanes = field(init=False)
     """What is due, and what is held."""
     _closed: bool = False
-    _failures: dict[Key, int] = field(default_factory=dict)
+    _failures: dict[AnyKey, int] = field(default_factory=dict)
     _version: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -134,19 +134,19 @@ class Queue:
     def __post_init__(self) -> None:
         self._lanes = Lanes(lambda entry: self._is_current(entry.key, entry.version), self.workers)
 
-    def add(self, key: Key, cause: Cause, *, after: float = 0.0) -> None:
+    def add(self, key: AnyKey, cause: Cause, *, after: float = 0.0) -> None:
         """Lets `key` be visited after so many seconds, or sooner if it already waits for something sooner."""
         waiting = self._waiting.setdefault(key, _Waiting())
         waiting.add(cause, self.clock() + after)
         self._enter(key, waiting)
 
-    def _enter(self, key: Key, waiting: _Waiting) -> None:
+    def _enter(self, key: AnyKey, waiting: _Waiting) -> None:
         self._version += 1
         waiting.version = self._version
         heapq.heappush(self._later, (waiting.due, self._version, key))
         self._wake.set()
 
-    def retry(self, key: Key, *, limit: float = BACKOFF_LIMIT) -> float:
+    def retry(self, key: AnyKey, *, limit: float = BACKOFF_LIMIT) -> float:
         """Adds a key whose visit failed: each failure in a row doubles the pause, up to `limit`. Returns the pause."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         doubled = BACKOFF_FIRST * float(2 ** min(failures - 1, 16))
@@ -154,16 +154,16 @@ class Queue:
         self.add(key, Cause.RETRY, after=pause)
         return pause
 
-    def succeeded(self, key: Key) -> None:
+    def succeeded(self, key: AnyKey) -> None:
         """The next failure of the key starts with a short pause again."""
         self._failures.pop(key, None)
 
-    def drop(self, key: Key) -> None:
+    def drop(self, key: AnyKey) -> None:
         """Forgets a key that is gone."""
         self._waiting.pop(key, None)
         self._failures.pop(key, None)
 
-    def waits(self, key: Key) -> bool:
+    def waits(self, key: AnyKey) -> bool:
         """Whether the key is going to be visited again without anything new happening."""
         return key in self._waiting
 
@@ -172,7 +172,7 @@ class Queue:
         now = self.clock()
         return sum(waiting.due <= now for waiting in self._waiting.values())
 
-    def holds(self, key: Key) -> bool:
+    def holds(self, key: AnyKey) -> bool:
         """Whether a worker is at it."""
         return key in self._lanes.held
 
@@ -186,7 +186,7 @@ class Queue:
         now = self.clock()
         return max((now - waiting.due for waiting in self._waiting.values() if waiting.due <= now), default=0.0)
 
-    async def get(self) -> tuple[Key, Cause]:
+    async def get(self) -> tuple[AnyKey, Cause]:
         """The next key to visit and why; the caller holds it until `done`."""
         while True:
             taken = self._take()
@@ -199,7 +199,7 @@ class Queue:
                     return taken
                 await self._sleep()
 
-    def done(self, key: Key) -> None:
+    def done(self, key: AnyKey) -> None:
         self._lanes.leave(key)
         if not self.held:
             self._idle.set()
@@ -215,14 +215,14 @@ class Queue:
             self._idle.clear()
             await self._idle.wait()
 
-    def _take(self) -> tuple[Key, Cause] | None:
+    def _take(self) -> tuple[AnyKey, Cause] | None:
         if self._closed:
             return None
         self._ripen()
         key = self._lanes.take()
         return None if key is None else (key, self._take_due(key))
 
-    def _take_due(self, key: Key) -> Cause:
+    def _take_due(self, key: AnyKey) -> Cause:
         """Why the key is visited now; a visit that is not yet due goes on waiting."""
         waiting = self._waiting.pop(key)
         causes = waiting.causes(self.clock())
@@ -239,13 +239,13 @@ class Queue:
             if self._is_current(key, version) and not self.holds(key):  # else when it is done
                 self._lanes.enter(self.lane_of(key), Entry(due + self._ageing(key), version, key))
 
-    def _ageing(self, key: Key) -> float:
+    def _ageing(self, key: AnyKey) -> float:
         if key.kind in CONNECTION_KINDS:
             return -math.inf
         waiting = self._waiting[key]
         return min(AGEING[cause] for cause in waiting.causes(waiting.due))
 
-    def _is_current(self, key: Key, version: int) -> bool:
+    def _is_current(self, key: AnyKey, version: int) -> bool:
         waiting = self._waiting.get(key)
         return waiting is not None and waiting.version == version
 
