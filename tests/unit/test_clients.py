@@ -17,7 +17,11 @@ def declared(url: str, namespace: str = "", name: str = "x", **limits: int) -> A
             {"kind": "HarborConnection", "metadata": {**metadata, "namespace": namespace}, "spec": spec}
         )
     return ClusterHarborConnection.model_validate(
-        {"kind": "ClusterHarborConnection", "metadata": metadata, "spec": {**spec, "access": []}}
+        {
+            "kind": "ClusterHarborConnection",
+            "metadata": metadata,
+            "spec": {**spec, "access": [{"namespaces": ["*"], "projects": ["*"]}]},
+        }
     )
 
 
