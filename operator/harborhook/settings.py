@@ -149,7 +149,15 @@ class Settings(BaseSettings):
     relist_interval: FiniteFloat = Field(
         900.0, gt=0, description="How often all resources are listed anew, in case the watch missed a deletion."
     )
-    workers: int = Field(32, ge=1, le=512, description="How many resources are worked on at the same time.")
+    workers: int = Field(
+        40,
+        ge=1,
+        le=512,
+        description=(
+            "How many resources are reconciled at the same time. One connection gets about half of them at most, so "
+            "that a slow Harbor leaves workers for the others."
+        ),
+    )
     senders: int = Field(
         8, ge=1, le=128, description="How many receivers are sent tests and failed notifications at the same time."
     )
