@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from harborhook.api.connections import AccessRule
-from harborhook.plan.access import allows_host, allows_project, host_of, matches
+from harborhook.plan.access import allows_host, allows_project, host_of, matches, origin_of
 
 NAMESPACE = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 PROJECT = st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+){0,3}", fullmatch=True)
@@ -216,3 +216,17 @@ def test_not_even_a_star_allows_an_address_that_has_no_host(address: str) -> Non
 def test_no_address_makes_the_comparison_crash(address: str) -> None:
     assert isinstance(allows_host(["*.example.com"], address), bool)
     assert host_of(address) is None or isinstance(host_of(address), str)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Harbor.example.com", "https://harbor.example.com:443"),
+        ("https://harbor.example.com:443/", "https://harbor.example.com:443"),
+        ("http://harbor.example.com", "http://harbor.example.com:80"),
+        ("https://harbor.example.com:8443", "https://harbor.example.com:8443"),
+        ("https://[::1]:99999", "https://[::1]:99999"),
+    ],
+)
+def test_servers_differ_by_scheme_host_and_port(url: str, origin: str) -> None:
+    assert origin_of(url) == origin

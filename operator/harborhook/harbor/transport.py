@@ -118,6 +118,7 @@ Observer = Callable[[str, str, int], None]
 class Transport:
     """Sends requests to one Harbor as one robot or user. Making one raises UnreachableError for an unusable proxy.
 
+    `limiters` go from the narrowest to the widest: the first one is this connection's, the others may be shared.
     `headers` go with every request, for a gateway in front of Harbor; their values are secrets.
     """
 
@@ -206,7 +207,7 @@ class Transport:
                 return _interpret(raw, request, self._scrubbed)
             except ThrottledError as error:
                 pause = error.retry_after if error.retry_after is not None else THROTTLED_PAUSE
-                for limiter in self._limiters:
+                for limiter in self._limiters[:1]:  # a team's server must not pause others, who have the next limiter
                     limiter.pause(min(pause, THROTTLED_LIMIT))
                 if not tries_left or pause > THROTTLED_LIMIT:
                     raise

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from harborhook.api.connections import AccessRule
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 def allows_project(access: Iterable[AccessRule], *, namespace: str, project: str) -> bool:
     """Whether one of the rules gives the Harbor project to the namespace. Only `*` and `{namespace}` are special."""
@@ -25,12 +27,28 @@ def allows_host(patterns: Sequence[str] | None, address: str) -> bool:
     return host is not None and any(matches(_without_brackets(pattern.lower()), host) for pattern in patterns)
 
 
+def names_host(patterns: Sequence[str] | None, address: str) -> bool:
+    """Whether one of those allowed is the host of a URL itself, and no pattern that happens to match it."""
+    host = host_of(address)
+    return host is not None and any(_without_brackets(pattern.lower()) == host for pattern in patterns or ())
+
+
 def host_of(address: str) -> str | None:
     """The host as a URL parser sees it, in lower case; None if the address has none."""
     try:
         return urlsplit(address).hostname
     except ValueError:
         return None
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port, which tell one server from another. Of what is not a URL, the text itself."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return url
+    return f"{parts.scheme}://{parts.hostname}:{port}"
 
 
 def matches(pattern: str, text: str) -> bool:
