@@ -190,6 +190,7 @@ class Operator:
             settings=settings,
             store=store,
             queue=Queue(time.monotonic, workers=settings.workers, lane_of=lambda key: lane_of(store, key)),
+            sending=Queue(time.monotonic, workers=settings.senders, lane_of=lambda key: lane_of(store, key)),
             gateway=gateway,
             recorder=Recorder(gateway.create_event, instance=socket.gethostname(), clock=time.monotonic),
             secrets=Secrets(read=gateway.data, watched=View(settings).watches_source),

@@ -104,8 +104,8 @@ class Settings(BaseSettings):
     allowed_harbor_hosts: Names = Field(
         [],
         description=(
-            "Hosts that a HarborConnection may have, separated by commas; * is special. "
-            "Empty: the hosts of the ClusterHarborConnections."
+            "Hosts that the url and aliases of a HarborConnection may have, separated by commas, with :PORT unless "
+            "that is the default; * is special. Empty: hosts and ports of the ClusterHarborConnections."
         ),
     )
     drift_interval: FiniteFloat = Field(600.0, gt=0, description="How often each resource is compared with Harbor.")

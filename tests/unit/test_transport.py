@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from harborhook.harbor.errors import InvalidError, NotHarborError, ThrottledError, UnreachableError
-from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.transport import THROTTLED_LIMIT, Credentials, Transport, _body
 
 
@@ -27,26 +26,9 @@ async def test_an_address_that_nobody_can_have_is_unreachable(url: str) -> None:
     await transport.close()
 
 
-async def test_a_429_pauses_the_connection_and_not_others_of_the_same_harbor() -> None:
-    own, shared = Limiter(8, 1000), Limiter(8, 1000)
-    transport = Transport("https://harbor", Credentials("robot", "secret"), limiters=(own, shared))
-    await transport._http.aclose()
-    transport._http = httpx.AsyncClient(
-        transport=httpx.MockTransport(lambda _: httpx.Response(429, headers={"Retry-After": "3600"}))
-    )
-
-    with pytest.raises(ThrottledError):
-        await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
-
-    assert own._paused_until > 0
-    assert shared._paused_until == 0
-    await transport.close()
-
-
 @pytest.mark.parametrize("wait", ["86400", "1e300", "inf"])
 async def test_an_absurd_retry_after_does_not_stop_all_for_longer_than_a_minute(wait: str) -> None:
-    limiter = Limiter(8, 1000, clock=lambda: 0.0)
-    transport = Transport("https://harbor", Credentials("robot", "secret"), limiters=(limiter,))
+    transport = Transport("https://harbor", Credentials("robot", "secret"))
     await transport._http.aclose()
     transport._http = httpx.AsyncClient(
         transport=httpx.MockTransport(lambda _: httpx.Response(429, headers={"Retry-After": wait}))
@@ -55,7 +37,7 @@ async def test_an_absurd_retry_after_does_not_stop_all_for_longer_than_a_minute(
     with pytest.raises(ThrottledError):
         await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
 
-    assert limiter._paused_until <= THROTTLED_LIMIT
+    assert 0 < transport._pause.rest <= THROTTLED_LIMIT
     await transport.close()
 
 

@@ -6,7 +6,7 @@ one share in common, and all teams' connections another one, so ClusterHarborCon
 
 from __future__ import annotations
 
-from harborhook.api.base import AnyKey, DeliveriesKey, Key
+from harborhook.api.base import AnyKey, DeliveriesKey, Key, SenderKey
 from harborhook.plan.references import connection_key
 from harborhook.runtime.lanes import Lane
 from harborhook.runtime.store import Store
@@ -17,6 +17,8 @@ TEAMS = "HarborConnections"
 def lane_of(store: Store, key: AnyKey) -> Lane:
     if isinstance(key, DeliveriesKey):
         return Lane(_shares(key.connection))
+    if isinstance(key, SenderKey):  # in a queue of its own, for which a namespace gets a share
+        return Lane((key.namespace,))
     if key.kind == "ClusterHarborConnection":
         return Lane()  # its check is what finds out that it is slow, and admins decide how many there are
     if key.kind == "HarborConnection":
