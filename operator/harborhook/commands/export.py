@@ -19,7 +19,8 @@ import click
 
 from harborhook import __version__
 from harborhook.api.connections import AnyConnection, HarborConnection
-from harborhook.commands.connecting import LINE, FailedError, Reached, reached
+from harborhook.commands.connecting import LINE, Reached, reached
+from harborhook.commands.failures import FailedError
 from harborhook.commands.manifests import commented, document, documents
 from harborhook.commands.options import ByConnection, Where
 from harborhook.commands.output import put_out

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from harborhook.api.base import Key
+from harborhook.api.names import Key
 
 DEFAULT_CONNECTION = Key("ClusterHarborConnection", "", "default")
 PROJECT_CLAIM = "ProjectClaim"
