@@ -1,8 +1,8 @@
 """`harborhook status NAME`: one policy with all that its notifications depend on, and where they end. No I/O.
 
-What flows in is the JSON of a policy, its project and its connection, and the Events about it; what flows out is a screen
-for a person, or the same as JSON. `findings` is the heart: from the connection down to the receiver, each thing that is
-in the way, the cause before its consequences.
+What flows in is the JSON of a policy, its project and its connection, and the Events about it; what flows out is a
+screen for a person, or the same as JSON. `findings` is the heart: from the connection down to the receiver, each thing
+that is in the way, the cause before its consequences.
 """
 
 from __future__ import annotations
@@ -72,11 +72,13 @@ class Chain:
 
 def findings(chain: Chain) -> list[Finding]:
     """From the connection down, without repeating a cause as the message of what depends on it."""
-    found = [*_of_connection(chain), *_of_project(chain)]
-    return [*found, *_of_policy(chain, is_explained=any(one.is_fault for one in found)), *_of_receivers(chain)]
+    found: list[Finding] = []
+    for look in (_of_connection, _of_project, _of_policy):
+        found += look(chain, is_explained=any(one.is_fault for one in found))
+    return [*found, *_of_receivers(chain)]
 
 
-def _of_connection(chain: Chain) -> Iterator[Finding]:
+def _of_connection(chain: Chain, *, is_explained: bool) -> Iterator[Finding]:
     link = chain.connection
     if link is None:
         return
@@ -88,11 +90,11 @@ def _of_connection(chain: Chain) -> Iterator[Finding]:
         yield Finding("connection", f"{link.key} is suspended: nothing is asked of this Harbor.", is_fault=False)
     elif found.state is State.SWITCHED_OFF:
         yield Finding("connection", found.sentence, is_fault=False)
-    elif not found.is_ready:
+    elif not found.is_ready and not is_explained:
         yield Finding("connection", f"{link.key} is not Ready: {found.sentence}")
 
 
-def _of_project(chain: Chain) -> Iterator[Finding]:
+def _of_project(chain: Chain, *, is_explained: bool) -> Iterator[Finding]:
     link = chain.project
     if link is None:
         return
@@ -104,7 +106,7 @@ def _of_project(chain: Chain) -> Iterator[Finding]:
         yield Finding("project", f"{link.key} switches its policies off by spec.webhooks.enabled.", is_fault=False)
     if spec.get("suspend"):
         yield Finding("project", f"{link.key} is suspended.", is_fault=False)
-    elif not found.is_ready:
+    elif not found.is_ready and not is_explained:
         yield Finding("project", f"{link.key} is not Ready: {found.sentence}")
 
 
@@ -112,7 +114,7 @@ def _of_policy(chain: Chain, *, is_explained: bool) -> Iterator[Finding]:
     spec, found = chain.policy.get("spec") or {}, health(chain.policy)
     if spec.get("suspend"):
         yield Finding("policy", "The policy is suspended: nothing is written to Harbor for it.", is_fault=False)
-    elif not found.is_ready and not is_explained:
+    elif found.state is State.PENDING or (not found.is_ready and not is_explained):
         yield Finding("policy", found.sentence)
     if spec.get("enabled") is False:
         yield Finding("policy", "The policy is disabled by spec.enabled.", is_fault=False)
@@ -288,7 +290,7 @@ def recent_table(
     """The newest events of a policy, newest first."""
     table = Table(
         ("ID", "TIME" if wide else "AGE", "EVENT TYPE", "SUBJECT", "STATUS", "TRIES", "SENT AGAIN", "MESSAGE"),
-        empty="No failed deliveries are listed." if failed_only else "Nothing has been notified yet.",
+        empty="No failed deliveries are recorded." if failed_only else "No deliveries are recorded yet.",
     )
     for delivery in recent(deliveries, failed_only=failed_only):
         again = delivery.get("redelivery") or {}

@@ -100,10 +100,10 @@ def blocks(switch: Switch) -> list[Block]:
         shown = _connection_wire(switch, body)
         table.add(
             argument_of(row(body).key),
-            _on_off(shown.get("asked")) or "-",
+            _on_off(shown.get("asked")),
             _on_off(shown.get("enabled")),
-            shown.get("source", ""),
-            shown.get("enforcement", ""),
+            shown.get("source", "-"),
+            shown.get("enforcement", "-").replace("None", "-"),
             str(shown["policies"]),
             shown.get("message", ""),
         )
@@ -150,7 +150,7 @@ def _policies_of(switch: Switch, connection: Body) -> list[Body]:
 
 
 def _on_off(value: bool | None) -> Cell:
-    return Cell("") if value is None else Cell("on", "green") if value else Cell("off", "yellow")
+    return Cell("-") if value is None else Cell("on", "green") if value else Cell("off", "yellow")
 
 
 # Setting

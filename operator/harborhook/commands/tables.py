@@ -109,7 +109,7 @@ def _pieces(block: Block, console: Console) -> Iterator[RenderableType]:
     from rich.text import Text
 
     if isinstance(block, Line):
-        yield Padding(Text(safe(block.text), block.style), (0, 0, 0, block.indent))
+        yield Padding(Text(safe(block.text), block.style), (0, 0, 0, block.indent), expand=False)
         return
     if block.title:
         yield Text(block.title, "bold")
@@ -150,7 +150,7 @@ def _narrow(block: Table) -> Iterator[RenderableType]:
         line.rstrip()
         yield line
         if row[-1].text:
-            yield Padding(Text(row[-1].text, row[-1].style), (0, 0, 0, INDENT))
+            yield Padding(Text(row[-1].text, row[-1].style), (0, 0, 0, INDENT), expand=False)
 
 
 # Times
