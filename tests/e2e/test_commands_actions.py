@@ -130,9 +130,10 @@ def test_suspend_refuses_where_a_gitops_tool_owns_the_field(world: World, manage
 
 
 def test_release_asks_and_lets_go_of_what_cannot_be_deleted(own: World) -> None:
-    project = declare(own)
+    project = declare(own, "http://127.0.0.1:9/")
     own.ready("WebhookPolicy", "ci")
-    own.harbor.stand_in.stop() if own.harbor.stand_in else None
+    own.connect(own.connection, credentialsSecretRef={"namespace": "harborhook", "name": "no-such"})
+    own.reason("ClusterHarborConnection", own.connection, "SecretNotFound")
     own.delete("WebhookPolicy", "ci", wait=False)
     ended = harborhook(own, "release", "whp/ci")
     assert ended.code == 2
@@ -149,6 +150,8 @@ def test_release_asks_and_lets_go_of_what_cannot_be_deleted(own: World) -> None:
         "will be released without touching Harbor when"
         in harborhook(own, "release", f"hproj/{project}", "--yes").output
     )
+    own.connect(own.connection)
+    own.ready("ClusterHarborConnection", own.connection)
 
 
 def test_without_waiting_the_request_is_made_and_no_more(world: World) -> None:

@@ -187,7 +187,7 @@ def test_deliveries_are_a_table_newest_first_and_failed_ones_alone(world: World)
     ended = harborhook(world, "deliveries", "ci")
     assert (ended.code, ended.errors) == (0, "")
     header, *rows = ended.output.splitlines()
-    assert header.split() == "ID AGE EVENT TYPE SUBJECT STATUS TRIES SENT AGAIN MESSAGE".split()
+    assert header.split() == ["ID", "AGE", "EVENT", "TYPE", "SUBJECT", "STATUS", "TRIES", "SENT", "AGAIN", "MESSAGE"]
     assert [row.split()[0] for row in rows] == ["44", "43", "42", "41"]
     assert "ci.example.com answered with status 500. Sent again: it answered with 503" in rows[1]
     assert rows[2].split()[-2:] == ["3", "Succeeded"]

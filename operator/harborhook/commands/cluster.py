@@ -6,6 +6,7 @@ a command runs.
 
 from __future__ import annotations
 
+import gc
 import gzip
 import http.client
 import json
@@ -208,7 +209,7 @@ class Cluster:
             self.close()
             status, answer = self._exchange(method, target, headers, content)
         if 200 <= status < 300:
-            return dict(json.loads(answer))
+            return _decoded(answer)
         raise self._refusal(action, status, _parsed(answer))
 
     def _exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> tuple[int, bytes]:
@@ -293,6 +294,15 @@ def _forbidden(action: Action, message: str) -> str:
     if message and f"cannot {action.verb} resource" not in message:
         return f"The API server refused to {action}: {message}"
     return f"You may not {action}. {action.remedy}; ask an administrator of the cluster."
+
+
+def _decoded(answer: bytes) -> Body:
+    """Without the collector of cyclic garbage, of which JSON has none: for long lists it takes half of the time."""
+    gc.disable()
+    try:
+        return dict(json.loads(answer))
+    finally:
+        gc.enable()
 
 
 def _parsed(answer: bytes) -> Body:
