@@ -26,6 +26,13 @@ class _Program(click.Group):
             return super().invoke(ctx)
         except FailedError as error:
             raise click.ClickException(str(error)) from None
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] == "harborhook":
+                raise
+            raise click.ClickException(
+                f"This command needs the Python package {error.name}, which is not here: pipx install harborhook "
+                "installs everything."
+            ) from None
         except KeyboardInterrupt:
             click.echo(err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None

@@ -46,7 +46,7 @@ def harborhook(world: World, *arguments: str) -> console.Ended:
 def conditions(
     ready: str = "True", reason: str = "Reconciled", message: str = "", delivering: Object | None = None
 ) -> list[Object]:
-    made = [{"type": "Ready", "status": ready, "reason": reason, "message": message}]
+    made: list[Object] = [{"type": "Ready", "status": ready, "reason": reason, "message": message}]
     made += [{"type": "Delivering", "message": "", **delivering}] if delivering else []
     return [{**one, "lastTransitionTime": TIME, "observedGeneration": 1} for one in made]
 
