@@ -3,7 +3,7 @@
 #
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
 #            KEEP (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`), MINUTES (for `make soak`),
-#            IMAGE and BASE_IMAGE (for `make image`), URL and HOMEPAGE (for `make krew`),
+#            RECORDINGS (for `make record`), IMAGE and BASE_IMAGE (for `make image`), URL and HOMEPAGE (for `make krew`),
 #            KUBEBUILDER_ASSETS (a control plane to use instead of building one).
 
 SHELL := /bin/sh
@@ -15,6 +15,8 @@ SIZE ?= full
 JSON ?= build/bench.json
 # Of `make soak`.
 MINUTES ?= 30
+# Of `make record`: where it writes.
+RECORDINGS ?= build/recordings
 STAMP := .venv/.made-from-lock
 REQUESTED_PYTHON := $(PYTHON)
 
@@ -45,6 +47,10 @@ bench: binaries  ## Measure speed, requests, writes and memory (SIZE=small; SCEN
 .PHONY: soak
 soak: binaries  ## Random edits and faults for half an hour (MINUTES=, ARGS="--seed 7", ARGS=--help)
 	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
+
+.PHONY: record
+record: $(STAMP)  ## Record how the Harbor of HARBORHOOK_TEST_HARBOR_* answers (RECORDINGS=, ARGS=--help)
+	$(BIN)/python -m contract.record --output $(RECORDINGS) $(ARGS)
 
 .PHONY: test-node
 test-node: binaries  ## Test image and chart in pods of a real node (Linux, as root; says what is missing)

@@ -101,8 +101,8 @@ def run(kubeconfig: str | None, **flags: Any) -> None:
     """
     import asyncio
 
-    from harborhook.handlers import Operator
     from harborhook.kube.gateway import NoClusterError
+    from harborhook.lifecycle import Operator
     from harborhook.runtime.leader import LeadershipLostError
     from harborhook.settings import Settings
     from harborhook.telemetry import set_up_logging

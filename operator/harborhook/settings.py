@@ -144,7 +144,9 @@ class Settings(BaseSettings):
         900.0, gt=0, description="How often all resources are listed anew, in case the watch missed a deletion."
     )
     workers: int = Field(32, ge=1, le=512, description="How many resources are worked on at the same time.")
-    listen_host: str = Field("0.0.0.0", description="Address of the probes and metrics.")  # noqa: S104 - in a pod
+    listen_host: str = Field(
+        "", description="Address of the probes and metrics. Empty: all addresses, of IPv4 and of IPv6."
+    )
     listen_port: int = Field(8080, ge=0, le=65535, description="Port of the probes and metrics. 0: none.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="DEBUG, INFO, WARNING or ERROR.")
 

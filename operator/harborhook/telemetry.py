@@ -196,7 +196,7 @@ async def serve_probes(
     host: str, port: int, *, alive: Callable[[], bool], ready: Callable[[], bool], metrics: Metrics
 ) -> web.AppRunner:
     """Answers /healthz (the workers get on) and /readyz (all resources have been listed) with 200 or 503, and
-    /metrics."""
+    /metrics. Without a host it listens on all addresses, of IPv4 and IPv6."""
 
     def answer(check: Callable[[], bool]) -> Callable[[web.Request], object]:
         async def respond(_: web.Request) -> web.Response:
@@ -213,5 +213,5 @@ async def serve_probes(
     app.router.add_get("/metrics", show)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    await web.TCPSite(runner, host, port).start()
+    await web.TCPSite(runner, host or None, port).start()
     return runner

@@ -395,7 +395,16 @@ def test_the_connection_is_as_the_values_say_and_is_kept(helm: Helm) -> None:
     values = {
         **CONNECTION,
         "aliases": ["https://old.example.com"],
-        "tls": {"insecureSkipVerify": True, "caBundle": {"name": "corp-ca"}},
+        "tls": {
+            "insecureSkipVerify": True,
+            "caBundle": {"name": "corp-ca"},
+            "serverName": "harbor.internal",
+            "clientCertificate": {"name": "mtls"},
+        },
+        "headersFrom": [
+            {"name": "X-Gateway-Token", "secretKeyRef": {"name": "gateway", "key": "token"}},
+            {"name": "X-Other", "secretKeyRef": {"namespace": "vault", "name": "other", "key": "1"}},
+        ],
         "credentials": {"existingSecret": "robot", "namespace": "vault", "usernameKey": "user", "passwordKey": "pass"},
         "allowEndpointTests": True,
         "limits": {"maxConcurrentRequests": 2, "requestsPerSecond": 5},
@@ -417,7 +426,13 @@ def test_the_connection_is_as_the_values_say_and_is_kept(helm: Helm) -> None:
         "tls": {
             "insecureSkipVerify": True,
             "caBundleRef": {"kind": "ConfigMap", "namespace": NAMESPACE, "name": "corp-ca", "key": "ca.crt"},
+            "serverName": "harbor.internal",
+            "clientCertificateRef": {"namespace": NAMESPACE, "name": "mtls"},
         },
+        "headersFrom": [
+            {"name": "X-Gateway-Token", "secretKeyRef": {"namespace": NAMESPACE, "name": "gateway", "key": "token"}},
+            {"name": "X-Other", "secretKeyRef": {"namespace": "vault", "name": "other", "key": "1"}},
+        ],
         "access": CONNECTION["access"],
         "allowedTargetHosts": ["*.example.com"],
         "allowEndpointTests": True,

@@ -66,6 +66,21 @@ class Mapping:
         self._addresses[recorded] = actual
         self._addresses = dict(sorted(self._addresses.items(), key=lambda pair: -len(pair[0])))
 
+    def inverse(self) -> Mapping:
+        """From the names, ids and addresses of this Harbor to the recorded ones."""
+        found = Mapping("")
+        found._names = {actual: recorded for recorded, actual in self._names.items()}
+        found._ids = {(kind, actual): recorded for (kind, recorded), actual in self._ids.items()}
+        for recorded, actual in self._addresses.items():
+            found.bind_address(actual, recorded)
+        return found
+
+    @staticmethod
+    def kind_of(path: str) -> str:
+        """Of what a path names, lists or makes."""
+        kinds = [_KIND_OF_SEGMENT[part] for part in path.partition("?")[0].split("/") if part in _KIND_OF_SEGMENT]
+        return kinds[-1] if kinds else ""
+
     def address(self, text: str) -> str:
         """A recorded text with this run's addresses."""
         for recorded, actual in self._addresses.items():
@@ -126,8 +141,15 @@ class Mapping:
             recorded = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", self.name(name), recorded)
         return recorded
 
+    def sent_body(self, path: str, body: Any) -> Any:
+        """A recorded request body for this Harbor; an `id` in it is of what the path names or makes."""
+        found = self.body(body)
+        if isinstance(found, dict) and isinstance(found.get("id"), int):
+            found["id"] = self._ids.get((self.kind_of(path), found["id"]), found["id"])
+        return found
+
     def body(self, value: Any, key: str = "") -> Any:
-        """A recorded request body for this Harbor."""
+        """The same, without ids at the top."""
         if isinstance(value, dict):
             return {name: self.body(entry, name) for name, entry in value.items()}
         if isinstance(value, list):

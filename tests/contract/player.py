@@ -16,6 +16,7 @@ from contract.mapping import Mapping
 from contract.recordings import Recording
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
+from harness.receiver import Receiver
 
 _SAFE = ("GET", "HEAD")
 _CSRF = "x-harbor-csrf-token"
@@ -52,13 +53,16 @@ class Actor:
 
 ANONYMOUS = Actor()
 Action = Callable[["Player"], None]
+Listener = Callable[["Player", Recording, httpx.Response], None]
+"""Called with every answer, once it has been compared."""
 
 
 class Player:
     """One scenario being played: the actors, the mapping, and what was found."""
 
-    def __init__(self, harbor: HarborUnderTest, suffix: str) -> None:
+    def __init__(self, harbor: HarborUnderTest, suffix: str, listener: Listener | None = None) -> None:
         self.harbor = harbor
+        self._listener = listener
         self.mapping = Mapping(suffix)
         self.differences: dict[str, list[str]] = {}
         self.admin = Actor(harbor.auth)
@@ -90,6 +94,8 @@ class Player:
         answer = self._send(actor, recording.method, self.mapping.path(recording.path, by_name), body, recording)
         self._remember(recording, answer)
         self.differences[recording.number] = self._comparison.differences(recording, answer, loose)
+        if self._listener is not None:
+            self._listener(self, recording, answer)
 
     def _actor(self, recording: Recording) -> Actor:
         if "wrong-project" in recording.name:  # recorded under a label that its name caused
@@ -104,7 +110,7 @@ class Player:
             return gzip.compress(b'{"metadata":{"public":"false"}}', mtime=0)
         if isinstance(body, str):
             return self._form(body, recording, actor) if recording.path == "/c/login" else body.encode()
-        return json.dumps(self.mapping.body(body)).encode()
+        return json.dumps(self.mapping.sent_body(recording.path, body)).encode()
 
     def _form(self, body: str, recording: Recording, actor: Actor) -> bytes:
         """The login form, with the credentials the recording does not show."""
@@ -255,12 +261,29 @@ class Player:
             headers[_CSRF] = jar.token
         return self._client.request(method, path, data=data, headers=headers)
 
+    def receiver(self) -> str:
+        """Start a receiver of webhooks; returns host and port under which Harbor reaches it."""
+        url = httpx.URL(self.harbor.receiver_url or "http://127.0.0.1")
+        receiver = Receiver(host="0.0.0.0" if self.harbor.stand_in is None else "127.0.0.1", port=url.port or 0)
+        self.at_the_end(receiver.stop)
+        return f"{url.host}:{receiver.port}"
+
     def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for what Harbor does by itself."""
-        end = time.monotonic() + 60
+        """Wait for what Harbor does without being asked; the retries of a real one take minutes."""
+        is_slow = self.harbor.stand_in is None
+        end = time.monotonic() + (600 if is_slow else 60)
         while not condition():
             assert time.monotonic() < end, "it did not happen"
-            time.sleep(0.02)
+            time.sleep(1 if is_slow else 0.02)
+
+    def secrets(self) -> set[str]:
+        """All that nobody may read in a recording."""
+        actors = self.actors.values()
+        passwords = {actor.auth[1] for actor in actors if actor.auth} | {self.harbor.password}
+        jars = [self.seen, *[actor.jar for actor in actors if actor.jar is not None]]
+        cookies = {value for jar in jars for value in (jar.token, *jar.cookies.values())}
+        known = {"Wrong12345", "Passw0rd1"}  # which recordings themselves send
+        return (passwords | cookies) - known
 
     # the end
 

@@ -1,9 +1,9 @@
-"""The recorded exchanges with real Harbors in `tests/data`."""
+"""The recorded exchanges with real Harbors in `tests/data`; `python -m contract.record` makes such files."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,30 @@ class Recording:
     headers: dict[str, str]
     cookies: frozenset[str]
     body: Any
+    exchange: dict[str, Any] = field(repr=False)
+    """The file as it is."""
 
     @property
     def id(self) -> str:
-        """For the name of the test."""
+        """For the name of the test, and of the file."""
         return f"{self.number}-{self.name}"
 
 
+def directory_of(version: str) -> Path:
+    """Where the recordings of a version are."""
+    return DATA / f"harbor-{version}"
+
+
 @cache
-def load(version: str) -> dict[str, Recording]:
-    """All recordings of a version, by number, in the order they were made."""
-    files = sorted((DATA / f"harbor-{version}").glob("[0-9]*.json"))
+def load(directory: Path) -> dict[str, Recording]:
+    """All recordings of a directory, by number, in the order they were made."""
+    files = sorted(directory.glob("[0-9]*.json"))
     return {file.name[:4]: _parse(file) for file in files}
 
 
-def between(version: str, first: str, last: str, but: str = "") -> list[Recording]:
-    """A run of recordings, without the numbers in `but`."""
-    left_out = set(but.split())
-    return [
-        recording for number, recording in load(version).items() if first <= number <= last and number not in left_out
-    ]
+def between(directory: Path, first: str, last: str) -> list[Recording]:
+    """A run of recordings."""
+    return [recording for number, recording in load(directory).items() if first <= number <= last]
 
 
 def _parse(file: Path) -> Recording:
@@ -63,4 +67,5 @@ def _parse(file: Path) -> Recording:
         headers={name.lower(): value for name, value in response["headers"].items()},
         cookies=frozenset(response.get("sets_cookies") or ()),
         body=response["body"],
+        exchange=exchange,
     )

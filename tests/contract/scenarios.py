@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from contract.player import Action, Player
-from contract.recordings import Recording, between
+from contract.recordings import Recording, between, directory_of
 
 
 @dataclass(frozen=True)
@@ -19,28 +20,34 @@ class Scenario:
     """A run such as `0001-0015`, several separated by blanks, or something to do."""
     loose: dict[str, str] = field(default_factory=dict)
     """By number, what the scenario cannot reproduce: `total`, `body`, `cookies`, or keys of the body."""
+    whole_harbor: bool = False
+    """It changes settings of the whole Harbor, or waits for minutes: on a real one it is only recorded."""
+    has_deliveries: bool = False
+    """Harbor has to reach a receiver."""
     stand_in_only: bool = False
-    """It changes the whole Harbor, or breaks it."""
+    """It breaks parts of Harbor, which only the stand-in lets a test do."""
     attempts: int = 1
     """Deliveries have a time-out in real time: on a machine that is busy with something else one may miss it."""
+    recorded_in: Path | None = None
+    """Where its recordings are, if not in `tests/data`."""
 
     def recordings(self) -> list[Recording]:
         """All that are played."""
-        return [recording for step in self.steps if isinstance(step, str) for recording in _run(self.version, step)]
+        return [recording for step in self.steps if isinstance(step, str) for recording in self._run(step)]
 
     def play(self, player: Player) -> None:
         """From the first step to the last."""
         for step in self.steps:
             if isinstance(step, str):
-                for recording in _run(self.version, step):
+                for recording in self._run(step):
                     player.play(recording, frozenset(self.loose.get(recording.number, "").split()))
             else:
                 step(player)
 
-
-def _run(version: str, step: str) -> list[Recording]:
-    found = []
-    for part in step.split():
-        first, _, last = part.partition("-")
-        found += between(version, first, last or first)
-    return found
+    def _run(self, step: str) -> list[Recording]:
+        directory = self.recorded_in or directory_of(self.version)
+        found = []
+        for part in step.split():
+            first, _, last = part.partition("-")
+            found += between(directory, first, last or first)
+        return found

@@ -8,7 +8,6 @@ from typing import Any
 from contract.player import Action, Actor, Jar, Player
 from contract.scenarios import Scenario
 from harness.push import pull_artifact, push_artifact
-from harness.receiver import Receiver
 
 _THREE = ["PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT"]
 _ADDRESSES = {
@@ -67,9 +66,7 @@ def _pull(player: Player) -> None:
 
 
 def _receiver(player: Player) -> None:
-    receiver = Receiver()
-    player.at_the_end(receiver.stop)
-    player.mapping.bind_address("127.0.0.1:17900", f"127.0.0.1:{receiver.port}")
+    player.mapping.bind_address("127.0.0.1:17900", player.receiver())
 
 
 def _finished(*names: str) -> Action:

@@ -7,7 +7,6 @@ import base64
 import inspect
 import json
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +22,7 @@ from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import HarborError, RefusedError
 from harborhook.harbor.models import Policy, Project
 from harborhook.harbor.transport import Credentials, Transport
+from harborhook.tls import TLSOptions
 from harness.certificates import Authority
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest, standing_in
@@ -176,14 +176,82 @@ async def test_a_project_named_like_the_id_of_another_is_missing_when_there_is_n
     assert api.get(f"/projects/{bystander}")["metadata"]["public"] == "false"
 
 
-@pytest.mark.parametrize("name", ["none/../{}", "./{}", "{}?x=y", "{}#x", "{}%00", " {}", "{}\n", "..", "é"])
-async def test_no_name_leaves_its_place_in_the_path(api: Api, client: HarborClient, name: str) -> None:
-    other = api.project()
+@pytest.mark.parametrize(
+    "name",
+    [
+        "none/../{}",
+        "./{}",
+        "/{}",
+        "x\\..\\{}",
+        "{}?x=y",
+        "{}#x",
+        "{}%00",
+        "%2e%2e",
+        "-{}",
+        " {}",
+        "{}\n",
+        "..",
+        ".",
+        "",
+        "é",
+    ],
+)
+async def test_what_is_not_the_name_of_a_project_is_not_sent(
+    broken: StandIn, broken_api: Api, victim: HarborClient, name: str
+) -> None:
+    """Harbor's front proxy decodes and normalises paths, so that encoding a name does not keep it in its place."""
+    other = broken_api.project()
+    key = broken_api.policy(other)
+    broken.clear_requests()
+    wrong = name.format(other)
 
-    with pytest.raises(HarborError):
-        await client.delete_project(name.format(other))
+    for call in [*[CALLS[name] for name in _BELOW_PROJECTS], HarborClient.delete_project, HarborClient.project_exists]:
+        with pytest.raises(errors.ProjectNameError, match="cannot be the name of a Harbor project"):
+            await call(victim, wrong)
 
-    assert api.get(f"/projects/{other}")["name"] == other
+    assert broken.requests() == []
+    assert broken_api.get(f"/projects/{other}/webhook/policies/{key}")["enabled"] is True
+
+
+_BELOW_PROJECTS = (
+    "project", "update_project", "repository_count", "observed_quota", "policies", "policy", "create_policy",
+    "update_policy", "delete_policy", "open_executions", "executions", "tasks", "task_log", "jobs", "supported",
+    "last_triggers",
+)  # fmt: skip
+"""The calls that have a project's name in their path."""
+
+
+@pytest.mark.parametrize("name", ["32", "0", "a.b_c-d", "9" * 255, "Former_Name"])
+async def test_every_name_that_harbor_takes_is_asked_for(broken: StandIn, victim: HarborClient, name: str) -> None:
+    broken.clear_requests()
+
+    assert await victim.project(name) is None
+
+    assert [request.path for request in broken.requests()] == [f"/api/v2.0/projects/{name}"]
+
+
+async def test_a_project_of_another_name_than_asked_for_is_not_taken(broken: StandIn, victim: HarborClient) -> None:
+    """As where something between the two rewrites paths, or drops the header that says that digits are a name."""
+    broken.set_fault({}, status=200, body=json.dumps({"project_id": 7, "name": "other"}))
+
+    with pytest.raises(errors.NotHarborError, match='Asked for project mine, Harbor answered with "other"'):
+        await victim.project("mine")
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 19, "-1", "1_0", "٣", "x", ""])
+async def test_a_number_in_a_header_that_is_none_is_not_known(
+    broken: StandIn, broken_api: Api, victim: HarborClient, number: str
+) -> None:
+    """The id of what was made is then looked up. Python refuses to read thousands of digits."""
+    headers = {"Location": f"/api/v2.0/projects/{number}", "X-Total-Count": number}
+    broken.set_fault({"method": "POST"}, status=201, headers=headers, empty=True)
+    broken.set_fault({"method": "GET"}, status=200, headers=headers, body="[]")
+
+    assert await victim.create_project("x", {}) is None
+    assert await victim.create_policy("x", policy_body("p")) is None
+    assert await victim.open_executions("x", 1) == 0
+    assert await victim.executions("x", 1) == ([], 0)
+    assert await victim.jobs("x", 1) == ([], 0)
 
 
 # Sessions and cookies
@@ -753,10 +821,8 @@ async def test_a_certificate_is_trusted_only_if_its_authority_is(tmp_path: Path,
     certificate, key = Authority().certify(tmp_path, "127.0.0.1")
     extra = [f"--tls-cert={certificate}", f"--tls-key={key}"]
     with StandIn.start(tmp_path / "harbor", extra=extra) as stand_in:
-        doubtful = await connect(stand_in.admin, url=stand_in.url, verify=ssl.create_default_context())
-        trusting = await connect(
-            stand_in.admin, url=stand_in.url, verify=ssl.create_default_context(cafile=str(certificate))
-        )
+        doubtful = await connect(stand_in.admin, url=stand_in.url)
+        trusting = await connect(stand_in.admin, url=stand_in.url, tls=TLSOptions(ca=certificate.read_bytes()))
 
         with pytest.raises(errors.UntrustedError, match="not trusted"):
             await doubtful.projects()

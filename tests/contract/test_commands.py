@@ -5,6 +5,7 @@ Each ends with a sentence, never with a traceback, and shows nothing secret.
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -246,6 +247,22 @@ def test_the_doctor_goes_on_where_harbor_refuses_one_answer(stand_in: StandIn) -
     assert said.count("\nok    Permission ") == 14
     assert "note  Harbor does not tell its event types: Harbor refused GET" in said
     assert said.endswith("\nThe operator can work with this Harbor.\n")
+
+
+def test_a_project_that_no_resource_can_name_is_left_out_and_not_asked_about(stand_in: StandIn) -> None:
+    rows = [{"project_id": 7, "name": "Former"}, {"project_id": 8, "name": "../one"}, {"project_id": 9, "name": "one"}]
+    stand_in.set_fault({"method": "GET", "path": "/projects\\?"}, status=200, body=json.dumps(rows))
+    stand_in.clear_requests()
+    ended = run(stand_in, "export")
+    assert ended.returncode == 1
+    for name in ("Former", "../one"):
+        assert (
+            f"Warning: Project {name}: Project '{name}' is left out: no resource can name it." in ended.stderr.decode()
+        )
+    found = [one["metadata"]["name"] for one in yaml.safe_load_all(ended.stdout) if one]
+    assert found == ["one", "one-policy"]
+    asked = [request.path.split("/")[4] for request in stand_in.requests() if "/projects/" in request.path]
+    assert set(asked) == {"one"}
 
 
 @pytest.mark.parametrize("status", [500, 404, 403, 429])

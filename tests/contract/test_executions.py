@@ -60,14 +60,25 @@ def test_ids_order_executions(pushed: Pushed) -> None:
 def test_executions_are_filtered_by_what_they_are(pushed: Pushed) -> None:
     ids = pushed.ids("sort=id")
 
-    assert len(pushed.ids("q=vendor_type=SLACK")) == 3
+    assert pushed.ids(f"q=id={ids[3]}") == [ids[3]]
     assert pushed.ids(f"q=id=[{ids[3]}~]&sort=id") == ids[3:]
+    assert pushed.ids(f"q=id=[~{ids[3]}]&sort=id") == ids[:4]
+    assert pushed.ids(f"q=id=[{ids[1]}~{ids[3]}]&sort=id") == ids[1:4]
+    assert pushed.ids(f"q=id={{{ids[0]} {ids[4]}}}&sort=id") == [ids[0], ids[4]]
     assert pushed.ids("q=status={Running Error Success}&sort=id") == ids
     assert pushed.ids("q=status=Stopped") == []
     assert pushed.ids("q=status=running") == []
     assert pushed.ids("q=start_time=[2000-01-01T00:00:00Z~]&sort=id") == ids
     assert pushed.ids("q=start_time=[~2000-01-01T00:00:00Z]") == []
     assert pushed.ids("q=nosuch=1&sort=id") == ids
+
+
+def test_a_filter_on_the_vendor_type_is_ignored(pushed: Pushed) -> None:
+    """Harbor sets it itself; filters next to it count."""
+    ids = pushed.ids("sort=id")
+
+    assert pushed.ids("q=vendor_type=SLACK&sort=id") == ids
+    assert pushed.ids(f"q=vendor_type=SLACK,id={ids[0]}") == [ids[0]]
 
 
 def test_a_time_that_is_none_fails(pushed: Pushed) -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
+import json
 import secrets
+import ssl
+from functools import partial
+
+import httpx
+import pytest
 
 from contract.conftest import TARGET, Api, error_of, unique
 
 BY_NAME = {"X_Is_Resource_Name": "true"}
 
 
+LARGEST_ID = 2**31 - 1
+
+
 def _number() -> str:
-    return f"9{secrets.randbelow(10**9):09d}"
+    """One that no project has as its id, and could have."""
+    return str(LARGEST_ID - secrets.randbelow(10**8))
 
 
 def test_a_numeric_name_is_an_id_unless_the_header_is_sent(api: Api) -> None:
@@ -44,6 +56,64 @@ def test_a_policy_can_be_made_for_a_project_id_that_does_not_exist(api: Api) -> 
     body = {"name": "x", "event_types": ["PUSH_ARTIFACT"], "targets": [TARGET]}
     answer = api.request("POST", f"/projects/{number}/webhook/policies", body, **BY_NAME)
     assert error_of(answer) == (404, "NOT_FOUND", f"project {number} not found")
+
+
+def test_a_number_that_no_id_can_be_is_an_error_of_the_server(api: Api) -> None:
+    project = api.project()
+    body = {"name": "x", "event_types": ["PUSH_ARTIFACT"], "targets": [TARGET]}
+    number = str(LARGEST_ID + 1)
+
+    answers = [
+        api.request("GET", f"/projects/{number}"),
+        api.request("DELETE", f"/projects/{number}"),
+        api.request("GET", f"/projects/{number}/webhook/policies"),
+        api.request("POST", f"/projects/{number}/webhook/policies", body),
+        api.request("GET", f"/projects/{project}/webhook/policies/{number}"),
+    ]
+
+    assert [error_of(answer) for answer in answers] == [(500, "UNKNOWN", "internal server error")] * len(answers)
+    named = api.request("GET", f"/projects/{number}", **BY_NAME)
+    assert error_of(named) == (404, "NOT_FOUND", f"project {number} not found")
+
+
+@pytest.mark.parametrize("written", ["none%2F..%2F{}", ".%2F{}", "%2e/{}", "x/..//{}", "%2E%2E/projects/{}", "%2F{}"])
+def test_the_front_proxy_decodes_and_normalises_a_path(api: Api, written: str) -> None:
+    """A part of a path that is encoded is no less a way to another project."""
+    project = api.project()
+
+    answer = sent_as_it_is(api, "GET", f"/api/v2.0/projects/{written.format(project)}")
+
+    assert answer[0] == 200
+    assert json.loads(answer[1])["name"] == project
+
+
+@pytest.mark.parametrize("written", ["/../x", "/api/%2e%2e/%2e%2e/x", "/api/v2.0/ping%00", "/api/v2.0/pi%zz"])
+def test_the_front_proxy_refuses_a_path_that_is_none(api: Api, written: str) -> None:
+    status, body = sent_as_it_is(api, "GET", written)
+
+    assert (status, body[:6].lower()) == (400, b"<html>")
+
+
+def test_what_was_encoded_twice_reaches_core_encoded(api: Api) -> None:
+    status, body = sent_as_it_is(api, "GET", "/api/v2.0/projects/a%252Fb")
+
+    assert (status, json.loads(body)["errors"][0]["message"]) == (400, "invalid project name: 'a%2Fb'")
+
+
+def sent_as_it_is(api: Api, method: str, path: str) -> tuple[int, bytes]:
+    """Status and body of the answer to a path that no client has tidied up."""
+    url = httpx.URL(api.harbor.url)
+    secure = ssl._create_unverified_context() if url.scheme == "https" else None
+    kind = partial(http.client.HTTPSConnection, context=secure) if secure else http.client.HTTPConnection
+    connection = kind(url.host, url.port or (443 if secure else 80), timeout=60)
+    name, password = api.harbor.auth
+    basic = base64.b64encode(f"{name}:{password}".encode()).decode()
+    try:
+        connection.request(method, path, headers={"Authorization": f"Basic {basic}"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
 
 
 def test_a_project_made_again_has_a_new_id_and_no_policies(api: Api) -> None:

@@ -115,6 +115,20 @@ def test_names_are_exact(api: Api) -> None:
     assert found == names
 
 
+@pytest.mark.parametrize("field", ["name", "creator"])
+def test_a_name_and_a_creator_have_256_characters_at_most(api: Api, field: str) -> None:
+    project = api.project()
+    body = {"name": "w", "event_types": EVENTS, "targets": [TARGET]}
+
+    key = api.policy(project, **{**body, field: "x" * 256})
+    too_long = {**body, "name": "other", field: "x" * 257}
+    made = api.request("POST", f"/projects/{project}/webhook/policies", too_long)
+    put = api.request("PUT", _path(project, key), too_long)
+
+    assert error_of(made) == error_of(put) == (500, "UNKNOWN", "internal server error")
+    assert api.get(_path(project, key))[field] == "x" * 256
+
+
 def test_of_many_who_want_a_name_at_once_one_gets_it(api: Api) -> None:
     project = api.project()
     body = {"name": "wanted", "event_types": EVENTS, "targets": [TARGET]}

@@ -280,6 +280,44 @@ def test_cloud_events_and_slack_in_one_policy(project: Project) -> None:
     assert sorted(one["vendor_type"] for one in project.executions(policy)) == ["SLACK", "WEBHOOK"]
 
 
+FORMATS: dict[str, tuple[Wire, str]] = {
+    "Default": ({"type": "http", "payload_format": "Default"}, "application/json"),
+    "CloudEvents": ({"type": "http", "payload_format": "CloudEvents"}, "application/cloudevents+json"),
+    "Slack": ({"type": "slack"}, "application/json"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_execution_keeps_the_body_that_was_sent_byte_for_byte(project: Project, name: str) -> None:
+    target, content_type = FORMATS[name]
+    path = f"/ok/{uuid.uuid4().hex}"
+    policy = project.policy(path, events=("PUSH_ARTIFACT", "PULL_ARTIFACT"), **target)
+    project.push("v1", content=b"<&> \xe2\x80\xa8")
+    push.pull_artifact(*project.login, f"{project.name}/app", "v1")
+    got = project.wait(2, path)
+
+    kept = [one["extra_attrs"]["payload"].encode() for one in project.executions(policy)]
+    assert sorted(kept) == sorted(one.body for one in got)
+    assert {one.content_type for one in got} == {content_type}
+
+
+def test_one_execution_of_a_policy_is_read_by_its_id(project: Project) -> None:
+    policy = project.policy("/ok/one")
+    for tag in ("v1", "v2", "v3"):
+        project.push(tag, tag.encode())
+    newest, middle, oldest = project.executions(policy)
+    path = f"/projects/{project.name}/webhook/policies/{policy}/executions"
+
+    def found(q: str) -> list[int]:
+        return [one["id"] for one in project.client.get(path, params={"q": q, "sort": "id"}).json()]
+
+    (alone,) = project.client.get(path, params={"q": f"id={middle['id']}"}).json()
+    assert alone["extra_attrs"] == middle["extra_attrs"]
+    assert found(f"id=[{oldest['id']}~{middle['id']}]") == [oldest["id"], middle["id"]]
+    assert found(f"id={{{oldest['id']} {newest['id']}}}") == [oldest["id"], newest["id"]]
+    assert found(f"id={newest['id'] + 100_000}") == []
+
+
 def test_redirects_are_followed_as_go_does(project: Project) -> None:
     project.policy("/redirect/302/ok/get", "/redirect/307/ok/post", auth_header="Bearer abc")
     project.push()
@@ -372,6 +410,56 @@ def test_harbor_2_7_has_jobs_and_sends_to_the_last_target(project_27: Project) -
     assert json.loads(jobs[0]["job_detail"])["type"] == "PUSH_ARTIFACT"
     assert project_27.receiver.received("/ok/first") == []
     assert project_27.delete(policy) == 200
+
+
+def test_jobs_keep_the_body_that_was_sent_and_are_read_by_their_ids(project_27: Project) -> None:
+    policy = project_27.policy("/ok/kept")
+    for tag in ("v1", "v2", "v3"):
+        project_27.push(tag, tag.encode())
+    got = project_27.wait(3, "/ok/kept")
+    path = f"/projects/{project_27.name}/webhook/jobs"
+
+    def found(**params: Any) -> list[Wire]:
+        rows: list[Wire] = project_27.client.get(path, params={"policy_id": policy, "sort": "id", **params}).json()
+        return rows
+
+    jobs = found()
+    ids = [job["id"] for job in jobs]
+    assert sorted(job["job_detail"].encode() for job in jobs) == sorted(one.body for one in got)
+    assert [job["job_detail"] for job in found(q=f"id={ids[1]}")] == [jobs[1]["job_detail"]]
+    assert [job["id"] for job in found(q=f"id=[{ids[0]}~{ids[1]}]")] == ids[:2]
+    assert [job["id"] for job in found(q=f"id={{{ids[0]} {ids[2]}}}")] == [ids[0], ids[2]]
+
+
+def test_the_daily_sweep_leaves_fifty_of_each_kind_with_their_bodies(stand_in: StandIn) -> None:
+    username, password = stand_in.admin
+    harbor = HarborUnderTest(stand_in.url, username, password, "2.16", False, stand_in, None)
+    with Receiver() as receiver, _project(harbor, receiver, receiver.url) as project:
+        down = project.policy("/toggle/swept", "/toggle/swept")
+        slack = project.policy("/toggle/swept", type="slack")
+        receiver.down()
+        for number in range(60):
+            stand_in.happen("PUSH_ARTIFACT", project.name, tag=f"v{number}")
+        settled = until(lambda: _all_failed(project, down, 120) and _all_failed(project, slack, 60))
+
+        stand_in.sweep()
+
+        assert settled
+        for policy in (down, slack):
+            left = _all_of(project, policy)
+            assert len(left) == 50
+            tags = {re.search(r"v\d+", one["extra_attrs"]["payload"].partition("app:")[2])[0] for one in left}  # type: ignore[index]
+            assert tags <= {f"v{number}" for number in range(10, 60)}, "the newest"
+
+
+def _all_of(project: Project, policy: int) -> list[Wire]:
+    path = f"/projects/{project.name}/webhook/policies/{policy}/executions"
+    found: list[Wire] = project.client.get(path, params={"page_size": 0}).json()
+    return found
+
+
+def _all_failed(project: Project, policy: int, count: int) -> bool:
+    return [one["status"] for one in _all_of(project, policy)] == ["Error"] * count
 
 
 # A stand-in alone

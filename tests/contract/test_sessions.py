@@ -54,6 +54,32 @@ def test_right_credentials_with_a_session_cookie_are_refused_to_write(api: Api) 
     assert "CSRF token" in answer.text
 
 
+@pytest.mark.parametrize("path", ["/v2/", "/service/token?service=harbor-registry"])
+def test_the_registry_sets_a_session_cookie_too(api: Api, path: str) -> None:
+    with httpx.Client(base_url=api.harbor.url, auth=api.harbor.auth, verify=False, trust_env=False) as client:
+        first = client.get(path)
+        again = client.get(path)
+
+    assert "sid=" in first.headers["set-cookie"]
+    assert TOKEN not in first.headers
+    assert "sid=" not in again.headers["set-cookie"], "the session lives"
+    assert "_gorilla_csrf=" in again.headers["set-cookie"]
+    assert again.headers[TOKEN]
+
+
+def test_a_push_with_a_session_cookie_is_refused_without_a_token(api: Api) -> None:
+    project = api.project()
+    uploads = f"/v2/{project}/app/blobs/uploads/"
+    with httpx.Client(base_url=api.harbor.url, auth=api.harbor.auth, verify=False, trust_env=False) as client:
+        client.get("/v2/")
+        refused = client.post(uploads)
+        client.cookies.clear()
+        accepted = client.post(uploads)
+
+    assert error_of(refused) == (403, "FORBIDDEN", "CSRF token not found in request")
+    assert accepted.status_code == 202
+
+
 def test_a_session_that_is_over_looks_anonymous_and_sets_a_new_cookie(api: Api, browser: Browser) -> None:
     name = api.project()
     browser.login(*api.harbor.auth)

@@ -292,7 +292,7 @@ def test_many_resources_are_read_by_pages(world: World) -> None:
 
 def make_many(world: World, number: int) -> None:
     """Policies, of which each has a status like a real one's."""
-    spec = {"projectRef": {"name": "team-a"}, "eventTypes": ["PUSH_ARTIFACT"]}
+    spec: Object = {"projectRef": {"name": "team-a"}, "eventTypes": ["PUSH_ARTIFACT"]}
     spec |= {"targets": [{"type": "http", "address": "https://ci.example.com/hook"}]}
     world.apply_all([{"kind": "WebhookPolicy", "metadata": {"name": f"ci-{n}"}, "spec": spec} for n in range(number)])
     delivered = {"status": "True", "reason": "LastDeliverySucceeded"}

@@ -205,7 +205,7 @@ def test_a_certificate_is_trusted_by_file_or_not_at_all(own: World, tmp_path: Pa
         assert untrusted.returncode == 1
         assert "is not trusted" in untrusted.stdout
         assert f"The issuer is {authority.name.split(',')[0]}" in untrusted.stdout
-        assert "Here --ca-file names it." in untrusted.stdout
+        assert "Here --ca-file is tls.caBundleRef." in untrusted.stdout
         assert visit("--ca-file", str(bundle)).returncode == 0
         assert visit("--insecure-skip-verify").returncode == 0
         bundle.write_text("nonsense")

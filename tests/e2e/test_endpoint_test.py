@@ -7,16 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.certificates import Authority
 from harness.harbor.process import StandIn
 from harness.own import own_harbor
 from harness.receiver import Receiver
-from harness.world import Object, World, header_from, http_target, ready_condition
+from harness.world import Object, World, eventually, header_from, http_target, ready_condition
+
+ALLOWED: Object = {"allowEndpointTests": True, "allowedTargetHosts": ["127.0.0.1"]}
 
 
 @pytest.fixture
 def own(world: World, stand_in: StandIn) -> Iterator[World]:
     """Its connection allows tests of receivers on this machine."""
-    with own_harbor(world, stand_in, allowEndpointTests=True, allowedTargetHosts=["127.0.0.1"]) as found:
+    with own_harbor(world, stand_in, **ALLOWED) as found:
         yield found
 
 
@@ -82,7 +85,25 @@ def test_a_certificate_is_verified_as_the_target_says(own: World) -> None:
         declare(own, http_target(f"{secured.url}/a"), http_target(f"{secured.url}/b", verifyRemoteCertificate=False))
         first, second = results(own)
     assert (first["reachable"], second["reachable"]) == (False, True)
-    assert "certificate" in first["message"].lower()
+    assert first["message"].startswith("Its certificate is not trusted: no authority that is trusted here issued it.")
+
+
+def test_authorities_of_the_connection_are_trusted_and_a_change_of_them_counts(own: World) -> None:
+    with Receiver(tls=True) as secured:
+        assert secured.certificate is not None
+        bundle = {"kind": "ConfigMap", "namespace": "harborhook", "name": own.connection}
+        own.config_map(own.connection, "harborhook", **{"ca.crt": secured.certificate.read_text()})
+        own.connect(own.connection, tls={"caBundleRef": bundle}, **ALLOWED)
+        own.until("ClusterHarborConnection", own.connection, _is_of_generation, "seen")
+        declare(own, http_target(f"{secured.url}/a"))
+        (row,) = results(own)
+        assert (row["reachable"], row.get("httpStatus")) == (True, 200), row
+        own.config_map(own.connection, "harborhook", **{"ca.crt": Authority().bundle})
+        eventually(lambda: not results(own)[0]["reachable"], lambda: "the former authority is still trusted")
+
+
+def _is_of_generation(found: Object) -> bool:
+    return bool(found["status"].get("observedGeneration") == found["metadata"]["generation"])
 
 
 def test_where_it_is_not_allowed_nothing_is_sent_and_the_answer_says_who_can_allow_it(

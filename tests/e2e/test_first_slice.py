@@ -358,7 +358,9 @@ def test_a_project_with_images_is_never_deleted(world: World) -> None:
     found = world.until(
         "HarborProject", name, lambda item: ready_condition(item).get("reason") == "ProjectNotEmpty", "not empty"
     )
-    assert "1 repository" in ready_condition(found)["message"]
+    message = ready_condition(found)["message"]
+    assert "(412: precondition failed: the project contains repositories, can not be deleted)" in message
+    assert "It has 1 repository." in message
     assert world.harbor_project(name) is not None
 
 

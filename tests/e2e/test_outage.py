@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from e2e.test_policies import change_in_ui, notes
 from harness.harbor.process import StandIn
-from harness.own import own_harbor
-from harness.world import World, http_target
+from harness.own import own_harbor, standing
+from harness.world import World, eventually, http_target, ready_condition
 
 POLICIES = 6
 
@@ -55,6 +58,52 @@ def test_an_outage_costs_one_status_write_per_resource_and_no_event_and_few_requ
         assert afterwards == dict.fromkeys(statuses, 1)
         # The policies of the project were read at once: none of them was asked for by its id.
         assert [path for path in asked if "/webhook/policies/" in path] == []
+
+
+@pytest.mark.parametrize("interruption", ["outage", "restart"])
+def test_what_was_changed_in_harbor_meanwhile_is_reported_and_counted_as_drift(own: World, interruption: str) -> None:
+    project = own.project_name()
+    own.project(project, public=False)
+    own.policy("hook", project)
+    own.ready("WebhookPolicy", "hook")
+    own.counted(project)
+    before = drift_corrected(own) if interruption == "outage" else {}
+
+    if interruption == "outage":
+        # Only what the connection is checked with fails, so that the test can change something meanwhile.
+        standing(own).set_fault({"path": "/systeminfo"}, status=502, html=True, body="<html>502</html>")
+        for kind, name in (("HarborProject", project), ("WebhookPolicy", "hook")):
+            own.until(kind, name, lambda found: ready_condition(found)["status"] != "True", "it has not heard")
+    else:
+        own.operator.stop()
+    own.change_project(project, public="true")
+    change_in_ui(own, project, "hook", enabled=False)
+    if interruption == "outage":
+        standing(own).clear_faults()
+    else:
+        own.operator.restart()
+
+    def is_corrected() -> bool:
+        found = own.harbor_project(project)
+        return (
+            found is not None
+            and found["metadata"]["public"] == "false"
+            and own.harbor_policy(project, "hook")["enabled"]
+        )
+
+    eventually(is_corrected, lambda: "it is not set back")
+    for name in (project, "hook"):
+        eventually(partial(notes, own, "DriftCorrected", name), lambda: "no Event says so")
+        assert notes(own, "Updated", name) == []
+    counted = {name: number - before.get(name, 0) for name, number in drift_corrected(own).items()}
+    assert counted["HarborProject", "public"] == counted["WebhookPolicy", "enabled"] == 1
+
+
+def drift_corrected(world: World) -> Counter[tuple[str, str]]:
+    """What the operator's metrics have counted, by kind and field."""
+    pattern = re.compile(r'harborhook_drift_corrected_total{field="(.*)",kind="(.*)"}')
+    found = {match: number for name, number in world.operator.metrics().items() if (match := pattern.fullmatch(name))}
+    return Counter({(match[2], match[1]): int(number) for match, number in found.items()})
 
 
 @pytest.mark.parametrize("end", ["goes on", "is deleted"])

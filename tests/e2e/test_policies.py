@@ -308,6 +308,22 @@ def test_under_report_a_rotated_secret_is_applied_and_other_drift_is_left(world:
     assert not world.harbor_policy(project, "ci").get("enabled")
 
 
+def test_under_report_a_secret_that_is_touched_without_a_change_leaves_what_somebody_changed_in_harbor(
+    world: World,
+) -> None:
+    world.secret("ci", header="Bearer one")
+    project = declare(world, http_target(authHeaderFrom=header_from("ci")), driftPolicy="Report")
+    by_hand = change_in_ui(world, project, "ci", targets=[http_target(auth_header="Bearer by-hand")])
+    world.reason("WebhookPolicy", "ci", "DriftDetected")
+    world.annotate("Secret", "ci", synced="now")
+    touched = {"name": "ci", "resourceVersion": world.get("Secret", "ci")["metadata"]["resourceVersion"]}
+    world.until("WebhookPolicy", "ci", lambda found: found["status"]["appliedSecrets"] == [touched], "not recorded")
+    world.reconcile_all()
+    assert world.harbor_policy(project, "ci")["targets"][0]["auth_header"] == by_hand["targets"][0]["auth_header"]
+    world.secret("ci", header="Bearer two")
+    eventually(lambda: targets(world, project)[0]["auth_header"] == "Bearer two", lambda: "the new header is not there")
+
+
 def test_under_report_an_adopted_policy_is_not_written_to(world: World) -> None:
     project = world.project_name()
     world.make_project(project)
@@ -410,6 +426,22 @@ def test_in_a_cluster_built_again_under_its_name_policies_are_known_again_withou
     assert (found["origin"], found["policyID"]) == ("Created", before[0]["id"])
     assert world.harbor_policies(project) == before
     assert [write for write in writes.harbor if not write.startswith("POST")] == []
+
+
+def test_a_policy_of_a_resource_with_the_longest_name_is_made_known_again_and_deleted(world: World) -> None:
+    """Harbor refuses a `creator` of more than 256 characters with 500, for ever."""
+    name = "w" * 253
+    project = declare(world, name=name, policyName="ci")
+    (made,) = world.harbor_policies(project)
+    assert len(made["creator"]) == 255
+    assert f"/{world.namespace}/www" in made["creator"]
+    world.operator.kill()
+    world.patch("WebhookPolicy", name, {"status": None}, status=True)
+    world.operator.restart()
+    found = world.ready("WebhookPolicy", name)["status"]
+    assert (found["policyID"], found["origin"]) == (made["id"], "Created")
+    world.delete("WebhookPolicy", name)
+    assert world.harbor_policies(project) == []
 
 
 def test_labels_annotations_and_a_replacing_sync_write_nothing_to_harbor(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -444,6 +445,7 @@ def test_a_robot_that_may_not_change_quotas_applies_the_rest_and_names_what_it_l
     own.project(name, storageQuota="2Gi", public=True, cveAllowlist={"items": ["CVE-1"]})
     found = own.reason("HarborProject", name, "QuotaForbidden")
     message = ready_condition(found)["message"]
+    assert message.startswith("Harbor refused GET /api/v2.0/quotas (403"), "its own words come first"
     assert "quota:update" in message
     assert "2.12" in message
     own.until(
@@ -580,9 +582,28 @@ def test_an_ordinary_project_cannot_become_a_proxy_cache_nor_change_its_registry
     own.ready("HarborProject", cache)
     own.project(cache)
     own.project(cache, proxyCache={"registryName": "quay", "speedLimitKbps": 1})
-    own.reason("HarborProject", cache, "ImmutableField")
+    message = ready_condition(own.reason("HarborProject", cache, "ImmutableField"))["message"]
+    assert "is a cache of registry endpoint 'hub', not of 'quay'" in message
     with own.counting() as writes:
         own.reconcile_all()
+    assert writes.harbor == []
+
+
+def test_a_renamed_registry_endpoint_is_named_and_the_spec_may_follow_it(own: World) -> None:
+    registry = make_registry(own, "hub")
+    name = own.project_name()
+    own.project(name, proxyCache={"registryName": "hub"})
+    own.ready("HarborProject", name)
+    own.api.put(f"/registries/{registry}", json={"name": "docker-hub"}).raise_for_status()
+    own.project(name, public=True, proxyCache={"registryName": "hub", "speedLimitKbps": 5})
+    message = ready_condition(own.reason("HarborProject", name, "InvalidSpec"))["message"]
+    assert "Harbor has no registry endpoint 'hub'" in message
+    assert "is a cache of registry endpoint 'docker-hub' now" in message
+    metadata = everything(own, name)["metadata"]
+    assert (metadata["public"], metadata["proxy_speed_kb"]) == ("true", "5"), "the rest is applied"
+    with own.counting() as writes:
+        own.project(name, public=True, proxyCache={"registryName": "docker-hub", "speedLimitKbps": 5})
+        own.ready("HarborProject", name)
     assert writes.harbor == []
 
 
@@ -667,6 +688,21 @@ def test_prune_announces_disables_and_then_removes_what_nobody_declares(world: W
     steps = [reason for reason in reasons if reason in ("PruneAnnounced", "PruneDisabled", "Pruned")]
     assert steps == ["PruneAnnounced", "PruneDisabled", "Pruned"]
     assert {policy["name"] for policy in world.harbor_policies(name)} == {"ci", "foreign"}
+
+
+def test_a_prune_that_harbor_refuses_is_said_in_its_own_words_and_done_later(own: World) -> None:
+    name = own.project_name()
+    own.project(name, webhooks={"prune": True})
+    own.ready("HarborProject", name)
+    policy = own.make_policy(name, "jenkins")
+    body = json.dumps({"errors": [{"code": "UNKNOWN", "message": "contains executions that aren't in final status"}]})
+    refusal = {"method": "DELETE", "path": f"/policies/{policy}$"}
+    standing(own).set_fault(refusal, status=412, body=body, headers={"Content-Type": "application/json"})
+    (note,) = eventually(lambda: notes(own, name, "PruneRefused"), lambda: "not refused")
+    assert "(412: contains executions that aren't in final status)" in note
+    assert "'jenkins'" in note
+    standing(own).clear_faults()
+    eventually(lambda: policy_in_harbor(own, name, "jenkins") is None, lambda: str(own.harbor_policies(name)))
 
 
 def test_policies_declared_after_prune_was_switched_on_are_adopted_and_not_pruned(world: World) -> None:
@@ -807,6 +843,25 @@ def test_a_project_that_is_already_gone_from_harbor_is_let_go(world: World) -> N
     world.delete("HarborProject", name, wait=False)
     world.operator.restart()
     world.gone("HarborProject", name)
+
+
+def test_whatever_keeps_harbor_from_deleting_a_project_is_said_in_its_own_words(own_27: World) -> None:
+    name = own_27.project_name()
+    own_27.project(name)
+    own_27.ready("HarborProject", name)
+    said = "precondition failed: the project contains helm charts, can not be deleted"
+    body = json.dumps({"errors": [{"code": "PRECONDITION", "message": said}]})
+    refusal = {"method": "DELETE", "path": f"/projects/{name}$"}
+    standing(own_27).set_fault(refusal, status=412, body=body, headers={"Content-Type": "application/json"})
+    own_27.delete("HarborProject", name, wait=False)
+    found = own_27.until(
+        "HarborProject", name, lambda item: ready_condition(item).get("reason") == "ProjectNotEmpty", "not refused"
+    )
+    message = ready_condition(found)["message"]
+    assert message.startswith(f"Harbor refused DELETE /api/v2.0/projects/{{project}} (412: {said}).")
+    assert "repositories" not in message
+    standing(own_27).clear_faults()
+    own_27.gone("HarborProject", name)
 
 
 def test_while_harbor_is_unreachable_a_deleted_project_is_kept_with_a_reason_and_goes_afterwards(own: World) -> None:

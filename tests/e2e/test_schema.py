@@ -56,6 +56,11 @@ def connection(name: str = "sample", **fields: Any) -> str:
     return manifest("HarborConnection", name, spec | fields)
 
 
+def header(name: str) -> Spec:
+    """A header for a gateway, of a cluster's connection."""
+    return {"name": name, "secretKeyRef": {"namespace": "harborhook", "name": "gateway", "key": "token"}}
+
+
 def project(name: str = "sample", **fields: Any) -> str:
     return manifest("HarborProject", name, fields)
 
@@ -157,11 +162,33 @@ ACCEPTED = {
     "a connection with a certificate authority": cluster_connection(
         tls={"caBundleRef": {"kind": "Secret", "namespace": "harborhook", "name": "corp-ca", "key": "ca.pem"}}
     ),
+    "a connection with an IPv6 address": cluster_connection(url="https://[2001:db8::1]:8443"),
+    "a connection behind a gateway": cluster_connection(
+        headersFrom=[header("X-Gateway-Token"), header("CF-Access-Client-Id"), header("x_token")],
+        tls={"clientCertificateRef": {"namespace": "pki", "name": "mtls"}, "serverName": "harbor.internal"},
+    ),
+    "a connection of a namespace behind a gateway": connection(
+        headersFrom=[{"name": "X-Gateway-Token", "secretKeyRef": {"name": "gateway", "key": "token"}}],
+        tls={"clientCertificateRef": {"name": "mtls"}, "serverName": "harbor"},
+    ),
+    "as many and as long headers and addresses as there may be": cluster_connection(
+        url=f"https://{'a' * 504}",
+        aliases=[f"https://{number:0>503}" for number in range(16)],
+        headersFrom=[header(f"X-{number}-{'a' * 60}") for number in range(8)],
+        tls={"serverName": ".".join(["a" * 62] * 4)},
+    ),
     "target hosts": cluster_connection(
         allowedTargetHosts=["*.example.com", "hooks.slack.com", "10.0.0.1", "[2001:db8::1]", "2001:db8::1", "*"]
     ),
 }
 
+NO_PATH = "an address of Harbor has no path, query or fragment: Harbor is always at the root of its host"
+NO_LOGIN = "an address holds no user name and password: put them into the Secret that credentialsSecretRef names"
+SCHEME = "an address of Harbor begins with https://, or with http:// together with allowInsecureHTTP: true"
+HAS_A_HOST = "an address has a host, and neither blanks nor backslashes"
+RESERVED = "the operator sets this header itself (Authorization, Cookie, Host, Content-* and others)"
+HEADER_NAME = "a header's name has letters, digits, - and _"
+SERVER_NAME = "serverName is a host name, without https:// and without a port"
 QUOTA_RULE = 'storageQuota is a quantity as 50Gi, or a number of bytes, above 0 and at most 1024Ti, or "unlimited"'
 
 REFUSED = {
@@ -290,9 +317,66 @@ REFUSED = {
     ),
     "a target host with a port": (cluster_connection(allowedTargetHosts=["ci:8080"]), "allowedTargetHosts[0]"),
     "a target address with a port": (cluster_connection(allowedTargetHosts=["10.0.0.1:80"]), "allowedTargetHosts[0]"),
-    "a connection with a path": (cluster_connection(url="https://harbor.example.com/harbor"), "spec.url"),
-    "a connection with credentials": (cluster_connection(url="https://admin:x@harbor.example.com"), "spec.url"),
-    "a connection without scheme": (cluster_connection(url="harbor.example.com"), "spec.url"),
+    "a connection with a path": (cluster_connection(url="https://harbor.example.com/harbor"), NO_PATH),
+    "a connection with a path after a port": (connection(url="https://harbor.example.com:8443/harbor/"), NO_PATH),
+    "a connection with two slashes": (cluster_connection(url="https://harbor.example.com//"), NO_PATH),
+    "a connection with a query": (cluster_connection(url="https://harbor.example.com?x=1"), NO_PATH),
+    "a connection with a fragment": (cluster_connection(url="https://harbor.example.com/#/projects"), NO_PATH),
+    "a connection with credentials": (cluster_connection(url="https://admin:x@harbor.example.com"), NO_LOGIN),
+    "a connection without scheme": (cluster_connection(url="harbor.example.com"), SCHEME),
+    "a connection with another scheme": (cluster_connection(url="oci://harbor.example.com"), SCHEME),
+    "a connection with an upper-case scheme": (cluster_connection(url="HTTPS://harbor.example.com"), SCHEME),
+    "a connection without host": (cluster_connection(url="https://"), HAS_A_HOST),
+    "a connection with slashes only": (cluster_connection(url="https:///"), HAS_A_HOST),
+    "a connection with a blank": (cluster_connection(url="https://harbor.example.com "), HAS_A_HOST),
+    "a connection with a newline": (cluster_connection(url="https://harbor.example.com\n"), HAS_A_HOST),
+    "a connection with a backslash": (cluster_connection(url="https://harbor\\.example.com"), HAS_A_HOST),
+    "a former address with a path": (cluster_connection(aliases=["https://harbor.example.com/harbor"]), NO_PATH),
+    "a former address with credentials": (cluster_connection(aliases=["https://u:p@harbor.example.com"]), NO_LOGIN),
+    **{
+        f"a header that the operator sets: {name}": (cluster_connection(headersFrom=[header(name)]), RESERVED)
+        for name in (
+            *("Authorization", "authorization", "COOKIE", "Host", "Content-Type", "content-length", "Connection"),
+            *("Keep-Alive", "Proxy-Authorization", "TE", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"),
+            *("X-Is-Resource-Name", "X-Harbor-CSRF-Token", "Accept", "User-Agent"),
+        )
+    },
+    "a header of a namespace's connection that the operator sets": (
+        connection(headersFrom=[{"name": "Cookie", "secretKeyRef": {"name": "gateway", "key": "token"}}]),
+        RESERVED,
+    ),
+    "a header with a colon": (cluster_connection(headersFrom=[header("X-Token:")]), HEADER_NAME),
+    "a header with a newline": (cluster_connection(headersFrom=[header("X-Token\n")]), HEADER_NAME),
+    "a header without name": (cluster_connection(headersFrom=[header("")]), "headersFrom[0].name"),
+    "a header given twice": (cluster_connection(headersFrom=[header("X-A"), header("X-A")]), "Duplicate value"),
+    "a header given twice in other letters": (
+        cluster_connection(headersFrom=[header("X-A"), header("x-a")]),
+        "each header may be listed once: upper and lower case make no difference",
+    ),
+    "nine headers": (
+        cluster_connection(headersFrom=[header(f"X-{number}") for number in range(9)]),
+        "must have at most 8 items",
+    ),
+    "a header without its Secret's namespace": (
+        cluster_connection(headersFrom=[{"name": "X-A", "secretKeyRef": {"name": "gateway", "key": "token"}}]),
+        "headersFrom[0].secretKeyRef.namespace: Required value",
+    ),
+    "a header of a namespace's connection from elsewhere": (
+        connection(headersFrom=[header("X-A")]),
+        'unknown field "spec.headersFrom[0].secretKeyRef.namespace"',
+    ),
+    "a server name with a port": (cluster_connection(tls={"serverName": "harbor:8443"}), SERVER_NAME),
+    "a server name with a scheme": (connection(tls={"serverName": "https://harbor"}), SERVER_NAME),
+    "a server name that ends with a dot": (connection(tls={"serverName": "harbor."}), SERVER_NAME),
+    "a server name with a label that is too long": (connection(tls={"serverName": "a" * 64}), SERVER_NAME),
+    "a client certificate without TLS": (
+        connection(url="http://harbor.local", allowInsecureHTTP=True, tls={"clientCertificateRef": {"name": "mtls"}}),
+        "an http:// url has no TLS: use https://, or remove clientCertificateRef and serverName",
+    ),
+    "a client certificate from elsewhere": (
+        connection(tls={"clientCertificateRef": {"namespace": "pki", "name": "mtls"}}),
+        'unknown field "spec.tls.clientCertificateRef.namespace"',
+    ),
     "a connection for nobody": (cluster_connection(access=[]), "should have at least 1 items"),
     "a connection that says nothing of access": (cluster_connection(access=None), "spec.access: Required value"),
     "a connection without credentials": (
@@ -368,10 +452,10 @@ CHANGES = {
         project("unstate-name"),
         "",
     ),
-    "a proxy cache changes its registry": (
+    "a proxy cache follows its registry to a new name": (
         project("recache", proxyCache={"registryName": "hub"}),
-        project("recache", proxyCache={"registryName": "quay"}),
-        "Harbor fixes the registry of a proxy cache when the project is made: registryName is immutable",
+        project("recache", proxyCache={"registryName": "docker-hub"}),
+        "",
     ),
     "a quota changes from a number to a quantity": (
         project("requota", storageQuota=1024),
@@ -468,6 +552,17 @@ def test_the_api_server_adds_nothing_to_a_spec_but_what_steers_the_operator(clus
         "suspend": False,
         "credentialsSecretRef": {"name": "harbor", "usernameKey": "username", "passwordKey": "password"},
     }
+
+
+@pytest.mark.parametrize("kind", ["harborproject", "webhookpolicy"])
+def test_a_status_names_a_project_and_no_other_path(cluster: ControlPlane, kind: str) -> None:
+    """Requests are sent for the project that a status names."""
+    cluster.apply(project("named") if kind == "harborproject" else policy("named"))
+    named = (kind, "named", f"--namespace={NAMESPACE}", "--subresource=status", "--type=merge", "-p")
+    for name in ("../library", "a/b", "a%2Fb", ".", "", "UPPER", "x" * 256):
+        refused = cluster.kubectl("patch", *named, json.dumps({"status": {"projectName": name}}), check=False)
+        assert "status.projectName" in refused.stderr, name
+    cluster.kubectl("patch", *named, json.dumps({"status": {"projectName": "a.b_c-32"}}))
 
 
 def test_a_status_in_a_manifest_is_ignored(cluster: ControlPlane) -> None:

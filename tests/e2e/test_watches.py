@@ -6,18 +6,21 @@ The operator runs in the test's own process, where its patience can be shortened
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 import kopf
 import pytest
 
-from harborhook import handlers
+from harborhook import handlers, lifecycle
 from harborhook.api.base import Key
-from harborhook.handlers import Operator
+from harborhook.lifecycle import Operator
+from harborhook.reconcile import changes
 from harborhook.settings import Settings
 from harness.api_proxy import ApiProxy
 from harness.control_plane import ControlPlane
@@ -26,6 +29,7 @@ SILENCE, LIMIT = 2.0, 8.0
 PATIENCE = 40.0
 """Seconds within which everything shows; the limits of a real operator would take minutes."""
 NAMESPACE = "watched"
+CANARY = "canary-5d1c"
 KINDS = {
     "clusterharborconnections",
     "harborconnections",
@@ -48,7 +52,7 @@ async def operator(
 ) -> AsyncIterator[Operator]:
     """One that has started, with little patience; it never lists anew by itself."""
     monkeypatch.setattr(handlers, "WATCH_SILENCE", SILENCE)
-    monkeypatch.setattr(handlers, "WATCH_LIMIT", LIMIT)
+    monkeypatch.setattr(lifecycle, "WATCH_LIMIT", LIMIT)
     monkeypatch.setattr(handlers, "Backoffs", lambda: itertools.repeat(1.0))
     own_cluster.create_namespace(NAMESPACE)
     kubeconfig = own_cluster.service_account_kubeconfig("harborhook", "harborhook", server=proxy.url)
@@ -85,9 +89,9 @@ async def test_a_watch_that_has_ended_fails_the_liveness_probe(operator: Operato
 async def test_just_what_is_watched_is_expected_to_be(proxy: ApiProxy, operator: Operator) -> None:
     asked = {path.partition("?")[0] for _, path in proxy.requests if "watch=true" in path}
 
-    assert operator._gateway is not None
+    assert operator.handlers is not None
     operator._watches._asked.clear()
-    operator._expect_watches(operator._gateway)
+    operator.handlers._expect_watches()
 
     assert set(operator._watches._asked) == asked
 
@@ -108,13 +112,14 @@ async def test_the_session_of_each_login_is_closed_when_the_next_begins(
     proxy: ApiProxy, operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[aiohttp.ClientSession] = []
-    session = operator._session
+    assert operator.handlers is not None
+    session = operator.handlers._session
 
     def noted(info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
         made.append(session(info))
         return made[-1]
 
-    monkeypatch.setattr(operator, "_session", noted)
+    monkeypatch.setattr(operator.handlers, "_session", noted)
     monkeypatch.setattr(handlers, "LOGIN_LIFE", timedelta(seconds=1))
     monkeypatch.setattr(handlers, "LOGIN_PAUSE", 0.1)
 
@@ -124,6 +129,46 @@ async def test_the_session_of_each_login_is_closed_when_the_next_begins(
     await until(lambda: len(made) > 5, "there are no further logins")
     assert [one.closed for one in made[:-1]] == [True] * (len(made) - 1)
     assert operator._is_alive()
+
+
+async def test_of_secrets_and_config_maps_only_the_metadata_reaches_the_operator(
+    own_cluster: ControlPlane, proxy: ApiProxy, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[Key] = []
+    monkeypatch.setattr(changes, "saw_secret", lambda context, source, version: reported.append(source))
+    proxy.answers = bytearray()
+    core = f"/api/v1/namespaces/{NAMESPACE}"
+    helms, others = "sh.helm.release.v1.shop.v1", [Key("Secret", NAMESPACE, "other"), Key("ConfigMap", NAMESPACE, "x")]
+    own_cluster.admin.create(
+        f"{core}/secrets",
+        {"metadata": {"name": helms}, "type": "helm.sh/release.v1", "stringData": {"release": CANARY}},
+    )
+    own_cluster.admin.create(f"{core}/secrets", {"metadata": {"name": "other"}, "stringData": {"password": CANARY}})
+    own_cluster.admin.create(f"{core}/configmaps", {"metadata": {"name": "x"}, "data": {"text": CANARY}})
+    await until(lambda: {*others} <= {*reported}, "the watch does not report them")
+
+    reported.clear()
+    proxy.fail("GET", "(secrets|configmaps).*watch=true", 410, times=2)
+    proxy.cut_watches()
+    await until(lambda: {*others} <= {*reported}, "the list does not report them")
+
+    assert Key("Secret", NAMESPACE, helms) not in reported
+    for unseen in (helms, CANARY, base64.b64encode(CANARY.encode()).decode()):
+        assert unseen.encode() not in proxy.answers
+
+
+async def test_lists_are_read_by_small_pages(own_cluster: ControlPlane, proxy: ApiProxy, operator: Operator) -> None:
+    limits = {dict(parse_qsl(urlsplit(path).query)).get("limit") for path in lists(proxy)}
+
+    assert limits == {"100"}
+
+
+def lists(proxy: ApiProxy) -> list[str]:
+    return [
+        path
+        for method, path in proxy.requests
+        if method == "GET" and "watch=true" not in path and urlsplit(path).path.rpartition("/")[2] in KINDS
+    ]
 
 
 def declare(cluster: ControlPlane, name: str) -> Key:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
+
+import yaml
 
 from harborhook.kube.gateway import Gateway
 from harborhook.plan.references import references
@@ -40,3 +43,13 @@ def bare_context(clock: Clock) -> Context:
         secrets=Secrets(read=nothing, watched=lambda _: True),
         cluster="test",
     )
+
+
+def kubeconfig_file(directory: Path, *, user: Any = None, **cluster: Any) -> Path:
+    """A kubeconfig with one user and one cluster, which need not exist."""
+    entry = {"name": "x", "cluster": {"server": "http://127.0.0.1:9", **cluster}, "user": user}
+    context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
+    file = directory / "kubeconfig"
+    content = {"current-context": "x", "clusters": [entry], "users": [entry], "contexts": [context]}
+    file.write_text(yaml.safe_dump(content))
+    return file

@@ -55,6 +55,8 @@ class ApiProxy:
         self._stalled: set[http.client.HTTPConnection] = set()
         self.requests: list[tuple[str, str]] = []
         """Method and path with query of each request, oldest first."""
+        self.answers: bytearray | None = None
+        """Set it to have the bodies of all answers, uncompressed."""
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -66,7 +68,8 @@ class ApiProxy:
                     return None
                 if fault is not None and not fault.lost:
                     return self._refuse(fault.status)
-                headers = {n: v for n, v in self.headers.items() if n.lower() not in {*_NOT_PASSED_ON, "host"}}
+                held_back = {*_NOT_PASSED_ON, "host", *(() if proxy.answers is None else ("accept-encoding",))}
+                headers = {n: v for n, v in self.headers.items() if n.lower() not in held_back}
                 upstream = http.client.HTTPSConnection(target.hostname or "", target.port, context=trust)
                 try:
                     upstream.request(self.command, self.path, body or None, headers)
@@ -93,6 +96,8 @@ class ApiProxy:
                 while chunk := answer.read1(_CHUNK):
                     if upstream in proxy._stalled:
                         continue
+                    if proxy.answers is not None:
+                        proxy.answers += chunk
                     self.wfile.write(chunk)
                     self.wfile.flush()
 

@@ -1,6 +1,6 @@
 """Push, pull and delete tiny OCI artifacts, in the Harbor stand-in or a real Harbor, as a container client does it.
 
-The image has a config and one layer. Every call logs in anew by the registry's token flow.
+The image has a config and one layer. Every call logs in by the registry's token flow.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import re
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote, urljoin
 
 import httpx
@@ -58,7 +59,7 @@ def _token(client: httpx.Client, base: str, login: tuple[str, str] | None, repos
 
 
 def _client(base: str, login: tuple[str, str] | None, repository: str, actions: str) -> httpx.Client:
-    """A client for one repository; it keeps no cookies, which would make Harbor ask for CSRF tokens."""
+    """A client for one repository, with a token for it."""
     with _plain() as plain:
         token = _token(plain, base, login, repository, actions)
     client = _plain()
@@ -68,7 +69,9 @@ def _client(base: str, login: tuple[str, str] | None, repository: str, actions: 
 
 
 def _plain() -> httpx.Client:
-    return httpx.Client(trust_env=False, verify=False, timeout=_TIMEOUT, follow_redirects=True)
+    """Keeps no cookies: Harbor sets a `sid` below `/v2/` too, and refuses a write with one for want of a CSRF token."""
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.Client(cookies=no_cookies, trust_env=False, verify=False, timeout=_TIMEOUT, follow_redirects=True)
 
 
 def _push_blob(client: httpx.Client, base: str, repository: str, content: bytes) -> dict[str, int | str]:

@@ -17,6 +17,9 @@ with ``GET /_received?path=...`` and ``DELETE /_received``.
 ``/toggle/<key>``                     the status set by ``PUT /_behaviour/<key> {"status": 500}``; 200 before
 ====================================  ================================================================
 
+It can be down: ``receiver.down()`` refuses connections, ``receiver.down(500)`` (or ``PUT /_down {"status": 500}``)
+answers every request with that status; ``receiver.up()`` (or ``DELETE /_down``) ends either.
+
 It is a plain threaded server rather than an ASGI application, because dropping a connection is below ASGI.
 """
 
@@ -25,9 +28,9 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import itertools
 import json
 import socket
-import socketserver
 import ssl
 import tempfile
 import threading
@@ -46,7 +49,7 @@ _MOST_KEPT = 100_000
 
 @dataclass(frozen=True)
 class Received:
-    """One request. ``path`` is without the query; the names in ``headers`` are lower-case."""
+    """One request. ``path`` is without the query; the names in ``headers`` are lower-case; ``body`` is what came."""
 
     path: str
     query: str
@@ -55,10 +58,26 @@ class Received:
     body: bytes
     time: float
     answered: int
+    number: int = 0
+    """Its place among all requests, in the order in which they came."""
 
     @property
     def text(self) -> str:
         return self.body.decode(errors="replace")
+
+    @property
+    def content_type(self) -> str | None:
+        return self.headers.get("content-type")
+
+    @property
+    def authorization(self) -> str | None:
+        return self.headers.get("authorization")
+
+    @property
+    def redelivery(self) -> int | None:
+        """The execution that the operator sent again; None for what Harbor sent."""
+        stated = self.headers.get("x-harborhook-redelivery")
+        return None if stated is None else int(stated)
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -72,7 +91,7 @@ class Received:
     def from_wire(cls, wire: dict[str, Any]) -> Received:
         """The inverse of ``wire``, for tests that ask a receiver in another process."""
         body = base64.b64decode(wire["body_base64"])
-        kept = {key: wire[key] for key in ("path", "query", "method", "headers", "time", "answered")}
+        kept = {key: wire[key] for key in ("path", "query", "method", "headers", "time", "answered", "number")}
         return cls(body=body, **kept)
 
 
@@ -96,11 +115,14 @@ class _Behaviour:
         self._received: list[Received] = []
         self._failures: Counter[str] = Counter()
         self._toggles: dict[str, _Answer] = {}
+        self._arrivals = itertools.count(1)
+        self.outage: int | None = None
+        """The status of every answer meanwhile."""
         self.stopping = threading.Event()
 
     def received(self, path: str | None) -> list[Received]:
         with self._lock:
-            found = list(self._received)
+            found = sorted(self._received, key=lambda one: one.number)  # kept in the order of their answers
         if path is None:
             return found
         below = path.rstrip("/") + "/"
@@ -115,12 +137,19 @@ class _Behaviour:
         with self._lock:
             self._toggles[key] = _Answer(status, text.encode())
 
+    def arrived(self) -> int:
+        """The number of a request that came just now."""
+        with self._lock:
+            return next(self._arrivals)
+
     def remember(self, received: Received) -> None:
         with self._lock:
             self._received.append(received)
             del self._received[:-_MOST_KEPT]
 
     def answer(self, path: str, query: str, headers: dict[str, str], body: bytes) -> _Answer:
+        if self.outage is not None:
+            return self._status(self.outage)
         kind, _, rest = path.lstrip("/").partition("/")
         argument, _, tail = rest.partition("/")
         simple = {
@@ -177,31 +206,38 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 256
 
-    def __init__(self, address: tuple[str, int], behaviour: _Behaviour, context: ssl.SSLContext | None) -> None:
+    def __init__(self, bound: socket.socket, behaviour: _Behaviour, context: ssl.SSLContext | None) -> None:
         self.behaviour = behaviour
         self._context = context
         self._open: set[socket.socket] = set()
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # without HTTPServer's look-up of the host's name
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self._closed = False
+        address: tuple[str, int] = bound.getsockname()
+        super().__init__(address, _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = bound
+        self.server_name, self.server_port = address  # without HTTPServer's look-up of the host's name
+        self.server_activate()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
+        if self._context is None:
+            self._finish(request, client_address)
+            return
+        with self._context.wrap_socket(request, server_side=True) as secured:  # which takes the connection over
+            self._finish(secured, client_address)
+
+    def _finish(self, connection: socket.socket, client_address: Any) -> None:
+        self._open.add(connection)
         try:
-            if self._context is None:
-                super().finish_request(request, client_address)
-                return
-            with self._context.wrap_socket(request, server_side=True) as secured:
-                super().finish_request(secured, client_address)
+            if not self._closed:
+                super().finish_request(connection, client_address)
         finally:
-            self._open.discard(request)
+            self._open.discard(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that broke is the sender's affair."""
 
     def close_connections(self) -> None:
+        self._closed = True
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -227,15 +263,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         started = time.time()
-        body = self._body()
         path, _, query = self.path.partition("?")
         path = unquote(path)
         if path.startswith("/_"):
-            self._send(self._control(path, query, body))
+            self._send(self._control(path, query, self._body()))
             return
+        number = self.server.behaviour.arrived()
+        body = self._body()
         headers = {name.lower(): value for name, value in self.headers.items()}
         answer = self.server.behaviour.answer(path, query, headers, body)
-        received = Received(path, query, self.command, headers, body, started, answer.status)
+        received = Received(path, query, self.command, headers, body, started, answer.status, number)
         self.server.behaviour.remember(received)
         if answer.dropped:
             self.close_connection = True
@@ -252,6 +289,9 @@ class _Handler(BaseHTTPRequestHandler):
             return _Answer(200, json.dumps(found).encode(), (("Content-Type", "application/json"),))
         if path == "/_received" and self.command == "DELETE":
             behaviour.clear()
+            return _Answer(204, b"")
+        if path == "/_down" and self.command in ("PUT", "DELETE"):
+            behaviour.outage = int(json.loads(body)["status"]) if self.command == "PUT" else None
             return _Answer(204, b"")
         if path.startswith("/_behaviour/") and self.command == "PUT":
             wanted_answer = json.loads(body)
@@ -270,6 +310,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
 
+def _bind(host: str, port: int) -> socket.socket:
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind((host, port))
+    return bound
+
+
 class Receiver:
     """A running receiver. Its threads are daemons: it dies with the process that started it."""
 
@@ -284,13 +331,24 @@ class Receiver:
         self._behaviour = _Behaviour()
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self.certificate: Path | None = None
-        context = self._context(names) if tls else None
-        self._server = _Server((host, port), self._behaviour, context)
-        self.port = int(self._server.server_address[1])
+        self._tls = self._context(names) if tls else None
+        bound = _bind(host, port)
+        self.host, self.port = bound.getsockname()
         self.url = f"{'https' if tls else 'http'}://{host}:{self.port}"
+        self._refusing: socket.socket | None = None
+        self._listen(bound)
+
+    def _listen(self, bound: socket.socket) -> None:
+        self._server = _Server(bound, self._behaviour, self._tls)
         serve = self._server.serve_forever
         self._thread = threading.Thread(target=serve, args=(0.05,), name="webhook receiver", daemon=True)
         self._thread.start()
+
+    def _close(self) -> None:
+        self._server.shutdown()
+        self._server.close_connections()
+        self._server.server_close()
+        self._thread.join()
 
     def _context(self, names: tuple[str, ...]) -> ssl.SSLContext:
         self._directory = tempfile.TemporaryDirectory(prefix="receiver-")
@@ -315,6 +373,22 @@ class Receiver:
         """What ``/toggle/<key>`` answers from now on."""
         self._behaviour.set(key, status, body)
 
+    def down(self, status: int | None = None) -> None:
+        """Until ``up``: refuse connections and drop those there are, or with a status answer everything with it."""
+        self.up()
+        if status is not None:
+            self._behaviour.outage = status
+            return
+        self._close()
+        self._refusing = _bind(self.host, self.port)  # nobody else gets the port; without listen() it refuses
+
+    def up(self) -> None:
+        """End what ``down`` began; nothing happens if it was not down."""
+        self._behaviour.outage = None
+        bound, self._refusing = self._refusing, None
+        if bound is not None:
+            self._listen(bound)
+
     def wait(self, count: int, path: str | None = None, *, timeout: float = 10.0) -> list[Received]:
         """Wait until that many requests came, and return them; AssertionError when they do not."""
         end = time.monotonic() + timeout
@@ -325,10 +399,10 @@ class Receiver:
 
     def stop(self) -> None:
         self._behaviour.stopping.set()
-        self._server.shutdown()
-        self._server.close_connections()
-        self._server.server_close()
-        self._thread.join()
+        if self._refusing is None:
+            self._close()
+        else:
+            self._refusing.close()
         if self._directory is not None:
             self._directory.cleanup()
 

@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field
 
 from harborhook.api import generate
-from harborhook.api.base import ApiModel, Resource
+from harborhook.api.base import CommonStatus, Resource
 from harborhook.api.conditions import Reason
 from harborhook.api.crds import crd, crds, crds_yaml, root_schema
 from harborhook.api.kinds import KINDS, Kind
@@ -217,7 +217,7 @@ def test_the_page_of_reasons_has_every_reason_with_its_sentence() -> None:
 
 
 def test_a_field_that_could_be_two_things_is_refused_with_advice() -> None:
-    class Undecided(ApiModel):
+    class Undecided(CommonStatus):
         """Has a field of two types."""
 
         quota: int | str = Field(description="Either.")

@@ -9,13 +9,13 @@ from contextlib import suppress
 
 import pytest
 
-from harborhook import handlers
+from harborhook.runtime import process
 
 STUBBORN = """
 import asyncio, os, signal, sys, time
-from harborhook import handlers
+from harborhook.runtime import process
 
-handlers.END_LIMIT = 1
+process.END_LIMIT = 1
 
 async def stubborn():
     while True:
@@ -26,7 +26,7 @@ async def stubborn():
 
 async def main():
     stop = asyncio.Event()
-    handlers._set_on_signals(stop)
+    process.stop_on_signals(stop)
     os.kill(os.getpid(), signal.SIGTERM)
     await stop.wait()
     asyncio.create_task(stubborn())
@@ -54,7 +54,7 @@ async def test_a_task_that_swallows_one_cancellation_is_cancelled_again() -> Non
     task = asyncio.create_task(deaf_in_one_ear())
     await asyncio.sleep(0)
 
-    await handlers._cancel({task})
+    await process.cancel({task})
 
     assert task.cancelled()
 
@@ -70,7 +70,7 @@ async def test_a_task_that_swallows_all_is_not_waited_for(caplog: pytest.LogCapt
     task = asyncio.create_task(deaf(), name="deaf")
     await asyncio.sleep(0)
 
-    await handlers._cancel({task})
+    await process.cancel({task})
 
     assert not task.done()
     assert "deaf" in caplog.text

@@ -7,26 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from kubernetes.aio import client
 from kubernetes.aio.config import load_kube_config
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
-from harborhook.handlers import Operator
 from harborhook.kube import gateway as gateway_module
 from harborhook.kube.gateway import RELOAD_PAUSE, TOKEN_LIFE, Gateway, KubeError, NoClusterError, token_of
-from harborhook.settings import Settings
+from harness.alone import kubeconfig_file
 
 CANARY = "canary-7f3a"
-
-
-def kubeconfig(directory: Path, *, user: Any = None, **cluster: Any) -> Path:
-    entry = {"name": "x", "cluster": {"server": "http://127.0.0.1:9", **cluster}, "user": user}
-    context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
-    file = directory / "kubeconfig"
-    content = {"current-context": "x", "clusters": [entry], "users": [entry], "contexts": [context]}
-    file.write_text(yaml.safe_dump(content))
-    return file
 
 
 def test_the_token_of_a_service_account_is_read_without_its_scheme(tmp_path: Path) -> None:
@@ -41,20 +30,10 @@ def test_the_token_of_a_service_account_is_read_without_its_scheme(tmp_path: Pat
 
 
 async def test_the_token_of_a_kubeconfig_is_read_without_its_scheme(tmp_path: Path) -> None:
-    file = kubeconfig(tmp_path, user={"token": "of-a-person"})
+    file = kubeconfig_file(tmp_path, user={"token": "of-a-person"})
     configuration = client.Configuration()
     await load_kube_config(str(file), client_configuration=configuration)  # type: ignore[no-untyped-call]
     assert token_of(configuration) == "of-a-person"
-
-
-async def test_watches_go_through_the_proxy_of_the_kubeconfig_too(tmp_path: Path) -> None:
-    file = kubeconfig(tmp_path, user={}, **{"proxy-url": "http://127.0.0.1:3128"})
-    operator = Operator(Settings())
-    operator._gateway = await Gateway.connect(str(file))
-    login = await operator._login()
-    assert str(login.aiohttp_session._default_proxy) == operator._gateway.configuration.proxy == "http://127.0.0.1:3128"
-    await login.aiohttp_session.close()
-    await operator._gateway.close()
 
 
 def test_there_may_be_no_token() -> None:
@@ -87,7 +66,7 @@ async def test_the_kubeconfig_that_the_environment_names_goes_before_the_service
 ) -> None:
     monkeypatch.setattr(gateway_module, "SERVICE_ACCOUNT", tmp_path)
     (tmp_path / "token").write_text("of-the-pod")
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, user={"token": "of-a-person"})))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig_file(tmp_path, user={"token": "of-a-person"})))
     gateway = await Gateway.connect()
     assert token_of(gateway.configuration) == "of-a-person"
     await gateway.close()
@@ -118,7 +97,7 @@ NO_CERTIFICATE = base64.b64encode(CANARY.encode()).decode()
 async def test_a_kubeconfig_with_what_cannot_be_used_is_told_of_without_what_is_in_it(
     tmp_path: Path, cluster: dict[str, Any], user: Any
 ) -> None:
-    file = kubeconfig(tmp_path, user=user, **cluster)
+    file = kubeconfig_file(tmp_path, user=user, **cluster)
     with pytest.raises((NoClusterError, KubeError)) as refusal:
         await asked(file)
     assert CANARY not in str(refusal.value)
@@ -131,7 +110,7 @@ async def test_a_kubeconfig_with_what_cannot_be_used_is_told_of_without_what_is_
 )
 async def test_what_can_be_no_request_has_no_answer(tmp_path: Path, cluster: dict[str, Any], user: Any) -> None:
     with pytest.raises(KubeError) as refusal:
-        await asked(kubeconfig(tmp_path, user=user, **cluster))
+        await asked(kubeconfig_file(tmp_path, user=user, **cluster))
     assert refusal.value.status == 0
     assert str(refusal.value).startswith("the Kubernetes API did not answer GET Namespace default: ")
 
@@ -139,7 +118,7 @@ async def test_what_can_be_no_request_has_no_answer(tmp_path: Path, cluster: dic
 async def test_credentials_that_cannot_be_read_for_a_moment_are_read_again_soon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = kubeconfig(tmp_path, user={"token": "first"})
+    file = kubeconfig_file(tmp_path, user={"token": "first"})
     gateway = await Gateway.connect(str(file))
     content = file.read_text()
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from harborhook.harbor import models
 from harborhook.harbor.capabilities import parse_version
-from harborhook.harbor.models import LastTrigger, Policy, Project, SystemInfo, User, parse_time
+from harborhook.harbor.executions import Execution, Job, Task
+from harborhook.harbor.models import LastTrigger, Policy, Project, SystemInfo, User, parse_time, whole_number
 
 calm = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -79,10 +80,24 @@ def test_no_answer_that_a_real_harbor_gave_makes_a_parser_raise(parser: Callable
 # Identity
 
 
-@pytest.mark.parametrize("junk", [None, "5", 5.0, True, [5], {}])
-def test_a_row_without_a_number_as_its_id_is_no_project_and_no_policy(junk: Any) -> None:
+@pytest.mark.parametrize("junk", [None, "5", 5.0, True, [5], {}, 2**63, 10**4000])
+def test_a_row_without_a_number_as_its_id_is_none(junk: Any) -> None:
+    """The last two are integers, but neither Harbor nor Kubernetes has such."""
+    started = "2026-01-02T03:04:05Z"
     assert Project.parse({"project_id": junk, "name": "p"}) is None
     assert Policy.parse({"id": junk}) is None
+    assert Execution.parse({"id": junk, "start_time": started, "extra_attrs": {"event_type": "PUSH_ARTIFACT"}}) is None
+    assert Task.parse({"id": junk}) is None
+    assert Job.parse({"id": junk, "creation_time": started, "event_type": "PUSH_ARTIFACT"}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("0", 0), ("41", 41), ("9223372036854775807", 2**63 - 1), ("9223372036854775808", None), ("9" * 5000, None)]
+    + [(junk, None) for junk in ("", "-1", "+1", "1_0", " 1", "1\n", "١", "x")],
+)
+def test_a_whole_number_is_digits_and_no_more_of_them_than_fit(text: str, found: int | None) -> None:
+    assert whole_number(text) == found
 
 
 @pytest.mark.parametrize("junk", [None, 5, True, [], {}])

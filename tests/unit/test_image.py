@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harborhook import __version__
+from harness.node import images
 
 REPOSITORY = Path(__file__).parents[2]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
@@ -44,6 +45,12 @@ def make_image(programs: Path, *variables: str) -> subprocess.CompletedProcess[s
 def test_both_stages_are_of_the_base_that_one_may_choose(stage: str) -> None:
     assert stage.startswith("${BASE_IMAGE}")
     assert re.search(r"^ARG BASE_IMAGE=docker\.io/library/python:3\.\d+-slim$", DOCKERFILE, re.MULTILINE)
+
+
+def test_pods_of_the_tests_have_the_python_of_the_image() -> None:
+    stated = re.search(r"^ARG BASE_IMAGE=docker\.io/library/python:(.*)-slim$", DOCKERFILE, re.MULTILINE)
+    assert stated is not None
+    assert stated[1] == images.PYTHON
 
 
 def test_nothing_is_installed_whose_hash_is_not_known() -> None:

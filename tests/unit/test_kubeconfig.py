@@ -13,6 +13,7 @@ import yaml
 
 from harborhook.commands import kubeconfig
 from harborhook.commands.failures import FailedError
+from harness.certificates import Authority
 
 CANARY = "c4nary-7f3a"
 
@@ -65,7 +66,7 @@ def test_certificates_and_tokens_may_be_in_files_beside_the_kubeconfig(tmp_path:
     file = written(tmp_path / "config", user=user, **{"certificate-authority": "ca.crt"})
     found = kubeconfig.access(str(file))
     credentials = found.credentials()
-    assert found.authorities == "ca.crt\n"
+    assert found.authorities == b"ca.crt\n"
     assert (credentials.certificate, credentials.key) == (b"tls.crt\n", b"tls.key\n")
     assert credentials.headers == [("Authorization", "Bearer token")]
     data = {"client-certificate-data": base64.b64encode(b"inline").decode()}
@@ -147,5 +148,32 @@ def test_in_a_pod_its_service_account_is_used(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     found = kubeconfig.access()
-    assert (found.server, found.namespace, found.authorities) == ("https://[fd00::1]:443", "team-a", "ca")
+    assert (found.server, found.namespace, found.authorities) == ("https://[fd00::1]:443", "team-a", b"ca")
     assert found.credentials().headers == [("Authorization", f"Bearer {CANARY}")]
+
+
+@pytest.mark.parametrize(
+    ("user", "cluster", "said"),
+    [
+        (
+            {"token": CANARY},
+            {"certificate-authority-data": "eA=="},
+            "The certificate authority of the cluster of context",
+        ),
+        ({"client-certificate-data": "eA==", "client-key-data": "eA=="}, {}, "The client certificate for the cluster"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_said(
+    tmp_path: Path, user: dict[str, Any], cluster: dict[str, Any], said: str
+) -> None:
+    found = kubeconfig.access(str(written(tmp_path / "config", user=user, **cluster)))
+    with pytest.raises(FailedError, match=said):
+        found.trust(found.credentials())
+
+
+def test_an_authority_in_a_kubeconfig_is_trusted_alone(tmp_path: Path) -> None:
+    authority = Authority()
+    encoded = base64.b64encode(authority.bundle.encode()).decode()
+    cluster: dict[str, Any] = {"certificate-authority-data": encoded}
+    found = kubeconfig.access(str(written(tmp_path / "config", **cluster)))
+    assert len(found.trust(found.credentials()).get_ca_certs()) == 1

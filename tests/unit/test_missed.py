@@ -8,15 +8,15 @@ from typing import Any, cast
 
 import pytest
 
-from harborhook.api.base import Key
+from harborhook.api.base import FINALIZER, Key
 from harborhook.api.conditions import NotReady, Reason
 from harborhook.api.connections import ClusterHarborConnection
-from harborhook.handlers import Operator
 from harborhook.harbor.client import HarborClient
-from harborhook.kube.gateway import Gateway, Gone
+from harborhook.inventory import Inventory, View
+from harborhook.kube.gateway import Gateway
 from harborhook.plan.references import references
-from harborhook.reconcile import claims
-from harborhook.reconcile.context import Context
+from harborhook.reconcile import changes, claims, worker
+from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.secrets import Secrets
 from harborhook.reconcile.visit import Visit
@@ -43,7 +43,10 @@ class Cluster:
             yield body
 
     async def patch(self, key: Key, patch: dict[str, Any]) -> dict[str, Any]:
-        raise Gone(f"PATCH {key}")
+        assert key == CONNECTION
+        body = connection()
+        metadata = {**body["metadata"], **patch["metadata"], "resourceVersion": "2"}
+        return {**body, "metadata": metadata}
 
     async def data(self, source: Key) -> tuple[str, dict[str, bytes]] | None:
         return None
@@ -106,68 +109,109 @@ def context(cluster: Cluster) -> Context:
         secrets=Secrets(read=cluster.data, watched=lambda _: True),
         cluster="test",
     )
-    found.saw(CONNECTION, connection())
+    changes.saw(found, CONNECTION, connection())
     return found
 
 
 def link(context: Context) -> Link:
     loaded = context.load(CONNECTION)
     assert isinstance(loaded, ClusterHarborConnection)
-    return Link(CONNECTION, loaded, cast(HarborClient, None), clock=time.monotonic)
-
-
-def operator(context: Context, cluster: Cluster) -> Operator:
-    found = Operator(context.settings, context=context)
-    found._gateway = cast(Gateway, cluster)
-    return found
+    return Link.over(loaded, cast(HarborClient, None), clock=time.monotonic)
 
 
 async def test_what_is_deleted_while_a_list_is_on_its_way_does_not_come_back(
     context: Context, cluster: Cluster
 ) -> None:
     body = project(OLDER, 1)
-    context.saw(OLDER, body)
-    running = operator(context, cluster)
+    changes.saw(context, OLDER, body)
+    inventory = Inventory(context, View(context.settings))
     cluster.listed = [connection(), body]
 
     def deleted() -> None:
-        running._deleted.add(body["metadata"]["uid"])
-        context.forget(OLDER)
+        inventory.saw_deleted(body)
 
     cluster.meanwhile = deleted
-    await running._list_all()
+    await inventory.list_all()
 
     assert OLDER not in context.store
     assert CONNECTION in context.store
 
 
-async def test_a_connection_that_vanished_takes_nobody_with_it(context: Context) -> None:
-    body = project(OLDER, 1)
-    context.saw(OLDER, body)
+async def holds(context: Context) -> None:
+    """Raises what a project's visit meets before it makes something over the connection."""
     resource = context.load(OLDER)
     assert resource is not None
     visit: Visit[Any] = Visit(context, resource, Cause.CHANGE, status=None)
+    await claims.hold(visit, link(context))
+
+
+def due(context: Context) -> dict[Key, Cause]:
+    """Takes everything that is due."""
+    taken = {}
+    while (found := context.queue._take()) is not None:
+        key, causes = found
+        context.queue.done(key)
+        assert isinstance(key, Key)
+        taken[key] = causes
+    return taken
+
+
+async def test_a_connection_that_vanished_takes_nobody_with_it(context: Context) -> None:
+    changes.saw(context, OLDER, project(OLDER, 1))
+    found = link(context)
+    changes.forget(context, CONNECTION)
+    resource = context.load(OLDER)
+    assert resource is not None
 
     with pytest.raises(NotReady) as refusal:
-        await claims.hold(visit, link(context))
+        await claims.hold(Visit(context, resource, Cause.CHANGE, status=None), found)
 
     assert refusal.value.verdict.reason is Reason.CONNECTION_NOT_FOUND
     assert OLDER in context.store
-    assert CONNECTION not in context.store
+
+
+async def test_the_connection_gets_its_finalizer_by_its_own_visit_before_anything_is_made_over_it(
+    context: Context,
+) -> None:
+    changes.saw(context, OLDER, project(OLDER, 1))
+    due(context)
+
+    with pytest.raises(Wait):
+        await holds(context)
+    assert due(context) == {CONNECTION: Cause.HOLD}
+    await worker._attempt(context, CONNECTION, Cause.HOLD)
+
+    held = context.load(CONNECTION)
+    assert held is not None
+    assert held.metadata.finalizers == [FINALIZER]
+    assert due(context) == {OLDER: Cause.CONNECTION}
+    await holds(context)
+
+
+async def test_nothing_new_is_made_over_a_connection_that_is_being_deleted(context: Context) -> None:
+    body = connection()
+    body["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "2"}
+    changes.saw(context, CONNECTION, body)
+    changes.saw(context, OLDER, project(OLDER, 1))
+
+    with pytest.raises(NotReady) as refusal:
+        await holds(context)
+
+    assert refusal.value.verdict.reason is Reason.CONNECTION_NOT_READY
 
 
 @pytest.mark.parametrize("reason", [Reason.SUSPENDED, Reason.FORBIDDEN, Reason.HARBOR_REJECTED, Reason.ALREADY_EXISTS])
 def test_an_older_claim_that_comes_to_nothing_keeps_nobody_from_the_name(context: Context, reason: Reason) -> None:
-    context.saw(OLDER, project(OLDER, 1, reason))
-    context.saw(YOUNGER, project(YOUNGER, 2))
+    changes.saw(context, OLDER, project(OLDER, 1, reason))
+    changes.saw(context, YOUNGER, project(YOUNGER, 2))
 
     assert claims.project_owner(context, link(context), "wanted", asking=YOUNGER) == YOUNGER
 
 
 @pytest.mark.parametrize("reason", ["", Reason.HARBOR_UNREACHABLE])
 def test_an_older_claim_that_is_still_under_way_goes_first(context: Context, reason: str) -> None:
-    context.saw(OLDER, project(OLDER, 1, reason))
-    context.saw(YOUNGER, project(YOUNGER, 2))
+    changes.saw(context, OLDER, project(OLDER, 1, reason))
+    changes.saw(context, YOUNGER, project(YOUNGER, 2))
 
     assert claims.project_owner(context, link(context), "wanted", asking=YOUNGER) == OLDER
 
@@ -187,6 +231,6 @@ def test_an_older_claim_that_is_still_under_way_goes_first(context: Context, rea
 def test_values_are_kept_only_where_the_watch_looks(
     watched: list[str], secrets: bool, source: Key, expected: bool
 ) -> None:
-    running = Operator(Settings(watch_namespaces=watched, watch_secrets=secrets))
+    view = View(Settings(watch_namespaces=watched, watch_secrets=secrets))
 
-    assert running._is_watched(source) is expected
+    assert view.watches_source(source) is expected

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harborhook.api.base import Key
-from harborhook.plan.ownership import Claim, creator, foreign_cluster, owner
+from harborhook.plan.ownership import (
+    CREATOR_LIMIT,
+    Claim,
+    Creator,
+    creator,
+    foreign_cluster,
+    names_resource,
+    owner,
+    parse_creator,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -120,11 +129,11 @@ def test_the_creator_names_cluster_namespace_and_name() -> None:
 
 
 def test_a_policy_of_this_cluster_is_not_foreign() -> None:
-    assert foreign_cluster(creator("here", Key("WebhookPolicy", "team-a", "slack")), "here") is None
+    assert foreign_cluster(creator("here", Key("WebhookPolicy", "team-a", "slack")), cluster="here") is None
 
 
 def test_a_policy_of_another_cluster_names_that_cluster() -> None:
-    assert foreign_cluster(creator("there", Key("WebhookPolicy", "team-a", "slack")), "here") == "there"
+    assert foreign_cluster(creator("there", Key("WebhookPolicy", "team-a", "slack")), cluster="here") == "there"
 
 
 @pytest.mark.parametrize(
@@ -132,21 +141,43 @@ def test_a_policy_of_another_cluster_names_that_cluster() -> None:
     ["", "admin", "robot$harborhook", "harborhook", "harborhook/there", "harborhook/there/a/b/c", "other/there/a/b"],
 )
 def test_what_a_person_or_another_tool_made_belongs_to_no_cluster(found: str) -> None:
-    assert foreign_cluster(found, "here") is None
+    assert foreign_cluster(found, cluster="here") is None
 
 
-LABEL = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?", fullmatch=True)
-CLUSTER = st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True)
+def test_a_creator_that_has_room_is_not_cut() -> None:
+    name = "x" * (CREATOR_LIMIT - len("harborhook/here/team/"))
+
+    assert creator("here", Key("WebhookPolicy", "team", name)) == f"harborhook/here/team/{name}"
 
 
-@given(CLUSTER, CLUSTER, LABEL, LABEL)
+@pytest.mark.parametrize("cluster", ["c" * 100, "0b2d8d2c-2a3c-4b0e-9d43-6f1f0b7e6a11"])
+def test_a_creator_without_room_is_cut_and_still_names_cluster_and_namespace(cluster: str) -> None:
+    """Harbor's column takes 256 characters; more is a 500 for ever."""
+    namespace, name = "n" * 63, "w" * 253
+
+    found = creator(cluster, Key("WebhookPolicy", namespace, name))
+
+    assert len(found) == CREATOR_LIMIT == 255
+    assert foreign_cluster(found, cluster="here") == cluster
+    made_by = parse_creator(found)
+    assert made_by is not None
+    assert (made_by.cluster, made_by.namespace) == (cluster, namespace)
+    assert made_by.name.startswith("wwwwwwwwww")
+
+
+LABEL = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", fullmatch=True)
+NAMESPACE = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
+CLUSTER = st.from_regex(r"[A-Za-z0-9._-]{1,100}", fullmatch=True)
+
+
+@given(CLUSTER, CLUSTER, NAMESPACE, LABEL)
 def test_every_mark_is_foreign_exactly_to_other_clusters(here: str, there: str, namespace: str, name: str) -> None:
     mark = creator(there, Key("WebhookPolicy", namespace, name))
 
-    assert foreign_cluster(mark, here) == (None if here == there else there)
+    assert foreign_cluster(mark, cluster=here) == (None if here == there else there)
 
 
-RESOURCE = st.tuples(CLUSTER, LABEL, LABEL)
+RESOURCE = st.tuples(CLUSTER, NAMESPACE, LABEL)
 
 
 @given(RESOURCE, RESOURCE)
@@ -154,3 +185,52 @@ def test_no_two_resources_have_the_same_mark(one: tuple[str, str, str], other: t
     marks = [creator(cluster, Key("WebhookPolicy", namespace, name)) for cluster, namespace, name in (one, other)]
 
     assert (marks[0] == marks[1]) == (one == other)
+
+
+def test_two_long_names_that_begin_alike_have_different_creators() -> None:
+    one, other = (creator("c", Key("WebhookPolicy", "n" * 63, "w" * 252 + end)) for end in "ab")
+
+    assert one != other
+
+
+def test_what_an_operator_wrote_names_the_resource() -> None:
+    assert parse_creator(creator("c", Key("WebhookPolicy", "team", "ci"))) == Creator("c", "team", "ci")
+
+
+# The cluster's name has changed
+
+KEY = Key("WebhookPolicy", "team", "ci")
+
+
+@pytest.mark.parametrize(
+    ("found", "former", "other"),
+    [
+        ("harborhook/now/team/ci", "before", None),
+        ("harborhook/before/team/ci", "before", None),
+        ("harborhook/before/team/adopted-from-another-resource", "before", None),
+        ("harborhook/elsewhere/team/ci", "before", "elsewhere"),  # taken over there, by the same manifest
+        ("harborhook/before/team/ci", None, "before"),  # nothing proves that it was ours
+        ("harborhook/before/team/ci", "now", "before"),  # taken over there since we wrote our present name
+        ("admin", "before", None),
+        ("", "before", None),
+    ],
+)
+def test_only_a_name_that_the_resource_has_seen_on_its_policy_is_a_former_one(
+    found: str, former: str | None, other: str | None
+) -> None:
+    assert foreign_cluster(found, cluster="now", former=former) == other
+
+
+@pytest.mark.parametrize(
+    ("found", "former", "named"),
+    [
+        ("harborhook/now/team/ci", None, True),
+        ("harborhook/before/team/ci", "before", True),
+        ("harborhook/before/team/ci", None, False),
+        ("harborhook/before/team/other", "before", False),
+        ("harborhook/elsewhere/team/ci", "before", False),
+        ("admin", "before", False),
+    ],
+)
+def test_a_policy_without_a_known_id_is_found_by_the_whole_creator(found: str, former: str | None, named: bool) -> None:
+    assert names_resource(found, KEY, cluster="now", former=former) is named

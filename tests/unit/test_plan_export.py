@@ -19,7 +19,7 @@ from harborhook.api.project import HarborProject, HarborProjectSpec
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.commands import progress
 from harborhook.commands.manifests import document, documents
-from harborhook.harbor.capabilities import METADATA_SINCE, Version
+from harborhook.harbor.capabilities import Version
 from harborhook.harbor.models import Allowlist, Policy, Project, Quota
 from harborhook.plan.export import (
     Exported,
@@ -31,7 +31,8 @@ from harborhook.plan.export import (
     with_access,
 )
 from harborhook.plan.object_names import LENGTH, is_project_name, policy_names, project_names
-from harborhook.plan.project import FIELDS, PROXY_KEYS, changes, obstacles
+from harborhook.plan.project import changes, obstacles
+from harborhook.plan.project_settings import FLAG, SETTINGS, Projects
 from harborhook.plan.quantity import MOST_BYTES
 from harborhook.plan.target_values import TargetValues
 from harborhook.plan.webhook_policy import desired_policy, differences
@@ -93,7 +94,10 @@ def test_a_project_that_nobody_has_configured_states_only_whether_it_is_public()
     assert found.complaints == ()
 
 
-@pytest.mark.parametrize("key", sorted(set(FIELDS) - PROXY_KEYS - {"public", "severity", "reuse_sys_cve_allowlist"}))
+FLAGS = [one.key for one in SETTINGS if one.kind is FLAG and one.projects is not Projects.PROXY_CACHES]
+
+
+@pytest.mark.parametrize("key", FLAGS)
 def test_a_flag_that_is_set_is_stated(key: str) -> None:
     found = exported_project(project_with(**{key: "true"}))
     assert found.complaints == ()
@@ -156,7 +160,9 @@ projects = st.builds(
     Project,
     st.just(7),
     st.just("team-a"),
-    st.dictionaries(st.sampled_from([*FIELDS, *METADATA_SINCE, "retention_id"]), values | st.text(max_size=5)),
+    st.dictionaries(
+        st.sampled_from([*(setting.key for setting in SETTINGS), "retention_id"]), values | st.text(max_size=5)
+    ),
     allowlist=st.builds(
         Allowlist,
         st.lists(st.text(min_size=1, max_size=130), max_size=3, unique=True).map(tuple),

@@ -13,24 +13,22 @@ from hypothesis import strategies as st
 from harborhook.api.base import ANNOTATION_CREATE_PENDING
 from harborhook.api.conditions import Reason, Verdict
 from harborhook.api.project import HarborProject, HarborProjectSpec
-from harborhook.harbor.capabilities import METADATA_SINCE, Version
-from harborhook.harbor.models import Allowlist, Project, Quota
+from harborhook.harbor.capabilities import FLOOR, Version
+from harborhook.harbor.models import Allowlist, Project, Quota, Registry
 from harborhook.plan.drift import drift_rows, field_names
 from harborhook.plan.project import (
-    FIELDS,
-    PROXY_KEYS,
     Changes,
     as_created,
     changes,
     conclusion,
+    creation_metadata,
     is_lost_creation,
     is_to_apply,
-    known_metadata,
     obstacles,
     quota_difference,
     stated_allowlist,
-    stated_metadata,
 )
+from harborhook.plan.project_settings import SETTINGS, Projects, metadata_of, stated_settings
 
 MADE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NEW: Version = (2, 16, 0)
@@ -44,6 +42,11 @@ def observed(**metadata: Any) -> Project:
 
 def a_cache(**metadata: Any) -> Project:
     return replace(observed(**metadata), registry_id=3)
+
+
+def registries(*names: str) -> list[Registry]:
+    """The endpoints of these names; the first is the one that `a_cache` is a cache of."""
+    return [Registry(number, name) for number, name in enumerate(names, start=3)]
 
 
 def spec_of(**fields: Any) -> HarborProjectSpec:
@@ -100,8 +103,8 @@ FIELD_BY_FIELD: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "contentTrust.notation",
     ),
     "reuse_sys_cve_allowlist": (
-        {"cveAllowlist": {"reuseSystem": True}},
         {"cveAllowlist": {"reuseSystem": False}},
+        {"cveAllowlist": {"reuseSystem": True}},
         "cveAllowlist.reuseSystem",
     ),
     "proxy_speed_kb": (
@@ -130,12 +133,20 @@ FIELD_BY_FIELD: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 each_field = pytest.mark.parametrize("key", FIELD_BY_FIELD)
 
 
+BY_KEY = {setting.key: setting for setting in SETTINGS}
+
+
 def project_for(key: str, **metadata: Any) -> Project:
-    return a_cache(**metadata) if key in PROXY_KEYS else observed(**metadata)
+    is_cache = BY_KEY[key].projects is Projects.PROXY_CACHES
+    return a_cache(**metadata) if is_cache else observed(**metadata)
+
+
+def stated_metadata(spec: HarborProjectSpec) -> dict[str, str]:
+    return metadata_of(stated_settings(spec).items())
 
 
 def test_every_metadata_key_has_its_samples() -> None:
-    assert set(FIELDS) - set(FIELD_BY_FIELD) == {"proxy_cache_filter_pattern", "proxy_cache_filter_kind"}
+    assert set(BY_KEY) - set(FIELD_BY_FIELD) == {"proxy_cache_filter_pattern", "proxy_cache_filter_kind"}
 
 
 @each_field
@@ -174,8 +185,8 @@ def test_junk_in_harbor_is_a_difference_like_any_other(key: str, junk: str) -> N
 @each_field
 def test_a_harbor_that_does_not_know_a_field_is_not_sent_it_and_the_version_is_named(key: str) -> None:
     stated, _, name = FIELD_BY_FIELD[key]
-    since = METADATA_SINCE.get(key)
-    if since is None:
+    since = BY_KEY[key].since
+    if since == FLOOR:
         assert changes(spec_of(**stated), project_for(key), (2, 3, 0)).metadata
         return
     older = (since[0], since[1] - 1, 9)
@@ -189,12 +200,19 @@ def test_a_harbor_that_does_not_know_a_field_is_not_sent_it_and_the_version_is_n
 
 def test_a_harbor_of_unknown_version_is_taken_for_a_new_one() -> None:
     spec = spec_of(sbom={"autoGenerate": True})
-    assert known_metadata(spec, None) == {"auto_sbom_generation": "true"}
+    assert creation_metadata(spec, None) == {"auto_sbom_generation": "true"}
     assert obstacles(spec, observed(), None) == []
 
 
 def test_absence_in_harbor_means_false_for_a_flag() -> None:
     assert changes(spec_of(public=False, vulnerability={"autoScan": False}), observed(), NEW) == Changes()
+
+
+def test_absence_in_harbor_means_that_the_systems_allowlist_is_used() -> None:
+    assert changes(spec_of(cveAllowlist={"reuseSystem": True}), observed(), NEW) == Changes()
+    found = changes(spec_of(cveAllowlist={"reuseSystem": False}), observed(), NEW)
+    assert found.metadata == {"reuse_sys_cve_allowlist": "false"}
+    assert [difference.observed for difference in found.differences] == ["true"]
 
 
 def test_metadata_values_are_strings_since_harbor_refuses_booleans() -> None:
@@ -241,11 +259,31 @@ def test_a_filter_is_written_with_pattern_and_kind_whichever_differs(has: dict[s
 
 def test_a_cache_of_another_registry_and_an_ordinary_project_get_nothing_of_proxy_cache() -> None:
     spec = spec_of(public=True, proxyCache={**CACHE, "speedLimitKbps": 1})
-    for project, same in ((observed(), False), (a_cache(), False)):
-        assert changes(spec, project, NEW, same_registry=same).metadata == {"public": "true"}
-        (obstacle,) = obstacles(spec, project, NEW, same_registry=same)
+    for project in (observed(), a_cache()):
+        assert changes(spec, project, NEW, registries("quay", "dockerhub")).metadata == {"public": "true"}
+        (obstacle,) = obstacles(spec, project, NEW, registries("quay", "dockerhub"))
         assert obstacle.reason is Reason.IMMUTABLE_FIELD
         assert "proxyCache.registryName" in obstacle.message
+    assert "a cache of registry endpoint 'quay', not of 'dockerhub'" in obstacle.message
+
+
+def test_the_registry_is_compared_by_id_so_its_endpoint_can_be_renamed() -> None:
+    spec = spec_of(proxyCache={**CACHE, "speedLimitKbps": 1})
+    assert obstacles(spec, a_cache(), NEW, registries("dockerhub")) == []
+    (obstacle,) = obstacles(spec, a_cache(), NEW, registries("hub", "quay"))
+    assert obstacle.reason is Reason.INVALID_SPEC
+    assert "no registry endpoint 'dockerhub'" in obstacle.message
+    assert "Set registryName to 'hub'" in obstacle.message
+    assert changes(spec, a_cache(), NEW, registries("hub", "quay")).metadata == {"proxy_speed_kb": "1"}
+
+
+@pytest.mark.parametrize("known", [None, [], [Registry(4, "quay")]])
+def test_a_registry_that_the_principal_may_not_know_is_taken_for_the_stated_one(
+    known: list[Registry] | None,
+) -> None:
+    spec = spec_of(proxyCache={**CACHE, "speedLimitKbps": 1})
+    assert obstacles(spec, a_cache(), NEW, known) == []
+    assert changes(spec, a_cache(), NEW, known).metadata == {"proxy_speed_kb": "1"}
 
 
 def test_notation_is_refused_for_a_cache_since_harbor_drops_it_silently() -> None:
@@ -274,7 +312,7 @@ def with_list(*items: str, expires_at: int | None = None) -> Project:
         ({"items": []}, with_list(), []),
         ({"items": []}, with_list("CVE-2024-1", expires_at=1), ["cveAllowlist.items", "cveAllowlist.expiresAt"]),
         ({"items": ["CVE-2024-1"]}, with_list("CVE-2024-1", expires_at=1), ["cveAllowlist.expiresAt"]),
-        ({"reuseSystem": False}, with_list("CVE-2024-1", expires_at=1), []),
+        ({"reuseSystem": True}, with_list("CVE-2024-1", expires_at=1), []),
         ({}, with_list("CVE-2024-1"), []),
     ],
 )
@@ -396,7 +434,7 @@ projects = st.builds(
     Project,
     id=st.just(7),
     name=st.just("team-a"),
-    metadata=st.dictionaries(st.sampled_from([*FIELDS, "retention_id", "other"]), texts, max_size=10),
+    metadata=st.dictionaries(st.sampled_from([*BY_KEY, "retention_id", "other"]), texts, max_size=10),
     creation_time=st.none(),
     allowlist=st.builds(Allowlist, lists.map(tuple), st.none() | seconds),
     registry_id=st.sampled_from([None, 3]),
@@ -404,15 +442,20 @@ projects = st.builds(
 versions = st.sampled_from([None, (2, 3, 0), (2, 7, 4), (2, 12, 0), (2, 16, 0)])
 
 
-@given(specs, projects, versions, st.booleans())
+@given(
+    specs,
+    projects,
+    versions,
+    st.none() | st.sampled_from([("hub",), ("quay",), ("quay", "hub")]).map(lambda names: registries(*names)),
+)
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_after_one_write_nothing_is_left_to_write(
-    spec: HarborProjectSpec, before: Project, version: Version | None, same_registry: bool
+    spec: HarborProjectSpec, before: Project, version: Version | None, known: list[Registry] | None
 ) -> None:
-    found = changes(spec, before, version, same_registry=same_registry)
+    found = changes(spec, before, version, known)
     after = apply(found, before)
-    assert changes(spec, after, version, same_registry=same_registry) == Changes()
-    assert found.metadata.items() <= known_metadata(spec, version).items()
+    assert changes(spec, after, version, known) == Changes()
+    assert found.metadata.items() <= creation_metadata(spec, version).items()
     untouched = before.metadata.keys() - stated_metadata(spec).keys()
     assert {key: after.metadata[key] for key in untouched} == {key: before.metadata[key] for key in untouched}
     assert bool(found.differences) == bool(found.metadata or found.allowlist)

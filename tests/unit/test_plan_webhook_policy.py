@@ -12,19 +12,21 @@ from hypothesis import strategies as st
 
 from harborhook.api.webhook_policy import Trigger, WebhookPolicy
 from harborhook.harbor.models import LastTrigger, Policy
+from harborhook.plan.switch import SwitchesAbove, effective_switch
 from harborhook.plan.target_values import TargetValues
 from harborhook.plan.webhook_policy import (
     DesiredPolicy,
     DesiredTarget,
+    asked_for,
+    changes,
     creation_body,
     desired_policy,
     differences,
-    disabling_body,
-    groups_to_write,
     is_enabled,
     merge_triggers,
+    switching_body,
     update_body,
-    was_switched_off,
+    writable_groups,
 )
 
 calm = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -206,7 +208,7 @@ def test_an_update_does_not_change_what_was_observed() -> None:
     before = copy.deepcopy(dict(observed.raw))
 
     update_body(observed, desired(name="renamed", enabled=False))
-    disabling_body(observed)
+    switching_body(observed, enabled=False)
 
     assert observed.raw == before
 
@@ -221,10 +223,11 @@ def test_a_header_that_the_spec_no_longer_has_does_not_reach_the_new_address() -
     assert body["targets"] == [moved.targets[0].body()]
 
 
-def test_disabling_changes_nothing_else() -> None:
+@pytest.mark.parametrize("enabled", [True, False])
+def test_enabling_and_disabling_change_nothing_else(enabled: bool) -> None:
     observed = shown(desired(), future=1, description="by hand")
 
-    assert disabling_body(observed) == {**observed.raw, "enabled": False}
+    assert switching_body(observed, enabled=enabled) == {**observed.raw, "enabled": enabled}
 
 
 # Differences
@@ -513,25 +516,19 @@ def test_times_are_the_greatest_seen_in_whatever_order_readings_come(
 # Report
 
 
-def reporting(*, applied: int | None = 3, origin: str | None = "Created", reason: str = "") -> WebhookPolicy:
+def reporting(*, applied: int | None = 3, origin: str | None = "Created") -> WebhookPolicy:
     """Generation 3 of a policy under driftPolicy Report."""
-    delivering = {
-        "type": "Delivering",
-        "status": "False",
-        "reason": reason,
-        "observedGeneration": 3,
-        "lastTransitionTime": "2026-01-02T03:04:05Z",
-    }
     found = resource(driftPolicy="Report")
     metadata = found.metadata.model_copy(update={"generation": 3})
-    status = {"appliedGeneration": applied, "origin": origin, "conditions": [delivering] if reason else []}
+    status = {"appliedGeneration": applied, "origin": origin}
     return found.model_copy(update={"metadata": metadata, "status": type(found.status).model_validate(status)})
 
 
 def written(
     policy: WebhookPolicy, origin: Any = "Created", *, switched: bool = False, rotated: bool = False
 ) -> list[str]:
-    return sorted(groups_to_write(policy, origin, switched=switched, rotated=rotated))
+    switch = effective_switch(policy, SwitchesAbove(policies_off=switched))
+    return sorted(writable_groups(policy, origin, switch, rotated=rotated))
 
 
 EVERYTHING = ["description", "enabled", "eventTypes", "policyName", "targets"]
@@ -562,24 +559,19 @@ def test_under_report_a_changed_secret_is_applied_to_the_targets_alone() -> None
     assert written(reporting(), rotated=True) == ["targets"]
 
 
+def test_only_what_was_changed_here_was_asked_for() -> None:
+    def groups(policy: WebhookPolicy, *, turned: bool = False, rotated: bool = False) -> list[str]:
+        return sorted(asked_for(policy, turned=turned, rotated=rotated))
+
+    assert groups(reporting()) == []
+    assert groups(reporting(), rotated=True) == ["targets"]
+    assert groups(reporting(), turned=True) == ["enabled"]
+    assert groups(reporting(applied=2)) == EVERYTHING
+
+
 def test_a_switch_goes_before_report() -> None:
     assert written(reporting(), switched=True) == ["enabled"]
     assert written(reporting(applied=None, origin=None), "Adopted", switched=True) == ["enabled"]
-
-
-@pytest.mark.parametrize(
-    ("reason", "was_off"),
-    [("GloballyDisabled", True), ("ProjectDisabled", True), ("PolicyDisabled", False), ("", False)],
-)
-def test_what_a_switch_disabled_is_told_from_what_somebody_chose(reason: str, was_off: bool) -> None:
-    assert was_switched_off(reporting(reason=reason)) is was_off
-
-
-def test_what_is_listed_as_drift_was_not_disabled_by_a_switch() -> None:
-    policy = reporting(reason="GloballyDisabled")
-    row = {"field": "enabled", "desired": "true", "observed": "false"}
-    listed = type(policy.status).model_validate({**policy.status.wire(), "drift": [row]})
-    assert not was_switched_off(policy.model_copy(update={"status": listed}))
 
 
 @pytest.mark.parametrize(
@@ -632,6 +624,58 @@ def test_drift_tells_values_but_of_an_address_and_a_header_only_that_they_differ
         ("targets[0].verifyRemoteCertificate", "true", "false"),
         ("targets[0].payloadFormat", "Default", "CloudEvents"),
     ]
+
+
+# What to do about differences
+
+
+def test_what_may_not_be_written_is_reported_and_stays_as_harbor_has_it() -> None:
+    observed = shown(desired(), name="other", enabled=False, event_types=[])
+
+    found = changes(observed, desired(), writable=["eventTypes", "enabled"], asked_for=["enabled"])
+
+    assert [one.field for one in found.asked_for] == ["enabled"]
+    assert [one.field for one in found.corrected] == ["eventTypes"]
+    assert [one.field for one in found.reported] == ["policyName"]
+    assert (found.name, found.enabled) == ("other", True)
+    assert found.body == {**observed.raw, "enabled": True, "event_types": list(desired().event_types)}
+
+
+def test_what_is_only_reported_is_not_sent() -> None:
+    observed = shown(desired(), enabled=False)
+
+    found = changes(observed, desired(), writable=[])
+
+    assert (found.body, found.enabled, [one.field for one in found.reported]) == (None, False, ["enabled"])
+
+
+def test_a_mark_is_written_though_nothing_differs() -> None:
+    observed = shown(desired())
+
+    assert changes(observed, desired()).body is None
+    assert changes(observed, desired(), writable=[], creator="ours").body == {**observed.raw, "creator": "ours"}
+
+
+def test_no_repr_shows_what_is_to_be_sent() -> None:
+    stated = desired(DesiredTarget("http", "https://c4nary.example.com", "c4nary"))
+
+    assert "c4nary" not in repr(changes(shown(desired()), stated))
+
+
+@given(OBSERVED, DESIRED, st.sets(st.sampled_from(EVERYTHING)), st.sets(st.sampled_from(EVERYTHING)))
+@calm
+def test_each_difference_is_written_or_reported_once(
+    raw: dict[str, Any], policy: DesiredPolicy, writable: set[str], asked: set[str]
+) -> None:
+    observed = parsed(raw)
+    found = changes(observed, policy, writable=writable, asked_for=asked)
+
+    sorted_out = [*found.asked_for, *found.corrected, *found.reported]
+    assert sorted(sorted_out, key=repr) == sorted(differences(observed, policy), key=repr)
+    after = observed if found.body is None else parsed(dict(found.body))
+    left = {difference.group for difference in differences(after, policy)}
+    assert left == {difference.group for difference in found.reported}
+    assert found.enabled is is_enabled(after.raw)
 
 
 def test_another_number_of_targets_is_one_difference() -> None:

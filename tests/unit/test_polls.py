@@ -9,19 +9,15 @@ from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any, cast
 
-import kopf
 import pytest
 
-from harborhook.api.base import Key
+from harborhook.api.base import DeliveriesKey, Key
 from harborhook.api.connections import ClusterHarborConnection
-from harborhook.handlers import Operator
 from harborhook.harbor.client import HarborClient
-from harborhook.plan.references import DELIVERIES, deliveries_key
 from harborhook.reconcile import deliveries
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
 from harborhook.runtime.queue import Cause
-from harborhook.settings import Settings
 from harness.alone import Clock, bare_context
 
 CONNECTION = Key("ClusterHarborConnection", "", "default")
@@ -60,7 +56,7 @@ def link(clock: Clock) -> Link:
         },
     }
     client = cast(HarborClient, SimpleNamespace(last_triggers=nothing))
-    return Link(CONNECTION, ClusterHarborConnection.model_validate(connection), client, clock=clock)
+    return Link.over(ClusterHarborConnection.model_validate(connection), client, clock=clock)
 
 
 def declare(context: Context, *, known: bool) -> None:
@@ -79,7 +75,7 @@ def declare(context: Context, *, known: bool) -> None:
             "status": {"connection": recorded, "projectName": name, **({"policyID": number} if known else {})},
         }
         context.store.upsert(Key("WebhookPolicy", "test", name), body)
-        deliveries.begin(context, deliveries_key(CONNECTION, name))
+        deliveries.begin(context, DeliveriesKey(CONNECTION, name))
 
 
 async def run(context: Context, clock: Clock, seconds: float) -> dict[str, list[float]]:
@@ -88,8 +84,8 @@ async def run(context: Context, clock: Clock, seconds: float) -> dict[str, list[
     while clock.now < seconds:
         while len(context.queue):
             key, _ = await context.queue.get()
-            if key.kind == DELIVERIES:
-                read[key.name].append(clock.now)
+            if isinstance(key, DeliveriesKey):
+                read[key.project].append(clock.now)
                 after = await deliveries.poll(context, key)
                 assert after is not None
                 context.queue.add(key, Cause.POLL, after=after)
@@ -138,11 +134,3 @@ def test_in_a_rhythm_no_project_is_read_twice_within_a_minute(context: Context, 
         pauses = [later - sooner for sooner, later in itertools.pairwise(rhythm)]
         assert len(pauses) >= 3
         assert all(MINUTE <= pause <= 1.1 * MINUTE + 1 for pause in pauses)
-
-
-async def test_a_watch_without_a_sign_of_life_is_opened_anew_soon_after_the_servers_minute() -> None:
-    settings = kopf.OperatorSettings()
-
-    await Operator(Settings())._configure(settings)
-
-    assert 60 < settings.watching.inactivity_timeout <= 90  # the API server sends a bookmark every 60 s

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 
 from harborhook.harbor.errors import UnreachableError
 from harborhook.harbor.proxies import proxy_for
 from harborhook.harbor.transport import Credentials, Transport
+from harborhook.tls import TLSOptions
+from harness.certificates import Authority
 
 CANARY = "canary-7f3a"
 PROXY = "http://proxy.example.com:3128"
@@ -91,3 +95,13 @@ def test_one_that_cannot_be_used_is_told_without_what_may_be_its_password(
         Transport("https://harbor.example.com", Credentials("user", "password"))
     assert CANARY not in str(refusal.value)
     assert "NO_PROXY" in str(refusal.value)
+
+
+def test_a_proxy_that_is_reached_by_tls_is_verified_as_everything_else_is(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HTTPS_PROXY", "https://proxy.example.com:3128")
+    bundle = Authority().bundle.encode()
+    found = proxy_for("https://harbor.example.com", bundle)
+    assert found is not None
+    assert found.ssl_context is not None
+    assert found.ssl_context.cert_store_stats() == TLSOptions(ca=bundle).context.cert_store_stats()
+    assert not found.ssl_context.verify_flags & ssl.VERIFY_X509_STRICT

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from harborhook.api.base import Key
+from harborhook.api.base import AnyKey, Key
 from harborhook.runtime.queue import AGEING, BACKOFF_FIRST, BACKOFF_LIMIT, Cause, Queue
 from harness.alone import Clock
 
@@ -29,18 +29,18 @@ class Fixture:
     def __post_init__(self) -> None:
         self.queue = Queue(clock=self.clock, jitter=lambda: self.jitter)
 
-    async def take(self) -> tuple[Key, Cause] | None:
+    async def take(self) -> tuple[AnyKey, Cause] | None:
         """What a worker gets now; None if it would have to wait."""
         return await _take(self.queue)
 
-    async def keys(self) -> list[Key]:
+    async def keys(self) -> list[AnyKey]:
         """The keys that many workers get now, in their order."""
         taken = []
         while (found := await self.take()) is not None:
             taken.append(found[0])
         return taken
 
-    async def visit(self) -> tuple[Key, Cause] | None:
+    async def visit(self) -> tuple[AnyKey, Cause] | None:
         """Takes a key and lets go of it at once."""
         taken = await self.take()
         if taken is not None:
@@ -48,7 +48,7 @@ class Fixture:
         return taken
 
 
-async def _take(queue: Queue) -> tuple[Key, Cause] | None:
+async def _take(queue: Queue) -> tuple[AnyKey, Cause] | None:
     waiting = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
     if not waiting.done():
@@ -58,7 +58,7 @@ async def _take(queue: Queue) -> tuple[Key, Cause] | None:
     return waiting.result()
 
 
-async def woken(worker: asyncio.Task[tuple[Key, Cause]]) -> tuple[Key, Cause]:
+async def woken(worker: asyncio.Task[tuple[AnyKey, Cause]]) -> tuple[AnyKey, Cause]:
     """What a sleeping worker wakes with; a wake-up that is lost fails the test instead of stopping it."""
     async with asyncio.timeout(10):
         return await worker
@@ -74,9 +74,9 @@ def fixture() -> Fixture:
 
 async def test_a_key_that_is_added_twice_is_visited_once_for_both_causes(fixture: Fixture) -> None:
     fixture.queue.add(A, Cause.CHANGE)
-    fixture.queue.add(A, Cause.DEPENDENCY)
+    fixture.queue.add(A, Cause.SECRET)
 
-    assert await fixture.take() == (A, Cause.CHANGE | Cause.DEPENDENCY)
+    assert await fixture.take() == (A, Cause.CHANGE | Cause.SECRET)
     assert await fixture.take() is None
 
 
@@ -93,12 +93,12 @@ async def test_a_key_that_is_held_is_given_to_nobody_else(fixture: Fixture) -> N
 async def test_what_comes_while_a_key_is_held_is_done_once_more_afterwards(fixture: Fixture) -> None:
     fixture.queue.add(A, Cause.CHANGE)
     await fixture.take()
-    fixture.queue.add(A, Cause.DEPENDENCY)
-    fixture.queue.add(A, Cause.DEPENDENCY)
+    fixture.queue.add(A, Cause.SECRET)
+    fixture.queue.add(A, Cause.SECRET)
 
     fixture.queue.done(A)
 
-    assert await fixture.visit() == (A, Cause.DEPENDENCY)
+    assert await fixture.visit() == (A, Cause.SECRET)
     assert await fixture.take() is None
 
 
@@ -134,13 +134,13 @@ async def test_a_waiting_worker_wakes_when_a_key_that_was_added_again_is_let_go(
     queue = Queue(clock=Clock())
     queue.add(A, Cause.CHANGE)
     await queue.get()
-    queue.add(A, Cause.DEPENDENCY)
+    queue.add(A, Cause.SECRET)
     worker = asyncio.create_task(queue.get())
     await asyncio.sleep(0)
 
     queue.done(A)
 
-    assert await woken(worker) == (A, Cause.DEPENDENCY)
+    assert await woken(worker) == (A, Cause.SECRET)
 
 
 async def test_a_waiting_worker_wakes_when_a_key_becomes_due() -> None:
@@ -176,7 +176,7 @@ async def test_a_key_wakes_one_worker_and_not_all_that_are_idle(monkeypatch: pyt
     queue = Queue(clock=Clock())
     looks = 0
 
-    def counted() -> tuple[Key, Cause] | None:
+    def counted() -> tuple[AnyKey, Cause] | None:
         nonlocal looks
         looks += 1
         return Queue._take(queue)
@@ -511,10 +511,10 @@ KEYS = st.sampled_from([Key("HarborProject", "team", name) for name in "pqrst"])
 CAUSES = st.lists(st.sampled_from(list(Cause)), min_size=1, max_size=2).map(lambda some: Cause(0) | some[0] | some[-1])
 
 
-async def test_news_do_not_bring_a_later_look_for_drift_forward(fixture: Fixture) -> None:
+async def test_news_does_not_bring_a_later_drift_check_forward(fixture: Fixture) -> None:
     fixture.queue.add(A, Cause.RESYNC, after=600)
-    fixture.queue.add(A, Cause.NEWS)
-    assert await fixture.take() == (A, Cause.NEWS)
+    fixture.queue.add(A, Cause.DELIVERIES)
+    assert await fixture.take() == (A, Cause.DELIVERIES)
     fixture.queue.done(A)
     fixture.clock.now += 599
     assert await fixture.take() is None
@@ -523,10 +523,17 @@ async def test_news_do_not_bring_a_later_look_for_drift_forward(fixture: Fixture
 
 
 async def test_a_visit_takes_waiting_news_with_it(fixture: Fixture) -> None:
-    fixture.queue.add(A, Cause.NEWS, after=60)
+    fixture.queue.add(A, Cause.DELIVERIES, after=60)
     fixture.queue.add(A, Cause.CHANGE)
-    assert await fixture.take() == (A, Cause.CHANGE | Cause.NEWS)
+    assert await fixture.take() == (A, Cause.CHANGE | Cause.DELIVERIES)
     assert not fixture.queue.waits(A)
+
+
+async def test_news_of_several_kinds_is_handed_out_together(fixture: Fixture) -> None:
+    fixture.queue.add(A, Cause.RESYNC, after=600)
+    fixture.queue.add(A, Cause.DELIVERIES, after=60)
+    fixture.queue.add(A, Cause.COUNT)
+    assert await fixture.take() == (A, Cause.COUNT | Cause.DELIVERIES)
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -537,30 +544,27 @@ class QueueMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.clock = Clock()
         self.queue = Queue(clock=self.clock, jitter=lambda: 0.5)
-        self.waiting: dict[Key, tuple[float, Cause]] = {}
-        self.news: dict[Key, float] = {}
-        self.held: set[Key] = set()
+        self.waiting: dict[AnyKey, tuple[float, Cause]] = {}
+        self.news: dict[AnyKey, tuple[float, Cause]] = {}
+        self.held: set[AnyKey] = set()
 
     def teardown(self) -> None:
         self.loop.close()
 
-    def _added(self, key: Key, cause: Cause, due: float) -> None:
-        if cause == Cause.NEWS:
-            self.news[key] = min(self.news.get(key, due), due)
-            return
-        before, causes = self.waiting.get(key, (due, Cause(0)))
-        self.waiting[key] = (min(before, due), causes | cause)
+    def _added(self, key: AnyKey, cause: Cause, due: float) -> None:
+        line = self.news if cause in Cause.NEWS else self.waiting
+        before, causes = line.get(key, (due, Cause(0)))
+        line[key] = (min(before, due), causes | cause)
 
-    def _dues(self) -> dict[Key, float]:
+    def _dues(self) -> dict[AnyKey, float]:
         keys = self.waiting.keys() | self.news.keys()
-        return {key: min(self.news.get(key, math.inf), self.waiting.get(key, (math.inf,))[0]) for key in keys}
+        return {key: min(line.get(key, (math.inf,))[0] for line in (self.news, self.waiting)) for key in keys}
 
-    def _causes(self, key: Key, now: float) -> Cause:
-        """News alone do not bring a later visit forward; a visit takes the news with it."""
+    def _causes(self, key: AnyKey, now: float) -> Cause:
+        """News alone does not bring a later visit forward; a visit takes the news with it."""
         due, causes = self.waiting.get(key, (math.inf, Cause(0)))
-        if due > now:
-            return Cause.NEWS
-        return causes | Cause.NEWS if key in self.news else causes
+        _, news = self.news.get(key, (math.inf, Cause(0)))
+        return news if due > now else causes | news
 
     @rule(key=KEYS, cause=CAUSES, after=st.sampled_from([0.0, 0.5, 5.0, 60.0]))
     def add(self, key: Key, cause: Cause, after: float) -> None:
@@ -602,7 +606,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert takeable[key] == min(takeable.values())
         assert causes == self._causes(key, self.clock())
         self.news.pop(key, None)
-        if causes != Cause.NEWS:
+        if causes not in Cause.NEWS:
             self.waiting.pop(key)
         self.held.add(key)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -119,6 +121,56 @@ def test_what_came_can_be_asked_by_http(receiver: Receiver, client: httpx.Client
 def test_waiting_gives_up_with_a_sentence(receiver: Receiver) -> None:
     with pytest.raises(AssertionError, match="0 of 1 requests came to /never"):
         receiver.wait(1, "/never", timeout=0)
+
+
+def test_what_a_redelivery_is_known_by(receiver: Receiver, client: httpx.Client) -> None:
+    headers = {"Authorization": "Bearer x", "Content-Type": "application/json", "X-Harborhook-Redelivery": "41"}
+    client.post("/ok", content=b"{}", headers=headers)
+    client.post("/ok", content=b"{ }")
+    again, first = receiver.received()
+    assert (again.redelivery, again.authorization, again.content_type) == (41, "Bearer x", "application/json")
+    assert (first.redelivery, first.authorization, first.body) == (None, None, b"{ }")
+
+
+def test_requests_are_in_the_order_in_which_they_came(receiver: Receiver) -> None:
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(httpx.post, f"{receiver.url}/slow/0.5", trust_env=False)
+        time.sleep(0.2)
+        httpx.post(f"{receiver.url}/ok", trust_env=False)
+        assert [got.path for got in receiver.received()] == ["/ok"], "the slow one has no answer yet"
+        slow.result()
+    assert [got.path for got in receiver.received()] == ["/slow/0.5", "/ok"]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_it_can_refuse_connections_for_a_while(tls: bool) -> None:
+    with Receiver(tls=tls) as own, httpx.Client(base_url=own.url, verify=False, trust_env=False) as client:
+        assert client.post("/ok/before").status_code == 200
+        for _ in range(3):
+            own.down()
+            with pytest.raises(httpx.ConnectError, match="refused"):
+                client.post("/ok/meanwhile")
+            own.up()
+            assert client.post("/ok/after").status_code == 200
+        assert [got.path for got in own.received()] == ["/ok/before"] + ["/ok/after"] * 3
+    with Receiver() as own:
+        own.down()  # and is stopped while it is
+
+
+def test_it_can_answer_everything_with_an_error_for_a_while(receiver: Receiver, client: httpx.Client) -> None:
+    receiver.set_status("key", 202)
+    receiver.down(503)
+    assert [client.post(path).status_code for path in ("/ok", "/toggle/key", "/echo/200")] == [503] * 3
+    receiver.up()
+    assert client.post("/toggle/key").status_code == 202
+    assert [got.answered for got in receiver.received()] == [503, 503, 503, 202]
+
+
+def test_it_can_be_down_and_up_from_outside(client: httpx.Client) -> None:
+    assert client.put("/_down", json={"status": 500}).status_code == 204
+    assert client.post("/ok").status_code == 500
+    assert client.delete("/_down").status_code == 204
+    assert client.post("/ok").status_code == 200
 
 
 def test_tls_with_a_certificate_of_its_own() -> None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from harborhook.api.base import Key
+from harborhook.api.base import AnyKey, DeliveriesKey, Key
 from harborhook.plan.references import (
     DEFAULT_CONNECTION,
-    DELIVERIES,
     POLICY_CLAIM,
     PROJECT_CLAIM,
+    admission_secrets,
     connection_key,
-    connection_of_deliveries,
-    deliveries_key,
     is_claim,
     policy_claim,
     project_claim,
@@ -96,6 +92,24 @@ def test_a_connection_depends_on_its_credentials_and_its_ca(body: dict[str, Any]
     assert set(references(body)) == expected
 
 
+def test_a_connection_depends_on_what_a_gateway_in_front_of_harbor_wants() -> None:
+    body = cluster_connection(
+        tls={"clientCertificateRef": {"namespace": "pki", "name": "mtls"}},
+        headersFrom=[
+            {"name": "X-One", "secretKeyRef": {"namespace": "gateway", "name": "one", "key": "token"}},
+            {"name": "X-Two", "secretKeyRef": {"namespace": "gateway", "name": "two", "key": "token"}},
+        ],
+    )
+    own = connection(
+        tls={"clientCertificateRef": {"name": "mtls"}},
+        headersFrom=[{"name": "X-One", "secretKeyRef": {"name": "one", "key": "token"}}],
+    )
+    wanted = {Key("Secret", "pki", "mtls"), Key("Secret", "gateway", "one"), Key("Secret", "gateway", "two")}
+    assert set(references(body)) == wanted | {Key("Secret", "harborhook", "credentials")}
+    assert set(references(own)) == {Key("Secret", "team", name) for name in ("credentials", "mtls", "one")}
+    assert set(admission_secrets(own)) == set(references(own))
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -149,14 +163,14 @@ def test_a_project_without_a_spec_has_references_too() -> None:
                 Key("HarborProject", "team", "p"),
                 Key(POLICY_CLAIM, "team/p", "hook"),
                 OWN,
-                Key(DELIVERIES, "HarborConnection/team/own", "p"),
+                DeliveriesKey(OWN, "p"),
             },
         ),
     ],
     ids=["projectRef", "policyName", "projectName", "a team's own connection", "headers", "once it is in Harbor"],
 )
 def test_a_policy_depends_on_its_project_or_connection_its_secrets_and_its_deliveries(
-    body: dict[str, Any], expected: set[Key]
+    body: dict[str, Any], expected: set[AnyKey]
 ) -> None:
     assert set(references(body)) == expected
 
@@ -216,16 +230,10 @@ def test_claims_are_told_from_things_that_exist() -> None:
 
 # Deliveries
 
-LABEL = st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,10}[a-z0-9])?", fullmatch=True)
-CONNECTIONS = st.builds(Key, st.just("HarborConnection"), LABEL, LABEL) | st.builds(
-    Key, st.just("ClusterHarborConnection"), st.just(""), LABEL
-)
 
+def test_the_deliveries_of_a_project_are_no_claim_and_read_apart_over_each_connection() -> None:
+    key = DeliveriesKey(OWN, "p")
 
-@given(CONNECTIONS, LABEL)
-def test_the_connection_can_be_told_from_the_key_of_its_deliveries(connection: Key, project_name: str) -> None:
-    key = deliveries_key(connection, project_name)
-
-    assert connection_of_deliveries(key) == connection
-    assert key.name == project_name
     assert not is_claim(key)
+    assert key != DeliveriesKey(DEFAULT_CONNECTION, "p")
+    assert str(key) == "Deliveries of project p over HarborConnection team/own"

@@ -15,7 +15,7 @@ from harborhook.api.connections import ClusterHarborConnection
 from harborhook.harbor.client import HarborClient
 from harborhook.kube.gateway import Gateway, KubeError
 from harborhook.plan.references import project_claim, references
-from harborhook.reconcile import claims, shards
+from harborhook.reconcile import changes, claims, shards
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.secrets import Secrets
@@ -122,7 +122,7 @@ async def _nothing(source: Key) -> None:
 def visit(context: Context, key: Key) -> Visit[Any]:
     resource = context.load(key)
     assert resource is not None
-    return Visit(context, resource, Cause.CHANGE, status=resource.status)  # type: ignore[attr-defined]
+    return Visit(context, resource, Cause.CHANGE, status=resource.status)
 
 
 def link() -> Link:
@@ -133,7 +133,7 @@ def link() -> Link:
         "access": [{"namespaces": ["*"], "projects": ["*"]}],
     }
     body = {"kind": CONNECTION.kind, "metadata": {"name": CONNECTION.name}, "spec": spec}
-    return Link(CONNECTION, ClusterHarborConnection.model_validate(body), cast(HarborClient, None), clock=Clock())
+    return Link.over(ClusterHarborConnection.model_validate(body), cast(HarborClient, None), clock=Clock())
 
 
 async def waits(context: Context) -> list[Key]:
@@ -142,6 +142,7 @@ async def waits(context: Context) -> list[Key]:
     while len(context.queue):
         key, _ = await context.queue.get()
         context.queue.done(key)
+        assert isinstance(key, Key)
         taken.append(key)
     return sorted(taken)
 
@@ -151,7 +152,7 @@ async def waits(context: Context) -> list[Key]:
 
 async def test_an_operator_with_a_name_marks_what_it_works_on(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock)
-    context.saw(OURS, cluster.add(OURS, team="a"))
+    changes.saw(context, OURS, cluster.add(OURS, team="a"))
 
     assert await shards.is_ours(visit(context, OURS))
 
@@ -162,7 +163,7 @@ async def test_of_two_that_mark_at_once_one_succeeds(cluster: Cluster, clock: Cl
     first, second = operator(cluster, clock), operator(cluster, clock, shard="b")
     body = cluster.add(OURS, team="a")
     for context in (first, second):
-        context.saw(OURS, copy.deepcopy(body))
+        changes.saw(context, OURS, copy.deepcopy(body))
 
     assert await shards.is_ours(visit(first, OURS))
     with pytest.raises(KubeError):
@@ -176,7 +177,7 @@ async def test_what_another_has_marked_is_left_alone_and_said_after_a_while(
     cluster: Cluster, clock: Clock, name: dict[str, str]
 ) -> None:
     context = operator(cluster, clock, **name)
-    context.saw(OURS, cluster.add(OURS, team="a", mark="harborhook/b"))
+    changes.saw(context, OURS, cluster.add(OURS, team="a", mark="harborhook/b"))
 
     with pytest.raises(Wait) as wait:
         await shards.is_ours(visit(context, OURS))
@@ -191,11 +192,11 @@ async def test_what_another_has_marked_is_left_alone_and_said_after_a_while(
 async def test_a_mark_that_is_taken_away_lets_the_next_one_begin(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock)
     body = cluster.add(OURS, team="a", mark="harborhook/b")
-    context.saw(OURS, copy.deepcopy(body))
+    changes.saw(context, OURS, copy.deepcopy(body))
     await waits(context)
 
     body["metadata"] |= {"annotations": {}, "resourceVersion": "9"}
-    context.saw(OURS, body)
+    changes.saw(context, OURS, body)
 
     assert await waits(context) == [OURS]
     assert await shards.is_ours(visit(context, OURS))
@@ -203,7 +204,7 @@ async def test_a_mark_that_is_taken_away_lets_the_next_one_begin(cluster: Cluste
 
 async def test_an_operator_without_a_name_marks_nothing(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock, shard="", resource_selector="")
-    context.saw(OURS, cluster.add(OURS, team="a"))
+    changes.saw(context, OURS, cluster.add(OURS, team="a"))
 
     assert await shards.is_ours(visit(context, OURS))
 
@@ -222,9 +223,9 @@ async def test_the_mark_is_taken_from_what_has_left_the_selector(cluster: Cluste
 
 async def test_the_mark_stays_while_a_worker_is_still_at_it(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock)
-    context.saw(OURS, copy.deepcopy(cluster.add(OURS, team="a", mark="harborhook/a")))
+    changes.saw(context, OURS, copy.deepcopy(cluster.add(OURS, team="a", mark="harborhook/a")))
     held, _ = await context.queue.get()
-    context.forget(OURS)
+    changes.forget(context, OURS)
 
     await shards.survey(context)
     assert cluster.mark(OURS) == "harborhook/a"
@@ -241,7 +242,7 @@ async def test_the_mark_stays_while_a_worker_is_still_at_it(cluster: Cluster, cl
 
 async def test_foreign_resources_are_known_but_never_visited(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock)
-    context.saw(OURS, cluster.add(OURS, team="a"))
+    changes.saw(context, OURS, cluster.add(OURS, team="a"))
     cluster.add(THEIRS, team="b", origin="Created")
     await waits(context)
 
@@ -251,7 +252,7 @@ async def test_foreign_resources_are_known_but_never_visited(cluster: Cluster, c
     assert context.store.dependents(project_claim("wanted")) == [OURS, THEIRS]
     assert context.store.own_dependents(project_claim("wanted")) == [OURS]
     assert context.store.all("HarborProject") == [OURS]
-    context.wake([THEIRS])
+    changes.wake(context, [THEIRS], Cause.CLAIM)
     assert await waits(context) == []
 
 
@@ -270,7 +271,7 @@ async def test_what_comes_into_the_selector_is_visited(cluster: Cluster, clock: 
     await shards.survey(context)
     await waits(context)
 
-    context.saw(THEIRS, body)
+    changes.saw(context, THEIRS, body)
 
     assert await waits(context) == [THEIRS]
     assert not context.store.is_foreign(THEIRS)
@@ -280,7 +281,7 @@ async def test_what_comes_into_the_selector_is_visited(cluster: Cluster, clock: 
 
 async def test_a_foreign_resource_that_is_gone_is_forgotten_and_its_rival_woken(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock)
-    context.saw(OURS, cluster.add(OURS, team="a"))
+    changes.saw(context, OURS, cluster.add(OURS, team="a"))
     cluster.add(THEIRS, team="b", origin="Created")
     await shards.survey(context)
     await waits(context)
@@ -298,7 +299,7 @@ async def test_a_foreign_resource_that_is_gone_is_forgotten_and_its_rival_woken(
 
 async def test_a_first_claim_waits_a_moment_and_then_for_a_new_listing(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock)
-    context.saw(OURS, cluster.add(OURS, team="a"))
+    changes.saw(context, OURS, cluster.add(OURS, team="a"))
 
     with pytest.raises(Wait) as wait:
         await shards.has_looked_around(visit(context, OURS))
@@ -314,7 +315,7 @@ async def test_who_has_its_object_or_sees_everything_does_not_look(
     cluster: Cluster, clock: Clock, settings: dict[str, str]
 ) -> None:
     context = operator(cluster, clock, **settings)
-    context.saw(OURS, cluster.add(OURS, team="a", origin=None if settings else "Created"))
+    changes.saw(context, OURS, cluster.add(OURS, team="a", origin=None if settings else "Created"))
 
     assert not await shards.has_looked_around(visit(context, OURS))
     assert cluster.listings == 0
@@ -358,7 +359,7 @@ async def test_where_it_may_not_look_it_says_so_once_and_nothing_waits(
 ) -> None:
     cluster.forbidden = True
     context = operator(cluster, clock, **BY_NAMESPACES)
-    context.saw(OURS, cluster.add(OURS, team="a"))
+    changes.saw(context, OURS, cluster.add(OURS, team="a"))
 
     for _ in range(2):
         await shards.survey(context)
@@ -386,7 +387,7 @@ async def test_when_it_may_look_at_last_it_does(cluster: Cluster, clock: Clock) 
 
 async def test_what_it_may_not_list_any_more_stands_as_last_heard(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock, **BY_NAMESPACES)
-    context.saw(OURS, cluster.add(OURS, team="a"))
+    changes.saw(context, OURS, cluster.add(OURS, team="a"))
     cluster.add(ELSEWHERE, team="b", origin="Created")
     await shards.survey(context)
     await waits(context)
@@ -442,15 +443,15 @@ async def test_who_holds_a_project_over_a_connection_that_is_not_seen_owns_it(
 
 async def test_what_waited_for_a_look_and_was_deleted_is_not_remembered(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock)
-    context.saw(OURS, cluster.add(OURS, team="a"))
-    context.saw(THEIRS, cluster.add(THEIRS, team="a", mark="harborhook/b"))
+    changes.saw(context, OURS, cluster.add(OURS, team="a"))
+    changes.saw(context, THEIRS, cluster.add(THEIRS, team="a", mark="harborhook/b"))
     with pytest.raises(Wait):
         await shards.has_looked_around(visit(context, OURS))
     with pytest.raises(Wait):
         await shards.is_ours(visit(context, THEIRS))
 
-    context.forget(OURS)
-    context.forget(THEIRS)
+    changes.forget(context, OURS)
+    changes.forget(context, THEIRS)
 
     assert (context.surveys.waiting, context.surveys.left) == ({}, {})
 

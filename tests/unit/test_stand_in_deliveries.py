@@ -786,6 +786,19 @@ async def test_before_2_8_jobs_go_to_the_last_target_in_the_default_format(harbo
     assert engine.open_executions(7) == 0
 
 
+async def test_before_2_8_slack_gets_blocks_and_the_job_shows_harbors_own_format(
+    harbor: Setup, receiver: Receiver
+) -> None:
+    default, theirs = recording("deliveries-formats")[3], recording("deliveries-formats")[1]
+    engine = await harbor.start(policy({"type": "slack", "address": receiver.url + "/slack"}), legacy=True)
+    engine.trigger(_event_of(default["body"]))
+    await settled(engine)
+    (got,) = receiver.received()
+    assert got.text == theirs["body"]
+    (job,) = engine.jobs(7)
+    assert (job["notify_type"], json.loads(job["job_detail"])) == ("slack", default["body"])
+
+
 async def test_before_2_8_there_are_ten_attempts(harbor: Setup, receiver: Receiver) -> None:
     engine = await harbor.start(policy(receiver.url + "/status/500"), legacy=True, time_scale=0.00001)
     engine.trigger(event())

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from harborhook.plan.target_values import TargetValues, UnusableError, address_of, header_of, without_values
+from harborhook.api.webhook_policy import AppliedSecret
+from harborhook.plan.target_values import (
+    ResolvedTargets,
+    TargetValues,
+    UnusableError,
+    address_of,
+    header_of,
+    without_values,
+)
 
 
 @pytest.mark.parametrize("raw", [b"Bearer x", b"Bearer x\n", b"Bearer x\r\n"])
@@ -70,3 +78,35 @@ def test_values_show_in_no_repr_and_in_no_message_that_quotes_them() -> None:
     assert "canary" not in repr(values)
     assert "canary" not in without_values(said, [values])
     assert "refused" in without_values(said, [values])
+
+
+# Whether a Secret has changed
+
+
+def resolved(header: str, version: str) -> ResolvedTargets:
+    return ResolvedTargets((TargetValues("https://ci.example.com", header),), {"ci": version})
+
+
+def recorded(version: str) -> list[AppliedSecret]:
+    return [AppliedSecret(name="ci", resource_version=version)]
+
+
+@pytest.mark.parametrize(
+    ("now", "in_status", "remembered", "changed"),
+    [
+        (resolved("one", "5"), recorded("5"), resolved("one", "5"), False),
+        (resolved("one", "5"), recorded("5"), None, False),  # after a restart
+        (resolved("two", "6"), recorded("5"), resolved("one", "5"), True),
+        (resolved("one", "6"), recorded("5"), resolved("one", "5"), False),  # written again without a change
+        (resolved("one", "6"), recorded("5"), None, True),  # nobody knows any more what it was
+        # Another operator has worked on the resource meanwhile: what this one remembers is of an earlier time.
+        (resolved("one", "6"), recorded("5"), resolved("one", "4"), True),
+        (resolved("one", "5"), [], None, True),
+        (ResolvedTargets((TargetValues("https://ci.example.com"),)), [], None, False),
+    ],
+)
+def test_a_secret_that_was_written_again_without_a_change_has_not_changed(
+    now: ResolvedTargets, in_status: list[AppliedSecret], remembered: ResolvedTargets | None, changed: bool
+) -> None:
+    assert now.have_changed(in_status, remembered) is changed
+    assert "one" not in repr(now)

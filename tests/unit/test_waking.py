@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from harborhook.api.base import Key
+from harborhook.reconcile import changes
 from harborhook.reconcile.context import Context
+from harborhook.runtime.queue import Cause
 from harness.alone import Clock, bare_context
 
 CONNECTION = Key("ClusterHarborConnection", "", "default")
@@ -39,13 +41,13 @@ def body(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_everybody_hears_at_once_that_a_connection_works(context: Context) -> None:
-    context.wake_deeply(CONNECTION)
+    changes.wake_deeply(context, CONNECTION, Cause.CONNECTION)
 
     assert len(context.queue) == EVERYBODY
 
 
 def test_of_a_loss_very_many_hear_one_after_the_other(context: Context, clock: Clock) -> None:
-    context.wake_deeply(CONNECTION, per_second=40)
+    changes.wake_deeply(context, CONNECTION, Cause.CONNECTION, per_second=40)
 
     heard = []
     for second in range(1, 11):
@@ -56,9 +58,9 @@ def test_of_a_loss_very_many_hear_one_after_the_other(context: Context, clock: C
 
 
 def test_whoever_has_not_heard_of_a_loss_does_not_wait_for_it_when_it_is_over(context: Context, clock: Clock) -> None:
-    context.wake_deeply(CONNECTION, per_second=40)
+    changes.wake_deeply(context, CONNECTION, Cause.CONNECTION, per_second=40)
     clock.now = 2.0
 
-    context.wake_deeply(CONNECTION)
+    changes.wake_deeply(context, CONNECTION, Cause.CONNECTION)
 
     assert len(context.queue) == EVERYBODY

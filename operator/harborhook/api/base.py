@@ -43,12 +43,24 @@ from harborhook.api.names import (
     VERSION as VERSION,
 )
 from harborhook.api.names import (
+    AnyKey as AnyKey,
+)
+from harborhook.api.names import (
+    DeliveriesKey as DeliveriesKey,
+)
+from harborhook.api.names import (
     Key as Key,
 )
 
 PROJECT_NAME_PATTERN = "^[a-z0-9]+([._-][a-z0-9]+)*$"
 """Harbor's own rule for the name of a project."""
 PROJECT_NAME_LIMIT = 255
+
+RecordedProjectName = Annotated[
+    str, WithJsonSchema({"type": "string", "maxLength": PROJECT_NAME_LIMIT, "pattern": PROJECT_NAME_PATTERN})
+]
+"""A project's name in a status. The API server refuses others; one that is there already is still read, and is not
+sent to Harbor."""
 
 
 def _whole_seconds(value: datetime) -> datetime:
@@ -106,32 +118,6 @@ class Metadata(ApiModel):
         return self.annotations.get(ANNOTATION_RELEASE) == "true"
 
 
-class Resource(ApiModel):
-    """One of our custom resources; subclasses add `spec` and `status`."""
-
-    kind: str = ""
-    metadata: Metadata
-
-    @property
-    def key(self) -> Key:
-        return Key(self.kind, self.metadata.namespace, self.metadata.name)
-
-    @property
-    def reconcile_request(self) -> str | None:
-        """What `harborhook.io/reconcile-at` says; to be answered in `status.lastHandledReconcileAt`."""
-        return self.metadata.annotations.get(ANNOTATION_RECONCILE_AT)
-
-    @property
-    def test_request(self) -> str | None:
-        """What `harborhook.io/test-endpoint` says; to be answered in `status.endpointTest`."""
-        return self.metadata.annotations.get(ANNOTATION_TEST_ENDPOINT)
-
-    @property
-    def redeliver_request(self) -> str | None:
-        """What `harborhook.io/redeliver` says; to be answered in `status.redelivery`."""
-        return self.metadata.annotations.get(ANNOTATION_REDELIVER)
-
-
 class Condition(ApiModel):
     """One finding about the resource, in the form that Kubernetes tools read."""
 
@@ -156,6 +142,13 @@ class ConnectionRef(ApiModel):
         description="ClusterHarborConnection (for the whole cluster) or HarborConnection (of the same namespace).",
     )
     name: str = Field(description="Name of the connection.", min_length=1, max_length=253)
+
+
+class SecretKeyRef(ApiModel):
+    """Names a key of a Secret."""
+
+    name: str = Field(description="Name of a Secret of the same namespace.", min_length=1, max_length=253)
+    key: str = Field(description="Key of the Secret.", min_length=1, max_length=253)
 
 
 class RecordedConnection(ApiModel):
@@ -228,3 +221,30 @@ class CommonStatus(ApiModel):
     def is_ready(self) -> bool:
         ready = self.condition("Ready")
         return ready is not None and ready.status == "True"
+
+
+class Resource(ApiModel):
+    """One of our custom resources; subclasses add `spec` and extend `status`."""
+
+    kind: str = ""
+    metadata: Metadata
+    status: CommonStatus = CommonStatus()
+
+    @property
+    def key(self) -> Key:
+        return Key(self.kind, self.metadata.namespace, self.metadata.name)
+
+    @property
+    def reconcile_request(self) -> str | None:
+        """What `harborhook.io/reconcile-at` says; to be answered in `status.lastHandledReconcileAt`."""
+        return self.metadata.annotations.get(ANNOTATION_RECONCILE_AT)
+
+    @property
+    def test_request(self) -> str | None:
+        """What `harborhook.io/test-endpoint` says; to be answered in `status.endpointTest`."""
+        return self.metadata.annotations.get(ANNOTATION_TEST_ENDPOINT)
+
+    @property
+    def redeliver_request(self) -> str | None:
+        """What `harborhook.io/redeliver` says; to be answered in `status.redelivery`."""
+        return self.metadata.annotations.get(ANNOTATION_REDELIVER)

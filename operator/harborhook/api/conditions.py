@@ -102,7 +102,7 @@ class Reason(StrEnum):
     PROJECT_NOT_EMPTY = (
         "ProjectNotEmpty",
         Outcome.STALLED,
-        "The Harbor project still has repositories and images are never removed for you.",
+        "Harbor does not delete a project that is not empty, and images are never removed for you.",
     )
 
     SECRET_NOT_FOUND = "SecretNotFound", Outcome.RECONCILING, "A Secret or ConfigMap that the spec names is missing."

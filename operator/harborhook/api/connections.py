@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from harborhook.api.base import ApiModel, CommonStatus, Resource, rules
+from harborhook.api.base import ApiModel, CommonStatus, Resource, SecretKeyRef, rules
+from harborhook.headers import NAME_LIMIT, NAME_PATTERN, NAME_RULE, RESERVED_PATTERN, RESERVED_RULE
 
 SecretKeyName = Annotated[str, Field(min_length=1, max_length=253)]
 ObjectName = Annotated[str, Field(min_length=1, max_length=253)]
-UrlString = Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s/?#@\\]+/?$")]
+_URL_RULES = rules(
+    (
+        "self.matches('^https?://')",
+        "an address of Harbor begins with https://, or with http:// together with allowInsecureHTTP: true",
+    ),
+    (
+        "!self.contains('@')",
+        "an address holds no user name and password: put them into the Secret that credentialsSecretRef names",
+    ),
+    (
+        "!self.matches('^[^:]*://[^/?#]*(/.|[?#])')",
+        "an address of Harbor has no path, query or fragment: Harbor is always at the root of its host, "
+        "as in https://harbor.example.com",
+    ),
+    (
+        "!self.matches('^[^:]*://([/?#]|$)') && !self.matches('[ \\t\\n\\r\\f\\v\\\\\\\\]')",
+        "an address has a host, and neither blanks nor backslashes",
+    ),
+)
+"""As rules and not as a pattern: a pattern is all that the API server would say of a mistake."""
+UrlString = Annotated[str, Field(max_length=512, json_schema_extra=_URL_RULES)]
 _IPV6_PART = "[A-Fa-f0-9.*]*"
 HOST_PATTERN = rf"^([A-Za-z0-9.*-]+|\[?{_IPV6_PART}:{_IPV6_PART}:[A-Fa-f0-9:.*]*\]?)$"
 """A name, an IPv4 or an IPv6 address; no port, which would never match."""
@@ -29,6 +50,42 @@ class ClusterCredentialsRef(CredentialsRef):
     namespace: ObjectName = Field(description="Namespace of the Secret.")
 
 
+class ClusterSecretKeyRef(SecretKeyRef):
+    name: ObjectName = Field(description="Name of the Secret.")
+    namespace: ObjectName = Field(description="Namespace of the Secret.")
+
+
+class HeaderFrom(ApiModel):
+    """A header that is sent to Harbor with every request."""
+
+    name: str = Field(
+        description="Name of the header. Authorization, Cookie, Host, Content-* and others cannot be set.",
+        min_length=1,
+        max_length=NAME_LIMIT,
+        json_schema_extra=rules(
+            (f"self.matches('{NAME_PATTERN}')", NAME_RULE),
+            (f"!self.matches('{RESERVED_PATTERN}')", RESERVED_RULE),
+        ),
+    )
+    secret_key_ref: SecretKeyRef = Field(description="The key of a Secret that holds the value.")
+
+
+class ClusterHeaderFrom(HeaderFrom):
+    """A header that is sent to Harbor with every request."""
+
+    secret_key_ref: ClusterSecretKeyRef = Field(description="The key of a Secret that holds the value.")
+
+
+class ClientCertificateRef(ApiModel):
+    """Names a Secret of type kubernetes.io/tls."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+
+
+class ClusterClientCertificateRef(ClientCertificateRef):
+    namespace: ObjectName = Field(description="Namespace of the Secret.")
+
+
 class CABundleRef(ApiModel):
     """Names the key with the certificate authorities that are trusted."""
 
@@ -41,8 +98,15 @@ class ClusterCABundleRef(CABundleRef):
     namespace: ObjectName = Field(description="Namespace of the ConfigMap or Secret.")
 
 
+_SERVER_NAME = "^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?([.][A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*$"
+_CLIENT_CERTIFICATE = (
+    "The certificate that the operator shows a gateway in front of Harbor that requires one: a Secret of type "
+    "kubernetes.io/tls, with keys tls.crt and tls.key. A change is picked up at once."
+)
+
+
 class TLS(ApiModel):
-    """How Harbor's certificate is verified."""
+    """How Harbor's certificate is verified, and what Harbor is shown."""
 
     ca_bundle_ref: CABundleRef | None = Field(
         None,
@@ -51,6 +115,19 @@ class TLS(ApiModel):
     insecure_skip_verify: bool = Field(
         False, description="true accepts any certificate of Harbor. Anybody on the way can then read the credentials."
     )
+    server_name: str | None = Field(
+        None,
+        description=(
+            "The host name that the server is asked for (SNI) and that its certificate must have, where that is not "
+            "the host in url."
+        ),
+        min_length=1,
+        max_length=253,
+        json_schema_extra=rules(
+            (f"self.matches('{_SERVER_NAME}')", "serverName is a host name, without https:// and without a port")
+        ),
+    )
+    client_certificate_ref: ClientCertificateRef | None = Field(None, description=_CLIENT_CERTIFICATE)
 
 
 class ClusterTLS(TLS):
@@ -58,6 +135,7 @@ class ClusterTLS(TLS):
         None,
         description="Certificate authorities that are trusted besides the system's. A change is picked up at once.",
     )
+    client_certificate_ref: ClusterClientCertificateRef | None = Field(None, description=_CLIENT_CERTIFICATE)
 
 
 class AccessRule(ApiModel):
@@ -134,13 +212,38 @@ class _ConnectionSpec(ApiModel):
 
 CONNECTION_RULES = rules(
     (
-        "self.url.startsWith('https://') || (has(self.allowInsecureHTTP) && self.allowInsecureHTTP)",
+        "!self.url.startsWith('http://') || (has(self.allowInsecureHTTP) && self.allowInsecureHTTP)",
         "an http:// url sends credentials unencrypted: use https://, or set allowInsecureHTTP: true to accept that",
     ),
     (
         "self.url == oldSelf.url || (has(self.aliases) && self.aliases.exists(a, a == oldSelf.url))",
         "url may only change to another address of the same Harbor: list the old url in aliases to say that it is",
     ),
+    (
+        "!self.url.startsWith('http://') || !has(self.tls) || "
+        "(!has(self.tls.clientCertificateRef) && !has(self.tls.serverName))",
+        "an http:// url has no TLS: use https://, or remove clientCertificateRef and serverName",
+    ),
+)
+
+
+_HEADERS_FROM: Any = Field(
+    [],
+    description=(
+        "Headers for a gateway in front of Harbor, sent with every request to Harbor and to nobody else. "
+        "A change is picked up at once."
+    ),
+    max_length=8,
+    json_schema_extra={
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+        **rules(
+            (
+                "self.all(a, self.exists_one(b, a.name.lowerAscii() == b.name.lowerAscii()))",
+                "each header may be listed once: upper and lower case make no difference",
+            )
+        ),
+    },
 )
 
 
@@ -152,7 +255,8 @@ class ClusterHarborConnectionSpec(_ConnectionSpec):
     credentials_secret_ref: ClusterCredentialsRef = Field(
         description="The Secret with the name and password of a Harbor robot account or user."
     )
-    tls: ClusterTLS = Field(ClusterTLS(), description="How Harbor's certificate is verified.")
+    headers_from: list[ClusterHeaderFrom] = _HEADERS_FROM
+    tls: ClusterTLS = Field(ClusterTLS(), description="How Harbor's certificate is verified, and what Harbor is shown.")
     access: list[AccessRule] = Field(
         description="Which namespaces may declare which Harbor projects over this connection. At least one rule.",
         min_length=1,
@@ -191,7 +295,8 @@ class HarborConnectionSpec(_ConnectionSpec):
     credentials_secret_ref: CredentialsRef = Field(
         description="The Secret of this namespace with the name and password of a Harbor robot account or user."
     )
-    tls: TLS = Field(TLS(), description="How Harbor's certificate is verified.")
+    headers_from: list[HeaderFrom] = _HEADERS_FROM
+    tls: TLS = Field(TLS(), description="How Harbor's certificate is verified, and what Harbor is shown.")
 
 
 class Principal(ApiModel):

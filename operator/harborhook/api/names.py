@@ -55,3 +55,22 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+class DeliveriesKey(NamedTuple):
+    """Names the deliveries of all webhook policies of one Harbor project, which are read together over a connection."""
+
+    connection: Key
+    project: str
+
+    @property
+    def kind(self) -> str:
+        """For logs and metrics, beside the kinds of objects."""
+        return "Deliveries"
+
+    def __str__(self) -> str:
+        return f"{self.kind} of project {self.project} over {self.connection}"
+
+
+AnyKey = Key | DeliveriesKey
+"""What the work queue holds and what an object can depend on."""

@@ -18,6 +18,7 @@ from harborhook.api.base import (
     DriftPolicy,
     Origin,
     RecordedConnection,
+    RecordedProjectName,
     Resource,
     Suspend,
     Time,
@@ -153,25 +154,18 @@ class ProxyCacheFilter(ApiModel):
 class ProxyCache(ApiModel):
     """Makes the project a cache of another registry. Harbor fixes that when the project is made."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            (
-                "self.registryName == oldSelf.registryName",
-                "Harbor fixes the registry of a proxy cache when the project is made: registryName is immutable, "
-                "declare another HarborProject instead",
-            )
-        )
-    )
-
     registry_name: str = Field(
-        description="Name of the registry endpoint in Harbor, which an administrator has made there. Immutable.",
+        description=(
+            "Name of the registry endpoint in Harbor, which an administrator has made there. It can change only to "
+            "the new name of the same endpoint, when that was renamed: the project keeps its registry."
+        ),
         min_length=1,
         max_length=256,
     )
     speed_limit_kbps: int | None = Field(
         None,
         description=(
-            "The most kilobytes per second that are fetched for one request, -1 for no limit. "
+            "The most kilobits per second that are fetched for one request, -1 for no limit. "
             "Absent: Harbor's value is left alone. Since Harbor 2.12."
         ),
         ge=-1,
@@ -180,7 +174,7 @@ class ProxyCache(ApiModel):
     max_upstream_connections: int | None = Field(
         None,
         description=(
-            "The most connections to the upstream registry, -1 for no limit. "
+            "The most connections to the upstream registry for one artifact, -1 for no limit. "
             "Absent: Harbor's value is left alone. Since Harbor 2.15."
         ),
         ge=-1,
@@ -334,7 +328,7 @@ class HarborProjectStatus(CommonStatus):
     """What Harbor has. Written by the operator."""
 
     project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
-    project_name: str | None = Field(None, description="Name of the project in Harbor.")
+    project_name: RecordedProjectName | None = Field(None, description="Name of the project in Harbor.")
     origin: Origin | None = Field(
         None, description="Created (by this resource) or Adopted. Absent until the resource owns its project."
     )

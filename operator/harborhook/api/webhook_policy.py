@@ -18,7 +18,9 @@ from harborhook.api.base import (
     DriftPolicy,
     Origin,
     RecordedConnection,
+    RecordedProjectName,
     Resource,
+    SecretKeyRef,
     Suspend,
     Time,
     rules,
@@ -31,13 +33,6 @@ ADDRESS_LIMIT = 2048
 DESCRIPTION_LIMIT = 4096
 DURATION_PATTERN = "^([0-9]{1,3}h)?([0-9]{1,5}m)?$"
 EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$")]
-
-
-class SecretKeyRef(ApiModel):
-    """Names a key of a Secret."""
-
-    name: str = Field(description="Name of a Secret of the same namespace.", min_length=1, max_length=253)
-    key: str = Field(description="Key of the Secret.", min_length=1, max_length=253)
 
 
 class ValueFrom(ApiModel):
@@ -132,7 +127,8 @@ SPEC_RULES = rules(
     (
         "!has(self.redelivery) || self.redelivery.mode != 'Automatic' || "
         "self.targets.all(t, self.targets.exists_one(u, u.type == t.type && "
-        "(has(u.payloadFormat) ? u.payloadFormat : 'Default') == (has(t.payloadFormat) ? t.payloadFormat : 'Default')))",
+        "(has(u.payloadFormat) ? u.payloadFormat : 'Default') == "
+        "(has(t.payloadFormat) ? t.payloadFormat : 'Default')))",
         "Harbor does not record which of two targets of the same type and payloadFormat a notification was for: "
         "declare a WebhookPolicy for each of them, or set redelivery.mode to Manual",
     ),
@@ -281,12 +277,19 @@ class WebhookPolicyStatus(CommonStatus):
 
     policy_id: int | None = Field(None, alias="policyID", description="Harbor's id of the policy.")
     project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
-    project_name: str | None = Field(None, description="Name of the project in Harbor.")
+    project_name: RecordedProjectName | None = Field(None, description="Name of the project in Harbor.")
     policy_name: str | None = Field(None, description="Name of the policy in Harbor.")
     origin: Origin | None = Field(
         None, description="Created (by this resource) or Adopted. Absent until the resource owns its policy."
     )
     connection: RecordedConnection | None = Field(None, description="The connection that reaches the policy.")
+    cluster_name: str | None = Field(
+        None,
+        description=(
+            "Name of this cluster in the policy's creator in Harbor. When the operator's setting clusterName has "
+            "changed, it proves that a policy with the former name belongs to this resource."
+        ),
+    )
     enabled: bool | None = Field(
         None,
         description=(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -23,9 +23,19 @@ from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.models import SystemInfo
 from harborhook.harbor.transport import Credentials, Transport
 from harborhook.kube.gateway import Gateway, Gone, KubeError, NoClusterError
-from harborhook.reconcile.credentials import ca_bundle_of, credentials_of, trust, trust_of
-from harborhook.reconcile.introduction import introduce, judge, why_failed
+from harborhook.plan.target_values import UnusableError, header_of
+from harborhook.reconcile.connection_check import identify, judge, why_failed
+from harborhook.reconcile.credentials import Admission, admission_of, check, check_usable
 from harborhook.reconcile.secrets import Secrets
+from harborhook.tls import ClientCertificate, TLSOptions
+
+_OPTIONS = {
+    "tls.caBundleRef": "--ca-file",
+    "tls.serverName": "--server-name",
+    "tls.clientCertificateRef": "--client-certificate",
+    "headersFrom": "--header",
+}
+"""Without a connection, what stands for its fields."""
 
 LINE = 1000
 """The most characters that are said in one line, in case somebody's Harbor says very much."""
@@ -78,7 +88,7 @@ async def reached(where: Where) -> AsyncIterator[Reached]:
 
 
 async def _let_in(door: _Door, where: Where) -> Reached:
-    found = await introduce(door.client)
+    found = await identify(door.client)
     verdict = judge(found.info)
     if verdict.reason is not Reason.RECONCILED:
         raise NotReady(verdict.reason, verdict.message)
@@ -86,9 +96,11 @@ async def _let_in(door: _Door, where: Where) -> Reached:
 
 
 async def _explained(door: _Door, where: Where, error: HarborError) -> str:
-    verdict = await why_failed(door.client.url, error)
-    is_by_url = isinstance(where, ByUrl) and verdict.reason is Reason.TLS_UNTRUSTED
-    return f"{verdict.message} Here --ca-file names it." if is_by_url else verdict.message
+    message = (await why_failed(error, door.client)).message
+    if isinstance(where, ByConnection):
+        return message
+    options = [f"{option} is {field}" for field, option in _OPTIONS.items() if field in message]
+    return f"{message} Here {' and '.join(options)}." if options else message
 
 
 async def _door(where: Where) -> _Door:
@@ -101,23 +113,41 @@ async def _door(where: Where) -> _Door:
 
 
 def _by_url(where: ByUrl) -> _Door:
-    bundle = where.ca_file.read_bytes() if where.ca_file else None
-    verify = trust(bundle, f"The file {where.ca_file}", skip_verify=where.insecure_skip_verify)
-    credentials = Credentials(where.username, where.password)
-    return _Door(_client(where.url, credentials, verify, Limits()), where.username)
+    tls = TLSOptions(
+        ca=where.ca_file.read_bytes() if where.ca_file else None,
+        skip_verify=where.insecure_skip_verify,
+        server_name=where.server_name,
+        client=_client_certificate(where),
+    )
+    check_usable(tls, ca=f"The file {where.ca_file}", client=f"The file {where.client_certificate} or its key")
+    headers = tuple([(name, _header(file)) for name, file in where.headers])
+    admission = Admission(Credentials(where.username, where.password), tls, headers)
+    return _Door(_client(where.url, admission, Limits()), where.username)
+
+
+def _client_certificate(where: ByUrl) -> ClientCertificate | None:
+    if where.client_certificate is None or where.client_key is None:
+        return None
+    return ClientCertificate(where.client_certificate.read_bytes(), where.client_key.read_bytes())
+
+
+def _header(file: Path) -> str:
+    try:
+        return header_of(file.read_bytes())
+    except UnusableError as error:
+        raise FailedError(f"The file {file} {error}") from None
 
 
 async def _by_connection(where: ByConnection) -> _Door:
     gateway = await Gateway.connect(where.kubeconfig, user_agent=_user_agent())
     try:
         connection = await _read(gateway, Key(where.kind, where.namespace, where.name))
-        secrets = Secrets(read=gateway.data, watched=lambda _: False)
-        credentials = await credentials_of(secrets, connection)
-        verify = trust_of(connection, await ca_bundle_of(secrets, connection))
+        admission = await admission_of(Secrets(read=gateway.data, watched=lambda _: False), connection)
     finally:
         await gateway.close()
-    client = _client(connection.spec.url, credentials, verify, connection.spec.limits)
-    return _Door(client, credentials.username, connection)
+    check(connection, admission)
+    client = _client(connection.spec.url, admission, connection.spec.limits)
+    return _Door(client, admission.credentials.username, connection)
 
 
 async def _read(gateway: Gateway, key: Key) -> AnyConnection:
@@ -131,9 +161,16 @@ async def _read(gateway: Gateway, key: Key) -> AnyConnection:
     return found
 
 
-def _client(url: str, credentials: Credentials, verify: ssl.SSLContext, limits: Limits) -> HarborClient:
-    limiter = Limiter(limits.max_concurrent_requests, limits.requests_per_second)
-    return HarborClient(Transport(url, credentials, verify=verify, limiters=(limiter,), user_agent=_user_agent()))
+def _client(url: str, admission: Admission, limits: Limits) -> HarborClient:
+    transport = Transport(
+        url,
+        admission.credentials,
+        tls=admission.tls,
+        headers=dict(admission.headers),
+        limiters=(Limiter(limits.max_concurrent_requests, limits.requests_per_second),),
+        user_agent=_user_agent(),
+    )
+    return HarborClient(transport)
 
 
 def _user_agent() -> str:

@@ -16,7 +16,7 @@ from harborhook.commands.options import Where
 from harborhook.harbor.errors import ForbiddenError, RefusedError, UnauthorizedError, clip
 from harborhook.harbor.models import Project
 from harborhook.plan.permissions import BOTH_LEVELS, Evidence, Known, Presence, advice, known_permissions
-from harborhook.reconcile.verdicts import verdict_of
+from harborhook.reconcile.verdicts import harbors_refusal, verdict_of
 
 LOOKED_AT = 25
 """Projects whose rights are read to find one that the principal works in, where none is named."""
@@ -208,8 +208,8 @@ async def _supported(harbor: Reached, project: Project | None) -> Finding:
         return Finding("events", Mark.NOTE, "Harbor tells its event types within a project, and none can be seen.")
     try:
         supported = await harbor.client.supported(project.name)
-    except ForbiddenError:
-        said = f"Harbor does not tell its event types in project {project.name}, for want of notification-policy:read."
+    except ForbiddenError as error:
+        said = f"{harbors_refusal(error)} The event types in project {project.name} need notification-policy:read."
         return Finding("events", Mark.NOTE, said)
     except UnauthorizedError:
         raise

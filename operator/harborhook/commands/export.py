@@ -186,6 +186,8 @@ async def _read_all(harbor: Reached, projects: Sequence[Project], advance: Advan
 
 async def _read_project(harbor: Reached, project: Project) -> Read | None:
     """None: it has been deleted since it was listed."""
+    if not is_project_name(project.name):
+        return Read(project, QuotaSeen())  # no resource can name it: it is left out of what is written
     quota = await _quota(harbor, project)
     try:
         policies = await harbor.client.policies(project.name)

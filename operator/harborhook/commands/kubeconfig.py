@@ -13,7 +13,6 @@ import os
 import ssl
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -21,6 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from harborhook.commands.failures import FailedError
+from harborhook.tls import (
+    ClientCertificate,
+    TLSOptions,
+    UnusableAuthoritiesError,
+    UnusableClientCertificateError,
+)
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 DEFAULT_KUBECONFIG = Path("~/.kube/config")
@@ -47,7 +52,7 @@ class Access:
     """Its name for a sentence; empty in a pod."""
     server: str
     namespace: str
-    authorities: str | None
+    authorities: bytes | None = field(repr=False)
     """PEM; None: those of the system."""
     insecure_skip_verify: bool
     server_name: str | None
@@ -66,18 +71,16 @@ class Access:
 
     def trust(self, credentials: Credentials) -> ssl.SSLContext:
         """Raises FailedError for certificates that cannot be used."""
+        client = None
+        if credentials.certificate and credentials.key:
+            client = ClientCertificate(credentials.certificate, credentials.key)
+        options = TLSOptions(self.authorities, ca_alone=True, skip_verify=self.insecure_skip_verify, client=client)
         try:
-            context = ssl.create_default_context(cadata=self.authorities)
-            # Python 3.13 made this strict; many clusters' own authorities lack the identifiers that it asks for.
-            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-            if self.insecure_skip_verify:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if credentials.certificate and credentials.key:
-                _load_certificate(context, credentials.certificate, credentials.key)
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise FailedError(f"The certificates of {self.place} cannot be used: {_reason(error)}.") from None
-        return context
+            return options.context
+        except UnusableAuthoritiesError as error:
+            raise FailedError(f"The certificate authority of {self.place} {error}.") from None
+        except UnusableClientCertificateError as error:
+            raise FailedError(f"The client certificate for {self.place} {error}.") from None
 
 
 def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
@@ -175,7 +178,7 @@ def _of_files(files: Sequence[Path], context: str | None, *, must_exist: bool) -
         context=name,
         server=server.rstrip("/"),
         namespace=chosen.get("namespace") or "default",
-        authorities=_text(cluster, "certificate-authority", place),
+        authorities=_bytes(cluster, "certificate-authority", place),
         insecure_skip_verify=bool(cluster.get("insecure-skip-tls-verify")),
         server_name=cluster.get("tls-server-name") or None,
         proxy=cluster.get("proxy-url") or None,
@@ -197,7 +200,7 @@ def _of_pod() -> Access:
             context="",
             server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
             namespace=(SERVICE_ACCOUNT / "namespace").read_text().strip() or "default",
-            authorities=(SERVICE_ACCOUNT / "ca.crt").read_text(),
+            authorities=(SERVICE_ACCOUNT / "ca.crt").read_bytes(),
             insecure_skip_verify=False,
             server_name=None,
             proxy=None,
@@ -251,7 +254,7 @@ def _executed(access: Access, plugin: Entry) -> Entry:
     interactive = sys.stdin is not None and sys.stdin.isatty() and plugin.get("interactiveMode") != "Never"
     spec: dict[str, Any] = {"interactive": interactive}
     if plugin.get("provideClusterInfo"):
-        authorities = base64.b64encode(access.authorities.encode()).decode() if access.authorities else None
+        authorities = base64.b64encode(access.authorities).decode() if access.authorities else None
         stated = {"server": access.server, "certificate-authority-data": authorities}
         spec["cluster"] = {name: value for name, value in stated.items() if value}
     asked = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
@@ -299,19 +302,6 @@ def _bytes(entry: Entry, name: str, directory: Path) -> bytes | None:
         raise FailedError(f"{name} of the kubeconfig cannot be read: {_reason(error)}.") from None
     except ValueError:
         raise FailedError(f"{name}-data of the kubeconfig is not base64.") from None
-
-
-def _text(entry: Entry, name: str, directory: Path) -> str | None:
-    found = _bytes(entry, name, directory)
-    return found.decode("ascii", errors="replace") if found is not None else None
-
-
-def _load_certificate(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    """ssl reads them from a file only, which nobody else may read and which is gone at once."""
-    with tempfile.NamedTemporaryFile(prefix=".harborhook-") as file:
-        file.write(certificate + b"\n" + key)
-        file.flush()
-        context.load_cert_chain(file.name)
 
 
 def _reason(error: Exception) -> str:

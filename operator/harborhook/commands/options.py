@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from harborhook.headers import wrong_with
+
 USERNAME, PASSWORD = "HARBORHOOK_USERNAME", "HARBORHOOK_PASSWORD"
 _URL = re.compile(r"https?://[^\s/?#@\\]+/?")
 
@@ -27,6 +29,11 @@ class ByUrl:
     password: str = field(repr=False)
     ca_file: Path | None = None
     insecure_skip_verify: bool = False
+    server_name: str | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    headers: tuple[tuple[str, Path], ...] = ()
+    """Names, and the files with the values."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class ByConnection:
 Where = ByUrl | ByConnection
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OPTIONS: tuple[_Decorator, ...] = (
     click.option(
         "--connection",
@@ -70,13 +78,37 @@ _OPTIONS: tuple[_Decorator, ...] = (
     click.option("--password-stdin", is_flag=True, help="For --url: read the password from standard input."),
     click.option(
         "--ca-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=_FILE,
         help="For --url: certificate authorities to trust besides the system's, in PEM format.",
+    ),
+    click.option("--server-name", metavar="NAME", help="For --url: the host name that its certificate has instead."),
+    click.option(
+        "--client-certificate",
+        type=_FILE,
+        help="For --url: the certificate to show a gateway that requires one, in PEM format; with --client-key.",
+    ),
+    click.option("--client-key", type=_FILE, help="For --url: the private key of that certificate, in PEM format."),
+    click.option(
+        "--header",
+        "headers",
+        metavar="NAME=@FILE",
+        multiple=True,
+        help="For --url: a header for a gateway, whose value is in a file; can be repeated.",
     ),
     click.option("--insecure-skip-verify", is_flag=True, help="For --url: accept any certificate."),
     click.option("--allow-insecure-http", is_flag=True, help="For --url: accept http://, which encrypts nothing."),
 )
-_FOR_URL = ("username", "password_stdin", "ca_file", "insecure_skip_verify", "allow_insecure_http")
+_FOR_URL = (
+    "username",
+    "password_stdin",
+    "ca_file",
+    "server_name",
+    "client_certificate",
+    "client_key",
+    "headers",
+    "insecure_skip_verify",
+    "allow_insecure_http",
+)
 _NAMES = ("connection", "kubeconfig", "url", *_FOR_URL)
 
 
@@ -99,15 +131,42 @@ def _where(given: Mapping[str, Any]) -> Where:
     if bool(given["connection"]) == bool(given["url"]):
         raise click.UsageError("Say which Harbor is meant: either --connection or --url.")
     if given["connection"]:
-        astray = [f"--{name.replace('_', '-')}" for name in _FOR_URL if given[name]]
+        astray = [f"--{name.replace('_', '-').removesuffix('s')}" for name in _FOR_URL if given[name]]
         if astray:
             raise click.UsageError(f"{', '.join(astray)}: only with --url; a connection has all that.")
         return _by_connection(given["connection"], given["kubeconfig"])
     if given["kubeconfig"]:
         raise click.UsageError("--kubeconfig: only with --connection.")
     _check_url(given["url"], allow_http=given["allow_insecure_http"])
+    if bool(given["client_certificate"]) != bool(given["client_key"]):
+        raise click.UsageError("--client-certificate and --client-key go together.")
+    headers = tuple([_header(stated) for stated in given["headers"]])
     username, password = _credentials(given["username"], from_stdin=given["password_stdin"])
-    return ByUrl(given["url"].rstrip("/"), username, password, given["ca_file"], given["insecure_skip_verify"])
+    return ByUrl(
+        given["url"].rstrip("/"),
+        username,
+        password,
+        ca_file=given["ca_file"],
+        insecure_skip_verify=given["insecure_skip_verify"],
+        server_name=given["server_name"],
+        client_certificate=given["client_certificate"],
+        client_key=given["client_key"],
+        headers=headers,
+    )
+
+
+def _header(stated: str) -> tuple[str, Path]:
+    """The name and the file. What is wrong is not quoted where it may be a secret."""
+    name, separator, file = stated.partition("=@")
+    if not separator:
+        raise click.UsageError(
+            "--header is NAME=@FILE: its value comes from a file, because others can see the arguments of a process."
+        )
+    if problem := wrong_with(name):
+        raise click.UsageError(f"--header {name}: {problem}.")
+    if not Path(file).is_file():
+        raise click.UsageError(f"--header {name}: there is no file {file}.")
+    return name, Path(file)
 
 
 def _by_connection(text: str, kubeconfig: str | None) -> ByConnection:

@@ -1,6 +1,6 @@
 """The global switch over all notifications, seen from outside: its ConfigMap, and what each connection made of it.
 
-What the ConfigMap asks for is decided in plan/switch.py, for the operator and for this.
+What the ConfigMap asks for is decided in plan/global_switch.py, for the operator and for this.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harborhook.commands.naming import argument_of
 from harborhook.commands.overview import row
 from harborhook.commands.owned_fields import check_owner
 from harborhook.commands.tables import Block, Cell, Line, Table
-from harborhook.plan.switch import GENERAL, NAMED, wish
+from harborhook.plan.global_switch import GENERAL, NAMED, switch_request
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,14 @@ def _map_line(switch: Switch) -> str:
 def _asked_of_all(switch: Switch) -> Iterable[str]:
     names = [body["metadata"]["name"] for body in switch.connections if body["kind"] == "ClusterHarborConnection"]
     for name in sorted(names):
-        yield from wish(_encoded(switch.data), [name]).complaints
+        yield from switch_request(_encoded(switch.data), [name]).complaints
 
 
 def _asked(switch: Switch, body: Body) -> bool | None:
     """What the ConfigMap asks of the Harbor of a connection; None: nothing."""
     if switch.map_body is None:
         return None
-    return wish(_encoded(switch.data), _names_of_harbor(switch, _urls(body))).enabled
+    return switch_request(_encoded(switch.data), _names_of_harbor(switch, _urls(body))).enabled
 
 
 def _names_of_harbor(switch: Switch, urls: frozenset[str]) -> list[str]:

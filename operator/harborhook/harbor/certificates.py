@@ -1,53 +1,190 @@
-"""Who issued a certificate that is not trusted: the name that an administrator has to look for."""
+"""Why TLS with a Harbor, or a gateway in front of it, fails: sentences for the administrator of the connection."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from harborhook.harbor.errors import UnreachableError, UntrustedError, clip
+from harborhook.harbor.proxies import UnusableProxyError, proxy_for
+from harborhook.tls import Failure, TLSOptions, failure_of, reading
+
 TIMEOUT = 5.0
+ALERT_TIMEOUT = 1.0
+"""Seconds for an alert to come after a handshake."""
 HTTPS_PORT = 443
+NAMES_SHOWN = 5
 _SHORT = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU", "countryName": "C"}
 
+ADVICE = {
+    Failure.UNKNOWN_AUTHORITY: (
+        "Name the authority that issued it in the connection's tls.caBundleRef; if that has its root already, the "
+        "server leaves out an intermediate certificate."
+    ),
+    Failure.SELF_SIGNED: "Name the certificate itself in the connection's tls.caBundleRef.",
+    Failure.EXPIRED: "Renew it where TLS ends: in Harbor, or in the ingress or load balancer in front of it.",
+    Failure.NOT_YET_VALID: "Compare the clock of the operator's node with that of the machine that issued it.",
+    Failure.OTHER_NAME: "Let url have a host that it is for, or state that name in the connection's tls.serverName.",
+    Failure.UNACCEPTABLE: "It has to be issued again.",
+    Failure.NOT_TLS: "Check the port in url; a Harbor without TLS has an http:// url and allowInsecureHTTP: true.",
+    Failure.OLD_PROTOCOL: "Let Harbor, or what stands in front of it, offer TLS 1.2 or 1.3.",
+    Failure.HANDSHAKE_REFUSED: (
+        "Either there is no cipher in common, or it requires a client certificate: the connection's "
+        "tls.clientCertificateRef names one."
+    ),
+    Failure.CLIENT_CERTIFICATE_REQUIRED: "Name one in the connection's tls.clientCertificateRef.",
+    Failure.CLIENT_CERTIFICATE_REFUSED: (
+        "Check that the one in the connection's tls.clientCertificateRef is valid, and issued by an authority that "
+        "the server accepts."
+    ),
+    Failure.UNKNOWN_SERVER_NAME: "State a name that it serves in the connection's tls.serverName.",
+    Failure.OTHER: "Check the port in url, and what stands in front of Harbor.",
+}
 
-async def issuer_of(url: str) -> str | None:
-    """The issuer of the certificate that the server of a URL shows, as `CN=Corp CA, O=Corp`; None if it cannot be had.
 
-    Python parses a certificate only when it has verified it. The server is therefore asked twice: for the certificate,
-    and again with that very certificate as the one that is trusted.
-    """
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or HTTPS_PORT
+_SPOKEN_PLAINLY = re.compile(
+    rb"plain HTTP request was sent to HTTPS|HTTP request to an HTTPS|speaking plain HTTP to an SSL"
+)
+"""What nginx, Go's servers and Apache answer to plain HTTP on a port for TLS."""
+_CERTIFICATE_WANTED = re.compile(rb"No required SSL certificate was sent|SSL certificate error")
+"""What nginx answers, in HTTP, without a client certificate or with one that it does not accept."""
+
+
+def gateway_advice(status: int, page: bytes) -> str:
+    """What to do about an answer with an error status that something in front of Harbor has given, as a clause."""
+    if status == 400 and _SPOKEN_PLAINLY.search(page):
+        return "the port in url is one for TLS, so let url begin with https://"
+    if status == 400 and _CERTIFICATE_WANTED.search(page):
+        return "it requires a client certificate that it accepts: name one in the connection's tls.clientCertificateRef"
+    if status in (401, 403):
+        return (
+            "check that url is Harbor's own address without a path; a gateway in front of it may want a header, "
+            "which the connection's headersFrom names"
+        )
+    return "check that url is Harbor's own address without a path"
+
+
+def tls_error(url: str, failure: Failure, reason: str) -> UntrustedError | UnreachableError:
+    """The error for a handshake that failed; `reason` is OpenSSL's own text."""
+    said = f" ({reason})" if failure in (Failure.UNACCEPTABLE, Failure.OTHER) else ""
+    if failure.is_of_certificate:
+        return UntrustedError(
+            f"The certificate of {url} is not trusted: {failure.value}{said}. {ADVICE[failure]}", failure
+        )
+    return UnreachableError(f"Harbor at {url} cannot be reached: {failure.value}{said}. {ADVICE[failure]}")
+
+
+async def details_of(url: str, failure: Failure, tls: TLSOptions) -> str:
+    """A sentence with what the certificate itself says of the failure, such as its issuer; "" if it cannot be had."""
+    shown = await _shown(url, tls)
+    if shown is None:
+        return ""
+    match failure:
+        case Failure.UNKNOWN_AUTHORITY | Failure.SELF_SIGNED:
+            return f"The issuer is {shown.issuer}." if shown.issuer else ""
+        case Failure.EXPIRED if shown.until < datetime.now(UTC):
+            return f"It was valid until {shown.until:%Y-%m-%d %H:%M} UTC."
+        case Failure.EXPIRED:
+            return f"It is valid itself; its issuer is {shown.issuer}."
+        case Failure.NOT_YET_VALID:
+            return f"It is valid from {shown.since:%Y-%m-%d %H:%M} UTC on."
+        case Failure.OTHER_NAME:
+            return f"It is for {_some(shown.names)}."
+    return ""
+
+
+async def alert_of(url: str, tls: TLSOptions) -> Failure | None:
+    """What the server has against us after the handshake, if it says so: an alert with which a TLS 1.3 server refuses
+    a client is lost when it closes the connection while a request is on its way."""
+    if not _is_direct(url):
+        return None
     try:
         async with asyncio.timeout(TIMEOUT):
-            certificate = await _shown(host, port, _trusting_anything(), binary_form=True)
-            parsed = await _shown(host, port, _trusting(certificate), binary_form=False)
+            reader, writer = await _connect(url, tls.context)
+        try:
+            async with asyncio.timeout(ALERT_TIMEOUT):
+                await reader.read(1)
+        finally:
+            writer.close()
+    except ssl.SSLError as error:
+        return failure_of(error, tls)
     except (OSError, TimeoutError, ValueError):
+        pass
+    return None
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What a server's certificate says."""
+
+    issuer: str
+    names: tuple[str, ...]
+    since: datetime
+    until: datetime
+
+
+async def _shown(url: str, tls: TLSOptions) -> _Shown | None:
+    """None if it cannot be had. Python parses a certificate only when it has verified it. The server is therefore
+    asked twice: for the certificate, and again with that very certificate as the one that is trusted."""
+    if not _is_direct(url):
         return None
-    named = [pair for part in parsed.get("issuer", ()) for pair in part]
-    return ", ".join(f"{_SHORT.get(name, name)}={value}" for name, value in named) or None
-
-
-async def _shown(host: str, port: int, context: ssl.SSLContext, *, binary_form: bool) -> Any:
-    _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
+    asking = TLSOptions(skip_verify=True, server_name=tls.server_name, client=tls.client)
     try:
-        return writer.get_extra_info("ssl_object").getpeercert(binary_form=binary_form)
+        async with asyncio.timeout(TIMEOUT):
+            certificate = await _peer(url, asking.context, tls, binary=True)
+            parsed = await _peer(url, reading(certificate), tls, binary=False)
+        return _Shown(
+            issuer=clip(_distinguished(parsed.get("issuer", ()))),
+            names=tuple(clip(name) for _, name in parsed.get("subjectAltName", ())),
+            since=_time(parsed["notBefore"]),
+            until=_time(parsed["notAfter"]),
+        )
+    except (OSError, TimeoutError, ValueError, LookupError):
+        return None
+
+
+async def _peer(url: str, context: ssl.SSLContext, tls: TLSOptions, *, binary: bool) -> Any:
+    _, writer = await _connect(url, context, tls.server_name)
+    try:
+        return writer.get_extra_info("ssl_object").getpeercert(binary_form=binary)
     finally:
         writer.close()
 
 
-def _trusting_anything() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # nothing is sent, and what is shown is only told to a person
-    return context
+async def _connect(
+    url: str, context: ssl.SSLContext, server_name: str | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return await asyncio.open_connection(
+        host, parts.port or HTTPS_PORT, ssl=context, server_hostname=server_name or host
+    )
 
 
-def _trusting(certificate: bytes) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(cadata=certificate)
-    return context
+def _is_direct(url: str) -> bool:
+    """Whether no proxy is on the way, for which there is no such connection."""
+    try:
+        return url.startswith("https://") and proxy_for(url) is None
+    except UnusableProxyError:
+        return False
+
+
+def _distinguished(name: Any) -> str:
+    pairs = [pair for part in name for pair in part]
+    return ", ".join(f"{_SHORT.get(key, key)}={value}" for key, value in pairs)
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    if not names:
+        return "no host name at all"
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more

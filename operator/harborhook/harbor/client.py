@@ -1,18 +1,27 @@
 """Harbor's API as typed calls, one method per endpoint in use. Projects are always addressed by name.
 
 A path segment of digits is an id to Harbor unless `X-Is-Resource-Name: true` is sent, which the transport does with
-every request: a project named "32" is never mistaken for the one whose id is 32.
+every request: a project named "32" is never mistaken for the one whose id is 32. A name that could lead out of its
+place in a path is never sent (`_named`); all else that stands in paths is numbers.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeVar
-from urllib.parse import quote
 
-from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, PreconditionError
-from harborhook.harbor.executions import Execution, Job, Task
+from harborhook.harbor.errors import (
+    NAME_SHOWN,
+    ForbiddenError,
+    NotFoundError,
+    NotHarborError,
+    PreconditionError,
+    ProjectNameError,
+    clip,
+)
+from harborhook.harbor.executions import Execution, Job, Stored, Task
 from harborhook.harbor.models import (
     Allowlist,
     LastTrigger,
@@ -24,8 +33,13 @@ from harborhook.harbor.models import (
     Supported,
     SystemInfo,
     User,
+    mapping,
+    number,
+    whole_number,
 )
+from harborhook.harbor.payloads import slack_message
 from harborhook.harbor.transport import Answer, Transport
+from harborhook.tls import TLSOptions
 
 Row = TypeVar("Row")
 
@@ -42,6 +56,15 @@ class HarborClient:
     @property
     def url(self) -> str:
         return self._transport.url
+
+    @property
+    def username(self) -> str:
+        """Of the credentials, which for a robot is its only name."""
+        return self._transport.username
+
+    @property
+    def tls(self) -> TLSOptions:
+        return self._transport.tls
 
     @property
     def authentication(self) -> Literal["Session", "Basic"]:
@@ -130,11 +153,17 @@ class HarborClient:
         project = Project.parse(answer.body)
         if project is None:
             raise NotHarborError(f"Harbor's answer for project {name} has no name and id.")
+        if project.name != name:
+            raise NotHarborError(
+                f'Asked for project {name}, Harbor answered with "{clip(project.name, NAME_SHOWN)}": '
+                "a proxy in front of it may change paths, or lose the header X-Is-Resource-Name."
+            )
         return project
 
     async def project_exists(self, name: str) -> bool:
         try:
-            await self._transport.request("HEAD", "/projects", endpoint="/projects", params={"project_name": name})
+            params = {"project_name": _named(name)}
+            await self._transport.request("HEAD", "/projects", endpoint="/projects", params=params)
         except NotFoundError:
             return False
         return True
@@ -151,13 +180,12 @@ class HarborClient:
         await self._transport.request("PUT", _project_path(name), endpoint="/projects/{project}", body=body)
 
     async def delete_project(self, name: str) -> None:
-        """PreconditionError: it has repositories. A missing one is NotFoundError or, to a robot, ForbiddenError."""
+        """PreconditionError: it is not empty. A missing one is NotFoundError or, to a robot, ForbiddenError."""
         await self._transport.request("DELETE", _project_path(name), endpoint="/projects/{project}")
 
     async def repository_count(self, name: str) -> int:
         summary = await self._get(f"{_project_path(name)}/summary", endpoint="/projects/{project}/summary")
-        count = _object(summary).get("repo_count")
-        return count if isinstance(count, int) else 0
+        return number(_object(summary).get("repo_count")) or 0
 
     # Quotas and registry endpoints
 
@@ -263,6 +291,37 @@ class HarborClient:
         answer = await self._get(path, endpoint="/projects/{project}/webhook/jobs", params=params)
         return _rows(answer, Job.parse), _total(answer)
 
+    async def undelivered_executions(self, project: str, policy_id: int) -> list[Execution]:
+        """The newest 100 that are not delivered: as many as Harbor keeps of the two vendor types (2.8 and later)."""
+        path = f"{_policies_path(project)}/{policy_id}/executions"
+        params: dict[str, str | int] = {"q": "status={Error Running}", "sort": "-id", "page_size": PAGE_SIZE}
+        return _rows(await self._get(path, endpoint=f"{_POLICY}/executions", params=params), Execution.parse)
+
+    async def undelivered_jobs(self, project: str, policy_id: int) -> list[Job]:
+        """The same before Harbor 2.8, which keeps all of them."""
+        params: dict[str, str | int] = {
+            "policy_id": policy_id,
+            "q": "status={error pending}",
+            "sort": "-id",
+            "page_size": PAGE_SIZE,
+        }
+        path = f"{_project_path(project)}/webhook/jobs"
+        return _rows(await self._get(path, endpoint="/projects/{project}/webhook/jobs", params=params), Job.parse)
+
+    async def stored_execution(self, project: str, policy_id: int, execution_id: int) -> Stored | None:
+        """One notification with its body (Harbor 2.8 and later); None once Harbor has swept it."""
+        path = f"{_policies_path(project)}/{policy_id}/executions"
+        params: dict[str, str | int] = {"q": f"id={execution_id}", "page_size": 1}
+        answer = await self._get(path, endpoint=f"{_POLICY}/executions", params=params)
+        return _stored(answer, execution_id, Execution.parse, _payload_of_execution)
+
+    async def stored_job(self, project: str, policy_id: int, job_id: int) -> Stored | None:
+        """The same as `stored_execution`, before Harbor 2.8."""
+        params: dict[str, str | int] = {"policy_id": policy_id, "q": f"id={job_id}", "page_size": 1}
+        path = f"{_project_path(project)}/webhook/jobs"
+        answer = await self._get(path, endpoint="/projects/{project}/webhook/jobs", params=params)
+        return _stored(answer, job_id, Job.parse, _payload_of_job)
+
     async def supported(self, project: str) -> Supported:
         """What policies can have; the same for all projects."""
         endpoint = "/projects/{project}/webhook/events"
@@ -299,8 +358,22 @@ _POLICIES = "/projects/{project}/webhook/policies"
 _POLICY = "/projects/{project}/webhook/policies/{policy}"
 
 
+_PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+"""What Harbor takes for a name in a path. It demands more of a new project's, but not of those that early versions
+made. Encoding a name is no protection: Harbor's own front proxy decodes and normalises paths before Harbor sees them,
+so that `none%2F..%2Fvictim` is the project `victim` (measured on Harbor 2.16)."""
+
+
+def _named(name: str) -> str:
+    """The name, if it cannot but be one. Raises ProjectNameError."""
+    if _PROJECT_NAME.fullmatch(name) is None:
+        raise ProjectNameError(name)
+    return name
+
+
 def _project_path(name: str) -> str:
-    return f"/projects/{quote(name, safe='')}"
+    """The only place where a name is put into a path."""
+    return f"/projects/{_named(name)}"
 
 
 def _policies_path(project: str) -> str:
@@ -313,9 +386,35 @@ def _rows(answer: Answer, parse: Callable[[Any], Row | None]) -> list[Row]:
     return [row for row in map(parse, answer.body) if row is not None]
 
 
+Notification = TypeVar("Notification", Execution, Job)
+
+
+def _stored(
+    answer: Answer, wanted: int, parse: Callable[[Any], Notification | None], payload: Callable[[Any], Any]
+) -> Stored | None:
+    """Harbor ignores a filter that it does not know, so the row is looked for by its id."""
+    if not isinstance(answer.body, list):
+        raise NotHarborError("Harbor's answer is not the list it should be.")
+    for row in answer.body:
+        notification = parse(row)
+        if notification is not None and notification.id == wanted and isinstance(payload(row), str):
+            return Stored(notification, payload(row).encode())
+    return None
+
+
+def _payload_of_execution(row: Any) -> Any:
+    return mapping(mapping(row).get("extra_attrs")).get("payload")
+
+
+def _payload_of_job(row: Any) -> Any:
+    """Of a Slack target Harbor before 2.8 keeps the Default payload, and makes the message when it sends it."""
+    payload = mapping(row).get("job_detail")
+    is_slack = mapping(row).get("notify_type") == "slack"
+    return slack_message(payload) if is_slack and isinstance(payload, str) else payload
+
+
 def _total(answer: Answer) -> int:
-    total = answer.headers.get("x-total-count", "")
-    return int(total) if total.isascii() and total.isdigit() else 0
+    return whole_number(answer.headers.get("x-total-count", "")) or 0
 
 
 def _newer_than(above: int | None, *, newest_first: bool, page: int) -> dict[str, str | int]:
@@ -331,5 +430,5 @@ def _object(answer: Answer) -> dict[str, Any]:
 
 
 def _id_of_location(answer: Answer) -> int | None:
-    last = answer.headers.get("location", "").rpartition("/")[2]
-    return int(last) if last.isascii() and last.isdigit() else None
+    """The id of what a POST made; None where the answer does not tell it, be it absent or no number."""
+    return whole_number(answer.headers.get("location", "").rpartition("/")[2])

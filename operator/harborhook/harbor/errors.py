@@ -3,8 +3,9 @@
     HarborError
     ├── TransportError            no answer of Harbor was had; the request may or may not have been carried out
     │   ├── UnreachableError      name resolution, connection, time-out
-    │   └── UntrustedError        Harbor's certificate is not trusted
+    │   └── UntrustedError        Harbor's certificate is not trusted, whatever the reason
     ├── NotHarborError            something answered, but not Harbor's API
+    ├── ProjectNameError          what should name a project cannot; nothing was sent
     └── RefusedError              Harbor answered with an error
         ├── InvalidError          400, 422: the request is wrong
         ├── UnauthorizedError     401
@@ -21,7 +22,11 @@ Texts never contain a request: neither its headers nor its body, which hold cred
 
 from __future__ import annotations
 
+from harborhook.tls import Failure
+
 TEXT_LIMIT = 300
+NAME_SHOWN = 80
+"""The most of a name that an error shows which cannot be one."""
 SHORTEST_SECRET = 4
 """Characters that a string must have to be masked in a text: shorter ones are in every text and protect nothing."""
 
@@ -35,15 +40,34 @@ class TransportError(HarborError):
 
 
 class UnreachableError(TransportError):
-    pass
+    """`broke_off`: the connection was made, and ended by the other side before an answer."""
+
+    def __init__(self, message: str, *, broke_off: bool = False) -> None:
+        self.broke_off = broke_off
+        super().__init__(message)
 
 
 class UntrustedError(TransportError):
-    pass
+    """`failure` says what is wrong with the certificate."""
+
+    def __init__(self, message: str, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(message)
 
 
 class NotHarborError(HarborError):
     pass
+
+
+class ProjectNameError(HarborError):
+    """What should name a project cannot: put into a path it could lead to another one. Nothing was sent."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f'"{clip(name, NAME_SHOWN)}" cannot be the name of a Harbor project: '
+            "it has to begin with a letter or digit, and to consist of at most 255 letters, digits, dots, "
+            "underscores and hyphens."
+        )
 
 
 class RefusedError(HarborError):
@@ -118,3 +142,12 @@ def clip(text: str, limit: int = TEXT_LIMIT) -> str:
     """One line of sane length out of whatever a server sent."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def words_of(error: BaseException) -> str:
+    """What an error says, or else the error that caused it, or else its name: httpx says nothing of a connection that
+    was reset, and its cause does."""
+    cause: BaseException | None = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__
+    return str(cause) if cause is not None else type(error).__name__

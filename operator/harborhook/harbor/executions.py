@@ -1,19 +1,23 @@
 """What Harbor tells of notifications: executions and their tasks (2.8 and later), jobs (before).
 
 An event makes one execution for each target. Harbor does not say which ones are the same event's, but they carry the
-same event data, in one of three formats. Payloads are not kept: they hold what nobody asked for.
+same event data, in one of three formats (payloads.py). Payloads are not kept: they hold what nobody asked for, and
+thousands of them are megabytes. The one of a notification that is sent again is read right before.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from harborhook.harbor.models import mapping, parse_time
+from harborhook.harbor.models import mapping, number, parse_time
+from harborhook.harbor.payloads import PayloadFormat, facts_of
+
+TargetType = Literal["http", "slack"]
+
+
+SLACK = "SLACK"
 
 
 @dataclass(frozen=True)
@@ -29,23 +33,33 @@ class Execution:
     status: str
     started: datetime
     ended: datetime | None
+    format: PayloadFormat = "Default"
+    subject: str | None = None
+    """The repository and tag that the event is about."""
+
+    @property
+    def target_type(self) -> TargetType:
+        return "slack" if self.kind == SLACK else "http"
 
     @classmethod
     def parse(cls, body: Any) -> Execution | None:
         fields = mapping(body)
         attributes = mapping(fields.get("extra_attrs"))
-        execution_id, started = fields.get("id"), parse_time(fields.get("start_time"))
+        execution_id, started = number(fields.get("id")), parse_time(fields.get("start_time"))
         event_type = attributes.get("event_type")
-        if not isinstance(execution_id, int) or started is None or not isinstance(event_type, str):
+        if execution_id is None or started is None or not isinstance(event_type, str):
             return None
+        facts = facts_of(attributes.get("payload"))
         return cls(
             id=execution_id,
             kind=str(fields.get("vendor_type") or ""),
             event_type=event_type,
-            event=event_of(event_type, attributes.get("payload"), started),
+            event=facts.event(event_type, started),
             status=str(fields.get("status") or ""),
             started=started,
             ended=parse_time(fields.get("end_time")),
+            format=facts.format,
+            subject=facts.subject,
         )
 
 
@@ -62,13 +76,13 @@ class Task:
     @classmethod
     def parse(cls, body: Any) -> Task | None:
         fields = mapping(body)
-        task_id, runs = fields.get("id"), fields.get("run_count")
-        if not isinstance(task_id, int):
+        task_id = number(fields.get("id"))
+        if task_id is None:
             return None
         return cls(
             id=task_id,
             status=str(fields.get("status") or ""),
-            run_count=runs if isinstance(runs, int) else 0,
+            run_count=number(fields.get("run_count")) or 0,
             ended=parse_time(fields.get("end_time")),
         )
 
@@ -84,55 +98,32 @@ class Job:
     """pending, scheduled, running, finished, error or stopped. error is not final."""
     created: datetime
     updated: datetime | None
+    target_type: TargetType = "http"
+    subject: str | None = None
 
     @classmethod
     def parse(cls, body: Any) -> Job | None:
         fields = mapping(body)
-        job_id, created = fields.get("id"), parse_time(fields.get("creation_time"))
+        job_id, created = number(fields.get("id")), parse_time(fields.get("creation_time"))
         event_type = fields.get("event_type")
-        if not isinstance(job_id, int) or created is None or not isinstance(event_type, str):
+        if job_id is None or created is None or not isinstance(event_type, str):
             return None
+        facts = facts_of(fields.get("job_detail"))
         return cls(
             id=job_id,
             event_type=event_type,
-            event=event_of(event_type, fields.get("job_detail"), created),
+            event=facts.event(event_type, created),
             status=str(fields.get("status") or "").lower(),
             created=created,
             updated=parse_time(fields.get("update_time")),
+            target_type="slack" if fields.get("notify_type") == "slack" else "http",
+            subject=facts.subject,
         )
 
 
-def event_of(event_type: str, payload: Any, started: datetime) -> str:
-    """A name for the event that a payload tells of, whatever the format; by its time alone if it tells nothing."""
-    told = _told(payload) if isinstance(payload, str) else None
-    moment, data = told if told is not None else (int(started.timestamp()), None)
-    text = json.dumps([event_type, moment, data], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class Stored:
+    """A notification with the body that Harbor sent, or would have sent; the body shows in no repr."""
 
-
-def _told(payload: str) -> tuple[int, Any] | None:
-    """Time and data of the event; None if the payload is in no known format."""
-    try:
-        body = json.loads(payload)
-    except ValueError:
-        return _told_to_slack(payload)
-    if not isinstance(body, dict):
-        return None
-    if isinstance(body.get("occur_at"), int):
-        return body["occur_at"], body.get("event_data")
-    moment = parse_time(body.get("time"))
-    if moment is not None:
-        return int(moment.timestamp()), body.get("data")
-    return _told_to_slack(payload)
-
-
-def _told_to_slack(payload: str) -> tuple[int, Any] | None:
-    """Harbor's Slack message is a template with the event's data as quoted JSON in it; as a whole it is no JSON."""
-    moment = re.search(r"<!date\^(\d+)\^", payload)
-    data = re.search(r"```(.*?)```", payload, re.DOTALL)
-    if moment is None or data is None:
-        return None
-    try:
-        return int(moment[1]), json.loads(data[1].replace("\\n", "\n").replace('\\"', '"'))
-    except ValueError:
-        return int(moment[1]), data[1]
+    notification: Execution | Job
+    body: bytes = field(repr=False)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -90,7 +91,7 @@ class Allowlist:
     def parse(cls, body: Any) -> Allowlist:
         fields = mapping(body)
         items = (_text(row.get("cve_id")) for row in _rows(fields.get("items")))
-        return cls(tuple(item for item in items if item), _number(fields.get("expires_at")))
+        return cls(tuple(item for item in items if item), number(fields.get("expires_at")))
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Project:
     @classmethod
     def parse(cls, body: Any) -> Project | None:
         fields = mapping(body)
-        project_id, name = _number(fields.get("project_id")), _text(fields.get("name"))
+        project_id, name = number(fields.get("project_id")), _text(fields.get("name"))
         if project_id is None or name is None:
             return None
         metadata = {key: str(value) for key, value in mapping(fields.get("metadata")).items()}
@@ -124,8 +125,8 @@ class Project:
             metadata,
             parse_time(fields.get("creation_time")),
             Allowlist.parse(fields.get("cve_allowlist")),
-            _number(fields.get("registry_id")) or None,
-            _number(fields.get("repo_count")) or 0,
+            number(fields.get("registry_id")) or None,
+            number(fields.get("repo_count")) or 0,
         )
 
 
@@ -140,11 +141,11 @@ class Quota:
     @classmethod
     def parse(cls, body: Any) -> Quota | None:
         fields = mapping(body)
-        hard = _number(mapping(fields.get("hard")).get("storage"))
+        hard = number(mapping(fields.get("hard")).get("storage"))
         if hard is None:
             return None
-        used = _number(mapping(fields.get("used")).get("storage"))
-        return cls(hard, used or 0, _number(fields.get("id")))
+        used = number(mapping(fields.get("used")).get("storage"))
+        return cls(hard, used or 0, number(fields.get("id")))
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Registry:
     @classmethod
     def parse(cls, body: Any) -> Registry | None:
         fields = mapping(body)
-        registry_id, name = _number(fields.get("id")), _text(fields.get("name"))
+        registry_id, name = number(fields.get("id")), _text(fields.get("name"))
         return None if registry_id is None or name is None else cls(registry_id, name)
 
 
@@ -196,12 +197,12 @@ class Policy:
     @classmethod
     def parse(cls, body: Any) -> Policy | None:
         fields = mapping(body)
-        policy_id = _number(fields.get("id"))
+        policy_id = number(fields.get("id"))
         if policy_id is None:
             return None
         return cls(
             id=policy_id,
-            project_id=_number(fields.get("project_id")) or 0,
+            project_id=number(fields.get("project_id")) or 0,
             name=_text(fields.get("name")) or "",
             creator=_text(fields.get("creator")) or "",
             raw=fields,
@@ -242,6 +243,22 @@ def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+LARGEST_NUMBER = 2**63 - 1
+"""Of Harbor's ids and counts, and of what Kubernetes takes for an integer in a status."""
+
+
+def number(value: Any) -> int | None:
+    """A JSON integer that can be an id or count of Harbor's; None for anything else."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if -LARGEST_NUMBER <= value <= LARGEST_NUMBER else None
+
+
+def whole_number(text: str) -> int | None:
+    """Decimal digits in a header or a text; None for anything else, thousands of digits included."""
+    return number(int(text)) if re.fullmatch("[0-9]{1,19}", text) else None
+
+
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -252,10 +269,6 @@ def _texts(value: Any) -> list[str]:
 
 def _rows(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _flag(value: Any) -> bool | None:

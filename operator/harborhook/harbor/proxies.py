@@ -1,7 +1,7 @@
-"""Which proxy the way to a Harbor leads through, by the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+"""Which proxy the way to a host leads through, by the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
 
 httpx reads them too, but for all hosts at once: it then refuses to work because of a proxy or an exception that has
-nothing to do with this Harbor, above all a network of IPv6 in NO_PROXY, and it knows no networks. Here only what
+nothing to do with this host, above all a network of IPv6 in NO_PROXY, and it knows no networks. Here only what
 concerns the one host is looked at.
 """
 
@@ -13,17 +13,28 @@ from urllib.request import getproxies_environment
 
 import httpx
 
-from harborhook.harbor.errors import UnreachableError
+from harborhook.tls import TLSOptions
 
 SCHEMES = ("http", "https")
 """Of proxies; the others would need another library."""
 
 
-def proxy_for(url: str) -> httpx.Proxy | None:
-    """The proxy for a Harbor's URL; None: straight there. Raises UnreachableError for a proxy that cannot be used."""
+class UnusableProxyError(ValueError):
+    """The environment names a proxy that cannot be used; the text is a clause that shows neither it nor the URL."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the environment names a proxy for it that cannot be used. "
+            "Let it begin with http:// or https://, or name the host in NO_PROXY"
+        )
+
+
+def proxy_for(url: str, ca: bytes | None = None) -> httpx.Proxy | None:
+    """The proxy for a URL; None: straight there. A proxy that is itself reached by TLS is verified by the system's
+    authorities and those in `ca`. Raises UnusableProxyError."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # no address at all, which whoever asks will be told
+    except ValueError:  # no address at all, which the request will show
         return None
     proxies = getproxies_environment()
     stated = proxies.get(parts.scheme) or proxies.get("all")
@@ -32,13 +43,11 @@ def proxy_for(url: str) -> httpx.Proxy | None:
     try:
         proxy = httpx.Proxy(stated if "://" in stated else f"http://{stated}")
     except (ValueError, httpx.InvalidURL):
-        proxy = None
-    if proxy is None or proxy.url.scheme not in SCHEMES or not proxy.url.host:
-        # Not quoted: it may hold a password.
-        raise UnreachableError(
-            f"Harbor at {url} cannot be reached: the environment names a proxy for it that cannot be used. "
-            "Let it begin with http:// or https://, or name Harbor's host in NO_PROXY."
-        )
+        raise UnusableProxyError from None
+    if proxy.url.scheme not in SCHEMES or not proxy.url.host:
+        raise UnusableProxyError
+    if proxy.url.scheme == "https":
+        proxy.ssl_context = TLSOptions(ca=ca).context
     return proxy
 
 

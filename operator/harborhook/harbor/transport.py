@@ -12,7 +12,7 @@ import base64
 import json
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -21,19 +21,21 @@ from typing import Any, Literal
 import httpx
 
 from harborhook.clock import ServerClock
+from harborhook.harbor.certificates import gateway_advice, tls_error
 from harborhook.harbor.errors import (
     SHORTEST_SECRET,
     HarborError,
     NotHarborError,
     ThrottledError,
     UnreachableError,
-    UntrustedError,
     clip,
     refusal,
+    words_of,
 )
 from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.login import SAFE_METHODS, SESSION_COOKIE, LoginRefusedError, Session, cookies_of, log_in
-from harborhook.harbor.proxies import proxy_for
+from harborhook.harbor.proxies import UnusableProxyError, proxy_for
+from harborhook.tls import TLSOptions, failure_of
 
 BASE_PATH = "/api/v2.0"
 BODY_LIMIT = 16 * 1024 * 1024
@@ -58,9 +60,10 @@ THROTTLED_LIMIT = 60.0
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """Half of an escaped character: two make one, alone it is none. Harbor, written in Go, never sends one alone."""
 
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError, ExceptionGroup)
-"""What httpx raises without an answer; the second and third for addresses that no resolver is asked about, the last for
-a port that there cannot be."""
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError, ssl.SSLError, ExceptionGroup)
+"""What httpx raises without an answer; the second and third for addresses that no resolver is asked about, ssl's own
+for an alert after the handshake, as TLS 1.3 has it, the last for a port that there cannot be."""
+_BROKEN_OFF = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 
 
 @dataclass(frozen=True)
@@ -110,14 +113,18 @@ Observer = Callable[[str, str, int], None]
 
 
 class Transport:
-    """Sends requests to one Harbor as one robot or user. Making one raises UnreachableError for an unusable proxy."""
+    """Sends requests to one Harbor as one robot or user. Making one raises UnreachableError for an unusable proxy.
+
+    `headers` go with every request, for a gateway in front of Harbor; their values are secrets.
+    """
 
     def __init__(
         self,
         url: str,
         credentials: Credentials,
         *,
-        verify: ssl.SSLContext | bool = True,
+        tls: TLSOptions | None = None,
+        headers: Mapping[str, str] | None = None,
         limiters: tuple[Limiter, ...] = (),
         observer: Observer | None = None,
         fence: Fence | None = None,
@@ -128,7 +135,9 @@ class Transport:
     ) -> None:
         self.url = url.rstrip("/")
         self.clock = ServerClock()
+        self.tls = tls or TLSOptions()
         self._credentials = credentials
+        self._secrets = _secrets(credentials, (headers or {}).values())
         self._limiters = limiters
         self._observer = observer or (lambda *_: None)
         self._total_timeout = total_timeout
@@ -137,17 +146,32 @@ class Transport:
         self._logging_in = asyncio.Lock()
         self._confirming: asyncio.Task[bool] | None = None
         self._http = httpx.AsyncClient(
-            verify=verify,
-            proxy=proxy_for(url),
+            verify=self.tls.context,
+            proxy=self._proxy(),
             trust_env=False,
             follow_redirects=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, pool=None),
             # The limiters bound how many there are; httpx would close those beyond 20 after each request.
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-            headers={"Accept": "application/json", "X-Is-Resource-Name": "true", "User-Agent": user_agent},
+            headers={
+                **(headers or {}),
+                "Accept": "application/json",
+                "X-Is-Resource-Name": "true",
+                "User-Agent": user_agent,
+            },
             event_hooks={"request": [_fenced(fence)] if fence is not None else []},
         )
+
+    def _proxy(self) -> httpx.Proxy | None:
+        try:
+            return proxy_for(self.url, self.tls.ca)
+        except UnusableProxyError as error:
+            raise UnreachableError(f"Harbor at {self.url} cannot be reached: {error}.") from None
+
+    @property
+    def username(self) -> str:
+        return self._credentials.username
 
     @property
     def authentication(self) -> Literal["Session", "Basic"]:
@@ -156,7 +180,7 @@ class Transport:
     async def close(self) -> None:
         """Logs out and closes the connections."""
         if self._session is not None:
-            with suppress(httpx.HTTPError):  # the session ends by itself, an hour later
+            with suppress(*_FAILURES):  # the session ends by itself, an hour later
                 await self._http.get(f"{self.url}/c/log_out", headers=self._session.headers("GET"), timeout=5)
         await self._http.aclose()
 
@@ -242,10 +266,8 @@ class Transport:
 
     def _scrubbed(self, said: str) -> str:
         """What a proxy in front of Harbor says may hold what it was sent."""
-        username, password = self._credentials.username, self._credentials.password
-        basic = base64.b64encode(f"{username}:{password}".encode()).decode()
-        for secret in (basic, password):
-            said = said.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else said
+        for secret in self._secrets:
+            said = said.replace(secret, "***")
         return said
 
     # Sending
@@ -254,7 +276,7 @@ class Transport:
         """One exchange; a connection that broke is tried once more, unless that could do something twice."""
         try:
             return await self._exchange(request, session)
-        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+        except _BROKEN_OFF as error:
             # A kept-alive connection that the other side closes just now: Harbor's proxy does, after 1,000 requests.
             if request.method == "POST":
                 raise self._no_answer(request, error) from None
@@ -292,15 +314,23 @@ class Transport:
     def _transport_error(self, error: Exception) -> HarborError:
         if isinstance(error, ExceptionGroup):
             return self._transport_error(error.exceptions[0])
-        reason = clip(str(error) or type(error).__name__).rstrip(".")
-        if "certificate verify failed" in reason.lower() or "certificate_verify_failed" in reason.lower():
-            return UntrustedError(
-                f"The certificate of {self.url} is not trusted: {reason}. "
-                "Name the authority that issued it in the connection's tls.caBundleRef."
-            )
+        reason = clip(self._scrubbed(words_of(error))).rstrip(".")
+        failure = failure_of(error, self.tls)
+        if failure is not None:
+            return tls_error(self.url, failure, reason)
         if isinstance(error, httpx.TimeoutException | TimeoutError):
             reason = f"no answer in time ({type(error).__name__})"
-        return UnreachableError(f"Harbor at {self.url} cannot be reached: {reason}.")
+        return UnreachableError(
+            f"Harbor at {self.url} cannot be reached: {reason}.", broke_off=isinstance(error, _BROKEN_OFF)
+        )
+
+
+def _secrets(credentials: Credentials, headers: Iterable[str]) -> list[str]:
+    """What must not be shown of what is sent, longest first: a part must not spoil the recognition of the whole."""
+    basic = base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()
+    words = [word for value in headers for word in (value, *value.split())]
+    secrets = {basic, credentials.password, *words}
+    return sorted((secret for secret in secrets if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _fenced(fence: Fence) -> Callable[[httpx.Request], Awaitable[None]]:
@@ -373,7 +403,7 @@ def _first_error(kind: str, raw: _Raw, what: str) -> tuple[str, str]:
         raise UnreachableError(f"Harbor is not up: {what} was answered with {raw.status} by the proxy in front of it.")
     raise NotHarborError(
         f"{what} was answered with {raw.status} and {kind or 'no content type'}, which is not Harbor's API: "
-        "check that url is Harbor's own address without a path."
+        f"{gateway_advice(raw.status, raw.content)}."
     )
 
 

@@ -29,6 +29,7 @@ from yaml import YAMLError
 from harborhook.api.base import GROUP, VERSION, Key
 from harborhook.api.kinds import KINDS
 from harborhook.clock import ServerClock
+from harborhook.tls import relaxed
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,9 @@ CORE_PATH = "/api/v1"
 GROUP_PATH = f"/apis/{GROUP}/{VERSION}"
 
 MERGE_PATCH = "application/merge-patch+json"
-PAGE_SIZE = 500
+PAGE_SIZE = 100
+"""Objects in one answer to a list. The page is held in memory as a whole, and annotations alone can make up 256 kB of
+each object."""
 REQUEST_TIMEOUT = 30.0
 POOL_SIZE = 50
 """Connections to the API server: without a bound, memory grows with the number of objects in work."""
@@ -163,6 +166,7 @@ class Gateway:
         try:
             await load(configuration)
             api = client.ApiClient(configuration)
+            relaxed(api.rest_client.ssl_context)
         except _UNUSABLE as error:
             said = "it has not the form of one" if isinstance(error, _WITHOUT_FORM) else " ".join(str(error).split())
             raise NoClusterError(f"{_source_of_credentials(kubeconfig)} cannot be used: {said[:200]}") from None

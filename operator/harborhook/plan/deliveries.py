@@ -9,15 +9,16 @@ how often they are read, or when the operator is restarted: nothing is counted t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from harborhook.api.base import Condition
 from harborhook.api.conditions import Delivering, DeliveringReason
-from harborhook.api.deliveries import Deliveries, DeliveryStatus, LastDelivery
+from harborhook.api.deliveries import RECENT_LIMIT, Deliveries, DeliveryStatus, LastDelivery, RecentDelivery
 from harborhook.api.webhook_policy import Trigger, WebhookPolicyStatus
-from harborhook.harbor.executions import Execution, Job, Task
+from harborhook.harbor.executions import Execution, Job, TargetType, Task
 from harborhook.harbor.models import LastTrigger
+from harborhook.harbor.payloads import PayloadFormat
 from harborhook.plan.failures import NEVER_SENT, NO_LOGS, WITHOUT_CAUSE
 from harborhook.plan.webhook_policy import merge_triggers
 
@@ -68,6 +69,11 @@ class Delivery:
     task: int | None = None
     """Where the log of a failed attempt is."""
     kind: str = ""
+    target_type: TargetType = "http"
+    format: PayloadFormat = "Default"
+    subject: str | None = None
+    redelivered: bool = False
+    """The operator has sent it again, and it has arrived."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +153,9 @@ def _delivery(
         stuck=stuck,
         task=task,
         kind=execution.kind,
+        target_type=execution.target_type,
+        format=execution.format,
+        subject=execution.subject,
     )
 
 
@@ -170,6 +179,9 @@ def judge_job(job: Job, *, now: datetime, patience: Patience) -> Delivery:
         time=job.created if status == "Pending" else job.updated or job.created,
         message=NO_LOGS if status in ("Failed", "Retrying") else None,
         stuck=status == "Pending" and age > patience.in_all,
+        target_type=job.target_type,
+        format="Slack" if job.target_type == "slack" else "Default",
+        subject=job.subject,
     )
 
 
@@ -195,6 +207,10 @@ class Event:
         return max(one.id for one in self.deliveries)
 
     @property
+    def ids(self) -> list[int]:
+        return [one.id for one in self.deliveries]
+
+    @property
     def settled(self) -> bool:
         return all(one.final for one in self.deliveries)
 
@@ -216,11 +232,25 @@ class Event:
 
     @property
     def failed(self) -> bool:
-        return self.settled and self.status == "Failed"
+        """Something of it was not delivered, neither by Harbor nor by the operator afterwards."""
+        return self._failed_in_harbor and not self._was_redelivered
 
     @property
     def succeeded(self) -> bool:
         return self.settled and self.status == "Succeeded"
+
+    @property
+    def recovered(self) -> bool:
+        """What Harbor could not deliver of it, the operator has."""
+        return self._failed_in_harbor and self._was_redelivered
+
+    @property
+    def _failed_in_harbor(self) -> bool:
+        return self.settled and self.status == "Failed"
+
+    @property
+    def _was_redelivered(self) -> bool:
+        return all(one.redelivered for one in self.deliveries if one.status == "Failed")
 
     @property
     def stuck(self) -> bool:
@@ -279,9 +309,14 @@ def advance(
     policy keeps it from being sent anything."""
     known = before.deliveries
     if known and history and history.renumbered_from is not None and known.last_execution_id == history.renumbered_from:
-        known = known.model_copy(update={"last_execution_id": None})
+        known = _of_another_numbering(known)
     cursor = known.last_execution_id if known else None
-    fresh = [one for one in history.deliveries if cursor is None or one.id > cursor] if history else []
+    arrived = set(known.redelivered_ids) if known else set()
+    fresh = [
+        replace(one, redelivered=one.id in arrived)
+        for one in (history.deliveries if history else ())
+        if cursor is None or one.id > cursor
+    ]
     events = events_of(fresh)
     triggers = _with_deliveries(merge_triggers(before.triggers, event_types, rows), before.triggers, events)
     times = [trigger.last_trigger_time for trigger in triggers] + [before.last_trigger_time]
@@ -297,6 +332,11 @@ def advance(
         delivering=off or _delivering(before.conditions, history, whole, deliveries, last_trigger_time),
         counted=_counted(passed) if cursor is not None else {},
     )
+
+
+def _of_another_numbering(known: Deliveries) -> Deliveries:
+    """Without what is known by ids of executions, which now mean other ones."""
+    return known.model_copy(update={"last_execution_id": None, "recent": [], "redelivered_ids": []})
 
 
 def _with_deliveries(triggers: list[Trigger], before: Sequence[Trigger], events: Sequence[Event]) -> list[Trigger]:
@@ -352,13 +392,42 @@ def _deliveries(
     failures = [event for event in events if event.failed]
     last_failure = failures[-1] if failures else None
     failure_time = _latest(before.last_failure_time, [event.time for event in failures])
-    return Deliveries(
-        in_progress=sum(1 for one in fresh if not one.final),
-        consecutive_failures=_consecutive(before.consecutive_failures, events, passed),
-        last_success_time=_latest(before.last_success_time, successes),
-        last_failure_time=failure_time,
-        last_failure_message=_failure_message(before, last_failure),
-        last_execution_id=max([cursor, *(event.last for event in passed)]),
+    return before.model_copy(
+        update={
+            "in_progress": sum(1 for one in fresh if not one.final),
+            "consecutive_failures": _consecutive(before.consecutive_failures, events, passed),
+            "last_success_time": _latest(before.last_success_time, successes),
+            "last_failure_time": failure_time,
+            "last_failure_message": _failure_message(before, last_failure),
+            "last_execution_id": max([cursor, *(event.last for event in passed)]),
+            "recent": _recent(before.recent, events_of(fresh)),
+        }
+    )
+
+
+def _recent(before: Sequence[RecentDelivery], events: Sequence[Event]) -> list[RecentDelivery]:
+    """The newest events, newest first. One that is read again takes the place of its row."""
+    known = {row.execution_id: row for row in before}
+    rows = [_recent_row(event, next((known[id_] for id_ in event.ids if id_ in known), None)) for event in events]
+    read = {id_ for event in events for id_ in event.ids}
+    rows += [row for row in before if row.execution_id not in read]
+    return sorted(rows, key=lambda row: (row.time, row.execution_id), reverse=True)[:RECENT_LIMIT]
+
+
+def _recent_row(event: Event, before: RecentDelivery | None) -> RecentDelivery:
+    told = event.told
+    same = before is not None and (before.status, before.attempts) == (event.status, told.attempts)
+    explained = told.message if event.status in ("Failed", "Retrying") or told.stuck else None
+    known = before.message if before is not None and same else None
+    return RecentDelivery(
+        execution_id=told.id,
+        event_type=event.event_type,
+        subject=told.subject,
+        time=min(one.started for one in event.deliveries),
+        status=event.status,
+        attempts=told.attempts,
+        message=known if known and (explained is None or explained in WITHOUT_CAUSE) else explained,
+        redelivery=before.redelivery if before is not None else None,
     )
 
 
@@ -370,9 +439,9 @@ def _consecutive(base: int, events: Sequence[Event], passed: Sequence[Event]) ->
     """
     count = base
     for event in passed:
-        count = 0 if event.succeeded else count + event.failed
+        count = 0 if event.succeeded or event.recovered else count + event.failed
     beyond = [event for event in events[len(passed) :] if event.settled]
-    successes = [index for index, event in enumerate(beyond) if event.succeeded]
+    successes = [index for index, event in enumerate(beyond) if event.succeeded or event.recovered]
     return sum(event.failed for event in beyond[successes[-1] + 1 :]) if successes else count
 
 
@@ -402,6 +471,7 @@ _REASONS = {
     reason.value: reason
     for reason in (
         DeliveringReason.LAST_DELIVERY_SUCCEEDED,
+        DeliveringReason.REDELIVERED,
         DeliveringReason.LAST_DELIVERY_FAILED,
         DeliveringReason.DELIVERIES_STUCK,
     )
@@ -426,14 +496,14 @@ def _delivering(
             "Harbor does not let the connection's principal read what became of the notifications: "
             "it needs the permission notification-policy:read.",
         )
-    settled = [event for event in events if event.failed or event.succeeded]
+    settled = [event for event in events if event.failed or event.succeeded or event.recovered]
     newest = settled[-1] if settled else None
     if any(event.stuck and not event.settled and (newest is None or event.last > newest.last) for event in events):
         return Delivering(DeliveringReason.DELIVERIES_STUCK, STUCK_MESSAGE)
     if newest is not None:
         return _of_event(newest, deliveries)
     before = next((condition for condition in conditions if condition.type == "Delivering"), None)
-    if history is None and before is not None and before.reason in _REASONS:
+    if history is None and before is not None and before.reason in _REASONS and not is_recovered(deliveries):
         return Delivering(_REASONS[before.reason], before.message)
     return _of_status(before, history, deliveries, last_trigger_time)
 
@@ -441,9 +511,28 @@ def _delivering(
 def _of_event(event: Event, deliveries: Deliveries | None) -> Delivering:
     if event.succeeded:
         return Delivering(DeliveringReason.LAST_DELIVERY_SUCCEEDED)
+    if event.recovered:
+        return _recovered_or_failed(deliveries)
     if event.told.stuck:
         return Delivering(DeliveringReason.DELIVERIES_STUCK, NEVER_SENT)
     return _failed(deliveries.last_failure_message if deliveries else event.told.message)
+
+
+def is_recovered(deliveries: Deliveries | None) -> bool:
+    """Whether everything that had failed was sent again and has arrived."""
+    if deliveries is None or not deliveries.redelivered_ids or deliveries.last_failure_time is None:
+        return False
+    is_newest = deliveries.last_success_time is None or deliveries.last_failure_time >= deliveries.last_success_time
+    return is_newest and not deliveries.undelivered and not deliveries.consecutive_failures
+
+
+def _recovered_or_failed(deliveries: Deliveries | None) -> Delivering:
+    """The newest event was sent again and has arrived; older ones may still wait."""
+    if deliveries is None or not deliveries.undelivered:
+        return Delivering(DeliveringReason.REDELIVERED)
+    return Delivering(
+        DeliveringReason.LAST_DELIVERY_FAILED, "The newest event was sent again and has arrived; older ones have not."
+    )
 
 
 def _failed(message: str | None) -> Delivering:
@@ -463,6 +552,8 @@ def _of_status(
         if deliveries.last_failure_message == NEVER_SENT:
             return Delivering(DeliveringReason.DELIVERIES_STUCK, NEVER_SENT)
         return _failed(deliveries.last_failure_message)
+    if is_recovered(deliveries):
+        return Delivering(DeliveringReason.REDELIVERED)
     if deliveries is not None and deliveries.last_success_time is not None:
         return Delivering(DeliveringReason.LAST_DELIVERY_SUCCEEDED)
     if last_trigger_time is None:

@@ -26,25 +26,14 @@ from harborhook.harbor.errors import clip
 from harborhook.harbor.models import Allowlist, Policy, Project, Quota
 from harborhook.plan.access import allows_host, allows_project
 from harborhook.plan.drift import field_names
-from harborhook.plan.ownership import Mark, mark_of
-from harborhook.plan.project import (
-    FIELDS,
-    FILTER_KEYS,
-    NO_FLAG,
-    PROXY_KEYS,
-    canonical_severity,
-    changes,
-    obstacles,
-    quota_difference,
-)
+from harborhook.plan.ownership import Creator, parse_creator
+from harborhook.plan.project import changes, obstacles, quota_difference
+from harborhook.plan.project_settings import SETTINGS, Projects, Setting, Value
 from harborhook.plan.quantity import MOST_BYTES, UNLIMITED_BYTES, shown_bytes
 from harborhook.plan.target_values import TargetValues, UnusableError, address_of, header_of
 from harborhook.plan.webhook_policy import DEFAULT_FORMAT, desired_policy, differences, is_enabled
 
 Manifest = dict[str, Any]
-
-_OF_A_NEW_PROJECT = {"reuse_sys_cve_allowlist": "true"}
-"""What a flag is in a project that nobody has configured; of the others it is "false"."""
 
 TOKEN_LENGTH = 12
 """A part of a path as long as this that no word looks like may be a credential."""
@@ -134,38 +123,49 @@ def export_project(
 
 
 def _parts(project: Project, registry: str | None) -> Iterator[tuple[str, Manifest | None]]:
-    """The settings that Harbor has, each as a piece of a spec; None for what no spec can say."""
-    yield _shown("public", project.public), _nested("public", _flag(project.public))
-    metadata = project.metadata
-    for key, path in FIELDS.items():
-        value = metadata.get(key, "")
-        if key in PROXY_KEYS or key == "public" or _is_as_in_a_new_project(key, value):
-            continue
-        stated = canonical_severity(value) if key == "severity" else _flag(value)
-        yield _shown(path, value), _nested(path, stated)
+    """What Harbor has, each as a piece of a spec that is valid alone; None for what no spec can say."""
+    for texts in _texts(project, of_a_cache=False):
+        if not all(map(_is_as_in_a_new_project, texts, texts.values())):
+            yield _shown_settings(texts), _joined(_nested_settings(texts))
     if project.registry_id is not None and registry is not None:
-        yield from _parts_of_proxy(metadata, registry)
+        cache = _nested("proxyCache.registryName", registry)
+        yield _shown("proxyCache.registryName", registry), cache
+        for texts in _texts(project, of_a_cache=True):
+            if any(texts.values()):
+                yield _shown_settings(texts), _joined([cache, *_nested_settings(texts)])
     if project.allowlist != Allowlist():
         yield "cveAllowlist", _allowlist(project.allowlist)
 
 
-def _parts_of_proxy(metadata: Mapping[str, str], registry: str) -> Iterator[tuple[str, Manifest | None]]:
-    def part(settings: Manifest | None) -> Manifest | None:
-        return None if settings is None else {"proxyCache": {"registryName": registry, **settings}}
-
-    yield _shown("proxyCache.registryName", registry), part({})
-    for key in sorted(PROXY_KEYS - FILTER_KEYS):
-        value = metadata.get(key, "")
-        if value:
-            stated = _number(value) if key in NO_FLAG else _flag(value)
-            yield _shown(FIELDS[key], value), part((_nested(FIELDS[key], stated) or {}).get("proxyCache"))
-    pattern, kind = metadata.get("proxy_cache_filter_pattern", ""), metadata.get("proxy_cache_filter_kind", "")
-    if pattern:
-        yield _shown("proxyCache.filter", f"{pattern} ({kind})"), part({"filter": {"pattern": pattern, "kind": kind}})
+def _texts(project: Project, *, of_a_cache: bool) -> Iterator[dict[Setting, str]]:
+    """Harbor's strings for settings that can only be stated together, which most are not; "" for an absent one."""
+    for settings in dict.fromkeys(setting.written_with for setting in SETTINGS):
+        if (settings[0].projects is Projects.PROXY_CACHES) is of_a_cache:
+            yield {setting: project.metadata.get(setting.key, "") for setting in settings}
 
 
-def _is_as_in_a_new_project(key: str, value: str) -> bool:
-    return value in ("", None if key in NO_FLAG else _OF_A_NEW_PROJECT.get(key, "false"))
+def _is_as_in_a_new_project(setting: Setting, text: str) -> bool:
+    """Then the export leaves it out; whether the project is public is always stated."""
+    return setting.key != "public" and text in ("", setting.kind.absent)
+
+
+def _shown_settings(texts: Mapping[Setting, str]) -> str:
+    return ", ".join(_shown(setting.field, text or setting.kind.absent) for setting, text in texts.items())
+
+
+def _nested_settings(texts: Mapping[Setting, str]) -> list[Manifest | None]:
+    return [
+        _nested(one.field, one.kind.read(one.kind.canonical(text or one.kind.absent))) for one, text in texts.items()
+    ]
+
+
+def _joined(parts: Iterable[Manifest | None]) -> Manifest | None:
+    whole: Manifest = {}
+    for part in parts:
+        if part is None:
+            return None
+        _merge(whole, part)
+    return whole
 
 
 def _allowlist(allowlist: Allowlist) -> Manifest | None:
@@ -198,15 +198,7 @@ def _leaves_alone(part: Manifest, project: Project, version: Version | None) -> 
     return not changes(spec, project, version).differences and not obstacles(spec, project, version)
 
 
-def _flag(value: str) -> bool | None:
-    return {"true": True, "false": False}.get(value)
-
-
-def _number(value: str) -> int | None:
-    return int(value) if re.fullmatch("-?[0-9]{1,10}", value) else None
-
-
-def _nested(path: str, value: bool | int | str | None) -> Manifest | None:
+def _nested(path: str, value: Value | None) -> Manifest | None:
     """`a.b` and a value to {a: {b: value}}."""
     if value is None:
         return None
@@ -242,9 +234,9 @@ def export_policy(
 
     A policy that an operator has made is declared already, so it is left out unless asked for.
     """
-    mark = mark_of(policy.creator)
-    if mark is not None and not managed_too:
-        return Exported(None, remarks=(clip(f"{_titled(policy)} is declared by {_declarer(mark)}, and left out."),))
+    made_by = parse_creator(policy.creator)
+    if made_by is not None and not managed_too:
+        return Exported(None, remarks=(clip(f"{_titled(policy)} is declared by {_declarer(made_by)}, and left out."),))
     targets, data = _targets(policy, f"{name}-targets")
     secret = _secret(f"{name}-targets", place, data) if data else None
     description = policy.raw.get("description") or ""
@@ -269,7 +261,7 @@ def export_policy(
     return Exported(
         manifest,
         secret,
-        remarks=tuple(_remarks(targets, mark)),
+        remarks=tuple(_remarks(targets, made_by)),
         complaints=(f"{_titled(policy)}: its description is too long to be stated.",) if is_too_long else (),
     )
 
@@ -369,14 +361,14 @@ def _values(target: Target, data: Mapping[str, str]) -> TargetValues:
     )
 
 
-def _declarer(mark: Mark) -> str:
-    return f"WebhookPolicy {mark.namespace}/{mark.name} of cluster {mark.cluster}"
+def _declarer(made_by: Creator) -> str:
+    return f"WebhookPolicy {made_by.namespace}/{made_by.name} of cluster {made_by.cluster}"
 
 
-def _remarks(targets: Iterable[Manifest], mark: Mark | None) -> Iterator[str]:
-    if mark is not None:
+def _remarks(targets: Iterable[Manifest], made_by: Creator | None) -> Iterator[str]:
+    if made_by is not None:
         yield clip(
-            f"Declared by {_declarer(mark)}: applied in another cluster, this takes it over, which writes to Harbor "
+            f"Declared by {_declarer(made_by)}: applied in another cluster, this takes it over, which writes to Harbor "
             "once; in that one it is OwnedByOther while that resource is there."
         )
     for index, target in enumerate(targets):

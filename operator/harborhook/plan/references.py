@@ -1,25 +1,25 @@
 """What an object depends on, as keys: the store wakes its dependents when one of these changes.
 
-Besides real objects there are two made-up kinds. A *claim* names an object in Harbor, so that all who want the same
-one know of each other. *Deliveries* names a Harbor project whose last-trigger times are read for its policies.
+Besides real objects there are two made-up kinds of keys. A *claim* names an object in Harbor, so that all resources
+that want it know of each other. A *DeliveriesKey* names a Harbor project whose last-trigger times are read for its
+policies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeGuard
 
-from harborhook.api.names import Key
+from harborhook.api.names import AnyKey, DeliveriesKey, Key
 
 DEFAULT_CONNECTION = Key("ClusterHarborConnection", "", "default")
 PROJECT_CLAIM = "ProjectClaim"
 POLICY_CLAIM = "PolicyClaim"
-DELIVERIES = "Deliveries"
 
 Body = dict[str, Any]
 
 
-def references(body: Body) -> Iterator[Key]:
+def references(body: Body) -> Iterator[AnyKey]:
     """All keys that the object with this body depends on."""
     yield from _REFERENCES[body["kind"]](body)
 
@@ -34,14 +34,6 @@ def connection_key(ref: Body | None, namespace: str) -> Key:
 
 def project_claim(project_name: str) -> Key:
     return Key(PROJECT_CLAIM, "", project_name)
-
-
-def deliveries_key(connection: Key, project_name: str) -> Key:
-    return Key(DELIVERIES, "/".join(connection), project_name)
-
-
-def connection_of_deliveries(key: Key) -> Key:
-    return Key(*key.namespace.split("/"))
 
 
 def policy_claim(body: Body, name: str | None = None) -> Key:
@@ -59,22 +51,30 @@ def held_policy_claim(body: Body) -> Key | None:
     return policy_claim(body, held) if held else None
 
 
-def is_claim(key: Key) -> bool:
+def is_claim(key: AnyKey) -> TypeGuard[Key]:
     return key.kind in (PROJECT_CLAIM, POLICY_CLAIM)
 
 
-def credentials_secret(connection: Body) -> Key:
-    """The Secret with the credentials of a connection of either kind."""
-    reference = connection["spec"]["credentialsSecretRef"]
-    return Key("Secret", reference.get("namespace", connection["metadata"].get("namespace", "")), reference["name"])
+def admission_secrets(connection: Body) -> Iterator[Key]:
+    """All Secrets without which a connection of either kind is not let in by its Harbor."""
+    yield _source(connection, connection["spec"]["credentialsSecretRef"])
+    client = (connection["spec"].get("tls") or {}).get("clientCertificateRef")
+    if client:
+        yield _source(connection, client)
+    for header in connection["spec"].get("headersFrom") or ():
+        yield _source(connection, header["secretKeyRef"])
 
 
 def _of_connection(body: Body) -> Iterator[Key]:
-    namespace = body["metadata"].get("namespace", "")
-    yield credentials_secret(body)
+    yield from admission_secrets(body)
     bundle = (body["spec"].get("tls") or {}).get("caBundleRef")
     if bundle:
-        yield Key(bundle.get("kind", "ConfigMap"), bundle.get("namespace", namespace), bundle["name"])
+        yield _source(body, bundle, bundle.get("kind", "ConfigMap"))
+
+
+def _source(connection: Body, ref: Body, kind: str = "Secret") -> Key:
+    """What a connection of a namespace names is in that namespace."""
+    return Key(kind, ref.get("namespace", connection["metadata"].get("namespace", "")), ref["name"])
 
 
 def _of_project(body: Body) -> Iterator[Key]:
@@ -84,7 +84,7 @@ def _of_project(body: Body) -> Iterator[Key]:
     yield project_claim(spec.get("projectName") or metadata["name"])
 
 
-def _of_policy(body: Body) -> Iterator[Key]:
+def _of_policy(body: Body) -> Iterator[AnyKey]:
     spec, namespace = body["spec"], body["metadata"]["namespace"]
     if "projectRef" in spec:
         yield Key("HarborProject", namespace, spec["projectRef"]["name"])
@@ -115,13 +115,13 @@ def _recorded_connection(body: Body) -> Iterator[Key]:
         yield recorded
 
 
-def _deliveries(body: Body) -> Iterator[Key]:
+def _deliveries(body: Body) -> Iterator[DeliveriesKey]:
     recorded, status = recorded_connection(body), body.get("status") or {}
     if recorded and status.get("projectName"):
-        yield deliveries_key(recorded, status["projectName"])
+        yield DeliveriesKey(recorded, status["projectName"])
 
 
-_REFERENCES = {
+_REFERENCES: dict[str, Callable[[Body], Iterator[AnyKey]]] = {
     "ClusterHarborConnection": _of_connection,
     "HarborConnection": _of_connection,
     "HarborProject": _of_project,

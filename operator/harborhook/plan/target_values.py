@@ -1,14 +1,16 @@
-"""What comes out of Secrets for a webhook target: whether Harbor can use it, and how to say so without showing it."""
+"""What comes out of Secrets for a webhook target: whether Harbor can use it, whether it has changed, and messages that
+do not show it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from harborhook.api.webhook_policy import ADDRESS_LIMIT, ADDRESS_PATTERN
+from harborhook.api.webhook_policy import ADDRESS_LIMIT, ADDRESS_PATTERN, AppliedSecret
+from harborhook.harbor.errors import RefusedError, refusal
 from harborhook.plan.failures import masked, secrets_of
 
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
@@ -24,6 +26,32 @@ class TargetValues:
 
     address: str = field(repr=False)
     header: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class ResolvedTargets:
+    """The values of each target, and the versions of the Secrets that they came from, by name."""
+
+    values: tuple[TargetValues, ...]
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def applied_secrets(self) -> list[AppliedSecret]:
+        """For the status."""
+        return [AppliedSecret(name=name, resource_version=self.versions[name]) for name in sorted(self.versions)]
+
+    def have_changed(self, recorded: Iterable[AppliedSecret], remembered: ResolvedTargets | None) -> bool:
+        """Whether a value differs from what Harbor was last given.
+
+        `recorded` are the Secrets of that time, out of the status: a Secret of the same version has the same values.
+        Tools write Secrets again without a change, which gives them another version. So values are compared where
+        this process still has those that it applied (`remembered`). After a restart a new version counts as a change.
+        """
+        known = {secret.name: secret.resource_version for secret in recorded}
+        if all(known.get(name) == version for name, version in self.versions.items()):
+            return False
+        if remembered is not None and remembered.versions == known:
+            return remembered.values != self.values
+        return True
 
 
 def header_of(raw: bytes) -> str:
@@ -67,3 +95,14 @@ def _has_host_and_port(address: str) -> bool:
         return bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
+
+
+def refused(error: RefusedError, values: Iterable[TargetValues]) -> RefusedError:
+    """The same without these values: Harbor quotes an address that it refuses, and so might a proxy a header."""
+    return refusal(
+        error.status,
+        error.code,
+        without_values(error.message, values),
+        request=error.request,
+        retry_after=error.retry_after,
+    )

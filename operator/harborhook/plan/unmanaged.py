@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.models import Policy
-from harborhook.plan.ownership import mark_of
+from harborhook.plan.ownership import parse_creator
 
 UNMANAGED_SHOWN = 20
 """How many names the status shows."""
@@ -40,8 +40,8 @@ def is_unmanaged(
     not watch, is somebody's. `watched`: the namespaces that are; none: all."""
     if policy.project_id != project_id or declared.includes(policy):
         return False
-    mark = mark_of(policy.creator)
-    if mark is None:
+    made_by = parse_creator(policy.creator)
+    if made_by is None:
         return True
     namespaces = set(watched)
-    return mark.cluster == cluster and (not namespaces or mark.namespace in namespaces)
+    return made_by.cluster == cluster and (not namespaces or made_by.namespace in namespaces)

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harborhook.api.base import Origin
-from harborhook.api.conditions import DeliveringReason
 from harborhook.api.webhook_policy import Target, Trigger, WebhookPolicy
 from harborhook.harbor.models import LastTrigger, Policy
 from harborhook.plan.drift import Difference
+from harborhook.plan.switch import EffectiveSwitch
 from harborhook.plan.target_values import TargetValues
 
 
@@ -51,6 +51,24 @@ class DesiredPolicy:
     enabled: bool
     event_types: tuple[str, ...]
     targets: tuple[DesiredTarget, ...]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What differs, and what one PUT has to say to mend it."""
+
+    name: str
+    """The policy's name in Harbor after the PUT."""
+    enabled: bool
+    """Whether it is enabled there after the PUT."""
+    asked_for: tuple[Difference, ...] = ()
+    """Written, because something was changed here."""
+    corrected: tuple[Difference, ...] = ()
+    """Written, because something was changed in Harbor."""
+    reported: tuple[Difference, ...] = ()
+    """Left as it is in Harbor."""
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    """For the PUT, with headers in clear; None if nothing is to be written."""
 
 
 DEFAULT_FORMAT = "Default"
@@ -105,8 +123,39 @@ def update_body(
     return {**observed.raw, "id": observed.id, **ours, **marked}
 
 
-def disabling_body(observed: Policy) -> dict[str, Any]:
-    return {**observed.raw, "id": observed.id, "enabled": False}
+def switching_body(observed: Policy, *, enabled: bool) -> dict[str, Any]:
+    """For PUT: what Harbor showed, enabled or disabled."""
+    return {**observed.raw, "id": observed.id, "enabled": enabled}
+
+
+def changes(
+    observed: Policy,
+    desired: DesiredPolicy,
+    *,
+    writable: Collection[str] = GROUPS,
+    asked_for: Collection[str] = (),
+    creator: str | None = None,
+) -> Changes:
+    """What to do about the differences: write those in groups that are `writable`, and report the others. `creator`: a
+    mark to write in any case."""
+    found = differences(observed, desired)
+    written = [difference for difference in found if difference.group in writable]
+    drift = tuple(difference for difference in found if difference.group not in writable)
+    groups = {difference.group for difference in written}
+    kept = {difference.group for difference in drift}
+    return Changes(
+        name=observed.name if "policyName" in kept else desired.name,
+        enabled=is_enabled(observed.raw) if "enabled" in kept else desired.enabled,
+        asked_for=tuple(difference for difference in written if difference.group in asked_for),
+        corrected=tuple(difference for difference in written if difference.group not in asked_for),
+        reported=drift,
+        body=update_body(observed, desired, groups, creator=creator) if written or creator is not None else None,
+    )
+
+
+def as_created(desired: DesiredPolicy) -> Changes:
+    """Nothing is left to do after our POST."""
+    return Changes(desired.name, desired.enabled)
 
 
 def differences(observed: Policy, desired: DesiredPolicy) -> list[Difference]:
@@ -119,40 +168,41 @@ def differences(observed: Policy, desired: DesiredPolicy) -> list[Difference]:
         "enabled": (desired.enabled, is_enabled(seen)),
         "eventTypes": (sorted(desired.event_types), _sorted_events(seen.get("event_types"))),
     }
-    found = [Difference(name, _shown(should), _shown(has)) for name, (should, has) in pairs.items() if has != should]
+    found = [
+        Difference(name, _display(should), _display(has)) for name, (should, has) in pairs.items() if has != should
+    ]
     return [*found, *_differences_of_targets(seen.get("targets"), desired.targets)]
 
 
-def groups_to_write(policy: WebhookPolicy, origin: Origin | None, *, switched: bool, rotated: bool) -> frozenset[str]:
+def writable_groups(
+    policy: WebhookPolicy, origin: Origin | None, switch: EffectiveSwitch, *, rotated: bool
+) -> frozenset[str]:
     """Which differences are written rather than reported.
 
     Under driftPolicy Report that is everything for a spec that was not yet applied (but not right at the adoption),
-    the targets when one of their Secrets has changed, and whatever a switch above the policy asks for. `origin` is what
-    this visit has found out.
+    the targets when one of their Secrets has changed, and `enabled` where a switch above the policy decides. `origin`
+    is what this visit has found out.
     """
     # Until its first visit has come to an end: what was written then may have failed.
     just_adopted = policy.status.applied_generation is None and origin == "Adopted"
     if policy.spec.drift_policy == "Correct" or (spec_is_new(policy) and not just_adopted):
         return GROUPS
-    asked = {"targets": rotated and not just_adopted, "enabled": switched}
-    return frozenset(group for group, is_asked in asked.items() if is_asked)
+    exceptions = {"targets": rotated and not just_adopted, "enabled": switch.decides}
+    return frozenset(group for group, is_exception in exceptions.items() if is_exception)
+
+
+def asked_for(policy: WebhookPolicy, *, turned: bool, rotated: bool) -> frozenset[str]:
+    """Which differences Harbor has because something was changed here: the spec, a switch that was `turned`, a Secret
+    that was `rotated`. Any other difference is drift, whatever the policy is reconciled for."""
+    if spec_is_new(policy):
+        return GROUPS
+    causes = {"targets": rotated, "enabled": turned}
+    return frozenset(group for group, is_cause in causes.items() if is_cause)
 
 
 def spec_is_new(policy: WebhookPolicy) -> bool:
     """The spec was not yet applied, so a difference in Harbor is no drift."""
     return policy.status.applied_generation != policy.metadata.generation
-
-
-def was_switched_off(policy: WebhookPolicy) -> bool:
-    """Whether at the last visit a switch above the policy was off: what it disabled is not what somebody chose, unless
-    that is listed as drift."""
-    delivering = policy.status.condition("Delivering")
-    is_chosen = any(row.field == "enabled" for row in policy.status.drift)
-    return (
-        not is_chosen
-        and delivering is not None
-        and delivering.reason in (DeliveringReason.GLOBALLY_DISABLED, DeliveringReason.PROJECT_DISABLED)
-    )
 
 
 def is_enabled(observed: Mapping[str, Any]) -> bool:
@@ -204,7 +254,9 @@ def _differences_of_targets(observed: Any, desired: Sequence[DesiredTarget]) -> 
 def _differences_of_target(name: str, desired: Mapping[str, Any], observed: Mapping[str, Any]) -> list[Difference]:
     """An address and a header are credentials, or may be: they only differ."""
     return [
-        Difference(f"{name}.{field}", *(("differs", "differs") if field in _HIDDEN else (_shown(should), _shown(has))))
+        Difference(
+            f"{name}.{field}", *(("differs", "differs") if field in _HIDDEN else (_display(should), _display(has)))
+        )
         for field, should in desired.items()
         if (has := observed[field]) != should
     ]
@@ -230,7 +282,7 @@ def _canonical(target: Any) -> dict[str, Any]:
     }
 
 
-def _shown(value: Any) -> str:
+def _display(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "(none)")

@@ -9,15 +9,18 @@ from harborhook.api.conditions import NotReady, Reason, Verdict
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, canonical_url
 from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
-from harborhook.kube.gateway import Gone
 from harborhook.plan.access import allows_project
 from harborhook.plan.ownership import Claim, owner
-from harborhook.plan.references import connection_key, policy_claim, project_claim
+from harborhook.plan.references import connection_key, policy_claim, project_claim, recorded_connection
 from harborhook.plan.webhook_policy import spec_is_new
 from harborhook.reconcile import shards
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.visit import Visit
+from harborhook.runtime.queue import Cause
+
+HOLD_PAUSE = 2.0
+"""Seconds after which a resource asks again for the finalizer of its connection, which wakes it when it has got it."""
 
 CREDENTIALS_LOST = frozenset({Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_MISSING})
 
@@ -49,7 +52,7 @@ def link_to(visit: Visit[Any], key: Key, *, deleting: bool = False) -> Link:
     connection = context.load(key)
     if connection is None:
         raise NotReady(Reason.CONNECTION_NOT_FOUND, _missing(key))
-    if key not in context.visited_connections:
+    if key not in context.offered:
         raise Wait
     link = visit.link = context.links.get(key)
     verdict = link.verdict if link else None
@@ -83,6 +86,13 @@ def lost(key: Key, reason: Reason) -> Verdict:
     return Verdict(reason, f"{_LOST[reason]}: see {key}. It goes on by itself when that is over.")
 
 
+def link_of_record(visit: Visit[Any]) -> Link | None:
+    """The connection that the status names; None unless it works: when it does again, all its resources are visited."""
+    key = recorded_connection(visit.context.store.get(visit.resource.key))
+    link = visit.context.links.get(key) if key is not None else None
+    return link if link is not None and link.verdict is None else None
+
+
 def check_writable(link: Link) -> None:
     """To be called before a write that is needed: in read-only mode nobody need try."""
     if link.read_only:
@@ -96,22 +106,25 @@ def _why(connection: Resource) -> str:
 
 
 async def hold(visit: Visit[Any], link: Link) -> None:
-    """Gives the connection the finalizer before something is made over it that has to be deleted over it. Who claims
-    its object in Harbor for the first time hears before what other operators' resources claim."""
+    """Returns when something may be made over the connection that has to be deleted over it: it has the finalizer.
+    Before a resource claims its object in Harbor for the first time, it learns what other operators' resources claim.
+    """
+    _ask_for_finalizer(visit.context, link)
     if await shards.has_looked_around(visit):
         _check_owner(visit, link)
-    async with link.holding:
-        connection = visit.context.load(link.key)
-        if connection is None:
-            return
-        holder = Visit(visit.context, connection, visit.causes, status=None)
-        if holder.has_finalizer:
-            return
-        try:
-            await holder.prepare(finalizer=True)
-        except Gone:  # the connection, not the resource that is being visited
-            visit.context.forget(link.key)
-            raise NotReady(Reason.CONNECTION_NOT_FOUND, _missing(link.key)) from None
+
+
+def _ask_for_finalizer(context: Context, link: Link) -> None:
+    """Raises Wait while the connection does not have it: only the connection's own visit writes to it."""
+    connection = context.load(link.key)
+    if connection is None:
+        raise NotReady(Reason.CONNECTION_NOT_FOUND, _missing(link.key))
+    if context.finalizer(link.key) in connection.metadata.finalizers:
+        return
+    if connection.metadata.deleting:
+        raise NotReady(Reason.CONNECTION_NOT_READY, f"{link.key} is being deleted: nothing new is made over it.")
+    context.queue.add(link.key, Cause.HOLD)
+    raise Wait(after=HOLD_PAUSE)
 
 
 def _check_owner(visit: Visit[Any], link: Link) -> None:

@@ -22,28 +22,39 @@ from harborhook.harbor.models import SystemInfo
 from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.references import recorded_connection
 from harborhook.reconcile import global_switch
+from harborhook.reconcile.changes import wake_deeply
+from harborhook.reconcile.connection_check import identify, judge, why_failed
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.credentials import ca_bundle_of, credentials_of, trust_of
-from harborhook.reconcile.introduction import introduce, judge, why_failed
-from harborhook.reconcile.links import SHARED_FOR, Link, retire
+from harborhook.reconcile.credentials import admission_of, check
+from harborhook.reconcile.links import Link, retire
+from harborhook.reconcile.readings import SHARED_FOR
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
 PROBE_LIMIT = 5.0
 """The longest pause between two probes of a Harbor that does not answer, in seconds."""
 
-TOLD_OF_LOSS = 40.0
-"""Resources a second that are told that their connection is lost. Its own status says it at once; thousands of others
-that follow cost everybody a lot, and once more when it works again, which is often a minute later."""
+LOSS_NOTICES = 40.0
+"""Resources a second that are woken because their connection is lost. Its own status shows that at once; status writes
+of thousands of resources are expensive, and follow once more when it works again, which is often a minute later."""
 
 
 async def reconcile(visit: Visit[AnyConnection]) -> Verdict:
-    context, key = visit.context, visit.resource.key
     verdict = await _look(visit)
-    await visit.prepare(finalizer=bool(context.store.own_dependents(key)))
-    await visit.finish(verdict)
-    _tell_dependents(context, key)
+    await _hold_for_dependents(visit)
+    visit.once_written.append(lambda: _offer_to_dependents(visit.context, visit.resource.key))
     return verdict
+
+
+async def take_news(visit: Visit[AnyConnection]) -> None:
+    """A resource is about to make something over the connection: it waits until the connection has the finalizer."""
+    await _hold_for_dependents(visit)
+    wake_deeply(visit.context, visit.resource.key, Cause.CONNECTION)
+
+
+async def _hold_for_dependents(visit: Visit[AnyConnection]) -> None:
+    """The finalizer is there while anything refers to the connection."""
+    await visit.prepare(finalizer=bool(visit.context.store.own_dependents(visit.resource.key)))
 
 
 async def _look(visit: Visit[AnyConnection]) -> Verdict:
@@ -54,39 +65,29 @@ async def _look(visit: Visit[AnyConnection]) -> Verdict:
     except NotReady as refusal:
         verdict = refusal.verdict
     except HarborError as error:
-        verdict = await why_failed(visit.resource.spec.url, error)
+        tried = context.links.get(key)
+        verdict = await why_failed(error, tried.client if tried else None)
     link = context.links.get(key)
     if link is not None:
         if link.verdict is not None:
-            link.forget_readings()  # Harbor may have been restored from a backup meanwhile
+            link.readings.forget()  # Harbor may have been restored from a backup meanwhile
         link.connection = visit.resource
         link.verdict = None if verdict.reason is Reason.RECONCILED else verdict
-    context.visited_connections.add(key)
     return verdict
 
 
-def _tell_dependents(context: Context, key: Key) -> None:
-    """Wakes them if something is new to them. What they were told is kept, so that a visit that failed after its look,
-    because the status could not be written, is made good by the next one."""
+def _offer_to_dependents(context: Context, key: Key) -> None:
+    """Wakes them if something is new to them. The last offer is kept, so that a visit whose status could not be written
+    is made good by the next one."""
     link = context.links.get(key)
-    offer = _offer(link)
-    if key not in context.offers or context.offers[key] != offer:
-        context.offers[key] = offer
-        is_lost = link is not None and link.verdict is not None and link.verdict.reason.outcome is Outcome.RECONCILING
-        context.wake_deeply(key, per_second=TOLD_OF_LOSS if is_lost else math.inf)
-
-
-def _offer(link: Link | None) -> tuple[object, ...]:
-    """What the resources of a connection depend on."""
-    if link is None:
-        return ()
-    return (
-        link.verdict,
-        link.notifications_enabled,
-        link.policies_off,
-        link.read_only,
-        link.connection.metadata.generation,
-    )
+    offer = link.offer if link is not None else None
+    if key not in context.offered or context.offered[key] != offer:
+        before, context.offered[key] = context.offered.get(key), offer
+        verdict = offer.verdict if offer is not None else None
+        is_lost = verdict is not None and verdict.reason.outcome is Outcome.RECONCILING
+        is_turned = before is not None and offer is not None and before.switch != offer.switch
+        cause = Cause.CONNECTION | Cause.SWITCH if is_turned else Cause.CONNECTION
+        wake_deeply(context, key, cause, per_second=LOSS_NOTICES if is_lost else math.inf)
 
 
 async def delete(visit: Visit[AnyConnection]) -> None:
@@ -107,7 +108,7 @@ async def _serve(visit: Visit[AnyConnection]) -> None:
     link = context.links.get(key)
     if link is None or link.verdict is not None or Cause.RETRY in visit.causes:
         await _look(visit)
-        _tell_dependents(context, key)
+        visit.once_written.append(lambda: _offer_to_dependents(context, key))
 
 
 def users(context: Context, key: Key) -> list[Key]:
@@ -124,8 +125,8 @@ async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:
         return Verdict(Reason.SUSPENDED, "No requests are sent to this Harbor while suspend is true.")
     _refuse_forbidden_host(visit)
     link = await _renewed(visit, link)
-    visit.context.limiters_for(connection)  # takes over changed limits
-    info = await _introduced(link)
+    visit.context.clients.limit(connection)  # takes over changed limits
+    info = await _identified(link)
     verdict = judge(info)
     if verdict.reason is Reason.RECONCILED:
         await global_switch.enforce(visit, link)
@@ -149,42 +150,39 @@ def _record_supported(visit: Visit[AnyConnection], link: Link) -> None:
     )
 
 
-async def _introduced(link: Link) -> SystemInfo:
+async def _identified(link: Link) -> SystemInfo:
     """Learns who we are in which Harbor, and starts a session if that is a user. Raises NotReady when refused."""
-    found = await introduce(link.client, wants_session=link.wants_session)
+    found = await identify(link.client, wants_session=link.wants_session)
     link.wants_session = found.wants_session
     if found.version != link.version:
         link.supported = None
     link.version, link.read_only = found.version, found.info.read_only
     link.notifications_enabled = found.info.notification_enable
-    link.is_robot = found.is_robot
-    link.principal = found.principal(link.username)
+    link.principal = found.principal(link.client.username)
     return found.info
 
 
 async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
-    """The link with a client of the url, credentials and trust that are stated now."""
+    """The link with a client of the url, credentials, headers and certificates that are stated now."""
     context, connection = visit.context, visit.resource
-    credentials = await credentials_of(context.secrets, connection)
-    bundle = await ca_bundle_of(context.secrets, connection)
-    fingerprint = (connection.spec.url, credentials, bundle, connection.spec.tls.insecure_skip_verify)
+    admission = await admission_of(context.secrets, connection)
+    fingerprint = (connection.spec.url, admission)
     if link is not None and link.fingerprint == fingerprint:
         return link
-    client = context.client_for(connection, credentials, trust_of(connection, bundle))
+    check(connection, admission)
+    client = context.clients.make(connection, admission)
     if link is not None and canonical_url(link.client.url) not in connection.spec.urls:
         # Another Harbor: visits that are under way stay with the old one, and nothing that was read there is of use.
         retire(link.client)
         link = None
     if link is None:
         shared_for = min(SHARED_FOR, context.settings.drift_interval / 2)
-        link = Link(connection.key, connection, client, clock=context.queue.clock, shared_for=shared_for)
+        link = Link.over(connection, client, clock=context.queue.clock, shared_for=shared_for)
         context.links[connection.key] = link
     else:
-        retire(link.client)
-        link.client = client
+        link.replace_client(client)
         link.connection = connection
     link.fingerprint = fingerprint
-    link.username = credentials.username
     link.wants_session = True
     return link
 

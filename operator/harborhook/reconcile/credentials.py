@@ -1,21 +1,77 @@
-"""What a connection names in Secrets and ConfigMaps: name and password for Harbor, and whose certificates to trust."""
+"""What a connection names in Secrets and ConfigMaps: name and password for Harbor, what a gateway in front of it wants,
+and whose certificates to trust."""
 
 from __future__ import annotations
 
-import ssl
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Reason
-from harborhook.api.connections import AnyConnection
+from harborhook.api.connections import AnyConnection, HeaderFrom
 from harborhook.harbor.transport import Credentials
+from harborhook.plan.target_values import UnusableError, header_of
 from harborhook.reconcile.secrets import Secrets
+from harborhook.tls import ClientCertificate, TLSOptions, UnusableAuthoritiesError, UnusableClientCertificateError
 
 
-async def credentials_of(secrets: Secrets, connection: AnyConnection) -> Credentials:
-    """Raises NotReady where the Secret or a key of it is missing or empty."""
+class Named(Protocol):
+    """A reference to an object; in the cluster's kind it has a namespace too."""
+
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What a client shows and trusts to be let in by Harbor. Equal as long as nothing of it has changed."""
+
+    credentials: Credentials
+    tls: TLSOptions
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+
+
+async def admission_of(secrets: Secrets, connection: AnyConnection) -> Admission:
+    """Raises NotReady where a Secret, a ConfigMap or a key of one is missing, or its value cannot be used."""
+    return Admission(
+        credentials=await _credentials_of(secrets, connection),
+        tls=await _tls_of(secrets, connection),
+        headers=await _headers_of(secrets, connection),
+    )
+
+
+async def ca_bundle_of(secrets: Secrets, connection: AnyConnection) -> bytes | None:
+    """Raises NotReady as `admission_of` does."""
+    ref = connection.spec.tls.ca_bundle_ref
+    if ref is None:
+        return None
+    return await secrets.value(_source(connection, ref, ref.kind), ref.key)
+
+
+def check_usable(tls: TLSOptions, *, ca: str, client: str) -> None:
+    """Raises NotReady for certificates that cannot be used; `ca` and `client` name where they are."""
+    try:
+        tls.context  # noqa: B018 - it is made when it is first asked for
+    except UnusableAuthoritiesError as error:
+        raise NotReady(Reason.INVALID_SPEC, f"{ca} {error}.") from None
+    except UnusableClientCertificateError as error:
+        raise NotReady(Reason.INVALID_SPEC, f"{client} {error}.") from None
+
+
+def check(connection: AnyConnection, admission: Admission) -> None:
+    """Raises NotReady for certificates that cannot be used, which takes longer to find out than to read them."""
+    tls = connection.spec.tls
+    bundle, client = tls.ca_bundle_ref, tls.client_certificate_ref
+    check_usable(
+        admission.tls,
+        ca=f"{bundle.kind} {bundle.name}, key {bundle.key!r}," if bundle else "The CA bundle",
+        client=_named(_source(connection, client)) if client else "The client certificate",
+    )
+
+
+async def _credentials_of(secrets: Secrets, connection: AnyConnection) -> Credentials:
     ref = connection.spec.credentials_secret_ref
-    namespace = getattr(ref, "namespace", connection.metadata.namespace)
-    source = Key("Secret", namespace, ref.name)
+    source = _source(connection, ref)
 
     async def text(key: str) -> str:
         value = await secrets.value(source, key)
@@ -25,39 +81,47 @@ async def credentials_of(secrets: Secrets, connection: AnyConnection) -> Credent
         except UnicodeDecodeError:
             stripped = ""
         if not stripped:
-            raise NotReady(
-                Reason.INVALID_SPEC, f"Key {key!r} of Secret {namespace}/{ref.name} is empty or no UTF-8 text."
-            )
+            raise NotReady(Reason.INVALID_SPEC, f"Key {key!r} of {_named(source)} is empty or no UTF-8 text.")
         return stripped
 
     return Credentials(await text(ref.username_key), await text(ref.password_key))
 
 
-async def ca_bundle_of(secrets: Secrets, connection: AnyConnection) -> bytes | None:
-    ref = connection.spec.tls.ca_bundle_ref
+async def _tls_of(secrets: Secrets, connection: AnyConnection) -> TLSOptions:
+    stated = connection.spec.tls
+    return TLSOptions(
+        ca=await ca_bundle_of(secrets, connection),
+        skip_verify=stated.insecure_skip_verify,
+        server_name=stated.server_name,
+        client=await _client_certificate_of(secrets, connection),
+    )
+
+
+async def _client_certificate_of(secrets: Secrets, connection: AnyConnection) -> ClientCertificate | None:
+    ref = connection.spec.tls.client_certificate_ref
     if ref is None:
         return None
-    namespace = getattr(ref, "namespace", connection.metadata.namespace)
-    return await secrets.value(Key(ref.kind, namespace, ref.name), ref.key)
+    source = _source(connection, ref)
+    certificate, key = await secrets.value(source, "tls.crt"), await secrets.value(source, "tls.key")
+    return ClientCertificate(certificate, key)
 
 
-def trust_of(connection: AnyConnection, bundle: bytes | None) -> ssl.SSLContext:
-    ref = connection.spec.tls.ca_bundle_ref
-    name = f"{ref.kind} {ref.name}, key {ref.key!r}," if ref else "The CA bundle"
-    return trust(bundle, name, skip_verify=connection.spec.tls.insecure_skip_verify)
-
-
-def trust(bundle: bytes | None, name: str, *, skip_verify: bool) -> ssl.SSLContext:
-    """The system's authorities and those of the bundle. Raises NotReady for a bundle, called `name`, without any."""
-    context = ssl.create_default_context()
-    if skip_verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    if bundle is not None:
+async def _headers_of(secrets: Secrets, connection: AnyConnection) -> tuple[tuple[str, str], ...]:
+    async def header(stated: HeaderFrom) -> tuple[str, str]:
+        ref = stated.secret_key_ref
+        source = _source(connection, ref)
         try:
-            # Certificates are ASCII; comments between them need not be, and ssl takes nothing else.
-            context.load_verify_locations(cadata=bundle.decode("ascii", errors="ignore"))
-        except (ssl.SSLError, ValueError):
-            raise NotReady(Reason.INVALID_SPEC, f"{name} holds no certificates in PEM format.") from None
-    return context
+            return stated.name, header_of((await secrets.value(source, ref.key)).strip(b" \t\r\n"))
+        except UnusableError as error:
+            raise NotReady(Reason.INVALID_SPEC, f"Key {ref.key!r} of {_named(source)} {error}") from None
+
+    return tuple([await header(stated) for stated in connection.spec.headers_from])
+
+
+def _source(connection: AnyConnection, ref: Named, kind: str = "Secret") -> Key:
+    """What a connection of a namespace names is in that namespace."""
+    return Key(kind, getattr(ref, "namespace", connection.metadata.namespace), ref.name)
+
+
+def _named(source: Key) -> str:
+    return f"{source.kind} {source.namespace}/{source.name}"

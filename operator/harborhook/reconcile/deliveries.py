@@ -1,8 +1,8 @@
 """Delivery news: what Harbor tells of the notifications of a project's policies, and how it gets into their status.
 
 One request for last-trigger times per Harbor project and interval serves all its policies. Executions, tasks and logs
-are read only for a policy whose last trigger moved or whose notifications are open. The poll keeps what it read with
-the link; the policy's own visit turns it into status, so that one worker at a time writes to an object.
+are read only for a policy whose last trigger moved or whose notifications are open. The poll puts what it read into the
+connection's mailbox; the policy's own visit turns it into status, so that one worker at a time writes to an object.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from harborhook.api.base import Key
+from harborhook.api.base import DeliveriesKey, Key, SecretKeyRef
 from harborhook.api.conditions import Delivering, DeliveringReason, NotReady, with_delivering
-from harborhook.api.project import HarborProject
-from harborhook.api.webhook_policy import SecretKeyRef, WebhookPolicy
+from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.capabilities import Version, parse_version
 from harborhook.harbor.errors import ForbiddenError, NotFoundError, NotHarborError, RefusedError
 from harborhook.harbor.executions import Execution, Job, Task
@@ -36,9 +35,10 @@ from harborhook.plan.deliveries import (
     to_explain,
 )
 from harborhook.plan.failures import LOG_GONE, LOG_UNREADABLE, Receivers, reason_of, receivers
-from harborhook.plan.references import connection_of_deliveries
+from harborhook.reconcile import switches
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.links import Link, News
+from harborhook.reconcile.links import Link
+from harborhook.reconcile.mailbox import DeliveryReading
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -56,16 +56,16 @@ MOST_TASKS = 50
 Row = TypeVar("Row", Execution, Job)
 
 
-def begin(context: Context, key: Key) -> None:
+def begin(context: Context, key: DeliveriesKey) -> None:
     """Sees to it that the times of a project are read from now on: soon for the first policy that was just made, else
     at any moment of the interval, so that after a start not all projects are read at once."""
     if context.queue.waits(key):
         return
-    link = context.links.get(connection_of_deliveries(key))
+    link = context.links.get(key.connection)
     bodies = (context.store.get(policy) or {} for policy in context.store.dependents(key))
     is_known = any((body.get("status") or {}).get("policyID") is not None for body in bodies)
     if link is not None and is_known:
-        link.polled.add(key.name)
+        link.mailbox.in_rhythm.add(key.project)
     context.queue.add(key, Cause.POLL, after=_any_moment(context) if is_known else FIRST_POLL)
 
 
@@ -76,8 +76,8 @@ def _any_moment(context: Context) -> float:
 def _pause(context: Context, link: Link | None, project: str, interval: float) -> float:
     """Until the times of a project are read again. The first time at any moment of the interval: what was made at once
     would else be read at once for a long time. Later never sooner than asked for."""
-    if link is not None and project not in link.polled:
-        link.polled.add(project)
+    if link is not None and project not in link.mailbox.in_rhythm:
+        link.mailbox.in_rhythm.add(project)
         return min(interval, _any_moment(context))
     return interval * random.uniform(1.0, 1.1)  # noqa: S311 - no secret
 
@@ -85,31 +85,31 @@ def _pause(context: Context, link: Link | None, project: str, interval: float) -
 # Reading
 
 
-async def poll(context: Context, key: Key) -> float | None:
+async def poll(context: Context, key: DeliveriesKey) -> float | None:
     """Reads the news of one project and wakes the policies that have some.
 
     Returns when to read again, in seconds; None when no policy needs it any more. Raises HarborError.
     """
     keys = context.store.own_dependents(key)
     settings = context.settings
-    link = context.links.get(connection_of_deliveries(key))
+    link = context.links.get(key.connection)
     if not keys:
         if link is not None:
-            link.polled.discard(key.name)
+            link.mailbox.in_rhythm.discard(key.project)
         return None
     if link is None or link.verdict is not None:
-        return _pause(context, link, key.name, settings.poll_interval)
-    rows = await _last_triggers(link, key.name)
+        return _pause(context, link, key.project, settings.poll_interval)
+    rows = await _last_triggers(link, key.project)
     policies = [policy for policy in map(context.load, keys) if isinstance(policy, WebhookPolicy)]
     found = {policy.key: await _look(context, link, policy, rows) for policy in policies if _is_told(policy)}
     # All at once: a time without the notifications it tells of would be taken for known.
-    link.news.update(found)
+    link.mailbox.readings.update(found)
     for policy in policies:
         if policy.key in found:
             _announce(context, link, policy.key)
-    is_open = any(news.history is not None and news.history.open for news in found.values())
+    is_open = any(reading.history is not None and reading.history.open for reading in found.values())
     interval = min(settings.open_poll_interval, settings.poll_interval) if is_open else settings.poll_interval
-    return _pause(context, link, key.name, interval)
+    return _pause(context, link, key.project, interval)
 
 
 def _is_told(policy: WebhookPolicy) -> bool:
@@ -124,27 +124,29 @@ async def _last_triggers(link: Link, project: str) -> list[LastTrigger] | None:
         return None
 
 
-async def _look(context: Context, link: Link, policy: WebhookPolicy, rows: Sequence[LastTrigger] | None) -> News:
+async def _look(
+    context: Context, link: Link, policy: WebhookPolicy, rows: Sequence[LastTrigger] | None
+) -> DeliveryReading:
     """The news of one policy: its times, and its notifications if they have to be read (again)."""
     policy_id = policy.status.policy_id or 0
-    before = link.news.get(policy.key)
+    before = link.mailbox.readings.get(policy.key)
     if before is None or before.policy_id != policy_id:
-        before = News(policy_id)
+        before = DeliveryReading(policy_id)
     if rows is None:
         return replace(before, history=History(forbidden=True))
     own = tuple(row for row in rows if row.policy_name == policy.status.policy_name)
     if not _must_read(policy, own, before):
         return replace(before, rows=own)
     try:
-        return News(policy_id, own, await _history(context, link, policy, before.history))
+        return DeliveryReading(policy_id, own, await _history(context, link, policy, before.history))
     except ForbiddenError:
-        return News(policy_id, own, History(forbidden=True))
+        return DeliveryReading(policy_id, own, History(forbidden=True))
     except (RefusedError, NotHarborError) as error:
         logger.info("%s: its notifications were not read: %s", policy.key, error)
         return before  # its times are not taken over, so that the next poll reads it
 
 
-def _must_read(policy: WebhookPolicy, rows: Iterable[LastTrigger], before: News) -> bool:
+def _must_read(policy: WebhookPolicy, rows: Iterable[LastTrigger], before: DeliveryReading) -> bool:
     history, known = before.history, policy.status.deliveries
     if history is not None and (history.open or history.forbidden):
         return True
@@ -156,7 +158,7 @@ def _must_read(policy: WebhookPolicy, rows: Iterable[LastTrigger], before: News)
     return any(_moved(policy, row, before) for row in triggered)
 
 
-def _moved(policy: WebhookPolicy, row: LastTrigger, before: News) -> bool:
+def _moved(policy: WebhookPolicy, row: LastTrigger, before: DeliveryReading) -> bool:
     """Whether a time is newer than the last reading's, to the millisecond; than the status's, if that was the last."""
     assert row.time is not None
     for old in before.rows:
@@ -330,24 +332,24 @@ def _announce(context: Context, link: Link, key: Key) -> None:
     policy = context.load(key)
     if not isinstance(policy, WebhookPolicy):
         return
-    progress = _progress(context, link, policy, link.news.get(key))
+    progress = _progress(context, link, policy, link.mailbox.readings.get(key))
     if not _is_news(policy, progress):
         return
-    told = link.told.get(key)
+    written = link.mailbox.last_written.get(key)
     interval = context.settings.status_interval
-    wait = 0.0 if told is None or _is_urgent(policy, progress) else told + interval - context.queue.clock()
-    context.queue.add(key, Cause.NEWS, after=max(0.0, wait))
+    wait = 0.0 if written is None or _is_urgent(policy, progress) else written + interval - context.queue.clock()
+    context.queue.add(key, Cause.DELIVERIES, after=max(0.0, wait))
 
 
 async def take_news(visit: Visit[WebhookPolicy], link: Link) -> None:
     """Puts the last reading into the status that is being built."""
     context, policy = visit.context, visit.resource
-    news = link.news.get(policy.key)
-    if news is not None and news.policy_id != visit.status.policy_id:
-        news = None
-    progress = _progress(context, link, policy, news)
+    reading = link.mailbox.readings.get(policy.key)
+    if reading is not None and reading.policy_id != visit.status.policy_id:
+        reading = None
+    progress = _progress(context, link, policy, reading)
     if _is_news(policy, progress):
-        link.told[policy.key] = context.queue.clock()
+        link.mailbox.last_written[policy.key] = context.queue.clock()
         await _tell(visit, progress)
     visit.record(
         triggers=progress.triggers,
@@ -364,33 +366,15 @@ async def take_news(visit: Visit[WebhookPolicy], link: Link) -> None:
     visit.once_written.append(lambda: context.metrics.count_deliveries(policy.key, project, progress.counted))
 
 
-def _progress(context: Context, link: Link, policy: WebhookPolicy, news: News | None) -> Progress:
+def _progress(context: Context, link: Link, policy: WebhookPolicy, reading: DeliveryReading | None) -> Progress:
+    off_by = switches.effective(context, link, policy).off_by
     return advance(
         policy.status,
         policy.spec.event_types,
-        news.rows if news else (),
-        news.history if news else None,
-        _switched_off(context, link, policy),
+        reading.rows if reading else (),
+        reading.history if reading else None,
+        Delivering(off_by) if off_by is not None else None,
     )
-
-
-def _switched_off(context: Context, link: Link, policy: WebhookPolicy) -> Delivering | None:
-    """What keeps Harbor from sending anything for the policy, the highest switch first."""
-    # Switches pass a suspended policy over: it is off only if it was before.
-    passed_over = policy.spec.suspend and policy.status.enabled is not False
-    if link.notifications_enabled is False or (link.policies_off and not passed_over):
-        return Delivering(DeliveringReason.GLOBALLY_DISABLED)
-    if project_is_off(context, policy) and not passed_over:
-        return Delivering(DeliveringReason.PROJECT_DISABLED)
-    return None if policy.spec.enabled else Delivering(DeliveringReason.POLICY_DISABLED)
-
-
-def project_is_off(context: Context, policy: WebhookPolicy) -> bool:
-    """Whether the HarborProject of the policy switches its webhooks off."""
-    if policy.spec.project_ref is None:
-        return False
-    project = context.load(Key("HarborProject", policy.metadata.namespace, policy.spec.project_ref.name))
-    return isinstance(project, HarborProject) and not project.spec.webhooks.enabled
 
 
 def _is_news(policy: WebhookPolicy, progress: Progress) -> bool:

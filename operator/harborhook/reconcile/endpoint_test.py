@@ -1,7 +1,7 @@
 """Testing the targets of a policy without an event: the button of Harbor's UI, which its API has lost.
 
-The operator sends an empty JSON object to each target, from where it runs itself. Only a cluster's administrator can
-allow that, since other hosts may be within reach than from Harbor.
+The operator sends an empty JSON object to all targets at the same time, from where it runs itself. Only a cluster's
+administrator can allow that, since other hosts may be within reach than from Harbor.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import httpx
-
+from harborhook.api.conditions import NotReady, shorten
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection
 from harborhook.api.webhook_policy import EndpointResult, EndpointTest, Target, WebhookPolicy
-from harborhook.harbor.errors import clip
-from harborhook.plan.target_values import TargetValues, without_values
+from harborhook.plan.target_values import TargetValues
+from harborhook.reconcile.credentials import ca_bundle_of
+from harborhook.reconcile.sender import NotSentError, send
 from harborhook.reconcile.visit import Visit
 
-TIMEOUT = 10.0
-"""Seconds for one target; all are asked at the same time."""
-MESSAGE_LIMIT = 200
-
+MESSAGE_LIMIT = 256
 NOT_ALLOWED = "Not tested: an administrator has to allow it by allowEndpointTests in the ClusterHarborConnection."
 
 
@@ -30,30 +27,31 @@ async def answer(visit: Visit[WebhookPolicy], connection: AnyConnection, values:
     last = policy.status.endpoint_test
     if request is None or (last is not None and last.request == request):
         return
-    if isinstance(connection, ClusterHarborConnection) and connection.spec.allow_endpoint_tests:
-        tests = (_test(index, *pair) for index, pair in enumerate(zip(policy.spec.targets, values, strict=True)))
+    try:
+        if not (isinstance(connection, ClusterHarborConnection) and connection.spec.allow_endpoint_tests):
+            raise NotSentError(NOT_ALLOWED)
+        ca = await _ca_bundle(visit, connection)
+        tests = (_test(index, *pair, ca) for index, pair in enumerate(zip(policy.spec.targets, values, strict=True)))
         results = list(await asyncio.gather(*tests))
-    else:
-        results = [_unreachable(index, NOT_ALLOWED) for index in range(len(values))]
+    except NotSentError as error:
+        results = [_unreachable(index, error) for index in range(len(values))]
     visit.record(endpoint_test=EndpointTest(request=request, time=visit.context.now(), results=results))
 
 
-async def _test(index: int, target: Target, values: TargetValues) -> EndpointResult:
-    """Follows no redirect: an answer must not choose whom the operator asks."""
-    headers = {"Authorization": values.header} if values.header else {}
+async def _ca_bundle(visit: Visit[WebhookPolicy], connection: AnyConnection) -> bytes | None:
+    try:
+        return await ca_bundle_of(visit.context.secrets, connection)
+    except NotReady as refusal:  # the connection itself will say so too
+        raise NotSentError(refusal.verdict.message) from None
+
+
+async def _test(index: int, target: Target, values: TargetValues, ca: bytes | None) -> EndpointResult:
+    headers = {"Content-Type": "application/json", **({"Authorization": values.header} if values.header else {})}
     verify = target.verify_remote_certificate is not False
     try:
-        async with (
-            asyncio.timeout(TIMEOUT),
-            httpx.AsyncClient(verify=verify, follow_redirects=False, trust_env=False, timeout=TIMEOUT) as client,
-            client.stream("POST", values.address, json={}, headers=headers) as answered,
-        ):
-            status = answered.status_code
-    except TimeoutError:
-        return _unreachable(index, f"There was no answer within {TIMEOUT:.0f} seconds.")
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError, OSError) as error:
-        said = clip(without_values(str(error), [values]), MESSAGE_LIMIT) or type(error).__name__
-        return _unreachable(index, f"It cannot be reached: {said}")
+        status = await send(values.address, content=b"{}", headers=headers, verify=verify, ca=ca)
+    except NotSentError as error:
+        return _unreachable(index, error)
     return EndpointResult(target=index, reachable=True, http_status=status, message=_meaning(status))
 
 
@@ -65,5 +63,5 @@ def _meaning(status: int) -> str:
     return "It refuses an empty notification. Some receivers do, and take real ones."
 
 
-def _unreachable(index: int, message: str) -> EndpointResult:
-    return EndpointResult(target=index, reachable=False, message=message)
+def _unreachable(index: int, error: NotSentError) -> EndpointResult:
+    return EndpointResult(target=index, reachable=False, message=shorten(str(error), MESSAGE_LIMIT))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from harborhook.api.base import Metadata, Resource
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Notifications
-from harborhook.plan.switch import Wish, wish
+from harborhook.plan.global_switch import SwitchRequest, switch_request
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.links import Link, Memory
+from harborhook.reconcile.links import Link, SwitchHistory
 from harborhook.reconcile.visit import Visit
 
 CONTESTED_WITHIN = 600.0
@@ -21,7 +21,7 @@ CONTESTED_AFTER = 3
 
 async def enforce(visit: Visit[AnyConnection], link: Link) -> None:
     """Sees to what the ConfigMap asks for, and records how."""
-    asked = await _wish(visit)
+    asked = await _request(visit)
     link.policies_off = False
     if asked.enabled is None:
         link.switch.set_to = None
@@ -33,17 +33,17 @@ async def enforce(visit: Visit[AnyConnection], link: Link) -> None:
     visit.record(notifications=notifications)
 
 
-async def _wish(visit: Visit[AnyConnection]) -> Wish:
+async def _request(visit: Visit[AnyConnection]) -> SwitchRequest:
     context = visit.context
     source = context.global_switch
-    asked = wish(await context.secrets.data(source), _names(context, visit.resource))
+    asked = switch_request(await context.secrets.data(source), _names(context, visit.resource))
     for complaint in asked.complaints:
         owner = Resource(kind="ConfigMap", metadata=Metadata(name=source.name, namespace=source.namespace))
         await context.recorder.record(owner, "Warning", "InvalidGlobalSwitch", complaint, action="Reconcile")
     if not asked.malformed:
         return asked
     last = visit.resource.status.notifications
-    return Wish(last.enabled if last is not None and last.source == "ConfigMap" else None)
+    return SwitchRequest(last.enabled if last is not None and last.source == "ConfigMap" else None)
 
 
 def _names(context: Context, connection: AnyConnection) -> list[str]:
@@ -76,9 +76,9 @@ async def _is_ours_to_set(visit: Visit[AnyConnection], link: Link, wanted: bool)
 
 
 async def _by_harbor(visit: Visit[AnyConnection], link: Link, wanted: bool) -> Notifications:
-    memory = link.switch
+    history = link.switch
     if link.notifications_enabled is not wanted:
-        if memory.set_to is wanted and await _is_contested(visit, memory):
+        if history.set_to is wanted and await _is_contested(visit, history):
             return Notifications(
                 enabled=link.notifications_enabled is not False,
                 source="Harbor",
@@ -87,25 +87,25 @@ async def _by_harbor(visit: Visit[AnyConnection], link: Link, wanted: bool) -> N
             )
         await link.client.set_notifications(wanted)
         link.notifications_enabled = wanted
-        if memory.set_to is not wanted:
-            memory.restored.clear()
+        if history.set_to is not wanted:
+            history.restored.clear()
         await visit.tell("NotificationsSwitched", f"Harbor's notifications were switched {'on' if wanted else 'off'}.")
-    memory.set_to = wanted
+    history.set_to = wanted
     return Notifications(enabled=wanted, source="ConfigMap", enforcement="Harbor")
 
 
-async def _is_contested(visit: Visit[AnyConnection], memory: Memory) -> bool:
+async def _is_contested(visit: Visit[AnyConnection], history: SwitchHistory) -> bool:
     """Counts another change behind our back."""
     now = visit.context.queue.clock()
-    memory.restored = [when for when in memory.restored if now - when < CONTESTED_WITHIN]
-    if len(memory.restored) >= CONTESTED_AFTER:
+    history.restored = [when for when in history.restored if now - when < CONTESTED_WITHIN]
+    if len(history.restored) >= CONTESTED_AFTER:
         await visit.warn(
             "SwitchContested",
             f"Harbor's switch for notifications was changed {CONTESTED_AFTER} times against the ConfigMap: it is left "
             "alone now. Agree on one of the two, then change the ConfigMap.",
         )
         return True
-    memory.restored.append(now)
+    history.restored.append(now)
     return False
 
 

@@ -1,30 +1,29 @@
-"""Live connections to Harbor: the client, what is known of the Harbor behind it, and observations shared by many.
-
-Looking for drift in a thousand projects must not cost a thousand requests. A resync therefore reads all projects of
-the connection by pages of 100, and all policies of a project at once, and every resource that is visited soon after
-is served from that reading. Own writes strike out what they touched.
-"""
+"""Live connections to Harbor: the client, and what is known of the Harbor behind it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import Verdict
 from harborhook.api.connections import AnyConnection, Principal
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import RefusedError
-from harborhook.harbor.models import LastTrigger, Policy, Project, Supported
-from harborhook.plan.deliveries import History
+from harborhook.harbor.models import Supported
+from harborhook.plan.target_values import ResolvedTargets
+from harborhook.reconcile.mailbox import Mailbox
+from harborhook.reconcile.readings import SHARED_FOR, Readings
+
+CLOSE_AFTER = 60.0
+"""Seconds that requests in flight have to end before a retired client is closed."""
 
 
 @dataclass
-class Memory:
-    """What is remembered of our setting Harbor's own switch."""
+class SwitchHistory:
+    """How often Harbor's own switch had to be set against somebody else."""
 
     set_to: bool | None = None
     """What we last set or found as wanted; None while nothing is enforced."""
@@ -33,72 +32,37 @@ class Memory:
 
 
 @dataclass
-class Doomed:
+class PendingRemoval:
     """A webhook policy that nobody declares and that is going to be removed."""
 
     announced_at: float
     disabled: bool = False
 
 
-Prune = dict[int, Doomed]
-"""By the policy's id."""
+@dataclass
+class UnmanagedPolicies:
+    """The webhook policies that nobody declares, as the drift checks of projects follow them."""
 
-
-SHARED_FOR = 30.0
-"""Seconds for which a shared reading serves resyncs, at most; and never longer than half the drift interval."""
-
-CLOSE_AFTER = 60.0
-"""Seconds that requests in flight have to end before a client that was given up is closed."""
-
-Value = TypeVar("Value")
-
-
-class _Shared(Generic[Value]):
-    """Rows by name or id, read in bulk, valid for so many seconds; single rows can be struck out."""
-
-    def __init__(
-        self, read: Callable[[], Awaitable[Mapping[str | int, Value]]], clock: Callable[[], float], valid_for: float
-    ) -> None:
-        self._read = read
-        self._clock = clock
-        self._valid_for = valid_for
-        self._rows: Mapping[str | int, Value] = {}
-        self._read_at: float | None = None
-        self._struck: set[str | int] = set()
-        self._lock = asyncio.Lock()
-
-    async def rows(self) -> Mapping[str | int, Value]:
-        async with self._lock:
-            if self._read_at is None or self._clock() - self._read_at > self._valid_for:
-                struck_before = set(self._struck)
-                started = self._clock()
-                self._rows = await self._read()
-                # What was written while we read may be in the reading or not.
-                self._struck -= struck_before
-                self._read_at = started
-            return self._rows
-
-    @property
-    def is_over(self) -> bool:
-        """Nobody will be served from this reading any more."""
-        too_old = self._read_at is not None and self._clock() - self._read_at > self._valid_for
-        return too_old and not self._lock.locked()
-
-    def knows(self, row: str | int) -> bool:
-        """Whether the reading can be believed for this row."""
-        return row not in self._struck
-
-    def strike(self, row: str | int) -> None:
-        self._struck.add(row)
+    listed_at: dict[Key, float] = field(default_factory=dict)
+    """When the policies of a HarborProject were last listed to find them."""
+    removals: dict[str, dict[int, PendingRemoval]] = field(default_factory=dict)
+    """Those that are about to be removed, by Harbor project and policy id."""
 
 
 @dataclass(frozen=True)
-class News:
-    """The last reading of a policy's last-trigger times and of its notifications (None: not read yet)."""
+class Offer:
+    """What the resources of a connection depend on: a change of it wakes them."""
 
-    policy_id: int
-    rows: tuple[LastTrigger, ...] = ()
-    history: History | None = None
+    verdict: Verdict | None
+    notifications_enabled: bool | None
+    policies_off: bool
+    read_only: bool | None
+    generation: int
+
+    @property
+    def switch(self) -> tuple[bool | None, bool]:
+        """How the global switch stands."""
+        return self.notifications_enabled, self.policies_off
 
 
 @dataclass
@@ -108,85 +72,65 @@ class Link:
     key: Key
     connection: AnyConnection
     client: HarborClient
-    clock: Callable[[], float]
-    shared_for: float = SHARED_FOR
+    readings: Readings
+    mailbox: Mailbox = field(default_factory=Mailbox)
     fingerprint: tuple[object, ...] = field(default=(), repr=False)
     """What the client was made of (url, credentials, trust): a change means a new client."""
+    wants_session: bool = True
+    """Whether a login is worth trying: Harbor has not refused one yet."""
     verdict: Verdict | None = None
     """Why the connection does not work at the moment; None while it does."""
+    version: str | None = None
+    principal: Principal | None = None
+    read_only: bool | None = None
+    """Harbor's read-only mode: nothing can be written."""
+    supported: Supported | None = None
+    """What policies can have in this Harbor; read with the first policy."""
     notifications_enabled: bool | None = None
     """Harbor's own switch for all notifications."""
     policies_off: bool = False
     """The global switch is off and has to be enforced on each policy."""
-    switch: Memory = field(default_factory=Memory)
-    read_only: bool | None = None
-    """Harbor's read-only mode: nothing can be written."""
-    version: str | None = None
-    is_robot: bool = False
-    username: str = ""
-    principal: Principal | None = None
-    wants_session: bool = True
-    """Whether a login is worth trying: Harbor has not refused one yet."""
-    supported: Supported | None = None
-    """What policies can have in this Harbor; read with the first policy."""
-    news: dict[Key, News] = field(default_factory=dict)
-    """What is known of the notifications of each WebhookPolicy."""
-    polled: set[str] = field(default_factory=set)
-    """Harbor projects whose last-trigger times are read in a rhythm of their own."""
-    told: dict[Key, float] = field(default_factory=dict)
-    """When the status of a WebhookPolicy was last written for delivery news."""
-    _locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
-    holding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    switch: SwitchHistory = field(default_factory=SwitchHistory)
+    unmanaged: UnmanagedPolicies = field(default_factory=UnmanagedPolicies)
+    applied_values: dict[Key, ResolvedTargets] = field(default_factory=dict, repr=False)
+    """Addresses and headers that Harbor was last given for each WebhookPolicy, to see whether a Secret has changed."""
+    _writing: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _policies: dict[str, _Shared[Policy]] = field(default_factory=dict)
-    _swept_at: float = float("-inf")
-    _projects: _Shared[Project] | None = None
-    _registries: _Shared[int] | None = None
-    listed: dict[Key, float] = field(default_factory=dict)
-    """When the policies of a HarborProject were last listed to find those that nobody declares."""
-    prune: dict[str, Prune] = field(default_factory=dict)
-    """Per project, the webhook policies that are about to be removed."""
+
+    @classmethod
+    def over(
+        cls,
+        connection: AnyConnection,
+        client: HarborClient,
+        *,
+        clock: Callable[[], float],
+        shared_for: float = SHARED_FOR,
+    ) -> Link:
+        return cls(connection.key, connection, client, Readings(client, clock, shared_for))
+
+    @property
+    def is_robot(self) -> bool:
+        return self.principal is not None and self.principal.kind == "Robot"
+
+    @property
+    def offer(self) -> Offer:
+        return Offer(
+            self.verdict,
+            self.notifications_enabled,
+            self.policies_off,
+            self.read_only,
+            self.connection.metadata.generation,
+        )
+
+    def replace_client(self, client: HarborClient) -> None:
+        """From now on requests go through this client; those in flight end over the one before."""
+        retire(self.client)
+        self.client = self.readings.client = client
+        self.readings.forget()  # another principal may see other projects
 
     def writing(self, project: str) -> asyncio.Lock:
         """To be held while writing to a project: Harbor answers simultaneous writes to one with 409 and 500."""
-        return self._locks[project]
-
-    async def project(self, name: str, *, shared: bool) -> Project | None:
-        """The project of that name. `shared` permits a reading up to SHARED_FOR seconds old."""
-        if shared:
-            reading = self._all_projects()
-            rows = await reading.rows()
-            if reading.knows(name):
-                return rows.get(name)
-        return await self.client.project(name)
-
-    async def policies(self, project: str) -> Mapping[str | int, Policy]:
-        """All policies of a project by id, as read at most SHARED_FOR seconds ago."""
-        return await self._policies_of(project).rows()
-
-    async def registry_id(self, name: str) -> int | None:
-        """The id of a registry endpoint, from a shared reading; None if there is none of that name now."""
-        if self._registries is None:
-            self._registries = self._read_registries()
-        found = (await self._registries.rows()).get(name)
-        if found is None:  # it may be newer than the reading
-            self._registries = self._read_registries()
-            found = (await self._registries.rows()).get(name)
-        return found
-
-    def _read_registries(self) -> _Shared[int]:
-        async def read() -> Mapping[str | int, int]:
-            return {registry.name: registry.id for registry in await self.client.registries()}
-
-        return _Shared(read, self.clock, self.shared_for)
-
-    async def policy(self, project: str, policy_id: int, *, shared: bool) -> Policy | None:
-        if shared:
-            reading = self._policies_of(project)
-            rows = await reading.rows()
-            if reading.knows(policy_id):
-                return rows.get(policy_id)
-        return await self.client.policy(project, policy_id)
+        return self._writing[project]
 
     async def what_is_supported(self, project: str) -> Supported | None:
         """Asked once per connection and Harbor version; None if the principal may not know."""
@@ -198,42 +142,11 @@ class Link:
                     return None
             return self.supported
 
-    def project_written(self, name: str) -> None:
-        self._all_projects().strike(name)
-
-    def policy_written(self, project: str, policy_id: int) -> None:
-        self._policies_of(project).strike(policy_id)
-
-    def forget_readings(self) -> None:
-        """What was read before may be of another time."""
-        self._projects = None
-        self._policies.clear()
-        self._registries = None
-
-    def _all_projects(self) -> _Shared[Project]:
-        if self._projects is None:
-
-            async def read() -> Mapping[str | int, Project]:
-                return {project.name: project for project in await self.client.projects()}
-
-            self._projects = _Shared(read, self.clock, self.shared_for)
-        return self._projects
-
-    def _forget_old_readings(self) -> None:
-        """Readings that have served their time, which for thousands of policies are megabytes; now and then."""
-        if self.clock() - self._swept_at > self.shared_for:
-            self._swept_at = self.clock()
-            self._policies = {name: reading for name, reading in self._policies.items() if not reading.is_over}
-
-    def _policies_of(self, project: str) -> _Shared[Policy]:
-        self._forget_old_readings()
-        if project not in self._policies:
-
-            async def read() -> Mapping[str | int, Policy]:
-                return {policy.id: policy for policy in await self.client.policies(project)}
-
-            self._policies[project] = _Shared(read, self.clock, self.shared_for)
-        return self._policies[project]
+    def forget(self, key: Key) -> None:
+        """A resource is gone."""
+        self.applied_values.pop(key, None)
+        self.mailbox.forget(key)
+        self.unmanaged.listed_at.pop(key, None)
 
 
 def retire(client: HarborClient) -> None:

@@ -18,7 +18,7 @@ from harborhook.harbor.errors import (
     PreconditionError,
     ReadOnlyError,
 )
-from harborhook.harbor.models import Project, Quota
+from harborhook.harbor.models import Project, Quota, Registry
 from harborhook.plan import project as plan
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.quantity import shown_bytes
@@ -27,6 +27,7 @@ from harborhook.reconcile import claims, prune
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
+from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.reconcile.visit import CONNECTION_REASONS, Visit
 from harborhook.runtime.queue import Cause
 
@@ -80,9 +81,9 @@ async def _obtain(visit: ProjectVisit, link: Link) -> Found:
     adopts_only = project.spec.creation_policy == "Adopt"
     # Creation is optimistic, one POST; a look first only where the POST is known to be needless or unwanted.
     if project.status.project_id is not None or refused_before or adopts_only:
-        observed = await link.project(name, shared=visit.is_resync)
-        if observed is None and visit.is_resync:
-            observed = await link.project(name, shared=False)  # before it is made again
+        observed = await link.readings.project(name, shared=visit.may_share_reading)
+        if observed is None and visit.may_share_reading:
+            observed = await link.readings.project(name, shared=False)  # before it is made again
         if observed is not None:
             return await _take(visit, observed)
     if adopts_only:
@@ -102,7 +103,7 @@ async def _create(visit: ProjectVisit, link: Link) -> Found:
     try:
         project_id = await link.client.create_project(
             name,
-            plan.known_metadata(project.spec, version),
+            plan.creation_metadata(project.spec, version),
             storage_limit=plan.stated_quota(project.spec),
             registry_id=registry_id,
         )
@@ -113,7 +114,7 @@ async def _create(visit: ProjectVisit, link: Link) -> Found:
         # Of one that another operator's resource wants too, nobody can tell whose POST made it.
         is_ours = plan.is_lost_creation(project, observed) and not claims.is_contested(visit.context, link, project)
         return await _take(visit, observed, lost_creation=is_ours)
-    link.project_written(name)
+    link.readings.project_written(name)
     if project_id is None:
         made = await link.client.project(name)
         if made is None:
@@ -134,7 +135,9 @@ async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
     proxy = project.spec.proxy_cache
     if proxy is None:
         return None
-    registry_id = await link.registry_id(proxy.registry_name)
+    registry_id = plan.registry_id(await link.readings.registries(shared=True), proxy.registry_name)
+    if registry_id is None:  # it may be newer than the reading
+        registry_id = plan.registry_id(await link.readings.registries(shared=False), proxy.registry_name)
     if registry_id is None:
         raise NotReady(
             Reason.NOT_FOUND,
@@ -173,14 +176,14 @@ async def _settle(visit: ProjectVisit, link: Link, found: Found) -> list[Verdict
     """Writes the stated settings that Harbor does not have, or reports them; returns what is to be said of it."""
     project, observed = visit.resource, found.project
     version = parse_version(link.version or "")
-    same_registry = found.made or await _is_cache_as_stated(link, project, observed)
-    changes = plan.changes(project.spec, observed, version, same_registry=same_registry)
-    findings = plan.obstacles(project.spec, observed, version, same_registry=same_registry)
+    registries = None if found.made else await _registries_to_compare(link, project, observed)
+    changes = plan.changes(project.spec, observed, version, registries)
+    findings = plan.obstacles(project.spec, observed, version, registries)
     applies = found.made or plan.is_to_apply(project, visit.status.origin)
     written: list[Difference] = []
     if changes.differences and applies:
         claims.check_writable(link)
-        link.project_written(observed.name)
+        link.readings.project_written(observed.name)
         await link.client.update_project(observed.name, changes.metadata, changes.allowlist)
         written += changes.differences
     quota, refusal = await _observe_quota(visit, link, found)
@@ -198,15 +201,18 @@ async def _settle(visit: ProjectVisit, link: Link, found: Found) -> list[Verdict
     return [*findings, *([refusal] if refusal else []), *([drift_verdict(drift)] if drift else [])]
 
 
-async def _is_cache_as_stated(link: Link, project: HarborProject, observed: Project) -> bool:
-    """Whether the project is a cache of the registry that the spec names; yes, where the principal may not know."""
+async def _registries_to_compare(link: Link, project: HarborProject, observed: Project) -> list[Registry] | None:
+    """The registry endpoints, where the spec and Harbor both name one; None if the principal may not know them."""
     proxy = project.spec.proxy_cache
     if proxy is None or observed.registry_id is None:
-        return proxy is None
+        return None
     try:
-        return await link.registry_id(proxy.registry_name) == observed.registry_id
+        registries = await link.readings.registries(shared=True)
+        if plan.registry_id(registries, proxy.registry_name) == observed.registry_id:
+            return registries
+        return await link.readings.registries(shared=False)  # an endpoint may have been renamed or made since
     except ForbiddenError:
-        return True
+        return None
 
 
 # The quota, which is an object of its own in Harbor
@@ -222,8 +228,8 @@ async def _observe_quota(visit: ProjectVisit, link: Link, found: Found) -> tuple
         return None, None
     try:
         quota = await link.client.quota_in_sight(found.project, is_robot=link.is_robot)
-    except ForbiddenError:
-        return None, Verdict(Reason.QUOTA_FORBIDDEN, _cannot_see_quota(link))
+    except ForbiddenError as error:
+        return None, Verdict(Reason.QUOTA_FORBIDDEN, f"{harbors_refusal(error)} {_cannot_see_quota(link)}")
     return quota, None if quota else Verdict(Reason.QUOTA_UNAVAILABLE, NO_QUOTA)
 
 
@@ -240,8 +246,8 @@ async def _set_quota(
         await link.client.set_quota(quota.id, wanted)
     except ReadOnlyError:
         raise
-    except ForbiddenError:
-        return before, Verdict(Reason.QUOTA_FORBIDDEN, _cannot_set_quota(link))
+    except ForbiddenError as error:
+        return before, Verdict(Reason.QUOTA_FORBIDDEN, f"{harbors_refusal(error)} {_cannot_set_quota(link)}")
     return Quota(wanted, quota.used, quota.id), None
 
 
@@ -301,12 +307,12 @@ def _is_time_to_list(visit: ProjectVisit, link: Link) -> bool:
     """A list that the project's policies are compared with anyway is always worth a look. For a project without any it
     costs a request of its own, which a look for drift makes once an hour, and not right after a start."""
     key, now = visit.resource.key, visit.context.queue.clock()
-    is_known = visit.resource.status.webhooks is not None and visit.is_resync
-    last = link.listed.setdefault(key, now if is_known else float("-inf"))
+    is_known = visit.resource.status.webhooks is not None and visit.may_share_reading
+    last = link.unmanaged.listed_at.setdefault(key, now if is_known else float("-inf"))
     is_shared = visit.resource.spec.webhooks.prune or bool(prune.policies_of(visit.context, key))
     if is_known and not is_shared and now - last < LIST_AGAIN:
         return False
-    link.listed[key] = now
+    link.unmanaged.listed_at[key] = now
     return True
 
 
@@ -322,7 +328,7 @@ def _webhooks(visit: ProjectVisit, unmanaged: list[str]) -> WebhooksStatus:
 def _note(visit: ProjectVisit, link: Link, counts: dict[str, Any], cause: Cause, *, at_once: bool = False) -> None:
     """Puts counts into the status, at most once a minute; if it is too early, the project is looked at again then."""
     key, context = visit.resource.key, visit.context
-    last = link.told.setdefault(key, float("-inf"))
+    last = link.mailbox.last_written.setdefault(key, float("-inf"))
     if all(getattr(visit.status, name) == value for name, value in counts.items()):
         return
     wait = last + context.settings.status_interval - context.queue.clock()
@@ -330,14 +336,14 @@ def _note(visit: ProjectVisit, link: Link, counts: dict[str, Any], cause: Cause,
         context.queue.add(key, cause, after=wait)
         return
     visit.record(**counts)
-    link.told[key] = context.queue.clock()
+    link.mailbox.last_written[key] = context.queue.clock()
 
 
-def take_news(visit: ProjectVisit, link: Link) -> None:
-    """Counts the project's policies anew after one of them has changed; Harbor is not asked."""
-    before = visit.resource.status.webhooks
-    if before is not None:
-        _note(visit, link, {"webhooks": _webhooks(visit, before.unmanaged)}, Cause.NEWS)
+async def take_news(visit: ProjectVisit) -> None:
+    """Counts the project's policies again after one of them has changed; Harbor is not asked."""
+    link, before = claims.link_of_record(visit), visit.resource.status.webhooks
+    if link is not None and before is not None:
+        _note(visit, link, {"webhooks": _webhooks(visit, before.unmanaged)}, Cause.COUNT)
 
 
 def _wants_finalizer(project: HarborProject) -> bool:
@@ -364,7 +370,7 @@ async def delete(visit: ProjectVisit) -> None:
         if observed is not None and _is_ours(project, observed):
             claims.check_writable(link)
             await _delete_in_harbor(link, observed.name)
-            link.project_written(observed.name)
+            link.readings.project_written(observed.name)
 
 
 def _is_ours(project: HarborProject, observed: Project) -> bool:
@@ -379,21 +385,22 @@ async def _delete_in_harbor(link: Link, name: str) -> None:
         await link.client.delete_project(name)
     except NotFoundError:
         return
-    except PreconditionError:
-        count = await _repository_count(link, name)
+    except PreconditionError as error:
+        counted = await _counted_repositories(link, name)
         raise NotReady(
             Reason.PROJECT_NOT_EMPTY,
-            f"Project {name} still has {count}. Delete them in Harbor, or set deletionPolicy to Retain to keep "
-            "the project; images are never removed for you.",
+            f"{harbors_refusal(error)} {counted}Empty project {name} in Harbor, or set deletionPolicy to Retain to "
+            "keep it; images are never removed for you.",
         ) from None
 
 
-async def _repository_count(link: Link, name: str) -> str:
+async def _counted_repositories(link: Link, name: str) -> str:
+    """A sentence, with the space after it; empty if there are none or Harbor does not say."""
     try:
         count = await link.client.repository_count(name)
     except HarborError:
-        return "repositories"
-    return "1 repository" if count == 1 else f"{count} repositories"
+        return ""
+    return {0: "", 1: "It has 1 repository. "}.get(count, f"It has {count} repositories. ")
 
 
 def _deletion_connection(project: HarborProject) -> Key:

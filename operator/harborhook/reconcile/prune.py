@@ -14,11 +14,11 @@ from harborhook.harbor.errors import NotFoundError, PreconditionError, RefusedEr
 from harborhook.harbor.models import Policy
 from harborhook.plan.references import project_claim
 from harborhook.plan.unmanaged import Declared, declared, is_unmanaged
-from harborhook.plan.webhook_policy import disabling_body, is_enabled
+from harborhook.plan.webhook_policy import is_enabled, switching_body
 from harborhook.reconcile import claims, shards
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.links import Doomed, Link
-from harborhook.reconcile.target_values import put_back
+from harborhook.reconcile.links import Link, PendingRemoval
+from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -30,7 +30,7 @@ async def unmanaged(visit: Visit[HarborProject], link: Link, project_id: int) ->
     """The policies of the project that nobody declares, oldest first; None if the principal may not know."""
     context, project = visit.context, visit.resource
     try:
-        policies = await link.policies(project.harbor_name)
+        policies = await link.readings.policies(project.harbor_name)
     except RefusedError:
         return None
     known = _declared(context, project)
@@ -41,28 +41,28 @@ async def prune(visit: Visit[HarborProject], link: Link, found: list[Policy], pr
     """One step for each policy that nobody declares, if the spec asks for it."""
     project, context = visit.resource, visit.context
     if not project.spec.webhooks.prune:
-        link.prune.pop(project.harbor_name, None)
+        link.unmanaged.removals.pop(project.harbor_name, None)
         return
-    doomed = link.prune.setdefault(project.harbor_name, {})
+    pending = link.unmanaged.removals.setdefault(project.harbor_name, {})
     listed = project.status.webhooks.unmanaged if project.status.webhooks else []
     candidates = {policy.id: policy for policy in found if policy.name in listed}
-    for spared in doomed.keys() - candidates.keys():
-        del doomed[spared]
+    for spared in pending.keys() - candidates.keys():
+        del pending[spared]
     for policy in candidates.values():
-        state = doomed.get(policy.id)
+        state = pending.get(policy.id)
         if state is None:
-            doomed[policy.id] = Doomed(context.queue.clock())
+            pending[policy.id] = PendingRemoval(context.queue.clock())
             await _announce(visit, policy)
         elif context.queue.clock() - state.announced_at >= context.settings.prune_after:
             await _remove(visit, link, policy, state, project_id)
     if found:
-        context.queue.add(project.key, Cause.RESYNC, after=_until_next_pass(context, list(doomed.values())))
+        context.queue.add(project.key, Cause.RESYNC, after=_until_next_pass(context, list(pending.values())))
 
 
-def _until_next_pass(context: Context, doomed: list[Doomed]) -> float:
+def _until_next_pass(context: Context, pending: list[PendingRemoval]) -> float:
     """Seconds until there is something to do: at the earliest moment that a policy may go, or the next pass."""
     now = context.queue.clock()
-    waits = [state.announced_at + context.settings.prune_after - now for state in doomed]
+    waits = [state.announced_at + context.settings.prune_after - now for state in pending]
     return max(min(waits, default=0.0), min(NEXT_PASS, context.settings.drift_interval))
 
 
@@ -75,27 +75,30 @@ async def _announce(visit: Visit[HarborProject], policy: Policy) -> None:
     )
 
 
-async def _remove(visit: Visit[HarborProject], link: Link, policy: Policy, state: Doomed, project_id: int) -> None:
+async def _remove(
+    visit: Visit[HarborProject], link: Link, policy: Policy, state: PendingRemoval, project_id: int
+) -> None:
     """Disables the policy, or deletes it if an earlier pass has disabled it. Looked at anew before either."""
     context, name = visit.context, visit.resource.harbor_name
     claims.check_writable(link)
     await shards.survey(context)
     current = await link.client.policy(name, policy.id)
-    link.policy_written(name, policy.id)
+    link.readings.policy_written(name, policy.id)
     if current is None or current.name != policy.name:
         return
     if not _is_unmanaged(context, current, _declared(context, visit.resource), project_id):
         return
     if not state.disabled:
         if is_enabled(current.raw):
-            await put_back(link, name, current, disabling_body(current))
+            await link.readings.put_back(name, current, switching_body(current, enabled=False))
         state.disabled = True
         await visit.warn("PruneDisabled", f"Disabled webhook policy {_shown(policy)}, which nobody declares.")
         return
     try:
         await link.client.delete_policy(name, policy.id)
-    except PreconditionError:
-        return  # notifications are under way: a later pass
+    except PreconditionError as error:  # notifications are in progress, as a rule: a later pass
+        await visit.warn("PruneRefused", f"{harbors_refusal(error)} Webhook policy {_shown(policy)} goes later.")
+        return
     except NotFoundError:
         pass
     await visit.warn("Pruned", f"Removed webhook policy {_shown(policy)}, which nobody declares, from Harbor.")

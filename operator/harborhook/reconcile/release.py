@@ -16,7 +16,7 @@ from harborhook.api.connections import AnyConnection
 from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.kube.gateway import KubeError
-from harborhook.plan.references import credentials_secret, recorded_connection
+from harborhook.plan.references import admission_secrets, recorded_connection
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.visit import Visit
 
@@ -47,9 +47,11 @@ def _has_waited(visit: Visit[Any]) -> bool:
 
 
 async def _is_lost(context: Context, connection: Key) -> bool:
-    """Whether the connection, or the Secret with its credentials, exists no more."""
+    """Whether the connection, or a Secret without which Harbor lets nobody in, exists no more."""
     body = context.store.get(connection)
-    return body is None or await context.secrets.data(credentials_secret(body)) is None
+    if body is None:
+        return True
+    return any([await context.secrets.data(secret) is None for secret in admission_secrets(body)])
 
 
 async def _is_terminating(context: Context, namespace: str) -> bool:

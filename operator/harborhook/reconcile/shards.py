@@ -16,6 +16,7 @@ from typing import Any
 
 from harborhook.api.base import ANNOTATION_SHARD, Key
 from harborhook.kube.gateway import Gone, KubeError
+from harborhook.reconcile import changes
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.store import Body
@@ -101,12 +102,12 @@ async def _list_all(context: Context) -> None:
         if _is_ours(context, key):
             continue
         seen.add(key)
-        context.saw_foreign(key, _slim(body))
+        changes.saw_foreign(context, key, _slim(body))
         if _mark(body) == context.settings.mark and _is_in_reach(context.settings, key):
             await _let_go(context, key, body)
     for gone in before - seen:
         if context.store.is_foreign(gone) and _was_listed(context, gone):
-            context.forget(gone)
+            changes.forget(context, gone)
 
 
 async def _everything(context: Context) -> AsyncIterator[tuple[Key, Body]]:

@@ -1,46 +1,17 @@
-"""Addresses and Authorization values of a policy's targets: read out of its Secrets, kept out of what Harbor says."""
+"""Addresses and Authorization values of a policy's targets, read out of its Secrets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Reason
-from harborhook.api.webhook_policy import AppliedSecret, Target, ValueFrom, WebhookPolicy
-from harborhook.harbor.errors import RefusedError, refusal
-from harborhook.harbor.models import Policy
-from harborhook.plan.target_values import (
-    TargetValues,
-    UnusableError,
-    address_of,
-    header_of,
-    values_in,
-    without_values,
-)
+from harborhook.api.webhook_policy import Target, ValueFrom, WebhookPolicy
+from harborhook.plan.target_values import ResolvedTargets, TargetValues, UnusableError, address_of, header_of
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.links import Link
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """One entry per target, and the versions of the Secrets that they came from, by name."""
-
-    values: tuple[TargetValues, ...]
-    versions: Mapping[str, str]
-
-    def are_newer_than(self, applied: list[AppliedSecret] | None) -> bool:
-        """Whether a Secret has changed since it was last applied."""
-        known = {secret.name: secret.resource_version for secret in applied or []}
-        return any(known.get(name) != version for name, version in self.versions.items())
-
-    def applied(self) -> list[AppliedSecret]:
-        """For the status."""
-        return [AppliedSecret(name=name, resource_version=self.versions[name]) for name in sorted(self.versions)]
-
-
-async def resolve(context: Context, policy: WebhookPolicy) -> Resolved:
+async def resolve(context: Context, policy: WebhookPolicy) -> ResolvedTargets:
     """Raises NotReady where a Secret or key is missing or a value cannot be used."""
     versions: dict[str, str] = {}
 
@@ -59,24 +30,4 @@ async def resolve(context: Context, policy: WebhookPolicy) -> Resolved:
             header=await read(target.auth_header_from, header_of) if target.auth_header_from else "",
         )
 
-    return Resolved(tuple([await values(target) for target in policy.spec.targets]), versions)
-
-
-def refused(error: RefusedError, values: Iterable[TargetValues]) -> RefusedError:
-    """The same without these values: Harbor quotes an address that it refuses, and so might a proxy a header."""
-    return refusal(
-        error.status,
-        error.code,
-        without_values(error.message, values),
-        request=error.request,
-        retry_after=error.retry_after,
-    )
-
-
-async def put_back(link: Link, project: str, observed: Policy, body: Mapping[str, Any]) -> None:
-    """Writes a row that Harbor has shown, with changes. What was stored once may be refused by a newer Harbor."""
-    link.policy_written(project, observed.id)
-    try:
-        await link.client.update_policy(project, observed.id, body)
-    except RefusedError as error:
-        raise refused(error, values_in(observed.raw.get("targets"))) from None
+    return ResolvedTargets(tuple([await values(target) for target in policy.spec.targets]), versions)

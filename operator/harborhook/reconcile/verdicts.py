@@ -17,6 +17,7 @@ _REASONS: tuple[tuple[type[errors.HarborError], Reason], ...] = (
     (errors.ReadOnlyError, Reason.HARBOR_READ_ONLY),
     (errors.ForbiddenError, Reason.FORBIDDEN),
     (errors.InvalidError, Reason.INVALID_SPEC),
+    (errors.ProjectNameError, Reason.INVALID_SPEC),
 )
 
 _PERMISSIONS = {
@@ -54,13 +55,15 @@ def verdict_of(error: errors.HarborError, asker: Asker | None = None) -> Verdict
     """The reason for an error, with what to do about it where that can be said."""
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.HARBOR_REJECTED)
     if isinstance(error, errors.ForbiddenError) and reason is Reason.FORBIDDEN:
-        return Verdict(reason, f"{_refused(error)} {_missing_permission(error, asker)}")
+        return Verdict(reason, f"{harbors_refusal(error)} {_missing_permission(error, asker)}")
     if isinstance(error, errors.RefusedError):
-        return Verdict(reason, _refused(error))
+        return Verdict(reason, harbors_refusal(error))
     return Verdict(reason, str(error))
 
 
-def _refused(error: errors.RefusedError) -> str:
+def harbors_refusal(error: errors.RefusedError) -> str:
+    """Harbor's own words, which every message about a refused request begins with: what we think is the cause may be
+    wrong (Harbor before 2.8 answers 412 for Helm charts as it does for repositories)."""
     said = f": {error.message}" if error.message else ""
     return f"Harbor refused {error.request} ({error.status}{said})."
 

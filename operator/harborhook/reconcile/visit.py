@@ -42,9 +42,10 @@ class Visit(Generic[R]):
     """To be done when the status that is being built has been written."""
 
     @property
-    def is_resync(self) -> bool:
-        """Nobody changed anything: a reading shared with others is new enough."""
-        return Cause.CHANGE not in self.causes and Cause.RETRY not in self.causes
+    def may_share_reading(self) -> bool:
+        """Whether a reading shared with others, which can be some seconds old, is new enough. It is not where a write
+        is expected: a write needs the object as it is now, so the shared reading would be one more request."""
+        return not self.causes & (Cause.CHANGE | Cause.RETRY | Cause.SECRET)
 
     @property
     def connection_is_lost(self) -> bool:
@@ -58,8 +59,9 @@ class Visit(Generic[R]):
         """Writes the status if it means something else than before, and tells of a new reason by an Event. Of a
         connection that several operators share, one of them does."""
         if not self.context.reports_on(self.resource.key):
+            self._follow_up()
             return
-        before: CommonStatus = self.resource.status  # type: ignore[attr-defined]
+        before: CommonStatus = self.resource.status
         self.record(
             observed_generation=self.resource.metadata.generation,
             last_handled_reconcile_at=self.resource.reconcile_request,
@@ -81,6 +83,9 @@ class Visit(Generic[R]):
         patch = merge_patch((body or {}).get("status") or {}, self.status.wire())
         if patch:
             await self.context.patch_status(self.resource.key, self.resource.metadata.uid, patch)
+        self._follow_up()
+
+    def _follow_up(self) -> None:
         for follow_up in self.once_written:
             follow_up()
         self.once_written.clear()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
-from harborhook.api.base import Key, Resource
+from harborhook.api.base import AnyKey, DeliveriesKey, Key, Resource
 from harborhook.api.conditions import NotReady, Outcome, Verdict
+from harborhook.api.connections import AnyConnection, ClusterHarborConnection, HarborConnection
 from harborhook.api.kinds import CONNECTION_KINDS
+from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.errors import HarborError, NotHarborError, ReadOnlyError, TransportError, UnauthorizedError
 from harborhook.kube.gateway import Gone, KubeError
-from harborhook.plan.references import DELIVERIES, connection_of_deliveries, policy_claim, recorded_connection
-from harborhook.reconcile import claims, connection, deliveries, project, release, shards, webhook_policy
+from harborhook.plan.references import policy_claim
+from harborhook.reconcile import changes, claims, connection, deliveries, project, release, shards, webhook_policy
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.verdicts import verdict_of
 from harborhook.reconcile.visit import Visit
@@ -20,19 +24,26 @@ from harborhook.runtime.queue import Cause
 
 logger = logging.getLogger(__name__)
 
-_RECONCILERS = {
-    "ClusterHarborConnection": connection,
-    "HarborConnection": connection,
-    "HarborProject": project,
-    "WebhookPolicy": webhook_policy,
-}
-
-
 KUBERNETES_LIMIT = 30.0
 """The longest pause, in seconds, after a refusal by the API server: nothing tells when it takes writes again."""
 
 _OF_THE_CONNECTION = (TransportError, NotHarborError, UnauthorizedError, ReadOnlyError)
 """Errors that concern a whole connection and not one resource."""
+
+R = TypeVar("R", bound=Resource)
+
+
+class Reconciler(Protocol[R]):
+    """What is done for resources of a kind. The visit that each function gets is finished by the worker."""
+
+    async def reconcile(self, visit: Visit[R]) -> Verdict:
+        """Makes Harbor match the resource. Raises NotReady, HarborError or Wait where that cannot be done now."""
+
+    async def delete(self, visit: Visit[R]) -> None:
+        """Deletes what the resource owns in Harbor, as its policy says. NotReady and HarborError keep the resource."""
+
+    async def take_news(self, visit: Visit[R]) -> None:
+        """Takes in what others have found out, without asking Harbor about the resource."""
 
 
 async def work(context: Context) -> None:
@@ -47,10 +58,10 @@ async def work(context: Context) -> None:
             context.queue.done(key)
 
 
-async def _attempt(context: Context, key: Key, causes: Cause) -> str:
+async def _attempt(context: Context, key: AnyKey, causes: Cause) -> str:
     """One visit whose every end is dealt with: nothing that a visit can raise stops a worker. Returns how it ended."""
     try:
-        if key.kind == DELIVERIES:
+        if isinstance(key, DeliveriesKey):
             await _poll(context, key)
         else:
             await _visit(context, key, causes)
@@ -59,7 +70,8 @@ async def _attempt(context: Context, key: Key, causes: Cause) -> str:
             context.queue.add(key, causes, after=wait.after)
         return "waiting"
     except Gone:
-        context.forget(key)
+        if isinstance(key, Key):
+            changes.forget(context, key)
         context.doubtful.set()  # the watch should have said so
         return "gone"
     except KubeError as error:
@@ -75,12 +87,12 @@ async def _attempt(context: Context, key: Key, causes: Cause) -> str:
     return "done"
 
 
-async def _poll(context: Context, key: Key) -> None:
+async def _poll(context: Context, key: DeliveriesKey) -> None:
     try:
         after = await deliveries.poll(context, key)
     except HarborError as error:
-        logger.info("%s: last-trigger times were not read: %s", key.name, error)
-        _suspect(context, connection_of_deliveries(key), error)
+        logger.info("%s: last-trigger times were not read: %s", key, error)
+        _suspect(context, key.connection, error)
         after = context.jittered(context.settings.poll_interval)
     if after is not None:
         context.queue.add(key, Cause.POLL, after=after)
@@ -88,94 +100,97 @@ async def _poll(context: Context, key: Key) -> None:
 
 async def _visit(context: Context, key: Key, causes: Cause) -> None:
     resource = context.load(key)
-    if resource is None or context.store.is_foreign(key):
-        return
-    visit = Visit(context, resource, causes, status=resource.status)  # type: ignore[attr-defined]
-    if not await shards.is_ours(visit):
-        return
-    if resource.metadata.deleting:
-        if causes != Cause.NEWS:
-            await _delete(visit)
-    elif causes == Cause.NEWS:
-        await _news(visit)
-    else:
-        await _reconcile(visit)
+    if resource is not None and not context.store.is_foreign(key):
+        await _CONTROLLERS[key.kind].visit(context, resource, causes)
 
 
-async def _reconcile(visit: Visit[Resource]) -> None:
-    key = visit.resource.key
-    before = visit.resource
-    retry_after = None
-    try:
-        verdict = await _RECONCILERS[key.kind].reconcile(visit)
-    except NotReady as refusal:
-        verdict, retry_after = refusal.verdict, refusal.retry_after
-    except HarborError as error:
-        verdict = _verdict(visit, error)
-    if key.kind not in CONNECTION_KINDS:
-        await visit.finish(verdict)
-        _tell_others(visit, before)
-    _schedule(visit, verdict, retry_after)
+@dataclass(frozen=True)
+class _Controller(Generic[R]):
+    """Visits the resources of some kinds and leaves what is particular to them to a reconciler."""
 
+    models: tuple[type[R], ...]
+    reconciler: Reconciler[R]
 
-async def _delete(visit: Visit[Resource]) -> None:
-    """Lets go of a resource that is being deleted, as soon as what it owns in Harbor is as its policy says."""
-    key = visit.resource.key
-    if not visit.has_finalizer:
-        return
-    try:
-        if visit.resource.metadata.released:
-            await visit.warn("Released", "Let go as asked by annotation harborhook.io/release; Harbor was not touched.")
-        else:
-            await _RECONCILERS[key.kind].delete(visit)
-    except (NotReady, HarborError) as error:
-        verdict = error.verdict if isinstance(error, NotReady) else _verdict(visit, error)
-        if not await release.let_go(visit, verdict):
-            await visit.finish(verdict)
-            _come_back(visit, error.retry_after if isinstance(error, NotReady) else None)
+    async def visit(self, context: Context, resource: Resource, causes: Cause) -> None:
+        assert isinstance(resource, self.models)
+        visit: Visit[R] = Visit(context, resource, causes, status=resource.status)
+        if not await shards.is_ours(visit):
             return
-    await visit.prepare(finalizer=False)
+        if visit.resource.metadata.deleting:
+            if causes not in Cause.NEWS:
+                await self._delete(visit)
+        elif causes in Cause.NEWS:
+            await self.reconciler.take_news(visit)
+            await visit.write_status()
+        else:
+            await self._reconcile(visit)
+
+    async def _reconcile(self, visit: Visit[R]) -> None:
+        before = visit.resource
+        retry_after = None
+        try:
+            verdict = await self.reconciler.reconcile(visit)
+        except NotReady as refusal:
+            verdict, retry_after = refusal.verdict, refusal.retry_after
+        except HarborError as error:
+            verdict = _verdict(visit, error)
+        await visit.finish(verdict)
+        if isinstance(before, HarborProject | WebhookPolicy):
+            _wake_others(visit, before)
+        _schedule(visit, verdict, retry_after)
+
+    async def _delete(self, visit: Visit[R]) -> None:
+        """Releases a resource that is being deleted, as soon as what it owns in Harbor is as its policy says."""
+        if not visit.has_finalizer:
+            return
+        try:
+            if visit.resource.metadata.released:
+                await visit.warn(
+                    "Released", "Let go as asked by annotation harborhook.io/release; Harbor was not touched."
+                )
+            else:
+                await self.reconciler.delete(visit)
+        except (NotReady, HarborError) as error:
+            verdict = error.verdict if isinstance(error, NotReady) else _verdict(visit, error)
+            if not await release.let_go(visit, verdict):
+                await visit.finish(verdict)
+                _come_back(visit, error.retry_after if isinstance(error, NotReady) else None)
+                return
+        await visit.prepare(finalizer=False)
 
 
-async def _news(visit: Visit[Resource]) -> None:
-    """Only the delivery part of the status, where Harbor was read by the poll, or a project's count of its policies."""
-    recorded = recorded_connection(visit.context.store.get(visit.resource.key))
-    link = visit.context.links.get(recorded) if recorded else None
-    if link is not None and link.verdict is not None:
-        return  # how things are is not known, and everybody is visited when the connection works again
-    if link is not None and visit.resource.kind == "HarborProject":
-        project.take_news(visit, link)  # type: ignore[arg-type]
-        await visit.write_status()
-    elif link is not None and webhook_policy.has_to_be_switched_on(visit, link):  # type: ignore[arg-type]
-        visit.context.queue.add(visit.resource.key, Cause.DEPENDENCY)
-    elif link is not None:
-        await deliveries.take_news(visit, link)  # type: ignore[arg-type]
-        await visit.write_status()
+_CONTROLLERS: dict[str, _Controller[Any]] = {
+    "ClusterHarborConnection": _Controller[AnyConnection]((ClusterHarborConnection,), connection),
+    "HarborConnection": _Controller[AnyConnection]((HarborConnection,), connection),
+    "HarborProject": _Controller[HarborProject]((HarborProject,), project),
+    "WebhookPolicy": _Controller[WebhookPolicy]((WebhookPolicy,), webhook_policy),
+}
 
 
-def _tell_others(visit: Visit[Resource], before: Resource) -> None:
+def _wake_others(visit: Visit[Any], before: HarborProject | WebhookPolicy) -> None:
     """Wakes those for whom this visit changed something: policies of a project, rivals for an object in Harbor."""
     context, key = visit.context, visit.resource.key
-    old, new = before.status, visit.status  # type: ignore[attr-defined]
-    if key.kind == "HarborProject" and _offer(old) != _offer(new):
-        context.wake(context.store.dependents(key))
-    if key.kind == "WebhookPolicy" and (old.observed_generation is None or old.is_ready != new.is_ready):
-        context.tell_project(context.store.references_of(key))
+    old, new = before.status, visit.status
+    if isinstance(before, HarborProject) and _as_policies_need_it(old) != _as_policies_need_it(new):
+        changes.wake(context, context.store.dependents(key), Cause.PROJECT)
+    if isinstance(before, WebhookPolicy) and (old.observed_generation is None or old.is_ready != new.is_ready):
+        changes.recount(context, context.store.references_of(key))
     had_claim = old.origin is not None or old.ready_reason not in claims.WITHOUT_CLAIM
     has_claim = new.origin is not None or new.ready_reason not in claims.WITHOUT_CLAIM
     if had_claim != has_claim or (old.origin is None) != (new.origin is None):
-        context.wake_rivals(key)
-    if isinstance(before, WebhookPolicy) and new.policy_name != old.policy_name is not None:
+        changes.wake_rivals(context, key)
+    if isinstance(before, WebhookPolicy) and new.policy_name != before.status.policy_name is not None:
         # The name that was given up is free for others.
-        context.wake(set(context.store.dependents(policy_claim(before.wire(), old.policy_name))) - {key})
+        former = policy_claim(before.wire(), before.status.policy_name)
+        changes.wake(context, set(context.store.dependents(former)) - {key}, Cause.CLAIM)
 
 
-def _offer(status: object) -> tuple[object, ...]:
+def _as_policies_need_it(status: object) -> tuple[object, ...]:
     """What policies need of their project."""
     return tuple(getattr(status, name) for name in ("project_id", "project_name", "connection", "observed_generation"))
 
 
-def _schedule(visit: Visit[Resource], verdict: Verdict, retry_after: float | None) -> None:
+def _schedule(visit: Visit[Any], verdict: Verdict, retry_after: float | None) -> None:
     context, key = visit.context, visit.resource.key
     if verdict.reason.outcome is Outcome.RECONCILING and not visit.connection_is_lost:
         _come_back(visit, retry_after)
@@ -186,7 +201,7 @@ def _schedule(visit: Visit[Resource], verdict: Verdict, retry_after: float | Non
     context.queue.add(key, Cause.RESYNC, after=context.jittered(interval))
 
 
-def _come_back(visit: Visit[Resource], retry_after: float | None) -> None:
+def _come_back(visit: Visit[Any], retry_after: float | None) -> None:
     context, key = visit.context, visit.resource.key
     if retry_after is not None:
         context.queue.add(key, Cause.RETRY, after=retry_after)
@@ -196,7 +211,7 @@ def _come_back(visit: Visit[Resource], retry_after: float | None) -> None:
         context.queue.retry(key)
 
 
-def _verdict(visit: Visit[Resource], error: HarborError) -> Verdict:
+def _verdict(visit: Visit[Any], error: HarborError) -> Verdict:
     """What a failed request means for the resource; a lost connection reads the same for all."""
     verdict = verdict_of(error, visit.link)
     if visit.link is not None and isinstance(error, _OF_THE_CONNECTION):

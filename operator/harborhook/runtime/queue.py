@@ -2,8 +2,8 @@
 
 A key waits until it is due, with all causes for which it was added: the earliest time and the strongest cause win.
 Among the keys that are due, those added for a person's change come before resyncs and polls; the latter age: one that
-has waited for its cause's `AGEING` seconds goes before a change that comes in now, so nothing starves. Connections go
-before everything: thousands of resources may wait for the news that theirs works again.
+has waited for its cause's `AGEING` seconds takes precedence over a change that comes in now, so nothing starves.
+Connections take precedence over everything: thousands of resources may wait until theirs works again.
 """
 
 from __future__ import annotations
@@ -17,32 +17,57 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Flag, auto
 
-from harborhook.api.base import Key
+from harborhook.api.base import AnyKey as Key
 from harborhook.api.kinds import CONNECTION_KINDS
 
 
 class Cause(Flag):
-    """Why a key is to be visited; several add up."""
+    """Why a key is to be reconciled; several add up. By the cause a reconciler knows what somebody asked for: what
+    differs in Harbor although nothing here has changed is drift."""
 
     CHANGE = auto()
     """The object is new, or its spec, its deletion or a request annotation changed."""
-    DEPENDENCY = auto()
-    """Something that it depends on changed."""
+    SECRET = auto()
+    """A Secret or ConfigMap that it refers to has another version."""
+    SWITCH = auto()
+    """A switch over its notifications was turned: the global one, or its project's."""
+    PROJECT = auto()
+    """Its HarborProject changed."""
+    CONNECTION = auto()
+    """Its connection changed, stopped working, or works again."""
+    CLAIM = auto()
+    """Another resource claims the same object in Harbor, or no longer does."""
+    DEPENDENT = auto()
+    """A resource that depends on it is gone, or has learned something for its status."""
     RETRY = auto()
     """The last visit failed, or asked to come back."""
     RESYNC = auto()
-    """A look for drift, or the first visit after a start."""
-    NEWS = auto()
-    """Delivery news was read; the object in Harbor need not be looked at."""
+    """A drift check, or the first visit after a start."""
+    DELIVERIES = auto()
+    """News of its notifications was read: only its status may change."""
+    COUNT = auto()
+    """The policies of a project are to be counted again: only its status may change."""
+    HOLD = auto()
+    """A resource is about to make something over a connection, which needs the finalizer for it."""
     POLL = auto()
-    """Delivery news is to be read for a Harbor project."""
+    """News of notifications is to be read for a Harbor project."""
+
+    NEWS = DELIVERIES | COUNT | HOLD
+    """What others have found out or ask for, for which Harbor is not asked."""
 
 
 AGEING = {
     Cause.CHANGE: 0.0,
-    Cause.DEPENDENCY: 1.0,
+    Cause.SECRET: 1.0,
+    Cause.SWITCH: 1.0,
+    Cause.PROJECT: 1.0,
+    Cause.CONNECTION: 1.0,
+    Cause.CLAIM: 1.0,
+    Cause.DEPENDENT: 1.0,
     Cause.RETRY: 2.0,
-    Cause.NEWS: 5.0,
+    Cause.DELIVERIES: 5.0,
+    Cause.COUNT: 5.0,
+    Cause.HOLD: 1.0,
     Cause.POLL: 10.0,
     Cause.RESYNC: 30.0,
 }
@@ -54,30 +79,33 @@ BACKOFF_LIMIT = 300.0
 
 @dataclass
 class _Waiting:
-    """A visit for some causes, a look at delivery news, or both, each at its own time: news now must not bring forward
-    a look for drift that is due in ten minutes."""
+    """A visit, the taking in of news, or both, each at its own time: news now must not bring forward a drift check that
+    is due in ten minutes."""
 
     visit: tuple[float, Cause] | None = None
-    news: float | None = None
+    news: tuple[float, Cause] | None = None
     version: int = 0
 
     @property
     def due(self) -> float:
-        return min(time for time in (self.visit and self.visit[0], self.news) if time is not None)
+        return min(waiting[0] for waiting in (self.visit, self.news) if waiting is not None)
 
     def causes(self, now: float) -> Cause:
         """What is due by now; a visit that is due takes the news with it."""
+        news = self.news[1] if self.news is not None else Cause(0)
         if self.visit is None or self.visit[0] > now:
-            return Cause.NEWS
-        return self.visit[1] if self.news is None else self.visit[1] | Cause.NEWS
+            return news
+        return self.visit[1] | news
 
     def add(self, cause: Cause, due: float) -> None:
-        if cause == Cause.NEWS:
-            self.news = due if self.news is None else min(due, self.news)
-        elif self.visit is None:
-            self.visit = due, cause
+        if cause in Cause.NEWS:
+            self.news = _sooner(self.news, cause, due)
         else:
-            self.visit = min(due, self.visit[0]), cause | self.visit[1]
+            self.visit = _sooner(self.visit, cause, due)
+
+
+def _sooner(waiting: tuple[float, Cause] | None, cause: Cause, due: float) -> tuple[float, Cause]:
+    return (due, cause) if waiting is None else (min(due, waiting[0]), cause | waiting[1])
 
 
 @dataclass
@@ -203,7 +231,7 @@ class Queue:
         """Why the key is visited now; a visit that is not yet due goes on waiting."""
         waiting = self._waiting.pop(key)
         causes = waiting.causes(self.clock())
-        if causes == Cause.NEWS and waiting.visit is not None:
+        if causes in Cause.NEWS and waiting.visit is not None:
             rest = self._waiting[key] = _Waiting(visit=waiting.visit)
             self._enter(key, rest)
         return causes

@@ -16,6 +16,7 @@ from harborhook.api.base import (
     ANNOTATION_REDELIVER,
     ANNOTATION_RELEASE,
     ANNOTATION_TEST_ENDPOINT,
+    AnyKey,
     Key,
 )
 
@@ -24,10 +25,10 @@ Body = dict[str, Any]
 
 @dataclass
 class Store:
-    references: Callable[[Body], Iterable[Key]]
+    references: Callable[[Body], Iterable[AnyKey]]
     _bodies: dict[Key, Body] = field(default_factory=dict)
-    _references: dict[Key, frozenset[Key]] = field(default_factory=dict)
-    _dependents: defaultdict[Key, set[Key]] = field(default_factory=lambda: defaultdict(set))
+    _references: dict[Key, frozenset[AnyKey]] = field(default_factory=dict)
+    _dependents: defaultdict[AnyKey, set[Key]] = field(default_factory=lambda: defaultdict(set))
     _foreign: set[Key] = field(default_factory=set)
     """What another operator works on: known for what it claims and declares, never visited."""
 
@@ -41,11 +42,11 @@ class Store:
         """The keys of all objects that are not foreign, or of those of one kind."""
         return [key for key in self._bodies if (kind is None or key.kind == kind) and key not in self._foreign]
 
-    def dependents(self, key: Key) -> list[Key]:
+    def dependents(self, key: AnyKey) -> list[Key]:
         """Who refers to `key`, in a stable order."""
         return sorted(self._dependents.get(key, ()))
 
-    def own_dependents(self, key: Key) -> list[Key]:
+    def own_dependents(self, key: AnyKey) -> list[Key]:
         """The same without foreign ones."""
         return [dependent for dependent in self.dependents(key) if dependent not in self._foreign]
 
@@ -63,7 +64,7 @@ class Store:
         self.upsert(key, body)
         return self._bodies[key] is not before
 
-    def references_of(self, key: Key) -> frozenset[Key]:
+    def references_of(self, key: Key) -> frozenset[AnyKey]:
         return self._references.get(key, frozenset())
 
     def upsert(self, key: Key, body: Body) -> bool:
@@ -88,7 +89,7 @@ class Store:
         self._refer(key, frozenset())
         return body
 
-    def _refer(self, key: Key, wanted: frozenset[Key]) -> None:
+    def _refer(self, key: Key, wanted: frozenset[AnyKey]) -> None:
         before = self._references.pop(key, frozenset())
         for gone in before - wanted:
             self._dependents[gone].discard(key)

@@ -19,6 +19,7 @@ class Delivery:
     event_type: str
     notify_type: str
     payload: str
+    """The body that is sent."""
     content_type: str
     address: str
     auth_header: str
@@ -35,7 +36,13 @@ class Delivery:
     log: str | None = None
     due: float | None = None  # when the next attempt is made
     refresh_due: float | None = None  # when the execution learns of its task
+    shown: str | None = None  # what Harbor shows as the body, if it is not what is sent
     forgotten: bool = False  # the policy is gone or the execution swept; what is pending is still sent
+
+    @property
+    def detail(self) -> str:
+        """The body as executions and jobs show it."""
+        return self.payload if self.shown is None else self.shown
 
     @property
     def vendor_type(self) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from .accounts_api import MembersApi, RobotsApi, UsersApi
 from .capabilities import capabilities
@@ -14,7 +14,8 @@ from .control import Control
 from .core import Core
 from .deliveries import Deliveries
 from .errors import HarborError, internal
-from .http import Request, Response, Routes, failure
+from .front_proxy import BAD_REQUEST, core_path
+from .http import Headers, Request, Response, Routes, failure
 from .pipeline import Pipeline, user_principal
 from .principals import ANONYMOUS, Principal
 from .projects_api import ProjectsApi
@@ -118,7 +119,12 @@ class StandInApp:
                 return
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
+        path = core_path(scope["raw_path"])
+        if path is None:
+            await _read(receive)
+            await _send(send, Request(scope, b""), Response(400, "text/html", BAD_REQUEST))
+            return
+        scope["path"] = path
         if path.startswith(("/v2", "/service/token")):
             await self._serve_registry(scope, receive, send)
             return
@@ -155,7 +161,13 @@ class StandInApp:
             await _read(receive)
             await _send(send, Request(scope, b""), Response(502, "text/html", b"<html>502 Bad Gateway</html>"))
             return
-        await self._registry(scope, receive, send)
+        request = Request(scope, b"")
+        headers, refused = self._pipeline.cookies(request)
+        if refused is not None:
+            await _read(receive)
+            await _send(send, request, refused)
+            return
+        await self._registry(scope, receive, _adding(send, headers))
 
     async def _fail(self, receive: Receive, send: Send, request: Request, fault: Fault) -> None:
         carried_out = await self._pipeline.answer(request) if fault.after else None
@@ -247,6 +259,18 @@ async def _read(receive: Receive) -> bytes | None:
         body += message.get("body", b"")
         if not message.get("more_body"):
             return bytes(body)
+
+
+def _adding(send: Send, headers: Headers) -> Send:
+    """A `send` whose answers have these headers too."""
+    added = [(name.encode(), value.encode()) for name, value in headers]
+
+    async def extended(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *added]
+        await send(message)
+
+    return extended
 
 
 async def _send(send: Send, request: Request, response: Response, fault: Fault | None = None) -> None:

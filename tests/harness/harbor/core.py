@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from .capabilities import Capabilities
 from .configuration_defaults import DEFAULTS
-from .errors import bad_request, forbidden, not_found, unauthorized
+from .errors import bad_request, forbidden, internal, not_found, unauthorized
 from .interfaces import Deliveries, NoDeliveries, Registry
 from .principals import PROJECT_ADMIN, SELF, Permissions, Principal
+from .query import int64
 from .sessions import Csrf, Sessions
 from .settings import Settings
 from .state import Record, State, now
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .http import Request
 
 NAME_ASKED = re.compile(r"[A-Za-z0-9._-]+")
+_LARGEST_SERIAL = 2**31 - 1
+"""Ids of projects and policies are integers in PostgreSQL: a query for a larger number fails (Harbor 2.16)."""
 
 
 class Core:
@@ -54,8 +57,8 @@ class Core:
     def find_project(self, request: Request) -> tuple[Record | None, int | str]:
         """The project a path names, and how: digits are an id unless `X-Is-Resource-Name` says otherwise."""
         text = request.params["project_name_or_id"]
-        if text.isdigit() and not request.flag("x-is-resource-name"):
-            project_id = int(text)
+        project_id = int64(text) if text.isdigit() else None
+        if project_id is not None and not request.flag("x-is-resource-name"):
             return self.state.table("projects").get(project_id), project_id
         if not NAME_ASKED.fullmatch(text):
             raise bad_request(f"invalid project name: '{text}'")
@@ -69,6 +72,7 @@ class Core:
         project, asked = self.find_project(request)
         self.require(request.principal, project, action, resource)
         if project is None:
+            check_serial(asked)
             raise not_found(f"project {asked} not found")
         return project
 
@@ -80,6 +84,7 @@ class Core:
             return int(project["project_id"])
         if isinstance(asked, str):
             raise not_found(f"project {asked} not found")
+        check_serial(asked)
         return asked
 
     def require(self, principal: Principal, project: Record | None, action: str, resource: str) -> None:
@@ -229,6 +234,12 @@ class Core:
         }
         state.put("users", 1, admin)
         self.make_project(new_project(self, "library", 1, {"public": "true"}), -1)
+
+
+def check_serial(asked: int | str) -> None:
+    """500 for a number that no project and no policy can have."""
+    if isinstance(asked, int) and asked > _LARGEST_SERIAL:
+        raise internal()
 
 
 def new_project(core: Core, name: str, owner_id: int, metadata: dict[str, str]) -> Record:

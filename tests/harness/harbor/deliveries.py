@@ -249,6 +249,8 @@ class Deliveries:
             event_type=event.type,
             notify_type=notify_type,
             payload=payload,
+            # before 2.8 the job of a Slack message shows Harbor's own format (2817), from which the message was made
+            shown=default_payload(event, self._host) if self._legacy and notify_type == "slack" else None,
             content_type=content_type,
             address=str(target.get("address") or ""),
             auth_header=str(target.get("auth_header") or ""),
@@ -262,7 +264,7 @@ class Deliveries:
         return delivery
 
     def _format(self, event: Event, policy: dict[str, Any], target: dict[str, Any], notify: str) -> tuple[str, str]:
-        if notify == "slack" and not self._legacy:
+        if notify == "slack":
             return slack_payload(event, self._host), "application/json"
         if target.get("payload_format") == "CloudEvents" and not self._legacy:
             return cloud_event(event, self._host, int(policy["id"])), "application/cloudevents+json"
@@ -384,7 +386,7 @@ class Deliveries:
         counted = {f"{delivery.status.lower()}_task_count": 1, "task_count": 1}
         return {
             "end_time": _seconds(delivery.execution_ended),
-            "extra_attrs": {"event_type": delivery.event_type, "payload": delivery.payload},
+            "extra_attrs": {"event_type": delivery.event_type, "payload": delivery.detail},
             "id": delivery.id,
             "metrics": counted if delivery.has_task else {},
             "start_time": _seconds(delivery.created),
@@ -441,7 +443,7 @@ class Deliveries:
             "creation_time": _milliseconds(delivery.created),
             "event_type": delivery.event_type,
             "id": delivery.id,
-            "job_detail": delivery.payload,
+            "job_detail": delivery.detail,
             "notify_type": delivery.notify_type,
             "policy_id": delivery.policy_id,
             "status": status,

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from .errors import HarborError, invalid
 from .gojson import Model, decode
-from .query import Page, Query, go_bool
+from .query import Page, Query, go_bool, int64
 
 if TYPE_CHECKING:
     from .principals import Principal
@@ -40,7 +40,7 @@ class Request:
 
     def __init__(self, scope: Scope, body: bytes) -> None:
         self.method: str = scope["method"]
-        self.path = merge_slashes(scope["path"])
+        self.path: str = scope["path"]
         self.raw_query: str = scope["query_string"].decode("latin-1")
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self.body = body
@@ -64,10 +64,10 @@ class Request:
     def integer(self, name: str) -> int:
         """A path parameter that must be an int64."""
         text = self.params[name]
-        try:
-            return int(text)
-        except ValueError:
-            raise invalid(f'{name} in path must be of type int64: "{text}"') from None
+        found = int64(text)
+        if found is None:
+            raise invalid(f'{name} in path must be of type int64: "{text}"')
+        return found
 
     def decode(self, parameter: str, model: Model | dict[type, Any]) -> dict[str, Any]:
         """The JSON body; the content type is looked at first, as go-openapi does."""
@@ -84,13 +84,6 @@ class Request:
             return {}
         pairs = (pair.strip().partition("=") for pair in header.split(";"))
         return {name: unquote(value.strip('"')) for name, _, value in pairs}
-
-
-def merge_slashes(path: str) -> str:
-    """Harbor merges repeated slashes before it looks at a path."""
-    while "//" in path:
-        path = path.replace("//", "/")
-    return path
 
 
 def ok() -> Response:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 from .core import Core
 from .errors import HarborError, internal, unauthorized
-from .http import API, Request, Response, Routes, failure
+from .http import API, Headers, Request, Response, Routes, failure
 from .principals import ANONYMOUS, Principal
 from .sessions import CSRF_COOKIE, CSRF_HEADER, new_token
 from .state import Record
@@ -136,15 +136,9 @@ class Pipeline:
 
     async def _in_core(self, request: Request) -> Response:
         """Harbor's middlewares in their order. A refusal by one of them starts no session."""
-        cookies = request.cookies()
-        request.sid = cookies.get("sid")
-        csrf_headers, refusal = self._check_csrf(request, cookies.get(CSRF_COOKIE))
-        if self._core.settings.redis == "down" and self._core.capabilities.redis_down_is_503:
-            return Response(503, "text/html; charset=utf-8", _UNAVAILABLE, csrf_headers)
-        if refusal is not None:
-            response = failure(refusal)
-            response.headers += csrf_headers
-            return response
+        csrf_headers, refused = self._check_cookies(request)
+        if refused is not None:
+            return refused
         fresh = self._fresh_session(request)
         try:
             request.principal = await self._who(request)
@@ -158,13 +152,33 @@ class Pipeline:
             response = failure(error)
         return self._finish(response, csrf_headers, fresh)
 
-    def _finish(self, response: Response, csrf: list[tuple[str, str]], fresh: str | None) -> Response:
+    def _finish(self, response: Response, csrf: Headers, fresh: str | None) -> Response:
         response.headers += csrf
         if fresh is not None and not any(value.startswith("sid=") for _, value in response.headers):
-            response.headers.append(("Set-Cookie", f"sid={fresh}; Path=/; HttpOnly"))
+            response.headers.append(_sid_cookie(fresh))
         return response
 
     # cookies
+
+    def cookies(self, request: Request) -> tuple[Headers, Response | None]:
+        """For the registry: what its answer sets, or the refusal. Core's session and CSRF middlewares are in front of
+        `/v2/` and `/service/` too (measured on Harbor 2.16)."""
+        headers, refused = self._check_cookies(request)
+        fresh = None if refused is not None else self._fresh_session(request)
+        return headers if fresh is None else [*headers, _sid_cookie(fresh)], refused
+
+    def _check_cookies(self, request: Request) -> tuple[Headers, Response | None]:
+        """The headers of a request that may pass; otherwise the answer that refuses it."""
+        cookies = request.cookies()
+        request.sid = cookies.get("sid")
+        headers, refusal = self._check_csrf(request, cookies.get(CSRF_COOKIE))
+        if self._core.settings.redis == "down" and self._core.capabilities.redis_down_is_503:
+            return headers, Response(503, "text/html; charset=utf-8", _UNAVAILABLE, headers)
+        if refusal is None:
+            return headers, None
+        refused = failure(refusal)
+        refused.headers += headers
+        return headers, refused
 
     def _fresh_session(self, request: Request) -> str | None:
         """A request without a living session starts one; with Redis down none is alive. Login pages see to theirs."""
@@ -174,7 +188,7 @@ class Pipeline:
         alive = request.sid is not None and self._core.settings.redis == "up" and sessions.alive(request.sid)
         return None if alive else sessions.anonymous()
 
-    def _check_csrf(self, request: Request, cookie: str | None) -> tuple[list[tuple[str, str]], HarborError | None]:
+    def _check_csrf(self, request: Request, cookie: str | None) -> tuple[Headers, HarborError | None]:
         """With a `sid`, and for every login, gorilla/csrf takes part: each answer has a token, each write needs it."""
         if request.sid is None and not request.path.startswith("/c/"):
             return [], None

@@ -57,10 +57,10 @@ class Query:
         text = self.last(name)
         if text is None or text == "":
             return None
-        try:
-            return int(text)
-        except ValueError:
-            raise invalid(f'{name} in query must be of type int64: "{text}"') from None
+        found = int64(text)
+        if found is None:
+            raise invalid(f'{name} in query must be of type int64: "{text}"')
+        return found
 
     def boolean(self, name: str) -> bool | None:
         """A parameter that go-openapi reads as a boolean: junk is false."""
@@ -105,6 +105,15 @@ class Query:
         return self._path + "?" + "&".join(f"{key}={value}" for key, value in pairs)
 
 
+def int64(text: str) -> int | None:
+    """strconv.ParseInt: digits with a sign at most, and no more than fits; None for anything else."""
+    match = re.fullmatch(r"([+-]?)0*([0-9]{1,19})", text)
+    if match is None:
+        return None
+    number = int(match[1] + match[2])
+    return number if -(2**63) <= number < 2**63 else None
+
+
 def go_bool(text: str) -> bool:
     """swag.ConvertBool: a word of consent is true, anything else false."""
     return text.lower() in ("true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled")
@@ -145,7 +154,7 @@ def _equal(row: Any, value: str) -> bool:
     if isinstance(row, bool):
         return row == go_bool(value)
     if isinstance(row, int):
-        return value.lstrip("-").isdigit() and row == int(value)
+        return row == int64(value)
     if isinstance(row, str) and _moment(row) is not None:
         if _moment(value) is None:
             raise internal()
@@ -168,7 +177,10 @@ def _order(row: Any) -> Any:
 
 def _bound(text: str, row: Any) -> Any:
     if isinstance(row, int):
-        return int(text)
+        number = int64(text)
+        if number is None:
+            raise internal()
+        return number
     return _moment(text) or text
 
 

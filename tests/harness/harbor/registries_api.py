@@ -27,6 +27,7 @@ class RegistriesApi:
         routes.add("GET", "/registries", self.list)
         routes.add("POST", "/registries", self.create)
         routes.add("GET", "/registries/{id}", self.get)
+        routes.add("PUT", "/registries/{id}", self.update)
         routes.add("DELETE", "/registries/{id}", self.delete)
 
     def list(self, request: Request) -> Response:
@@ -64,6 +65,14 @@ class RegistriesApi:
     def get(self, request: Request) -> Response:
         """One endpoint."""
         return show(self._registry(request, "read"))
+
+    def update(self, request: Request) -> Response:
+        """What the body states; the id, which proxy caches refer to, stays."""
+        registry = self._registry(request, "update")
+        body = request.decode("registry", _REGISTRY)
+        given = {key: body[key] for key in ("name", "url", "description", "insecure") if key in body}
+        self._core.state.put("registries", registry["id"], {**registry, **given, "update_time": now()})
+        return ok()
 
     def delete(self, request: Request) -> Response:
         """412 while a proxy cache project refers to it."""

@@ -17,6 +17,8 @@ class Settings:
     """down: nginx answers 502 in its stead."""
     redis: str = "up"
     database: str = "up"
+    portal: str = "up"
+    """down, or not installed: then `/health` is unhealthy, and the API works."""
     chartmuseum: str = "off"
     """off, up, or down: configured but not reachable (2.7)."""
     latency_ms: float = 0.0

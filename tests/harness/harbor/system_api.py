@@ -122,6 +122,8 @@ class SystemApi:
             errors["jobservice"] = _unreachable("17888/api/v1/stats")
         if settings.database == "down":
             errors["database"] = "dial tcp 127.0.0.1:5432: connect: connection refused"
+        if settings.portal == "down":
+            errors["portal"] = _unreachable("18080/")
         return errors
 
 

@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from .core import Core
+from .core import Core, check_serial
 from .errors import HarborError, bad_request, conflict, internal, invalid, not_found
 from .gojson import Model
 from .gourl import refusal
@@ -20,6 +20,7 @@ _RESOURCE = "notification-policy"
 _TYPES = ("http", "slack")
 _FORMATS = ("Default", "CloudEvents")
 _MAX_NAME = 256
+_MAX_CREATOR = 256
 _LAST_TRIGGER_COST = 0.8
 _POLICY = "/projects/{project_name_or_id}/webhook/policies/{webhook_policy_id}"
 _TARGET = Model(
@@ -42,7 +43,8 @@ _BODY = Model(
     },
 )
 _POLICY_SORT = ("id", "name", "creation_time", "update_time", "enabled")
-_EXECUTION_KEYS = ("id", "status", "vendor_type", "start_time", "end_time", "trigger", "extra_attrs.event_type")
+_EXECUTION_KEYS = ("id", "status", "start_time", "end_time", "trigger", "extra_attrs.event_type")
+"""Not vendor_type: Harbor sets that filter itself, to WEBHOOK and SLACK, whatever was asked (1041, 1051)."""
 _JOB_KEYS = ("id", "status", "event_type", "notify_type", "policy_id", "creation_time", "update_time")
 
 
@@ -206,6 +208,7 @@ class WebhooksApi:
     def _find(self, request: Request, action: str) -> Record:
         key = request.integer("webhook_policy_id")
         project_id = self._core.project_id(request, action, _RESOURCE)
+        check_serial(key)
         policy: Record | None = self._core.state.table("policies").get(key)
         if policy is None:
             raise not_found(f"notificationPolicy {key} not found")
@@ -253,7 +256,7 @@ class WebhooksApi:
         """The row as it is shown: empty strings and false flags of targets are absent."""
         name = body.get("name", "")
         texts = (name, body.get("description", ""), body.get("creator", ""))
-        if len(name) > _MAX_NAME or any("\0" in text for text in texts):
+        if len(name) > _MAX_NAME or len(body.get("creator", "")) > _MAX_CREATOR or any("\0" in text for text in texts):
             self._core.state.next_id("policies")
             raise internal()
         policy: Record = {"creation_time": born}

@@ -17,9 +17,21 @@ from harness.control_plane.go_build import Progress, cache_directory
 from harness.node.requirements import NoNodeHere
 
 REPOSITORY = Path(__file__).parents[3]
-BASE = "localhost/harborhook-base:1"
-"""Another tag has machines make another base; whoever changes `_make_base` changes it."""
-SUITE, PYTHON = "bookworm", "3.11"
+_SUITES = {"3.11": "bookworm", "3.13": "trixie"}
+"""The release of Debian that has a Python."""
+
+
+def _python_of_dockerfile() -> str:
+    """The version that the image has by default: what differs from version to version is tested with that."""
+    stated = re.search(r"^ARG BASE_IMAGE=\S*/python:(\d+\.\d+)-", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
+    assert stated is not None, "the Dockerfile names no image of Python"
+    return stated[1]
+
+
+PYTHON = _python_of_dockerfile()
+SUITE = _SUITES[PYTHON]
+BASE = f"localhost/harborhook-base:{PYTHON}-1"
+"""Another tag has machines make another base: a change of `_make_base` needs another number at its end."""
 _PACKAGES = ("python3", "python3-venv", "ca-certificates")
 
 
@@ -76,7 +88,8 @@ def _make_base(store: _Store) -> None:
         container = store("from", "scratch").strip()
         store("add", container, root, "/")
         store("config", "--env=PATH=/usr/local/bin:/usr/bin:/bin", '--cmd=["sleep", "infinity"]', container)
-        store("run", "--isolation=chroot", container, "python3", "--version")
+        version = store("run", "--isolation=chroot", container, "python3", "--version")
+        assert version.startswith(f"Python {PYTHON}."), f"Debian's {SUITE} has {version}"
         store("commit", "--rm", container, BASE)
 
 

@@ -1,4 +1,4 @@
-"""The first words with a Harbor: what it is, whether it takes the credentials, and who we are to it."""
+"""The check of a connection: which Harbor it is, whether it accepts the credentials, and who the principal is."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from harborhook.api.conditions import NotReady, Reason, Verdict
 from harborhook.api.connections import Principal
 from harborhook.harbor.capabilities import FLOOR, parse_version, short
-from harborhook.harbor.certificates import issuer_of
+from harborhook.harbor.certificates import alert_of, details_of, tls_error
 from harborhook.harbor.client import HarborClient
-from harborhook.harbor.errors import HarborError, UnauthorizedError, UntrustedError
+from harborhook.harbor.errors import HarborError, UnauthorizedError, UnreachableError, UntrustedError
 from harborhook.harbor.models import SystemInfo, User
 from harborhook.reconcile.verdicts import verdict_of
 
 
 @dataclass(frozen=True)
-class Introduction:
+class Identity:
     info: SystemInfo
     user: User | None
     """None: a robot."""
@@ -37,7 +37,7 @@ class Introduction:
         return Principal(name=self.user.username, kind="SystemAdmin" if self.user.sysadmin else "User")
 
 
-async def introduce(client: HarborClient, *, wants_session: bool = True) -> Introduction:
+async def identify(client: HarborClient, *, wants_session: bool = True) -> Identity:
     """Learns who we are in which Harbor, and starts a session if that is a user. Raises NotReady when refused."""
     info = await client.system_info()
     try:
@@ -50,7 +50,7 @@ async def introduce(client: HarborClient, *, wants_session: bool = True) -> Intr
         raise NotReady(Reason.UNAUTHORIZED, _why_refused(info)) from None
     if info.anonymous:
         raise NotReady(Reason.UNAUTHORIZED, _why_refused(info))
-    return Introduction(info, user, wants_session)
+    return Identity(info, user, wants_session)
 
 
 def judge(info: SystemInfo) -> Verdict:
@@ -65,11 +65,19 @@ def judge(info: SystemInfo) -> Verdict:
     return Verdict(Reason.RECONCILED, f"Connected to Harbor {info.harbor_version}.")
 
 
-async def why_failed(url: str, error: HarborError) -> Verdict:
-    """Of a certificate that is not trusted the issuer is told too: it is what an administrator has to look for."""
+async def why_failed(error: HarborError, client: HarborClient | None) -> Verdict:
+    """The verdict with what can be seen of the certificate, such as the issuer: an administrator has to look for it.
+    Without a client nobody could be asked."""
     verdict = verdict_of(error)
-    issuer = await issuer_of(url) if isinstance(error, UntrustedError) else None
-    return Verdict(verdict.reason, f"{verdict.message} The issuer is {issuer}.") if issuer else verdict
+    if client is None:
+        return verdict
+    if isinstance(error, UntrustedError):
+        details = await details_of(client.url, error.failure, client.tls)
+        return Verdict(verdict.reason, f"{verdict.message} {details}".rstrip())
+    if isinstance(error, UnreachableError) and error.broke_off:
+        failure = await alert_of(client.url, client.tls)
+        return verdict_of(tls_error(client.url, failure, failure.name)) if failure is not None else verdict
+    return verdict
 
 
 def _why_refused(info: SystemInfo) -> str:

@@ -1,0 +1,28 @@
+"""Headers that a gateway in front of Harbor wants, and which the operator may send. For the schema and the commands."""
+
+from __future__ import annotations
+
+import re
+
+NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
+NAME_LIMIT = 64
+
+RESERVED_PATTERN = (
+    "(?i)^(accept|accept-encoding|authorization|connection|content-.*|cookie|expect|host|keep-alive|proxy-.*|te|trailer|"
+    "transfer-encoding|upgrade|user-agent|x-harbor-.*|x-is-resource-name)$"
+)
+"""What HTTP needs, what authenticates the operator, and what Harbor itself reads: without the client's own
+X-Is-Resource-Name Harbor would take a project whose name is a number for the project with that id."""
+
+NAME_RULE = "a header's name has letters, digits, - and _"
+RESERVED_RULE = (
+    "the operator sets this header itself (Authorization, Cookie, Host, Content-* and others): "
+    "let the gateway take a header of another name"
+)
+
+
+def wrong_with(name: str) -> str | None:
+    """What is wrong with a header of this name, as a clause; None if it may be sent."""
+    if not re.fullmatch(NAME_PATTERN, name) or len(name) > NAME_LIMIT:
+        return f"{NAME_RULE}, at most {NAME_LIMIT}"
+    return RESERVED_RULE if re.fullmatch(RESERVED_PATTERN, name) else None

@@ -1,0 +1,133 @@
+"""What exists in Kubernetes: listed at the start and now and then, kept current by the events of the watch.
+
+Flows in: pages of lists from the gateway, events from the kopf handlers. Flows out: what the context is told to take in
+or to forget. A watch can miss a deletion, so doubts lead to a new listing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from harborhook.api.base import Key
+from harborhook.api.kinds import KINDS
+from harborhook.kube.gateway import KubeError
+from harborhook.reconcile import changes
+from harborhook.reconcile.context import Context
+from harborhook.reconcile.shards import SHARDED_KINDS, survey
+from harborhook.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SETTLE = 5.0
+"""Seconds between the first doubt about what exists and a new listing, so that one listing serves many doubts."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Which objects this operator sees, by its settings."""
+
+    settings: Settings
+
+    @property
+    def namespaces(self) -> list[str]:
+        """Where to watch; none for everywhere. Our own namespace has the global ConfigMap and credentials."""
+        watched = self.settings.watch_namespaces
+        return sorted({*watched, self.settings.namespace}) if watched else []
+
+    def includes(self, key: Key) -> bool:
+        """Whether it is one of the resources to work on. kopf watches each kind in all namespaces that it is given."""
+        watched = self.settings.watch_namespaces
+        return not watched or not key.namespace or key.namespace in watched
+
+    def selector(self, kind: str) -> str:
+        """The label selector for the objects of a kind; empty for all."""
+        return self.settings.resource_selector if kind in SHARDED_KINDS else ""
+
+    @property
+    def source_kinds(self) -> list[str]:
+        """The kinds of Kubernetes that values come from and that are watched."""
+        return ["ConfigMap", "Secret"] if self.settings.watch_secrets else ["ConfigMap"]
+
+    def watches_source(self, source: Key) -> bool:
+        """Whether the watch reports changes of this Secret or ConfigMap."""
+        in_view = not self.namespaces or source.namespace in self.namespaces
+        return in_view and source.kind in self.source_kinds
+
+
+@dataclass
+class Inventory:
+    context: Context
+    view: View
+    _deleted: set[str] = field(default_factory=set)
+    """UIDs of the objects that the watch has reported as deleted since the last listing began."""
+
+    async def list_all(self, *, first: bool = False) -> None:
+        """Takes in all that exists and forgets the rest."""
+        context = self.context
+        before = set(context.store.all())
+        seen = set()
+        self._deleted.clear()
+        for kind in KINDS.values():
+            for namespace in (self.view.settings.watch_namespaces if kind.namespaced else []) or [""]:
+                async for body in context.gateway.list(kind.name, namespace, self.view.selector(kind.name)):
+                    if body["metadata"]["uid"] in self._deleted:  # while the page was on its way
+                        continue
+                    seen.add(key_of(body))
+                    changes.saw(context, key_of(body), body, first=first)
+        for gone in before - seen:
+            changes.forget(context, gone)
+        await survey(context)
+
+    async def keep_current(self) -> None:
+        """Lists everything at intervals, and soon after the watch may have missed a deletion."""
+        doubtful = self.context.doubtful
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.context.jittered(self.view.settings.relist_interval)):
+                    await doubtful.wait()
+            await asyncio.sleep(SETTLE)
+            doubtful.clear()
+            try:
+                await self.list_all()
+            except KubeError as error:
+                logger.info("%s; tried again in %.0f s", error, SETTLE)
+                doubtful.set()
+
+    def saw(self, body: Mapping[str, Any], *, by_list: bool) -> None:
+        """One of our objects is new or has changed."""
+        key = key_of(body)
+        if not self.view.includes(key):
+            return
+        if by_list:
+            self._doubt()
+        changes.saw(self.context, key, dict(body))
+
+    def saw_deleted(self, body: Mapping[str, Any]) -> None:
+        """One of our objects was deleted, or has left our selector."""
+        key = key_of(body)
+        if not self.view.includes(key):
+            return
+        self._deleted.add(body["metadata"]["uid"])
+        changes.forget(self.context, key)
+        if self.view.selector(key.kind):
+            self._doubt()  # perhaps it still exists with other labels
+
+    def saw_source(self, source: Key, resource_version: str | None, *, by_list: bool = False) -> None:
+        """A Secret or ConfigMap is new, has changed, or was deleted (None)."""
+        if by_list:
+            self._doubt()
+        changes.saw_secret(self.context, source, resource_version)
+
+    def _doubt(self) -> None:
+        """A watch that begins with a list does not report what was deleted before."""
+        self.context.doubtful.set()
+
+
+def key_of(body: Mapping[str, Any]) -> Key:
+    metadata = body["metadata"]
+    return Key(body["kind"], metadata.get("namespace") or "", metadata["name"])

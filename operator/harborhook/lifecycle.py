@@ -1,0 +1,260 @@
+"""The life of the operator's process: waits for the lease, lists, works, and ends in order.
+
+`harborhook run` calls `Operator.run`. It starts the kopf handlers (which watch), the inventory (which lists) and the
+workers (which reconcile), and answers the probes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from harborhook import __version__, telemetry
+from harborhook.api.base import Key
+from harborhook.handlers import Handlers
+from harborhook.inventory import Inventory, View
+from harborhook.kube.backoffs import until_answered
+from harborhook.kube.gateway import Gateway
+from harborhook.kube.watches import Watches
+from harborhook.plan.references import references
+from harborhook.reconcile.clients import Clients
+from harborhook.reconcile.context import Context
+from harborhook.reconcile.secrets import Secrets
+from harborhook.reconcile.worker import work
+from harborhook.runtime.events import Recorder
+from harborhook.runtime.leader import Leader, LeadershipLostError
+from harborhook.runtime.process import cancel, exit_after, stop_on_signals
+from harborhook.runtime.queue import Queue
+from harborhook.runtime.store import Store
+from harborhook.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_LIMIT = 60.0
+"""Seconds without a turn of the event loop after which the process counts as dead."""
+WATCH_LIMIT = 480.0
+"""Seconds without a request after which a watch counts as dead: more than its stream's life, the silence at its end and
+the longest pause before the next attempt together."""
+FINISH_LIMIT = 8.0
+"""Seconds that the visits in progress have to complete after SIGTERM."""
+CLOSE_LIMIT = 4.0
+"""Seconds that the Harbor clients have to log out at the end."""
+RELEASE_LIMIT = 2.0
+"""Seconds that the release of the lease may take."""
+LOST_LIMIT = 3.0
+"""Seconds that a process has to exit after losing leadership. Less than the renew deadline leaves of the lease."""
+CLUSTER_NAMESPACE = "kube-system"
+"""Its UID is as good a name of a cluster as there is."""
+
+
+@dataclass
+class Operator:
+    """The running operator and its tasks."""
+
+    settings: Settings
+    kubeconfig: str | None = None
+    metrics: telemetry.Metrics = field(default_factory=telemetry.Metrics)
+    identity: str = field(default_factory=lambda: f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
+    """Names this process to other operators, to Harbor and to the API server."""
+    context: Context | None = None
+    """Made when this operator leads."""
+    handlers: Handlers | None = None
+    _leader: Leader | None = None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _heartbeat: float = field(default_factory=time.monotonic)
+    _watches: Watches = field(default_factory=lambda: Watches(time.monotonic))
+
+    async def run(self, stop: asyncio.Event | None = None) -> None:
+        """Runs until `stop` is set or a signal arrives, then ends in order. Raises LeadershipLostError."""
+        stop = stop or asyncio.Event()
+        stop_on_signals(stop)
+        probes = None
+        if self.settings.listen_port:
+            probes = await telemetry.serve_probes(
+                self.settings.listen_host,
+                self.settings.listen_port,
+                alive=self._is_alive,
+                ready=self._is_ready,
+                metrics=self.metrics,
+            )
+        gateway = await Gateway.connect(self.kubeconfig, user_agent=self._user_agent)
+        try:
+            if self.settings.leader_election:
+                await self._lead_until(stop, gateway)
+            else:
+                self.metrics.leader.set(1)
+                await self._work_until(stop, gateway)
+        finally:
+            await gateway.close()
+            if probes is not None:
+                await probes.cleanup()
+
+    @property
+    def _user_agent(self) -> str:
+        return f"harborhook/{__version__} ({self.identity})"
+
+    # Leading
+
+    async def _lead_until(self, stop: asyncio.Event, gateway: Gateway) -> None:
+        """Waits until no other operator works, then works."""
+        leader = self._leader = self._make_leader(gateway)
+        acquiring = asyncio.create_task(leader.acquire(), name="acquire the lease")
+        stopping = asyncio.create_task(stop.wait(), name="wait for the end")
+        await asyncio.wait({acquiring, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await cancel({acquiring, stopping})
+        if stop.is_set():
+            await leader.release(RELEASE_LIMIT)
+        else:
+            acquiring.result()
+            await self._work_until(stop, gateway)
+
+    def _make_leader(self, gateway: Gateway) -> Leader:
+        settings = self.settings
+        leader = Leader(
+            self.identity,
+            settings.namespace,
+            settings.lease,
+            read=lambda: gateway.lease(settings.namespace, settings.lease),
+            write=gateway.write_lease,
+            lease_duration=settings.lease_duration,
+            renew_deadline=settings.renew_deadline,
+            retry_period=settings.retry_period,
+        )
+        gateway.fence(leader.check)
+        self.metrics.leader.set_function(lambda: float(leader.leads))
+        return leader
+
+    @property
+    def _leads(self) -> bool:
+        return self._leader is None or self._leader.leads
+
+    # Working
+
+    async def _work_until(self, stop: asyncio.Event, gateway: Gateway) -> None:
+        """Lets kopf's tasks run until `stop` is set or leadership is lost. They end on their own only by an error."""
+        self.handlers = Handlers(
+            View(self.settings),
+            gateway,
+            self._watches,
+            start=lambda: self._start(gateway),
+            user_agent=self._user_agent,
+        )
+        tasks = await self.handlers.spawn()
+        stop_on_signals(stop)  # in place of kopf's own signal handlers
+        stopping = asyncio.create_task(stop.wait(), name="wait for the end")
+        holding = [asyncio.create_task(self._leader.hold(), name="hold the lease")] if self._leader else []
+        try:
+            done, _ = await asyncio.wait({*tasks, stopping, *holding}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._end(tasks, holding)
+            await cancel({stopping, *holding})
+        if done & set(holding):
+            raise LeadershipLostError("This operator leads no more; another one may have begun.")
+        for task in done - {stopping}:
+            task.result()
+            raise RuntimeError(f"kopf's {task.get_name()} has ended")
+
+    async def _start(self, gateway: Gateway) -> Inventory:
+        """Lists everything before the workers reconcile anything, so that every claim is known."""
+        self.context = context = await self._make_context(gateway)
+        self.metrics.watch(context.store, context.queue, lambda: _notifications(context))
+        inventory = Inventory(context, View(self.settings))
+        await until_answered(lambda: inventory.list_all(first=True), "list the resources")
+        self._tasks = [asyncio.create_task(work(context), name=f"worker {n}") for n in range(self.settings.workers)]
+        self._tasks += [
+            asyncio.create_task(self._beat(), name="heartbeat"),
+            asyncio.create_task(inventory.keep_current(), name="relist"),
+        ]
+        logger.info("Started; %d resources", len(context.store.all()))
+        return inventory
+
+    async def _make_context(self, gateway: Gateway) -> Context:
+        settings = self.settings
+        cluster = settings.cluster_name
+        if not cluster:
+            cluster = await until_answered(lambda: gateway.namespace_uid(CLUSTER_NAMESPACE), "read the cluster's name")
+        return Context(
+            settings=settings,
+            store=Store(references),
+            queue=Queue(clock=time.monotonic),
+            gateway=gateway,
+            recorder=Recorder(gateway.create_event, instance=socket.gethostname(), clock=time.monotonic),
+            secrets=Secrets(read=gateway.data, watched=View(settings).watches_source),
+            cluster=cluster,
+            clock=gateway.clock,
+            metrics=self.metrics,
+            clients=Clients(
+                observer=self.metrics.count_request,
+                fence=self._leader.check if self._leader else None,
+                user_agent=self._user_agent,
+            ),
+        )
+
+    # Ending
+
+    async def _end(self, tasks: Collection[asyncio.Task[Any]], holding: list[asyncio.Task[None]]) -> None:
+        """Completes the visits in progress, so that what they do in Harbor is also recorded; then ends the rest.
+        After losing leadership the process ends at once."""
+        finished = await self._finish_visits(holding)
+        if not self._leads:
+            exit_after(LOST_LIMIT, code=1)
+        await cancel(self._tasks)
+        await cancel(tasks)
+        await cancel(self._tasks)  # which a start in progress may have made
+        if self._leads:
+            await self._log_out()
+        if finished and self._leader is not None:
+            await self._leader.release(RELEASE_LIMIT)
+        logger.info("Ended")
+
+    async def _finish_visits(self, holding: list[asyncio.Task[None]]) -> bool:
+        """Whether all visits completed; the others are cut off."""
+        if self.context is None:
+            return True
+        draining = asyncio.create_task(self.context.queue.drain(), name="finish the visits in hand")
+        await asyncio.wait({draining, *holding}, timeout=FINISH_LIMIT, return_when=asyncio.FIRST_COMPLETED)
+        finished = draining.done()
+        if not finished:
+            logger.warning("%d visits are cut off: they were not done in time", self.context.queue.held)
+        await cancel({draining})
+        return finished
+
+    async def _log_out(self) -> None:
+        clients = [link.client for link in self.context.links.values()] if self.context else []
+        if clients:
+            closing = [asyncio.create_task(client.close(), name="close a Harbor client") for client in clients]
+            await asyncio.wait(closing, timeout=CLOSE_LIMIT)
+
+    # Probes
+
+    async def _beat(self) -> None:
+        while True:
+            self._heartbeat = time.monotonic()
+            await asyncio.sleep(1)
+
+    def _is_alive(self) -> bool:
+        """Before the start nothing can be stuck; afterwards the event loop turns, no worker has ended, and each watch
+        sends requests."""
+        if not self._tasks:
+            return True
+        silent = self._watches.silent(WATCH_LIMIT)
+        if silent:
+            logger.error("Without a sign of life for %.0f s: the watch of %s", WATCH_LIMIT, ", ".join(silent))
+        turns = time.monotonic() - self._heartbeat < HEARTBEAT_LIMIT
+        return turns and not silent and not any(task.done() for task in self._tasks)
+
+    def _is_ready(self) -> bool:
+        """A replica that waits for another leader is ready to take over, so that a rollout proceeds."""
+        return bool(self._tasks) or (self._leader is not None and self._leader.waiting)
+
+
+def _notifications(context: Context) -> dict[Key, bool]:
+    """Harbor's own switch, by connection, where it is known."""
+    states = {key: link.notifications_enabled for key, link in context.links.items()}
+    return {key: state for key, state in states.items() if state is not None}

@@ -1,0 +1,376 @@
+"""Sending again what Harbor could not deliver: which notifications wait, which one is next, what the status says.
+
+A *candidate* is a notification that Harbor has stopped trying to deliver. The *backlog* holds the candidates of a
+policy while the operator runs; it is read from Harbor again after a restart. What must not be forgotten is in the
+status: the executions that have arrived (none is sent twice), and for each target how often it was tried and when the
+next attempt is. Times come as arguments, and nothing here sends anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from harborhook.api.conditions import Delivering, DeliveringReason
+from harborhook.api.deliveries import (
+    REDELIVERED_LIMIT,
+    Deliveries,
+    RecentDelivery,
+    RecentRedelivery,
+    RedeliveryStatus,
+    TargetRedelivery,
+)
+from harborhook.api.webhook_policy import Redelivery, Target, WebhookPolicySpec
+from harborhook.harbor.executions import TargetType
+from harborhook.harbor.payloads import PayloadFormat
+from harborhook.plan.deliveries import Delivery
+
+MOST_IDS = 100
+"""Executions that one request can name: more than Harbor keeps of a policy."""
+
+NO_TARGET = "The spec has no target of the type and payload format that this notification was for."
+AMBIGUOUS = (
+    "Two targets have the same type and payload format, and Harbor does not record which of them a notification was "
+    "for: declare a WebhookPolicy for each of them."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A notification that Harbor has stopped trying to deliver."""
+
+    id: int
+    started: datetime
+    event: str
+    """Names the event, which may have other notifications to other targets."""
+    target_type: TargetType
+    format: PayloadFormat
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Candidate:
+        return cls(delivery.id, delivery.started, delivery.event, delivery.target_type, delivery.format)
+
+
+@dataclass
+class Backlog:
+    """The candidates of one policy, by execution id. Bodies are never among what it holds."""
+
+    policy_id: int
+    candidates: dict[int, Candidate] = field(default_factory=dict)
+    is_complete: bool = False
+    """Whether it was read from Harbor, so that what failed before the start is in it."""
+    refused: set[int] = field(default_factory=set)
+    """Those that a receiver which answers has refused: others go first, so that one of them cannot hold up all."""
+    expired: set[int] = field(default_factory=set)
+    """Those whose expiry was announced."""
+
+    def take_in(self, deliveries: Iterable[Delivery]) -> None:
+        """Adds what has failed, and drops what Harbor has delivered after all."""
+        for one in deliveries:
+            if one.status == "Failed" and one.final:
+                self.candidates[one.id] = Candidate.of(one)
+            else:
+                self.candidates.pop(one.id, None)
+
+    def drop(self, execution: int) -> None:
+        self.candidates.pop(execution, None)
+        self.refused.discard(execution)
+
+    def replace_all(self, deliveries: Iterable[Delivery]) -> None:
+        """Takes in a reading of everything that Harbor has."""
+        self.candidates.clear()
+        self.take_in(deliveries)
+        self.refused &= self.candidates.keys()
+        self.is_complete = True
+
+
+@dataclass(frozen=True)
+class Pauses:
+    """Between attempts at one target: the first, doubled after each failure, up to the longest."""
+
+    first: timedelta = timedelta(minutes=1)
+    longest: timedelta = timedelta(minutes=30)
+
+    def after(self, attempts: int) -> timedelta:
+        """The pause after so many failed attempts in a row; the first attempt comes after a pause, too."""
+        factor = 1 << min(attempts, 16)  # 2¹⁶ minutes are beyond any limit
+        return min(self.first * factor, self.longest)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One attempt, or why there was none."""
+
+    execution: int
+    result: Literal["Succeeded", "Failed", "Gone"]
+    """Gone: Harbor no longer has the notification."""
+    time: datetime
+    target: int | None = None
+    """The place in spec.targets of the one that was asked. None: nobody was."""
+    message: str = ""
+    event: str = ""
+
+
+# Which notifications wait
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The candidates of a policy, sorted out."""
+
+    by_target: dict[int, list[Candidate]]
+    """Those that Automatic sends, oldest first."""
+    expired: list[Candidate]
+    unsendable: list[Candidate]
+    """It cannot be told which target they are for."""
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.by_target.values()))
+
+
+def targets_for(target_type: TargetType, payload_format: PayloadFormat, targets: Sequence[Target]) -> list[int]:
+    """The targets that a notification can have been for: the execution itself does not name one (Harbor 2.16)."""
+    return [
+        index
+        for index, target in enumerate(targets)
+        if target.type == target_type and (target.type == "slack" or _format_of(target) == payload_format)
+    ]
+
+
+def _format_of(target: Target) -> str:
+    return target.payload_format or "Default"
+
+
+def outstanding(backlog: Backlog, deliveries: Deliveries | None) -> list[Candidate]:
+    """What has not arrived, oldest first."""
+    arrived = set(deliveries.redelivered_ids) if deliveries else set()
+    return sorted((one for one in backlog.candidates.values() if one.id not in arrived), key=lambda one: one.id)
+
+
+def waiting(backlog: Backlog, spec: WebhookPolicySpec, deliveries: Deliveries | None, now: datetime) -> Waiting:
+    """Under Automatic; nothing waits under Manual."""
+    found = Waiting({}, [], [])
+    if not is_automatic(spec):
+        return found
+    oldest = now - max_age(spec.redelivery)
+    for candidate in outstanding(backlog, deliveries):
+        targets = targets_for(candidate.target_type, candidate.format, spec.targets)
+        if candidate.started < oldest:
+            found.expired.append(candidate)
+        elif len(targets) == 1:
+            found.by_target.setdefault(targets[0], []).append(candidate)
+        else:
+            found.unsendable.append(candidate)
+    return found
+
+
+def is_automatic(spec: WebhookPolicySpec) -> bool:
+    return spec.redelivery is not None and spec.redelivery.mode == "Automatic"
+
+
+def max_age(redelivery: Redelivery | None) -> timedelta:
+    """What `maxAge` says, which the API server has checked."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?", redelivery.max_age if redelivery else "")
+    if found is None or not found[0]:
+        return timedelta(hours=24)
+    return timedelta(hours=int(found[1] or 0), minutes=int(found[2] or 0))
+
+
+# Which one is next
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A candidate whose turn it is."""
+
+    candidate: Candidate
+    target: int
+
+
+def next_attempt(found: Waiting, backlog: Backlog, deliveries: Deliveries, now: datetime) -> Attempt | datetime | None:
+    """The attempt that is due, or when the next one is; None where nothing waits."""
+    rows = {row.target: row for row in deliveries.redeliveries}
+    moments = {target: _due(rows.get(target), now) for target in found.by_target}
+    if not moments:
+        return None
+    target = min(moments, key=lambda one: (moments[one], one))
+    if moments[target] > now:
+        return moments[target]
+    return Attempt(_first(found.by_target[target], backlog), target)
+
+
+def _due(row: TargetRedelivery | None, now: datetime) -> datetime:
+    return row.next_attempt_time if row is not None and row.next_attempt_time is not None else now
+
+
+def _first(candidates: Sequence[Candidate], backlog: Backlog) -> Candidate:
+    return min(candidates, key=lambda one: (one.id in backlog.refused, one.id))
+
+
+# What the status says
+
+
+def recorded(deliveries: Deliveries, outcome: Outcome, pauses: Pauses) -> Deliveries:
+    """The status after an attempt."""
+    arrived = list(deliveries.redelivered_ids)
+    if outcome.result == "Succeeded" and outcome.execution not in arrived:
+        arrived = sorted([*arrived, outcome.execution])[-REDELIVERED_LIMIT:]
+    return deliveries.model_copy(
+        update={
+            "redelivered_ids": arrived,
+            "redeliveries": [_after_attempt(row, outcome, pauses) for row in _rows_with(deliveries, outcome.target)],
+            "recent": [_recent_after(row, outcome) for row in deliveries.recent],
+        }
+    )
+
+
+def _rows_with(deliveries: Deliveries, target: int | None) -> list[TargetRedelivery]:
+    rows = list(deliveries.redeliveries)
+    if target is not None and all(row.target != target for row in rows):
+        rows.append(TargetRedelivery(target=target, waiting=0))
+    return sorted(rows, key=lambda row: row.target)
+
+
+def _after_attempt(row: TargetRedelivery, outcome: Outcome, pauses: Pauses) -> TargetRedelivery:
+    if row.target != outcome.target:
+        return row
+    if outcome.result == "Succeeded":
+        return TargetRedelivery(target=row.target, waiting=row.waiting, last_attempt_time=outcome.time)
+    attempts = row.attempts + 1
+    return TargetRedelivery(
+        target=row.target,
+        waiting=row.waiting,
+        attempts=attempts,
+        last_attempt_time=outcome.time,
+        next_attempt_time=outcome.time + pauses.after(attempts),
+        message=outcome.message or None,
+    )
+
+
+def _recent_after(row: RecentDelivery, outcome: Outcome) -> RecentDelivery:
+    if row.execution_id != outcome.execution or outcome.result == "Gone":
+        return row
+    attempts = (row.redelivery.attempts or 0) if row.redelivery else 0
+    is_failed = outcome.result == "Failed"
+    made = RecentRedelivery(
+        status="Failed" if is_failed else "Succeeded",
+        time=outcome.time,
+        attempts=attempts + (outcome.target is not None),
+        message=(outcome.message or None) if is_failed else None,
+    )
+    return row.model_copy(update={"redelivery": made})
+
+
+def brought_up_to_date(
+    deliveries: Deliveries, backlog: Backlog, found: Waiting, now: datetime, pauses: Pauses
+) -> Deliveries:
+    """The counts, the rows of targets and the recent events, as the backlog has them now."""
+    left = outstanding(backlog, deliveries)
+    undelivered = len({one.event for one in left})
+    is_recovered = backlog.is_complete and not left and bool(deliveries.redelivered_ids)
+    return deliveries.model_copy(
+        update={
+            "undelivered": undelivered,
+            "redeliveries": _rows_of_targets(deliveries, found, now, pauses),
+            "recent": [_recent_row(row, backlog, found, left) for row in deliveries.recent],
+            "consecutive_failures": 0 if is_recovered else deliveries.consecutive_failures,
+        }
+    )
+
+
+def _rows_of_targets(deliveries: Deliveries, found: Waiting, now: datetime, pauses: Pauses) -> list[TargetRedelivery]:
+    """One row per target for which something waits. A receiver to which Harbor itself gets through is tried at once."""
+    before = {row.target: row for row in deliveries.redeliveries}
+    rows = []
+    for target, candidates in sorted(found.by_target.items()):
+        row = before.get(target)
+        if row is None or (row.waiting == 0 and row.attempts == 0):
+            row = TargetRedelivery(target=target, waiting=0, next_attempt_time=now + pauses.after(0))
+        if _got_through(deliveries, row):
+            row = row.model_copy(update={"next_attempt_time": None})
+        rows.append(row.model_copy(update={"waiting": len(candidates)}))
+    return rows
+
+
+def _got_through(deliveries: Deliveries, row: TargetRedelivery) -> bool:
+    """Whether Harbor delivered something after the last attempt, or after what waits had failed."""
+    success, since = deliveries.last_success_time, row.last_attempt_time or deliveries.last_failure_time
+    return success is not None and since is not None and success > since
+
+
+def _recent_row(row: RecentDelivery, backlog: Backlog, found: Waiting, left: Sequence[Candidate]) -> RecentDelivery:
+    """With what became of the event when it was sent again: it has arrived once all its notifications have."""
+    own = backlog.candidates.get(row.execution_id)
+    if own is None:
+        return row
+    rest = [one for one in left if one.event == own.event]
+    status: RedeliveryStatus | None
+    if not rest:
+        status = "Succeeded"
+    elif any(one in found.expired for one in rest):
+        status = "Expired"
+    elif any(one in candidates for candidates in found.by_target.values() for one in rest):
+        was_tried = row.redelivery is not None and row.redelivery.status == "Failed"
+        status = "Failed" if was_tried else "Pending"
+    else:
+        return row
+    before = row.redelivery or RecentRedelivery(status=status)
+    return row.model_copy(update={"redelivery": before.model_copy(update={"status": status})})
+
+
+def with_waiting(delivering: Delivering, deliveries: Deliveries | None, hint: str = "") -> Delivering:
+    """Adds to a failure how many events wait and when the next attempt is; `hint`: why nothing is sent now."""
+    if delivering.reason is not DeliveringReason.LAST_DELIVERY_FAILED or deliveries is None:
+        return delivering
+    count = deliveries.undelivered
+    if not count:
+        return delivering
+    text = (delivering.message or delivering.reason.sentence).rstrip(".")
+    return replace(delivering, message=f"{text}. {_events(count)} not delivered{_when(deliveries, hint)}")
+
+
+def _when(deliveries: Deliveries, hint: str) -> str:
+    """The end of the sentence."""
+    if hint:
+        return f". {hint}"
+    if not deliveries.redeliveries:
+        return "."
+    times = [row.next_attempt_time for row in deliveries.redeliveries if row.next_attempt_time is not None]
+    if len(times) < len(deliveries.redeliveries):
+        return "; redelivery is in progress."
+    return f"; the next attempt is at {min(times):%Y-%m-%d %H:%M:%S} UTC."
+
+
+def _events(count: int) -> str:
+    return "1 event is" if count == 1 else f"{count} events are"
+
+
+# What the annotation asks for
+
+HOW_TO_ASK = (
+    'Begin the annotation with "failed", or with the ids of executions separated by commas such as "41,42", and '
+    "add anything new after a space."
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that failed, or the executions with these ids."""
+
+    ids: tuple[int, ...] | None = None
+    """None: all that failed, of any age."""
+
+
+def parse_request(text: str) -> Request | None:
+    """What annotation harborhook.io/redeliver asks for; None if it cannot be understood."""
+    what = text.strip().partition(" ")[0]
+    if what == "failed":
+        return Request()
+    parts = what.split(",")
+    if len(parts) > MOST_IDS or not all(re.fullmatch(r"[0-9]{1,18}", part) for part in parts):
+        return None
+    return Request(tuple(dict.fromkeys(map(int, parts))))

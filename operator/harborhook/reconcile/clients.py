@@ -1,0 +1,58 @@
+"""Clients of Harbor as the operator makes them: in its name, fenced, counted, and held to the limits of connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Limits
+from harborhook.harbor.client import HarborClient
+from harborhook.harbor.limiter import Limiter
+from harborhook.harbor.transport import Fence, Observer, Transport
+from harborhook.plan.access import host_of
+from harborhook.reconcile.credentials import Admission
+
+
+@dataclass
+class Clients:
+    observer: Observer | None = None
+    """Hears of each request."""
+    fence: Fence | None = None
+    """Raises when this process must not write any more."""
+    user_agent: str = "harborhook"
+    _limiters: dict[str, Limiter] = field(default_factory=dict)
+    """By Harbor host, and by HarborConnection."""
+
+    def make(self, connection: AnyConnection, admission: Admission) -> HarborClient:
+        return HarborClient(
+            Transport(
+                connection.spec.url,
+                admission.credentials,
+                tls=admission.tls,
+                headers=dict(admission.headers),
+                limiters=self.limit(connection),
+                observer=self.observer,
+                fence=self.fence,
+                user_agent=self.user_agent,
+            )
+        )
+
+    def limit(self, connection: AnyConnection) -> tuple[Limiter, ...]:
+        """The limiter of the Harbor host, and a HarborConnection's own before it, with the limits stated now.
+
+        A host's limits are those of its ClusterHarborConnection: a team's connection cannot raise them.
+        """
+        host = host_of(connection.spec.url) or ""
+        limits = connection.spec.limits
+        if isinstance(connection, ClusterHarborConnection):
+            return (self._limiter(host, limits),)
+        shared = self._limiters.setdefault(host, Limiter(*_numbers(Limits())))
+        return self._limiter(str(connection.key), limits), shared
+
+    def _limiter(self, name: str, limits: Limits) -> Limiter:
+        limiter = self._limiters.setdefault(name, Limiter(*_numbers(limits)))
+        limiter.configure(*_numbers(limits))
+        return limiter
+
+
+def _numbers(limits: Limits) -> tuple[int, int]:
+    return limits.max_concurrent_requests, limits.requests_per_second

@@ -1,0 +1,157 @@
+"""What was read of a Harbor for many resources at a time, and what of it is out of date.
+
+A drift check of a thousand projects must not cost a thousand requests. A resync therefore reads all projects of the
+connection by pages of 100, and all policies of a project at once; every resource that is reconciled soon after is
+served from that reading. Every write of ours strikes out the row that it touches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from harborhook.harbor.client import HarborClient
+from harborhook.harbor.errors import RefusedError
+from harborhook.harbor.models import Policy, Project, Registry
+from harborhook.plan.target_values import refused, values_in
+
+SHARED_FOR = 30.0
+"""Seconds for which a shared reading serves resyncs, at most; and never longer than half the drift interval."""
+
+Value = TypeVar("Value")
+
+
+class _Shared(Generic[Value]):
+    """Rows by name or id, read in bulk, valid for so many seconds; single rows can be struck out."""
+
+    def __init__(
+        self, read: Callable[[], Awaitable[Mapping[str | int, Value]]], clock: Callable[[], float], valid_for: float
+    ) -> None:
+        self._read = read
+        self._clock = clock
+        self._valid_for = valid_for
+        self._rows: Mapping[str | int, Value] = {}
+        self._read_at: float | None = None
+        self._struck: set[str | int] = set()
+        self._lock = asyncio.Lock()
+
+    async def rows(self) -> Mapping[str | int, Value]:
+        async with self._lock:
+            if self._read_at is None or self._clock() - self._read_at > self._valid_for:
+                struck_before = set(self._struck)
+                started = self._clock()
+                self._rows = await self._read()
+                # What was written while we read may be in the reading or not.
+                self._struck -= struck_before
+                self._read_at = started
+            return self._rows
+
+    @property
+    def is_over(self) -> bool:
+        """Nobody will be served from this reading any more."""
+        too_old = self._read_at is not None and self._clock() - self._read_at > self._valid_for
+        return too_old and not self._lock.locked()
+
+    def knows(self, row: str | int) -> bool:
+        """Whether the reading can be believed for this row."""
+        return row not in self._struck
+
+    def strike(self, row: str | int) -> None:
+        self._struck.add(row)
+
+
+class Readings:
+    """Reads projects, policies and registries through `client`, from a shared reading where that is recent enough."""
+
+    def __init__(self, client: HarborClient, clock: Callable[[], float], shared_for: float = SHARED_FOR) -> None:
+        self.client = client
+        """Replaced when the connection's credentials or trust change."""
+        self._clock = clock
+        self._shared_for = shared_for
+        self._projects: _Shared[Project] | None = None
+        self._policies: dict[str, _Shared[Policy]] = {}
+        self._registries: _Shared[Registry] | None = None
+        self._swept_at = float("-inf")
+
+    async def project(self, name: str, *, shared: bool) -> Project | None:
+        """The project of that name. `shared` permits a reading up to SHARED_FOR seconds old."""
+        if shared:
+            reading = self._all_projects()
+            rows = await reading.rows()
+            if reading.knows(name):
+                return rows.get(name)
+        return await self.client.project(name)
+
+    async def policies(self, project: str) -> Mapping[str | int, Policy]:
+        """All policies of a project by id, as read at most SHARED_FOR seconds ago."""
+        return await self._policies_of(project).rows()
+
+    async def policy(self, project: str, policy_id: int, *, shared: bool) -> Policy | None:
+        if shared:
+            reading = self._policies_of(project)
+            rows = await reading.rows()
+            if reading.knows(policy_id):
+                return rows.get(policy_id)
+        return await self.client.policy(project, policy_id)
+
+    async def registries(self, *, shared: bool) -> list[Registry]:
+        """All registry endpoints. `shared` permits a reading up to SHARED_FOR seconds old."""
+        if self._registries is None or not shared:
+            self._registries = self._read_registries()
+        return list((await self._registries.rows()).values())
+
+    # What puts a reading out of date
+
+    def project_written(self, name: str) -> None:
+        self._all_projects().strike(name)
+
+    def policy_written(self, project: str, policy_id: int) -> None:
+        self._policies_of(project).strike(policy_id)
+
+    async def put_back(self, project: str, observed: Policy, body: Mapping[str, Any]) -> None:
+        """Writes a policy as Harbor has shown it, with changes. A newer Harbor may refuse what an older one stored."""
+        self.policy_written(project, observed.id)
+        try:
+            await self.client.update_policy(project, observed.id, body)
+        except RefusedError as error:
+            raise refused(error, values_in(observed.raw.get("targets"))) from None
+
+    def forget(self) -> None:
+        """What was read before may be of another time."""
+        self._projects = None
+        self._policies.clear()
+        self._registries = None
+
+    # The readings
+
+    def _all_projects(self) -> _Shared[Project]:
+        if self._projects is None:
+
+            async def read() -> Mapping[str | int, Project]:
+                return {project.name: project for project in await self.client.projects()}
+
+            self._projects = _Shared(read, self._clock, self._shared_for)
+        return self._projects
+
+    def _policies_of(self, project: str) -> _Shared[Policy]:
+        self._forget_old_readings()
+        if project not in self._policies:
+
+            async def read() -> Mapping[str | int, Policy]:
+                return {policy.id: policy for policy in await self.client.policies(project)}
+
+            self._policies[project] = _Shared(read, self._clock, self._shared_for)
+        return self._policies[project]
+
+    def _read_registries(self) -> _Shared[Registry]:
+        async def read() -> Mapping[str | int, Registry]:
+            return {registry.id: registry for registry in await self.client.registries()}
+
+        return _Shared(read, self._clock, self._shared_for)
+
+    def _forget_old_readings(self) -> None:
+        """Readings that have served their time, which for thousands of policies are megabytes; now and then."""
+        if self._clock() - self._swept_at > self._shared_for:
+            self._swept_at = self._clock()
+            self._policies = {name: reading for name, reading in self._policies.items() if not reading.is_over}

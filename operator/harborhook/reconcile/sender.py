@@ -1,0 +1,120 @@
+"""Sends to a receiver of notifications in Harbor's place. What may be sent where is decided by the callers.
+
+The operator's own trust and way out of the cluster apply: the system's authorities and the connection's, and the proxy
+that the environment names. What is Harbor's alone (its client certificate, gateway headers, serverName) is never used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+import httpx
+
+from harborhook import __version__
+from harborhook.harbor.errors import clip, words_of
+from harborhook.harbor.proxies import UnusableProxyError, proxy_for
+from harborhook.plan.failures import masked, secrets_of
+from harborhook.tls import Failure, TLSOptions, UnusableAuthoritiesError, failure_of
+
+TIMEOUT = 10.0
+"""Seconds for everything."""
+ANSWER_PATIENCE = 1.0
+"""Seconds that the body of an answer is read for, so that an orderly receiver sees it taken."""
+ANSWER_LIMIT = 64 * 1024
+"""Bytes of it that are read."""
+MESSAGE_LIMIT = 200
+
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ExceptionGroup)
+
+_TRUST = (
+    "Trusted are the system's authorities and those in the connection's tls.caBundleRef; Harbor has a list of its own."
+)
+_NO_CLIENT_CERTIFICATE = "Neither the operator nor Harbor can show a receiver one."
+ADVICE = {
+    Failure.UNKNOWN_AUTHORITY: _TRUST,
+    Failure.SELF_SIGNED: _TRUST,
+    Failure.EXPIRED: "It has to be renewed.",
+    Failure.NOT_YET_VALID: "Compare the clock of the operator's node with that of the machine that issued it.",
+    Failure.OTHER_NAME: "Let the address have a host that it is for.",
+    Failure.UNACCEPTABLE: "It has to be issued again.",
+    Failure.NOT_TLS: "Check the port; the address of a receiver without TLS begins with http://.",
+    Failure.OLD_PROTOCOL: "Let it offer TLS 1.2 or 1.3.",
+    Failure.HANDSHAKE_REFUSED: "Either there is no cipher in common, or it requires a client certificate.",
+    Failure.CLIENT_CERTIFICATE_REQUIRED: _NO_CLIENT_CERTIFICATE,
+    Failure.CLIENT_CERTIFICATE_REFUSED: _NO_CLIENT_CERTIFICATE,
+    Failure.UNKNOWN_SERVER_NAME: "Check the host in the address.",
+    Failure.OTHER: "Check the port in the address.",
+}
+
+
+class NotSentError(Exception):
+    """There was no answer; `str()` is a sentence that shows nothing of address, headers and content but the host."""
+
+
+async def send(
+    address: str, *, content: bytes, headers: Mapping[str, str], verify: bool = True, ca: bytes | None = None
+) -> int:
+    """POSTs `content` once and returns the HTTP status of the answer, whatever it is; no redirect is followed.
+
+    `verify`: whether the receiver's certificate is; `ca`: authorities that are trusted besides the system's. Raises
+    NotSentError, which does not prove that the receiver has not got it.
+    """
+    deadline = asyncio.get_running_loop().time() + TIMEOUT
+    try:
+        tls = _tls(ca, verify)
+        client = httpx.AsyncClient(
+            verify=tls.context,
+            proxy=proxy_for(address, ca),
+            trust_env=False,
+            follow_redirects=False,
+            timeout=TIMEOUT,
+            headers={"User-Agent": f"harborhook/{__version__}"},
+        )
+        async with client:
+            async with asyncio.timeout_at(deadline):
+                request = client.build_request("POST", address, content=content, headers=headers)
+                answer = await client.send(request, stream=True)
+            await _take(answer, deadline)
+            return answer.status_code
+    except UnusableAuthoritiesError as error:
+        raise NotSentError(f"The connection's tls.caBundleRef {error}.") from None
+    except (TimeoutError, httpx.TimeoutException):
+        raise NotSentError(f"There was no answer within {TIMEOUT:.0f} seconds.") from None
+    except _FAILURES as error:
+        raise NotSentError(_sentence(error, tls, secrets_of([address], headers.values()))) from None
+
+
+async def _take(answer: httpx.Response, deadline: float) -> None:
+    """Reads an answer of moderate length; one that goes on for ever is cut off."""
+    until = min(deadline, asyncio.get_running_loop().time() + ANSWER_PATIENCE)
+    taken = 0
+    try:
+        async with asyncio.timeout_at(until):
+            async for chunk in answer.aiter_raw():
+                taken += len(chunk)
+                if taken > ANSWER_LIMIT:
+                    break
+    except (TimeoutError, *_FAILURES):
+        pass  # the status has come
+    finally:
+        await answer.aclose()
+
+
+@lru_cache(maxsize=16)
+def _tls(ca: bytes | None, verify: bool) -> TLSOptions:
+    """Kept, because making a context takes 25 ms."""
+    return TLSOptions(ca=ca, skip_verify=not verify)
+
+
+def _sentence(error: BaseException, tls: TLSOptions, secrets: Iterable[str]) -> str:
+    if isinstance(error, ExceptionGroup):  # for a port that there cannot be
+        return _sentence(error.exceptions[0], tls, secrets)
+    if isinstance(error, UnusableProxyError):
+        return f"It cannot be reached: {error}."
+    failure = failure_of(error, tls)
+    if failure is None:
+        return f"It cannot be reached: {clip(masked(words_of(error), secrets), MESSAGE_LIMIT)}"
+    what = "Its certificate is not trusted" if failure.is_of_certificate else "It cannot be reached"
+    return f"{what}: {failure.value}. {ADVICE[failure]}"

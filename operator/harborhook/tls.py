@@ -1,0 +1,232 @@
+"""Every SSLContext of the operator, and what it means when a handshake fails.
+
+Harbor, receivers, proxies and the API server are verified by contexts of this module; nothing else makes one. Since
+Python 3.13 a default context refuses authorities without the extension keyUsage and certificates without
+authorityKeyIdentifier (VERIFY_X509_STRICT). The commands in Harbor's own documentation make such authorities, and some
+Kubernetes distributions have one. An authority that an administrator names is enough, so that flag is cleared.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+
+_NO_CHECK_TIME = 0x200000
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""
+
+
+class UnusableAuthoritiesError(ValueError):
+    """Authorities that cannot be used; the text is the end of a sentence and shows nothing of them."""
+
+
+class UnusableClientCertificateError(ValueError):
+    """The same for a client certificate and its key."""
+
+
+@dataclass(frozen=True)
+class ClientCertificate:
+    """What the operator shows a server that asks for it, in PEM format; the key shows in no repr."""
+
+    certificate: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class TLSOptions:
+    """How a server is verified, and what it is shown."""
+
+    ca: bytes | None = field(default=None, repr=False)
+    """Authorities that are trusted besides the system's, in PEM format."""
+    ca_alone: bool = False
+    """Not the system's, as a kubeconfig means it."""
+    skip_verify: bool = False
+    server_name: str | None = None
+    """The name that the server is asked for and that its certificate must have, instead of the URL's host."""
+    client: ClientCertificate | None = None
+
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        """Made once, which takes 25 ms. Raises UnusableAuthoritiesError and UnusableClientCertificateError."""
+        context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+        context.server_name = self.server_name
+        if self.skip_verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        else:
+            if self.ca is None or not self.ca_alone:
+                context.load_default_certs()
+            if self.ca is not None:
+                _trust(context, self.ca)
+        if self.client is not None:
+            _show(context, self.client)
+        return relaxed(context)
+
+
+class _Context(ssl.SSLContext):
+    """Asks for `server_name` where one is stated: httpcore would not behind a proxy, whatever its extensions say."""
+
+    server_name: str | None = None
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return super().wrap_bio(incoming, outgoing, server_side, self.server_name or server_hostname, session)
+
+
+def relaxed(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The same context for any authority that was named on purpose, also one that another authority has issued."""
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
+def reading(certificate: bytes) -> ssl.SSLContext:
+    """A context that accepts this one certificate (DER), whatever its names and times, so that Python parses it."""
+    context = relaxed(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    context.check_hostname = False
+    context.verify_flags |= _NO_CHECK_TIME
+    context.load_verify_locations(cadata=certificate)
+    return context
+
+
+def _trust(context: ssl.SSLContext, bundle: bytes) -> None:
+    try:
+        # Certificates are ASCII; comments between them need not be, and ssl takes nothing else.
+        context.load_verify_locations(cadata=bundle.decode("ascii", errors="ignore"))
+    except (ssl.SSLError, ValueError):
+        raise UnusableAuthoritiesError("holds no certificates in PEM format") from None
+
+
+def _show(context: ssl.SSLContext, client: ClientCertificate) -> None:
+    """ssl reads certificate and key from files only."""
+
+    def no_passphrase() -> str:
+        raise UnusableClientCertificateError("holds an encrypted private key: store it without a passphrase")
+
+    try:
+        with _file(client.certificate) as certificate, _file(client.key) as key:
+            context.load_cert_chain(certificate, key, password=no_passphrase)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise UnusableClientCertificateError(
+                "holds a private key that does not belong to the certificate"
+            ) from None
+        raise UnusableClientCertificateError("holds no usable certificate and private key in PEM format") from None
+
+
+@contextmanager
+def _file(content: bytes) -> Iterator[str]:
+    """The path of a file with this content that never reaches a disk: a pod's file system is read-only anyway."""
+    if not hasattr(os, "memfd_create"):  # not Linux: a developer's machine
+        with tempfile.NamedTemporaryFile() as file:  # which only its owner can read
+            file.write(content)
+            file.flush()
+            yield file.name
+        return
+    descriptor = os.memfd_create("pem")
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+# What has failed
+
+
+class Failure(Enum):
+    """Why a handshake failed, as a clause. Those before NOT_TLS speak of the server's certificate."""
+
+    UNKNOWN_AUTHORITY = "no authority that is trusted here issued it"
+    SELF_SIGNED = "it is self-signed"
+    EXPIRED = "it, or the certificate of an authority above it, has expired"
+    NOT_YET_VALID = "it is not valid yet"
+    OTHER_NAME = "it is for another host name"
+    UNACCEPTABLE = "it does not meet today's requirements"
+    NOT_TLS = "it does not answer with TLS, but perhaps with plain HTTP"
+    OLD_PROTOCOL = "it offers no version of TLS from 1.2 on"
+    HANDSHAKE_REFUSED = "it refuses the TLS handshake"
+    CLIENT_CERTIFICATE_REQUIRED = "it requires a client certificate"
+    CLIENT_CERTIFICATE_REFUSED = "it does not accept the client certificate"
+    UNKNOWN_SERVER_NAME = "it has no certificate for the host name that it is asked for"
+    OTHER = "the TLS connection failed"
+
+    @property
+    def is_of_certificate(self) -> bool:
+        return self in _OF_CERTIFICATE
+
+
+_OF_CERTIFICATE = frozenset(
+    {
+        Failure.UNKNOWN_AUTHORITY,
+        Failure.SELF_SIGNED,
+        Failure.EXPIRED,
+        Failure.NOT_YET_VALID,
+        Failure.OTHER_NAME,
+        Failure.UNACCEPTABLE,
+    }
+)
+
+_BY_VERIFY_CODE = {
+    2: Failure.UNKNOWN_AUTHORITY,
+    9: Failure.NOT_YET_VALID,
+    10: Failure.EXPIRED,
+    18: Failure.SELF_SIGNED,
+    19: Failure.UNKNOWN_AUTHORITY,
+    20: Failure.UNKNOWN_AUTHORITY,
+    21: Failure.UNKNOWN_AUTHORITY,
+    62: Failure.OTHER_NAME,
+    64: Failure.OTHER_NAME,
+}
+"""OpenSSL's X509_V_ERR_*."""
+
+_CLIENT_CERTIFICATE = Failure.CLIENT_CERTIFICATE_REFUSED
+_BY_REASON = {
+    "WRONG_VERSION_NUMBER": Failure.NOT_TLS,
+    "RECORD_LAYER_FAILURE": Failure.NOT_TLS,  # OpenSSL 3.2 and newer say it so
+    "PACKET_LENGTH_TOO_LONG": Failure.NOT_TLS,
+    "UNKNOWN_PROTOCOL": Failure.NOT_TLS,
+    "UNSUPPORTED_PROTOCOL": Failure.OLD_PROTOCOL,
+    "TLSV1_ALERT_PROTOCOL_VERSION": Failure.OLD_PROTOCOL,
+    "WRONG_SSL_VERSION": Failure.OLD_PROTOCOL,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": Failure.HANDSHAKE_REFUSED,
+    "TLSV1_ALERT_INSUFFICIENT_SECURITY": Failure.HANDSHAKE_REFUSED,
+    "DH_KEY_TOO_SMALL": Failure.HANDSHAKE_REFUSED,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": Failure.CLIENT_CERTIFICATE_REQUIRED,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _CLIENT_CERTIFICATE,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": _CLIENT_CERTIFICATE,
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": _CLIENT_CERTIFICATE,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _CLIENT_CERTIFICATE,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _CLIENT_CERTIFICATE,
+    "TLSV1_ALERT_UNKNOWN_CA": _CLIENT_CERTIFICATE,
+    "TLSV1_ALERT_ACCESS_DENIED": _CLIENT_CERTIFICATE,
+    "TLSV1_ALERT_DECRYPT_ERROR": _CLIENT_CERTIFICATE,
+    "TLSV1_UNRECOGNIZED_NAME": Failure.UNKNOWN_SERVER_NAME,
+}
+"""OpenSSL's names of what went wrong and of the alerts that a server sends."""
+
+
+def failure_of(error: BaseException | None, tls: TLSOptions) -> Failure | None:
+    """Why the handshake failed that led to this error; None if it was no handshake."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return None
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _BY_VERIFY_CODE.get(error.verify_code, Failure.UNACCEPTABLE)
+    found = _BY_REASON.get(error.reason or "", Failure.OTHER)
+    if found is Failure.CLIENT_CERTIFICATE_REFUSED and tls.client is None:  # what Go's servers say with TLS 1.2
+        return Failure.CLIENT_CERTIFICATE_REQUIRED
+    return found
