@@ -10,7 +10,7 @@ import pytest
 
 from harness import console
 from harness.harbor.process import StandIn
-from harness.own import own_harbor
+from harness.own import own_harbor, standing
 from harness.receiver import Receiver
 from harness.world import World, eventually, http_target
 
@@ -132,8 +132,7 @@ def test_suspend_refuses_where_a_gitops_tool_owns_the_field(world: World, manage
 def test_release_asks_and_lets_go_of_what_cannot_be_deleted(own: World) -> None:
     project = declare(own, "http://127.0.0.1:9/")
     own.ready("WebhookPolicy", "ci")
-    own.connect(own.connection, credentialsSecretRef={"namespace": "harborhook", "name": "no-such"})
-    own.reason("ClusterHarborConnection", own.connection, "SecretNotFound")
+    standing(own).set_fault({"method": "DELETE"}, status=500)
     own.delete("WebhookPolicy", "ci", wait=False)
     ended = harborhook(own, "release", "whp/ci")
     assert ended.code == 2
@@ -150,8 +149,7 @@ def test_release_asks_and_lets_go_of_what_cannot_be_deleted(own: World) -> None:
         "will be released without touching Harbor when"
         in harborhook(own, "release", f"hproj/{project}", "--yes").output
     )
-    own.connect(own.connection)
-    own.ready("ClusterHarborConnection", own.connection)
+    standing(own).clear_faults()
 
 
 def test_without_waiting_the_request_is_made_and_no_more(world: World) -> None:
