@@ -25,7 +25,9 @@ from harborhook.kube.watches import Watches
 from harborhook.plan.references import references
 from harborhook.reconcile.clients import Clients
 from harborhook.reconcile.context import Context
+from harborhook.reconcile.redelivery import is_recorded
 from harborhook.reconcile.secrets import Secrets
+from harborhook.reconcile.senders import send_waiting
 from harborhook.reconcile.worker import work
 from harborhook.runtime.events import Recorder
 from harborhook.runtime.leader import Leader, LeadershipLostError
@@ -168,6 +170,9 @@ class Operator:
         await until_answered(lambda: inventory.list_all(first=True), "list the resources")
         self._tasks = [asyncio.create_task(work(context), name=f"worker {n}") for n in range(self.settings.workers)]
         self._tasks += [
+            asyncio.create_task(send_waiting(context), name=f"sender {n}") for n in range(self.settings.senders)
+        ]
+        self._tasks += [
             asyncio.create_task(self._beat(), name="heartbeat"),
             asyncio.create_task(inventory.keep_current(), name="relist"),
         ]
@@ -217,7 +222,7 @@ class Operator:
         """Whether all visits completed; the others are cut off."""
         if self.context is None:
             return True
-        draining = asyncio.create_task(self.context.queue.drain(), name="finish the visits in hand")
+        draining = asyncio.create_task(_drain(self.context), name="finish the visits in hand")
         await asyncio.wait({draining, *holding}, timeout=FINISH_LIMIT, return_when=asyncio.FIRST_COMPLETED)
         finished = draining.done()
         if not finished:
@@ -258,3 +263,11 @@ def _notifications(context: Context) -> dict[Key, bool]:
     """Harbor's own switch, by connection, where it is known."""
     states = {key: link.notifications_enabled for key, link in context.links.items()}
     return {key: state for key, state in states.items() if state is not None}
+
+
+async def _drain(context: Context) -> None:
+    """What is being sent is sent to its end, and what was sent is recorded, lest it is sent again."""
+    await context.sending.drain()
+    while not is_recorded(context):  # noqa: ASYNC110 - a few times at most, by workers that are not to know of it
+        await asyncio.sleep(0.05)
+    await context.queue.drain()

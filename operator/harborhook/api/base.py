@@ -12,45 +12,20 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-from harborhook.api.names import (
-    ANNOTATION_CREATE_PENDING as ANNOTATION_CREATE_PENDING,
-)
-from harborhook.api.names import (
-    ANNOTATION_RECONCILE_AT as ANNOTATION_RECONCILE_AT,
-)
-from harborhook.api.names import (
-    ANNOTATION_REDELIVER as ANNOTATION_REDELIVER,
-)
-from harborhook.api.names import (
-    ANNOTATION_RELEASE as ANNOTATION_RELEASE,
-)
-from harborhook.api.names import (
-    ANNOTATION_SHARD as ANNOTATION_SHARD,
-)
-from harborhook.api.names import (
-    ANNOTATION_TEST_ENDPOINT as ANNOTATION_TEST_ENDPOINT,
-)
-from harborhook.api.names import (
-    API_VERSION as API_VERSION,
-)
-from harborhook.api.names import (
-    FINALIZER as FINALIZER,
-)
-from harborhook.api.names import (
-    GROUP as GROUP,
-)
-from harborhook.api.names import (
-    VERSION as VERSION,
-)
-from harborhook.api.names import (
-    AnyKey as AnyKey,
-)
-from harborhook.api.names import (
-    DeliveriesKey as DeliveriesKey,
-)
-from harborhook.api.names import (
-    Key as Key,
-)
+from harborhook.api.names import ANNOTATION_CREATE_PENDING as ANNOTATION_CREATE_PENDING
+from harborhook.api.names import ANNOTATION_RECONCILE_AT as ANNOTATION_RECONCILE_AT
+from harborhook.api.names import ANNOTATION_REDELIVER as ANNOTATION_REDELIVER
+from harborhook.api.names import ANNOTATION_RELEASE as ANNOTATION_RELEASE
+from harborhook.api.names import ANNOTATION_SHARD as ANNOTATION_SHARD
+from harborhook.api.names import ANNOTATION_TEST_ENDPOINT as ANNOTATION_TEST_ENDPOINT
+from harborhook.api.names import API_VERSION as API_VERSION
+from harborhook.api.names import FINALIZER as FINALIZER
+from harborhook.api.names import GROUP as GROUP
+from harborhook.api.names import VERSION as VERSION
+from harborhook.api.names import AnyKey as AnyKey
+from harborhook.api.names import DeliveriesKey as DeliveriesKey
+from harborhook.api.names import Key as Key
+from harborhook.api.names import SenderKey as SenderKey
 
 PROJECT_NAME_PATTERN = "^[a-z0-9]+([._-][a-z0-9]+)*$"
 """Harbor's own rule for the name of a project."""

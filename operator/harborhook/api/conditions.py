@@ -125,6 +125,12 @@ class Reason(StrEnum):
     UNAUTHORIZED = "Unauthorized", Outcome.RECONCILING, "Harbor refuses the credentials."
     FORBIDDEN = "Forbidden", Outcome.RECONCILING, "The principal lacks a permission in Harbor."
     HARBOR_READ_ONLY = "HarborReadOnly", Outcome.RECONCILING, "Harbor is in read-only mode."
+    REQUEST_FAILED = (
+        "RequestFailed",
+        Outcome.RECONCILING,
+        "A request for this resource gets no answer of Harbor, while the connection works: a gateway blocks it, or it "
+        "takes too long.",
+    )
     HARBOR_REJECTED = "HarborRejected", Outcome.RECONCILING, "Harbor refused a request for a reason of its own."
     DELIVERIES_PENDING = (
         "DeliveriesPending",

@@ -94,6 +94,7 @@ def test(caller: Caller, name: str, no_wait: bool, timeout: float, output_format
 @_waits(300)
 @output_option(_FORMATS)
 def redeliver(
+    *,
     caller: Caller,
     name: str,
     ids: tuple[int, ...],

@@ -73,12 +73,12 @@ def export(
     credential is not in it, but in Secrets that it refers to. Ends with 1 if something could not be exported, which
     comments and warnings tell.
     """
-    from harborhook.commands.export import Wish, run
+    from harborhook.commands.export import ExportRequest, run
 
     if isinstance(where, ByConnection) and where.namespace and namespace not in (None, where.namespace):
         raise click.UsageError(f"--namespace: a HarborConnection serves its own, which is {where.namespace}.")
-    wish = Wish(projects, namespace or "", connection_ref or "", include_managed)
-    raise SystemExit(run(where, wish, secrets_file))
+    request = ExportRequest(projects, namespace or "", connection_ref or "", include_managed)
+    raise SystemExit(run(where, request, secrets_file))
 
 
 def _within(where: Where, namespace: str | None) -> Where:

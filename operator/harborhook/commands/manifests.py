@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from harborhook.commands.export_plan import Exported, Manifest
 from harborhook.commands.unambiguous_yaml import manifest_yaml
-from harborhook.plan.export import Exported, Manifest
 
 
 def document(exported: Exported) -> str:

@@ -104,6 +104,7 @@ def off(**given: Any) -> None:
 
 def _switch(
     enabled: bool,
+    *,
     caller: Caller,
     place: Any,
     connection: str | None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -19,6 +20,7 @@ from harborhook.harbor.errors import (
     NotHarborError,
     PreconditionError,
     ProjectNameError,
+    RefusedError,
     clip,
 )
 from harborhook.harbor.executions import Execution, Job, Stored, Task
@@ -91,6 +93,11 @@ class HarborClient:
         except PreconditionError:
             return None
 
+    async def probe(self) -> None:
+        """Returns if the API answers at all, be it with a refusal."""
+        with suppress(RefusedError):
+            await self._get("/projects", endpoint="/projects", params={"page_size": 1})
+
     async def rights(self, project_id: int) -> frozenset[str]:
         """What the principal, robot or user, may do in a project: `project:read` and the like."""
         params: dict[str, str | int] = {"scope": f"/project/{project_id}", "relative": "true"}
@@ -155,8 +162,8 @@ class HarborClient:
             raise NotHarborError(f"Harbor's answer for project {name} has no name and id.")
         if project.name != name:
             raise NotHarborError(
-                f'Asked for project {name}, Harbor answered with "{clip(project.name, NAME_SHOWN)}": '
-                "a proxy in front of it may change paths, or lose the header X-Is-Resource-Name."
+                f'Asked for project {name}, Harbor answered with "{clip(project.name, NAME_SHOWN)}"',
+                "a proxy in front of it may change paths, or lose the header X-Is-Resource-Name",
             )
         return project
 

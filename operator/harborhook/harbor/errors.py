@@ -38,6 +38,11 @@ class HarborError(Exception):
 class TransportError(HarborError):
     """No answer of Harbor was had; the request may or may not have been carried out."""
 
+    def __init__(self, message: str, *, request: str = "") -> None:
+        super().__init__(message)
+        self.request = request
+        """Method and endpoint, where the error is one of a single request."""
+
 
 class UnreachableError(TransportError):
     """`broke_off`: the connection was made, and ended by the other side before an answer."""
@@ -56,7 +61,11 @@ class UntrustedError(TransportError):
 
 
 class NotHarborError(HarborError):
-    pass
+    """`finding` says what answered instead of Harbor's API, `advice` what to do if everything is answered like that."""
+
+    def __init__(self, finding: str, advice: str = "") -> None:
+        self.finding = finding.removesuffix(".")
+        super().__init__(f"{self.finding}: {advice}." if advice else f"{self.finding}.")
 
 
 class ProjectNameError(HarborError):
@@ -149,5 +158,5 @@ def words_of(error: BaseException) -> str:
     was reset, and its cause does."""
     cause: BaseException | None = error
     while cause is not None and not str(cause):
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     return str(cause) if cause is not None else type(error).__name__

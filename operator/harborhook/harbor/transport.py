@@ -27,6 +27,7 @@ from harborhook.harbor.errors import (
     HarborError,
     NotHarborError,
     ThrottledError,
+    TransportError,
     UnreachableError,
     clip,
     refusal,
@@ -56,6 +57,8 @@ THROTTLED_PAUSE = 5.0
 """Seconds to wait when a 429 does not say."""
 THROTTLED_LIMIT = 60.0
 """The longest pause that is waited for within one request, and the longest that anybody is made to wait."""
+
+CHECK_URL = "check that url is Harbor's own address without a path"
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """Half of an escaped character: two make one, alone it is none. Harbor, written in Go, never sends one alone."""
@@ -118,7 +121,7 @@ class Transport:
     `headers` go with every request, for a gateway in front of Harbor; their values are secrets.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a keyword for each part that callers choose, all with defaults
         self,
         url: str,
         credentials: Credentials,
@@ -165,7 +168,7 @@ class Transport:
 
     def _proxy(self) -> httpx.Proxy | None:
         try:
-            return proxy_for(self.url, self.tls.ca)
+            return proxy_for(self.url, None if self.tls.skip_verify else self.tls.ca)
         except UnusableProxyError as error:
             raise UnreachableError(f"Harbor at {self.url} cannot be reached: {error}.") from None
 
@@ -309,9 +312,11 @@ class Transport:
 
     def _no_answer(self, request: _Request, error: Exception) -> HarborError:
         self._observer(request.method, request.endpoint, 0)
-        return self._transport_error(error)
+        found = self._transport_error(error)
+        found.request = request.what
+        return found
 
-    def _transport_error(self, error: Exception) -> HarborError:
+    def _transport_error(self, error: Exception) -> TransportError:
         if isinstance(error, ExceptionGroup):
             return self._transport_error(error.exceptions[0])
         reason = clip(self._scrubbed(words_of(error))).rstrip(".")
@@ -372,8 +377,8 @@ def _interpret(raw: _Raw, request: _Request, scrubbed: Callable[[str], str]) -> 
     head = request.method == "HEAD"
     if 300 <= raw.status < 400:
         raise NotHarborError(
-            f"{request.what} was redirected to another address (status {raw.status}): "
-            "check that url is Harbor's own address without a path, and that no login page stands in front of it."
+            f"{request.what} was redirected to another address (status {raw.status})",
+            "check that url is Harbor's own address without a path, and that no login page stands in front of it",
         )
     if raw.status >= 400:
         code, message = ("", "") if head else _first_error(kind, raw, request.what)
@@ -400,10 +405,10 @@ def _first_error(kind: str, raw: _Raw, what: str) -> tuple[str, str]:
     if raw.status == 413:
         return "TOO_LARGE", "the request is larger than the proxy in front of Harbor accepts"
     if raw.status in (502, 503, 504):
-        raise UnreachableError(f"Harbor is not up: {what} was answered with {raw.status} by the proxy in front of it.")
+        raise UnreachableError(f"{what} was answered with {raw.status} by a proxy, which got no answer of Harbor.")
     raise NotHarborError(
-        f"{what} was answered with {raw.status} and {kind or 'no content type'}, which is not Harbor's API: "
-        f"{gateway_advice(raw.status, raw.content)}."
+        f"{what} was answered with {raw.status} and {kind or 'no content type'}, which is not Harbor's API",
+        gateway_advice(raw.status, raw.content),
     )
 
 
@@ -411,10 +416,7 @@ def _body(kind: str, content: bytes, what: str) -> Any:
     if kind == "text/plain":
         return content.decode(errors="replace")
     if kind != "application/json":
-        raise NotHarborError(
-            f"{what} was answered with {kind or 'no content type'} instead of JSON: "
-            "check that url is Harbor's own address without a path."
-        )
+        raise NotHarborError(f"{what} was answered with {kind or 'no content type'} instead of JSON", CHECK_URL)
     try:
         found = json.loads(content)
         if _SURROGATE.search(content):

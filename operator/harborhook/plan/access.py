@@ -25,6 +25,12 @@ def allows_host(patterns: Sequence[str] | None, address: str) -> bool:
     return host is not None and any(matches(_without_brackets(pattern.lower()), host) for pattern in patterns)
 
 
+def names_host(patterns: Sequence[str] | None, address: str) -> bool:
+    """Whether one of those allowed is the host of a URL itself, and no pattern that happens to match it."""
+    host = host_of(address)
+    return host is not None and any(_without_brackets(pattern.lower()) == host for pattern in patterns or ())
+
+
 def host_of(address: str) -> str | None:
     """The host as a URL parser sees it, in lower case; None if the address has none."""
     try:

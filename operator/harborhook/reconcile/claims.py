@@ -63,7 +63,7 @@ def link_to(visit: Visit[Any], key: Key, *, deleting: bool = False) -> Link:
         return link
     if verdict is not None and verdict.reason is Reason.SUSPENDED:
         raise NotReady(Reason.SUSPENDED, f"{key} is suspended: Harbor is not asked anything.")
-    if verdict is not None and verdict.reason in _LOST:
+    if verdict is not None and verdict.reason in LOST:
         raise NotReady(verdict.reason, lost(key, verdict.reason).message)
     raise NotReady(Reason.CONNECTION_NOT_READY, f"{key} is not ready: {_why(connection)}")
 
@@ -72,7 +72,7 @@ def _missing(key: Key) -> str:
     return f"There is no {key}. Create it, or name another one in connectionRef."
 
 
-_LOST = {
+LOST = {
     Reason.HARBOR_UNREACHABLE: "Harbor does not answer",
     Reason.TLS_UNTRUSTED: "Harbor's certificate is not trusted",
     Reason.NOT_A_HARBOR_API: "What answers is not Harbor's API",
@@ -83,13 +83,18 @@ _LOST = {
 
 def lost(key: Key, reason: Reason) -> Verdict:
     """The same sentence for all resources and the whole time, so that each status is written once."""
-    return Verdict(reason, f"{_LOST[reason]}: see {key}. It goes on by itself when that is over.")
+    return Verdict(reason, f"{LOST[reason]}: see {key}. It goes on by itself when that is over.")
+
+
+def link_of(context: Context, resource: Key) -> Link | None:
+    """The connection that the status of a resource names, whether it works or not."""
+    key = recorded_connection(context.store.get(resource))
+    return context.links.get(key) if key is not None else None
 
 
 def link_of_record(visit: Visit[Any]) -> Link | None:
     """The connection that the status names; None unless it works: when it does again, all its resources are visited."""
-    key = recorded_connection(visit.context.store.get(visit.resource.key))
-    link = visit.context.links.get(key) if key is not None else None
+    link = link_of(visit.context, visit.resource.key)
     return link if link is not None and link.verdict is None else None
 
 

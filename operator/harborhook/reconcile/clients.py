@@ -9,12 +9,13 @@ from harborhook.harbor.client import HarborClient
 from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.transport import Fence, Observer, Transport
 from harborhook.plan.access import host_of
+from harborhook.reconcile.breaker import Breaker
 from harborhook.reconcile.credentials import Admission
 
 
 @dataclass
 class Clients:
-    observer: Observer | None = None
+    observer: Observer = lambda *_: None
     """Hears of each request."""
     fence: Fence | None = None
     """Raises when this process must not write any more."""
@@ -22,7 +23,11 @@ class Clients:
     _limiters: dict[str, Limiter] = field(default_factory=dict)
     """By Harbor host, and by HarborConnection."""
 
-    def make(self, connection: AnyConnection, admission: Admission) -> HarborClient:
+    def make(self, connection: AnyConnection, admission: Admission, breaker: Breaker) -> HarborClient:
+        def observe(method: str, endpoint: str, status: int) -> None:
+            breaker.observe(method, endpoint, status)
+            self.observer(method, endpoint, status)
+
         return HarborClient(
             Transport(
                 connection.spec.url,
@@ -30,7 +35,7 @@ class Clients:
                 tls=admission.tls,
                 headers=dict(admission.headers),
                 limiters=self.limit(connection),
-                observer=self.observer,
+                observer=observe,
                 fence=self.fence,
                 user_agent=self.user_agent,
             )

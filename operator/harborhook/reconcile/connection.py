@@ -6,8 +6,10 @@ pauses; its resources wait until it has an answer again.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Iterable
+from functools import partial
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Outcome, Reason, Verdict
@@ -17,11 +19,12 @@ from harborhook.api.connections import (
     HarborConnection,
     canonical_url,
 )
-from harborhook.harbor.errors import HarborError
+from harborhook.harbor.errors import HarborError, TransportError
 from harborhook.harbor.models import SystemInfo
 from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.references import recorded_connection
-from harborhook.reconcile import global_switch
+from harborhook.reconcile import faults, global_switch
+from harborhook.reconcile.breaker import Breaker
 from harborhook.reconcile.changes import wake_deeply
 from harborhook.reconcile.connection_check import identify, judge, why_failed
 from harborhook.reconcile.context import Context
@@ -34,6 +37,14 @@ from harborhook.runtime.queue import Cause
 PROBE_LIMIT = 5.0
 """The longest pause between two probes of a Harbor that does not answer, in seconds."""
 
+PROBE_TIMEOUT = 10.0
+"""Seconds that a request may take which finds out whether a stalled Harbor answers again."""
+
+STALLED = (
+    "Harbor answers who and what it is, but no other request in time. It is asked again with pauses; "
+    "see what keeps its core or its database busy."
+)
+
 LOSS_NOTICES = 40.0
 """Resources a second that are woken because their connection is lost. Its own status shows that at once; status writes
 of thousands of resources are expensive, and follow once more when it works again, which is often a minute later."""
@@ -42,7 +53,7 @@ of thousands of resources are expensive, and follow once more when it works agai
 async def reconcile(visit: Visit[AnyConnection]) -> Verdict:
     verdict = await _look(visit)
     await _hold_for_dependents(visit)
-    visit.once_written.append(lambda: _offer_to_dependents(visit.context, visit.resource.key))
+    visit.once_written.append(partial(_offer_to_dependents, visit.context, visit.resource.key))
     return verdict
 
 
@@ -59,7 +70,7 @@ async def _hold_for_dependents(visit: Visit[AnyConnection]) -> None:
 
 async def _look(visit: Visit[AnyConnection]) -> Verdict:
     """Checks the connection and lets its resources work over it, or not."""
-    context, key = visit.context, visit.resource.key
+    context, key, began = visit.context, visit.resource.key, visit.context.queue.clock()
     try:
         verdict = await _check(visit, context.links.get(key))
     except NotReady as refusal:
@@ -73,6 +84,7 @@ async def _look(visit: Visit[AnyConnection]) -> Verdict:
             link.readings.forget()  # Harbor may have been restored from a backup meanwhile
         link.connection = visit.resource
         link.verdict = None if verdict.reason is Reason.RECONCILED else verdict
+        visit.once_written.append(partial(faults.checked, context, link, began))
     return verdict
 
 
@@ -108,7 +120,7 @@ async def _serve(visit: Visit[AnyConnection]) -> None:
     link = context.links.get(key)
     if link is None or link.verdict is not None or Cause.RETRY in visit.causes:
         await _look(visit)
-        visit.once_written.append(lambda: _offer_to_dependents(context, key))
+        visit.once_written.append(partial(_offer_to_dependents, context, key))
 
 
 def users(context: Context, key: Key) -> list[Key]:
@@ -128,6 +140,8 @@ async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:
     visit.context.clients.limit(connection)  # takes over changed limits
     info = await _identified(link)
     verdict = judge(info)
+    if verdict.reason is Reason.RECONCILED and link.breaker.is_open and not await _is_answered_again(link):
+        verdict = Verdict(Reason.HARBOR_UNREACHABLE, STALLED)
     if verdict.reason is Reason.RECONCILED:
         await global_switch.enforce(visit, link)
     visit.record(
@@ -138,6 +152,19 @@ async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:
     )
     _record_supported(visit, link)
     return verdict
+
+
+async def _is_answered_again(link: Link) -> bool:
+    """Whether the breaker of the connection may close: one request is answered as it should be."""
+    if not link.breaker.may_be_tried:
+        return False
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            await link.client.probe()
+    except (TransportError, TimeoutError):
+        return False
+    link.breaker.close()
+    return True
 
 
 def _record_supported(visit: Visit[AnyConnection], link: Link) -> None:
@@ -170,14 +197,16 @@ async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
     if link is not None and link.fingerprint == fingerprint:
         return link
     check(connection, admission)
-    client = context.clients.make(connection, admission)
-    if link is not None and canonical_url(link.client.url) not in connection.spec.urls:
+    is_same = link is not None and canonical_url(link.client.url) in connection.spec.urls
+    breaker = link.breaker if link is not None and is_same else Breaker(context.queue.clock)
+    client = context.clients.make(connection, admission, breaker)
+    if link is not None and not is_same:
         # Another Harbor: visits that are under way stay with the old one, and nothing that was read there is of use.
         retire(link.client)
         link = None
     if link is None:
         shared_for = min(SHARED_FOR, context.settings.drift_interval / 2)
-        link = Link.over(connection, client, clock=context.queue.clock, shared_for=shared_for)
+        link = Link.over(connection, client, clock=context.queue.clock, shared_for=shared_for, breaker=breaker)
         context.links[connection.key] = link
     else:
         link.replace_client(client)

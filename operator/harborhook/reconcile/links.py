@@ -14,6 +14,7 @@ from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import RefusedError
 from harborhook.harbor.models import Supported
 from harborhook.plan.target_values import ResolvedTargets
+from harborhook.reconcile.breaker import Breaker
 from harborhook.reconcile.mailbox import Mailbox
 from harborhook.reconcile.readings import SHARED_FOR, Readings
 
@@ -49,6 +50,22 @@ class UnmanagedPolicies:
     """Those that are about to be removed, by Harbor project and policy id."""
 
 
+@dataclass
+class Failures:
+    """Resources whose requests failed as if the connection were lost."""
+
+    unexplained: dict[Key, float] = field(default_factory=dict)
+    """Those that wait for a check of the connection, and since when."""
+    own: set[Key] = field(default_factory=set)
+    """Those whose requests failed before a check that found the connection working."""
+    checked_at: float = float("-inf")
+    """When the last such check began."""
+
+    def forget(self, key: Key) -> None:
+        self.unexplained.pop(key, None)
+        self.own.discard(key)
+
+
 @dataclass(frozen=True)
 class Offer:
     """What the resources of a connection depend on: a change of it wakes them."""
@@ -73,6 +90,7 @@ class Link:
     connection: AnyConnection
     client: HarborClient
     readings: Readings
+    breaker: Breaker
     mailbox: Mailbox = field(default_factory=Mailbox)
     fingerprint: tuple[object, ...] = field(default=(), repr=False)
     """What the client was made of (url, credentials, trust): a change means a new client."""
@@ -80,6 +98,7 @@ class Link:
     """Whether a login is worth trying: Harbor has not refused one yet."""
     verdict: Verdict | None = None
     """Why the connection does not work at the moment; None while it does."""
+    failures: Failures = field(default_factory=Failures)
     version: str | None = None
     principal: Principal | None = None
     read_only: bool | None = None
@@ -105,8 +124,9 @@ class Link:
         *,
         clock: Callable[[], float],
         shared_for: float = SHARED_FOR,
+        breaker: Breaker | None = None,
     ) -> Link:
-        return cls(connection.key, connection, client, Readings(client, clock, shared_for))
+        return cls(connection.key, connection, client, Readings(client, clock, shared_for), breaker or Breaker(clock))
 
     @property
     def is_robot(self) -> bool:
@@ -146,6 +166,7 @@ class Link:
         """A resource is gone."""
         self.applied_values.pop(key, None)
         self.mailbox.forget(key)
+        self.failures.forget(key)
         self.unmanaged.listed_at.pop(key, None)
 
 

@@ -2,22 +2,30 @@
 
 A drift check of a thousand projects must not cost a thousand requests. A resync therefore reads all projects of the
 connection by pages of 100, and all policies of a project at once; every resource that is reconciled soon after is
-served from that reading. Every write of ours strikes out the row that it touches.
+served from that reading. Every write of ours strikes out the row that it touches. Where Harbor does not give a list,
+its rows are read one by one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from harborhook.harbor.client import HarborClient
-from harborhook.harbor.errors import RefusedError
+from harborhook.harbor.errors import HarborError, NotHarborError, RefusedError, ServerError, TransportError
 from harborhook.harbor.models import Policy, Project, Registry
 from harborhook.plan.target_values import refused, values_in
 
 SHARED_FOR = 30.0
 """Seconds for which a shared reading serves resyncs, at most; and never longer than half the drift interval."""
+
+UNREADABLE_FOR = 120.0
+"""Seconds for which a list is not asked for again that Harbor did not give: rows are read one by one meanwhile."""
+
+_UNREADABLE = (TransportError, NotHarborError, ServerError)
+"""A list of thousands of rows can take longer than Harbor, or a proxy in front of it, allows; single rows do not."""
 
 Value = TypeVar("Value")
 
@@ -34,18 +42,33 @@ class _Shared(Generic[Value]):
         self._rows: Mapping[str | int, Value] = {}
         self._read_at: float | None = None
         self._struck: set[str | int] = set()
+        self._failure: HarborError | None = None
+        self._failed_at = float("-inf")
         self._lock = asyncio.Lock()
 
     async def rows(self) -> Mapping[str | int, Value]:
+        """Raises HarborError; one of _UNREADABLE for UNREADABLE_FOR seconds without asking again."""
+        if self._failure is not None and self._lock.locked():
+            raise self._failure.with_traceback(None)  # nobody waits for another attempt that may take as long
         async with self._lock:
+            if self._failure is not None and self._clock() - self._failed_at < UNREADABLE_FOR:
+                raise self._failure.with_traceback(None)
             if self._read_at is None or self._clock() - self._read_at > self._valid_for:
-                struck_before = set(self._struck)
-                started = self._clock()
-                self._rows = await self._read()
-                # What was written while we read may be in the reading or not.
-                self._struck -= struck_before
-                self._read_at = started
+                await self._renew()
             return self._rows
+
+    async def _renew(self) -> None:
+        struck_before = set(self._struck)
+        started = self._clock()
+        try:
+            self._rows = await self._read()
+        except _UNREADABLE as error:
+            self._failure, self._failed_at = error, self._clock()
+            raise
+        self._failure = None
+        # What was written while we read may be in the reading or not.
+        self._struck -= struck_before
+        self._read_at = started
 
     @property
     def is_over(self) -> bool:
@@ -78,9 +101,10 @@ class Readings:
         """The project of that name. `shared` permits a reading up to SHARED_FOR seconds old."""
         if shared:
             reading = self._all_projects()
-            rows = await reading.rows()
-            if reading.knows(name):
-                return rows.get(name)
+            with suppress(*_UNREADABLE):
+                rows = await reading.rows()
+                if reading.knows(name):
+                    return rows.get(name)
         return await self.client.project(name)
 
     async def policies(self, project: str) -> Mapping[str | int, Policy]:
@@ -90,9 +114,10 @@ class Readings:
     async def policy(self, project: str, policy_id: int, *, shared: bool) -> Policy | None:
         if shared:
             reading = self._policies_of(project)
-            rows = await reading.rows()
-            if reading.knows(policy_id):
-                return rows.get(policy_id)
+            with suppress(*_UNREADABLE):
+                rows = await reading.rows()
+                if reading.knows(policy_id):
+                    return rows.get(policy_id)
         return await self.client.policy(project, policy_id)
 
     async def registries(self, *, shared: bool) -> list[Registry]:

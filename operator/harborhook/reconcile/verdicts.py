@@ -61,6 +61,21 @@ def verdict_of(error: errors.HarborError, asker: Asker | None = None) -> Verdict
     return Verdict(reason, str(error))
 
 
+def verdict_of_one_request(error: errors.HarborError, asker: Asker) -> Verdict:
+    """The same for an error of a single request, while the connection itself works."""
+    verdict = verdict_of(error, asker)
+    if isinstance(error, errors.NotHarborError):
+        advice = "a gateway or firewall in front of Harbor seems to block this request. Allow it there."
+        return Verdict(Reason.REQUEST_FAILED, f"{error.finding}. The connection works otherwise: {advice}")
+    if isinstance(error, errors.TransportError):
+        failed = f"{error.request} failed: " if error.request else ""
+        advice = "The connection works otherwise; the request is tried again."
+        return Verdict(Reason.REQUEST_FAILED, f"{failed}{verdict.message} {advice}")
+    if isinstance(error, errors.UnauthorizedError):
+        return Verdict(Reason.REQUEST_FAILED, verdict.message)
+    return verdict
+
+
 def harbors_refusal(error: errors.RefusedError) -> str:
     """Harbor's own words, which every message about a refused request begins with: what we think is the cause may be
     wrong (Harbor before 2.8 answers 412 for Helm charts as it does for repositories)."""

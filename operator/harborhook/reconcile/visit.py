@@ -74,9 +74,14 @@ class Visit(Generic[R]):
         )
         await self.write_status()
         failed = verdict.reason.outcome in (Outcome.STALLED, Outcome.RECONCILING)
-        told_by_connection = verdict.reason in CONNECTION_REASONS and self.resource.kind not in CONNECTION_KINDS
-        if failed and before.ready_reason != verdict.reason and not told_by_connection:
+        if failed and before.ready_reason != verdict.reason and not self._is_shown_by_connection(verdict):
             await self.warn(verdict.reason, verdict.message)
+
+    def _is_shown_by_connection(self, verdict: Verdict) -> bool:
+        """Whether an Event of the connection reports the same for all of its resources."""
+        if self.resource.kind in CONNECTION_KINDS or verdict.reason not in CONNECTION_REASONS:
+            return False
+        return self.connection_is_lost or (self.link is not None and self.link.read_only is True)
 
     async def write_status(self) -> None:
         body = self.context.store.get(self.resource.key)

@@ -12,12 +12,21 @@ from harborhook.api.connections import AnyConnection, ClusterHarborConnection, H
 from harborhook.api.kinds import CONNECTION_KINDS
 from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
-from harborhook.harbor.errors import HarborError, NotHarborError, ReadOnlyError, TransportError, UnauthorizedError
+from harborhook.harbor.errors import HarborError
 from harborhook.kube.gateway import Gone, KubeError
 from harborhook.plan.references import policy_claim
-from harborhook.reconcile import changes, claims, connection, deliveries, project, release, shards, webhook_policy
+from harborhook.reconcile import (
+    changes,
+    claims,
+    connection,
+    deliveries,
+    faults,
+    project,
+    release,
+    shards,
+    webhook_policy,
+)
 from harborhook.reconcile.context import Context, Wait
-from harborhook.reconcile.verdicts import verdict_of
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.leader import LeadershipLostError
 from harborhook.runtime.queue import Cause
@@ -26,9 +35,6 @@ logger = logging.getLogger(__name__)
 
 KUBERNETES_LIMIT = 30.0
 """The longest pause, in seconds, after a refusal by the API server: nothing tells when it takes writes again."""
-
-_OF_THE_CONNECTION = (TransportError, NotHarborError, UnauthorizedError, ReadOnlyError)
-"""Errors that concern a whole connection and not one resource."""
 
 R = TypeVar("R", bound=Resource)
 
@@ -63,7 +69,7 @@ async def _attempt(context: Context, key: AnyKey, causes: Cause) -> str:
     try:
         if isinstance(key, DeliveriesKey):
             await _poll(context, key)
-        else:
+        elif isinstance(key, Key):
             await _visit(context, key, causes)
     except Wait as wait:
         if wait.after is not None:
@@ -92,7 +98,7 @@ async def _poll(context: Context, key: DeliveriesKey) -> None:
         after = await deliveries.poll(context, key)
     except HarborError as error:
         logger.info("%s: last-trigger times were not read: %s", key, error)
-        _suspect(context, key.connection, error)
+        faults.suspect(context, key.connection, error)
         after = context.jittered(context.settings.poll_interval)
     if after is not None:
         context.queue.add(key, Cause.POLL, after=after)
@@ -128,15 +134,22 @@ class _Controller(Generic[R]):
     async def _reconcile(self, visit: Visit[R]) -> None:
         before = visit.resource
         retry_after = None
+        verdict: Verdict | None
         try:
             verdict = await self.reconciler.reconcile(visit)
+            _got_through(visit)
         except NotReady as refusal:
             verdict, retry_after = refusal.verdict, refusal.retry_after
         except HarborError as error:
-            verdict = _verdict(visit, error)
-        await visit.finish(verdict)
+            verdict = faults.verdict_on(visit, error)
+        if verdict is None:
+            await visit.write_status()  # what was made before the failure
+        else:
+            await visit.finish(verdict)
         if isinstance(before, HarborProject | WebhookPolicy):
             _wake_others(visit, before)
+        if verdict is None:
+            raise Wait(after=faults.CHECK_PAUSE)
         _schedule(visit, verdict, retry_after)
 
     async def _delete(self, visit: Visit[R]) -> None:
@@ -151,7 +164,9 @@ class _Controller(Generic[R]):
             else:
                 await self.reconciler.delete(visit)
         except (NotReady, HarborError) as error:
-            verdict = error.verdict if isinstance(error, NotReady) else _verdict(visit, error)
+            verdict = error.verdict if isinstance(error, NotReady) else faults.verdict_on(visit, error)
+            if verdict is None:
+                raise Wait(after=faults.CHECK_PAUSE) from None
             if not await release.let_go(visit, verdict):
                 await visit.finish(verdict)
                 _come_back(visit, error.retry_after if isinstance(error, NotReady) else None)
@@ -211,17 +226,7 @@ def _come_back(visit: Visit[Any], retry_after: float | None) -> None:
         context.queue.retry(key)
 
 
-def _verdict(visit: Visit[Any], error: HarborError) -> Verdict:
-    """What a failed request means for the resource; a lost connection reads the same for all."""
-    verdict = verdict_of(error, visit.link)
-    if visit.link is not None and isinstance(error, _OF_THE_CONNECTION):
-        _suspect(visit.context, visit.link.key, error)
-        return claims.lost(visit.link.key, verdict.reason)
-    return verdict
-
-
-def _suspect(context: Context, key: Key, error: HarborError) -> None:
-    """The connection is checked at once, and while it does not work nobody else tries."""
-    link = context.links.get(key)
-    if isinstance(error, _OF_THE_CONNECTION) and link is not None and link.verdict is None:
-        context.queue.add(key, Cause.RETRY)
+def _got_through(visit: Visit[Any]) -> None:
+    """All requests of the visit were answered."""
+    if visit.link is not None:
+        visit.link.failures.forget(visit.resource.key)

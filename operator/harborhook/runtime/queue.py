@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Flag, auto
 
-from harborhook.api.base import AnyKey as Key
+from harborhook.api.base import AnyKey
 from harborhook.api.kinds import CONNECTION_KINDS
 
 
@@ -114,31 +114,31 @@ class Queue:
 
     clock: Callable[[], float]
     jitter: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311 - no secret
-    _waiting: dict[Key, _Waiting] = field(default_factory=dict)
-    _later: list[tuple[float, int, Key]] = field(default_factory=list)
-    _due: list[tuple[float, int, Key]] = field(default_factory=list)
-    _held: set[Key] = field(default_factory=set)
+    _waiting: dict[AnyKey, _Waiting] = field(default_factory=dict)
+    _later: list[tuple[float, int, AnyKey]] = field(default_factory=list)
+    _due: list[tuple[float, int, AnyKey]] = field(default_factory=list)
+    _held: set[AnyKey] = field(default_factory=set)
     _closed: bool = False
-    _failures: dict[Key, int] = field(default_factory=dict)
+    _failures: dict[AnyKey, int] = field(default_factory=dict)
     _version: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _watch: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the one idle worker that waits for the next key; else each key would wake all of them, for nothing."""
 
-    def add(self, key: Key, cause: Cause, *, after: float = 0.0) -> None:
+    def add(self, key: AnyKey, cause: Cause, *, after: float = 0.0) -> None:
         """Lets `key` be visited after so many seconds, or sooner if it already waits for something sooner."""
         waiting = self._waiting.setdefault(key, _Waiting())
         waiting.add(cause, self.clock() + after)
         self._enter(key, waiting)
 
-    def _enter(self, key: Key, waiting: _Waiting) -> None:
+    def _enter(self, key: AnyKey, waiting: _Waiting) -> None:
         self._version += 1
         waiting.version = self._version
         heapq.heappush(self._later, (waiting.due, self._version, key))
         self._wake.set()
 
-    def retry(self, key: Key, *, limit: float = BACKOFF_LIMIT) -> float:
+    def retry(self, key: AnyKey, *, limit: float = BACKOFF_LIMIT) -> float:
         """Adds a key whose visit failed: each failure in a row doubles the pause, up to `limit`. Returns the pause."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         doubled = BACKOFF_FIRST * float(2 ** min(failures - 1, 16))
@@ -146,16 +146,16 @@ class Queue:
         self.add(key, Cause.RETRY, after=pause)
         return pause
 
-    def succeeded(self, key: Key) -> None:
+    def succeeded(self, key: AnyKey) -> None:
         """The next failure of the key starts with a short pause again."""
         self._failures.pop(key, None)
 
-    def drop(self, key: Key) -> None:
+    def drop(self, key: AnyKey) -> None:
         """Forgets a key that is gone."""
         self._waiting.pop(key, None)
         self._failures.pop(key, None)
 
-    def waits(self, key: Key) -> bool:
+    def waits(self, key: AnyKey) -> bool:
         """Whether the key is going to be visited again without anything new happening."""
         return key in self._waiting
 
@@ -164,7 +164,7 @@ class Queue:
         self._ripen()
         return sum(1 for _, version, key in self._due if self._is_current(key, version))
 
-    def holds(self, key: Key) -> bool:
+    def holds(self, key: AnyKey) -> bool:
         """Whether a worker is at it."""
         return key in self._held
 
@@ -180,7 +180,7 @@ class Queue:
         dues = [self._waiting[key].due for _, version, key in self._due if self._is_current(key, version)]
         return max((now - due for due in dues), default=0.0)
 
-    async def get(self) -> tuple[Key, Cause]:
+    async def get(self) -> tuple[AnyKey, Cause]:
         """The next key to visit and why; the caller holds it until `done`."""
         while True:
             taken = self._take()
@@ -193,7 +193,7 @@ class Queue:
                     return taken
                 await self._sleep()
 
-    def done(self, key: Key) -> None:
+    def done(self, key: AnyKey) -> None:
         self._held.discard(key)
         if not self._held:
             self._idle.set()
@@ -207,7 +207,7 @@ class Queue:
             self._idle.clear()
             await self._idle.wait()
 
-    def _take(self) -> tuple[Key, Cause] | None:
+    def _take(self) -> tuple[AnyKey, Cause] | None:
         if self._closed:
             return None
         self._ripen()
@@ -227,7 +227,7 @@ class Queue:
             heapq.heappush(self._due, entry)
         return taken
 
-    def _take_due(self, key: Key) -> Cause:
+    def _take_due(self, key: AnyKey) -> Cause:
         """Why the key is visited now; a visit that is not yet due goes on waiting."""
         waiting = self._waiting.pop(key)
         causes = waiting.causes(self.clock())
@@ -244,13 +244,13 @@ class Queue:
             if self._is_current(key, version):
                 heapq.heappush(self._due, (due + self._ageing(key), version, key))
 
-    def _ageing(self, key: Key) -> float:
+    def _ageing(self, key: AnyKey) -> float:
         if key.kind in CONNECTION_KINDS:
             return -math.inf
         waiting = self._waiting[key]
         return min(AGEING[cause] for cause in waiting.causes(waiting.due))
 
-    def _is_current(self, key: Key, version: int) -> bool:
+    def _is_current(self, key: AnyKey, version: int) -> bool:
         waiting = self._waiting.get(key)
         return waiting is not None and waiting.version == version
 

@@ -25,7 +25,7 @@ class Control:
         if not self.faults:
             return None
         target = f"{request.path}?{request.raw_query}" if request.raw_query else request.path
-        return next((fault for fault in self.faults if fault.takes(request.method, target)), None)
+        return next((fault for fault in self.faults if fault.takes(request.method, target, request.body)), None)
 
     def answer(self, request: Request) -> Response:
         """Serve one control request."""

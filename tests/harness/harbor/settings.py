@@ -44,7 +44,8 @@ class Fault:
     """What goes wrong with the requests that match."""
 
     match: dict[str, str] = field(default_factory=dict)
-    """`method` and `path` (a regular expression, searched in path and query)."""
+    """`method` (`PUT|DELETE` for both, `*` for all), and regular expressions that are searched for: `path` in path and
+    query, `body` in the request's body."""
     times: int | None = None
     skip: int = 0
     status: int | None = None
@@ -63,10 +64,14 @@ class Fault:
 
     def __post_init__(self) -> None:
         self._path = re.compile(self.match.get("path", ""))
+        self._body = re.compile(self.match.get("body", "").encode())
 
-    def takes(self, method: str, target: str) -> bool:
+    def takes(self, method: str, target: str, body: bytes) -> bool:
         """Whether this request fails; counts it when it does."""
-        if self.match.get("method") not in (None, "*", method) or not self._path.search(target):
+        methods = self.match.get("method", "*").split("|")
+        if "*" not in methods and method not in methods:
+            return False
+        if not self._path.search(target) or not self._body.search(body):
             return False
         if self.skip > 0:
             self.skip -= 1
