@@ -11,8 +11,9 @@ import pytest
 from harness import console
 from harness.harbor.process import StandIn
 from harness.own import own_harbor, standing
+from harness.push import push_artifact
 from harness.receiver import Receiver
-from harness.world import World, eventually, http_target
+from harness.world import Object, World, eventually, http_target
 
 
 @pytest.fixture
@@ -97,6 +98,41 @@ def test_a_test_that_the_operator_may_not_make_is_not_waited_for(own: World, rec
     ended = harborhook(own, "test", "ci")
     assert ended.code == 1
     assert "is suspended, so nothing is sent for it. First: kubectl harborhook resume whp/ci" in ended.errors
+
+
+def test_a_receiver_that_was_down_gets_what_it_missed(world: World, stand_in: StandIn, receiver: Receiver) -> None:
+    """As a new user would: what is wrong, what is missing, send it again."""
+    with own_harbor(world, stand_in, allowRedelivery=True, allowedTargetHosts=["127.0.0.1"]) as own:
+        project = declare(own, f"{receiver.url}/c4nary")
+        own.ready("WebhookPolicy", "ci")
+        receiver.down(503)
+        for tag in ("v1", "v2"):
+            push_artifact(own.harbor.url, own.harbor.username, own.harbor.password, f"{project}/app", tag)
+        own.until("WebhookPolicy", "ci", lambda found: _undelivered(found) == 2)
+        refused = harborhook(own, "redeliver", "ci")
+        assert refused.code == 1
+        assert f"WebhookPolicy {own.namespace}/ci: " in refused.errors
+        assert " failed. " in refused.errors
+        receiver.up()
+
+        status = harborhook(own, "status", "ci")
+        assert "  receiver: " in status.output.splitlines()[1]
+        assert "answered with status 503" in status.output.splitlines()[1]
+        assert "2 events were not delivered and can be sent again: kubectl harborhook redeliver ci" in status.output
+        rows = harborhook(own, "deliveries", "ci", "--failed").output.splitlines()[1:]
+        assert [row.split()[3] for row in rows] == [f"{project}/app:v2", f"{project}/app:v1"]
+        ended = harborhook(own, "redeliver", "ci", "--failed")
+        assert (ended.code, ended.errors) == (0, "")
+        assert "2 delivered, 0 failed." in ended.output
+        newest = rows[0].split()[0]
+        assert "1 delivered, 0 failed." in harborhook(own, "redeliver", "ci", newest).output
+        assert "No failed deliveries" in harborhook(own, "deliveries", "ci", "--failed").output
+        print(status.output, ended.output)
+
+
+def _undelivered(found: Object) -> int:
+    count: int = (found["status"].get("deliveries") or {}).get("undelivered", 0)
+    return count
 
 
 def test_suspend_and_resume_set_one_field(world: World) -> None:
