@@ -5,6 +5,7 @@
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
 #            KEEP and CLUSTER=current (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`),
 #            MINUTES (for `make soak`), RECORDINGS (for `make record`), IMAGE and BASE_IMAGE (for `make image`),
+#            URL and HOMEPAGE (for `make krew`),
 #            IMAGE_REPOSITORY (where the image is, for `make image` and `make dist`), DIST (for `make dist`),
 #            TAG and ADDRESS (for `make release-check`),
 #            KUBEBUILDER_ASSETS (a control plane to use instead of building or downloading one),
@@ -81,6 +82,10 @@ IMAGE ?= $(IMAGE_REPOSITORY):$(VERSION)
 IMAGE_OPTIONS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
 	$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
 
+.PHONY: krew
+krew: $(STAMP)  ## Pack kubectl harborhook for Krew (URL=https://.../{archive}, HOMEPAGE=)
+	$(BIN)/python -m harness.krew --url '$(URL)' --homepage '$(HOMEPAGE)' $(ARGS)
+
 # Where `make dist` writes.
 DIST ?= dist
 
@@ -106,14 +111,16 @@ format: $(STAMP)  ## Format the code and fix what can be fixed by itself
 	$(BIN)/ruff format
 
 .PHONY: generate
-generate: $(STAMP)  ## Write the CRDs and the reference from the models, and what the chart repeats
+generate: $(STAMP)  ## Write the CRDs, the reference, what the chart repeats, and the picture in the README
 	$(BIN)/python -m harness.generate --output crds
 	$(BIN)/python -m harness.chart_files
+	$(BIN)/python -m harness.status_picture
 
 .PHONY: check-generated
 check-generated: $(STAMP)
 	$(BIN)/python -m harness.generate --check
 	$(BIN)/python -m harness.chart_files --check
+	$(BIN)/python -m harness.status_picture --check
 
 .PHONY: control-plane
 control-plane: check-go $(STAMP)  ## Build the tests' control plane (minutes, once per machine)
