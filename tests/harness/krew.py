@@ -1,8 +1,8 @@
 """Packs `kubectl harborhook` for Krew, kubectl's plugin manager: an archive for a release, and the manifest naming it.
 
-`make dist` writes both (harness.release). The plugin is one file of pure Python for any platform: the commands that talk
-to the API server, and what they import. `doctor`, `export`, `crds` and `run` need compiled packages, and say so. The same
-sources give the same bytes.
+`make dist` writes both (harness.release). The plugin is one file of pure Python for any platform: the commands that
+talk to the API server, and what they import. `doctor`, `export`, `crds` and `run` need compiled packages, and say so.
+The same sources give the same bytes.
 """
 
 from __future__ import annotations

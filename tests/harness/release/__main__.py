@@ -3,8 +3,8 @@
     python -m harness.release [--image-repository ghcr.io/OWNER/harborhook] [--output dist]
 
 They are the wheel, the chart, `install.yaml` (kinds, roles and operator), the plugin for Krew with its manifest, the
-bill of materials, and their checksums. The same commit gives the same bytes with the same Python: only tracked files are
-packed, all with the commit's time.
+bill of materials, and their checksums. The same commit gives the same bytes with the same Python: only tracked files
+are packed, all with the commit's time.
 """
 
 from __future__ import annotations
