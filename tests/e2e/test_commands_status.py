@@ -50,9 +50,8 @@ def test_a_failing_receiver_is_found_in_one_command(failing: World) -> None:
     assert ended.code == 0, "a receiver that fails leaves the policy Ready"
     first, second, *rest = ended.output.splitlines()
     assert first.startswith(f"WebhookPolicy {failing.namespace}/events: Failing for ")
-    assert second.startswith(
-        "  receiver: The newest event was not delivered: 127.0.0.1 answered with status 500. Failing since 20"
-    )
+    assert second.startswith("  receiver: The newest event was not delivered: 127.0.0.1 answered with status 500")
+    assert ". Failing since 20" in second
     shown = "\n".join(rest)
     for part in ("chconn/own-", "v2.16.0", "PUSH_ARTIFACT", "(id ", "enabled", "DeliveryFailed", "Created"):
         assert part in shown
