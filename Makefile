@@ -1,10 +1,12 @@
-# Everything a developer runs. The first target that needs it makes .venv from the lock file; the Kubernetes control
-# plane of the tests is built once per machine, outside the repository (see tests/harness/control_plane/binaries.py).
+# Everything a developer runs. The first target that needs it makes .venv from the lock file. The Kubernetes control
+# plane of the tests is built once per machine, outside the repository; that of the demo is downloaded where it can be
+# (see tests/harness/control_plane/binaries.py).
 #
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
-#            KEEP (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`), MINUTES (for `make soak`),
-#            RECORDINGS (for `make record`), IMAGE and BASE_IMAGE (for `make image`),
-#            KUBEBUILDER_ASSETS (a control plane to use instead of building one).
+#            KEEP and CLUSTER=current (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`),
+#            MINUTES (for `make soak`), RECORDINGS (for `make record`), IMAGE and BASE_IMAGE (for `make image`),
+#            KUBEBUILDER_ASSETS (a control plane to use instead of building or downloading one),
+#            CONTROL_PLANE=build (never download it), ENVTEST_RELEASES (a mirror to download it from).
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -22,30 +24,30 @@ REQUESTED_PYTHON := $(PYTHON)
 
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/tests
 export PYTHONUNBUFFERED := 1
-export KEEP
+export KEEP CLUSTER CONTROL_PLANE ENVTEST_RELEASES
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 .PHONY: help
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: binaries  ## Show the operator at work on a cluster and a Harbor stand-in (KEEP=1 leaves them running)
+demo: $(STAMP)  ## Show the operator at work on a cluster and a Harbor stand-in (KEEP=1 leaves them running, CLUSTER=current)
 	$(BIN)/python -m harness.demo
 
 .PHONY: test
-test: check-go lint check-generated binaries  ## Run all checks and tests (ARGS="-k name" selects tests)
+test: check-go lint check-generated control-plane helm  ## Run all checks and tests (ARGS="-k name" selects tests)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: bench
-bench: binaries  ## Measure speed, requests, writes and memory (SIZE=small; SCENARIOS=, COMPARE=, JSON=, ARGS=--help)
+bench: control-plane  ## Measure speed, requests, writes and memory (SIZE=small; SCENARIOS=, COMPARE=, JSON=, ARGS=--help)
 	$(BIN)/python -m bench --size $(SIZE) --scenarios '$(SCENARIOS)' --json $(JSON) \
 		$(if $(COMPARE),--compare $(COMPARE)) $(ARGS)
 
 .PHONY: soak
-soak: binaries  ## Random edits and faults for half an hour (MINUTES=, ARGS="--seed 7", ARGS=--help)
+soak: control-plane  ## Random edits and faults for half an hour (MINUTES=, ARGS="--seed 7", ARGS=--help)
 	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
 
 .PHONY: record
@@ -53,7 +55,7 @@ record: $(STAMP)  ## Record how the Harbor of HARBORHOOK_TEST_HARBOR_* answers (
 	$(BIN)/python -m contract.record --output $(RECORDINGS) $(ARGS)
 
 .PHONY: test-node
-test-node: binaries  ## Test image and chart in pods of a real node (Linux, as root; says what is missing)
+test-node: control-plane helm  ## Test image and chart in pods of a real node (Linux, as root; says what is missing)
 	$(BIN)/python -m harness.node $(BIN)/pytest -x tests/node $(ARGS)
 
 .PHONY: image
@@ -86,17 +88,20 @@ format: $(STAMP)  ## Format the code and fix what can be fixed by itself
 
 .PHONY: generate
 generate: $(STAMP)  ## Write the CRDs and the reference from the models, and what the chart repeats
-	$(BIN)/python -m harborhook.api.generate --output crds
+	$(BIN)/python -m harness.generate --output crds
 	$(BIN)/python -m harness.chart_files
 
 .PHONY: check-generated
 check-generated: $(STAMP)
-	$(BIN)/python -m harborhook.api.generate --check
+	$(BIN)/python -m harness.generate --check
 	$(BIN)/python -m harness.chart_files --check
 
-.PHONY: binaries
-binaries: check-go $(STAMP)  ## Build the tests' control plane and Helm (minutes, once per machine)
+.PHONY: control-plane
+control-plane: check-go $(STAMP)  ## Build the tests' control plane (minutes, once per machine)
 	$(BIN)/python -m harness.control_plane build
+
+.PHONY: helm
+helm: check-go $(STAMP)  ## Build Helm for the tests of the chart (minutes, once per machine)
 	$(BIN)/python -m harness.helm
 
 .PHONY: check-go

@@ -56,7 +56,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* Whether an object of our kinds can be in this release. */}}
 {{- define "harborhook.connectionServed" -}}
-{{- or (not .Values.crds.install) (.Capabilities.APIVersions.Has "harborhook.io/v1alpha1/ClusterHarborConnection") -}}
+{{- or .Values.connection.alwaysRender (not .Values.crds.install) (.Capabilities.APIVersions.Has "harborhook.io/v1alpha1/ClusterHarborConnection") -}}
 {{- end -}}
 
 {{/* The operator's settings as variables. What is not set is left to the operator's own default. */}}

@@ -1,6 +1,10 @@
 -- The health of a Harborhook resource, of whatever kind, by its conditions. docs/gitops.md has the table.
 -- Argo CD opens only the base library, tables, and os.date and os.time: there are no string functions here.
 
+-- The health of a webhook policy while notifications are switched off for the whole Harbor: Healthy or Suspended.
+-- Suspended blocks `argocd app wait` and later sync waves until an admin switches notifications on again.
+local globally_disabled = "Healthy"
+
 local status = obj.status or {}
 local conditions = {}
 for _, condition in ipairs(status.conditions or {}) do
@@ -29,9 +33,10 @@ if ready.reason == "Suspended" then
   return { status = "Suspended", message = ready.message }
 end
 
--- Other reasons of Delivering tell of receivers, and a failing receiver is no fault of what was deployed.
-if delivering ~= nil and delivering.reason == "GloballyDisabled" then
-  return { status = "Suspended", message = delivering.message }
+-- Other reasons of Delivering are about receivers, and a failing receiver is not a fault of the deployment.
+local off = delivering ~= nil and delivering.reason == "GloballyDisabled"
+if off and (ready.status == "True" or globally_disabled == "Suspended") then
+  return { status = globally_disabled, message = delivering.message }
 end
 
 if ready.status == "True" then

@@ -146,13 +146,13 @@ def export(
     comments and warnings tell.
     """
     from harborhook.commands.connecting import FailedError
-    from harborhook.commands.export import Wish, run
+    from harborhook.commands.export import ExportRequest, run
 
     if isinstance(where, ByConnection) and where.namespace and namespace not in (None, where.namespace):
         raise click.UsageError(f"--namespace: a HarborConnection serves its own, which is {where.namespace}.")
-    wish = Wish(projects, namespace or "", connection_ref or "", include_managed)
+    request = ExportRequest(projects, namespace or "", connection_ref or "", include_managed)
     try:
-        raise SystemExit(run(where, wish, secrets_file))
+        raise SystemExit(run(where, request, secrets_file))
     except FailedError as error:
         raise click.ClickException(str(error)) from None
 

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from harborhook import __version__, telemetry
@@ -25,7 +26,10 @@ from harborhook.kube.watches import Watches
 from harborhook.plan.references import references
 from harborhook.reconcile.clients import Clients
 from harborhook.reconcile.context import Context
+from harborhook.reconcile.redelivery import is_recorded
 from harborhook.reconcile.secrets import Secrets
+from harborhook.reconcile.senders import send_waiting
+from harborhook.reconcile.sharing import lane_of
 from harborhook.reconcile.worker import work
 from harborhook.runtime.events import Recorder
 from harborhook.runtime.leader import Leader, LeadershipLostError
@@ -168,6 +172,9 @@ class Operator:
         await until_answered(lambda: inventory.list_all(first=True), "list the resources")
         self._tasks = [asyncio.create_task(work(context), name=f"worker {n}") for n in range(self.settings.workers)]
         self._tasks += [
+            asyncio.create_task(send_waiting(context), name=f"sender {n}") for n in range(self.settings.senders)
+        ]
+        self._tasks += [
             asyncio.create_task(self._beat(), name="heartbeat"),
             asyncio.create_task(inventory.keep_current(), name="relist"),
         ]
@@ -179,10 +186,12 @@ class Operator:
         cluster = settings.cluster_name
         if not cluster:
             cluster = await until_answered(lambda: gateway.namespace_uid(CLUSTER_NAMESPACE), "read the cluster's name")
+        store = Store(references)
         return Context(
             settings=settings,
-            store=Store(references),
-            queue=Queue(clock=time.monotonic),
+            store=store,
+            queue=Queue(time.monotonic, workers=settings.workers, lane_of=partial(lane_of, store)),
+            sending=Queue(time.monotonic, workers=settings.senders, lane_of=partial(lane_of, store)),
             gateway=gateway,
             recorder=Recorder(gateway.create_event, instance=socket.gethostname(), clock=time.monotonic),
             secrets=Secrets(read=gateway.data, watched=View(settings).watches_source),
@@ -217,7 +226,7 @@ class Operator:
         """Whether all visits completed; the others are cut off."""
         if self.context is None:
             return True
-        draining = asyncio.create_task(self.context.queue.drain(), name="finish the visits in hand")
+        draining = asyncio.create_task(_drain(self.context), name="finish the visits in hand")
         await asyncio.wait({draining, *holding}, timeout=FINISH_LIMIT, return_when=asyncio.FIRST_COMPLETED)
         finished = draining.done()
         if not finished:
@@ -258,3 +267,11 @@ def _notifications(context: Context) -> dict[Key, bool]:
     """Harbor's own switch, by connection, where it is known."""
     states = {key: link.notifications_enabled for key, link in context.links.items()}
     return {key: state for key, state in states.items() if state is not None}
+
+
+async def _drain(context: Context) -> None:
+    """What is being sent is sent to its end, and what was sent is recorded, lest it is sent again."""
+    await context.sending.drain()
+    while not is_recorded(context):  # noqa: ASYNC110 - a few times at most, by workers that are not to know of it
+        await asyncio.sleep(0.05)
+    await context.queue.drain()

@@ -131,6 +131,12 @@ class Settings(BaseSettings):
     stuck_after: FiniteFloat = Field(
         60.0, gt=0, description="How long Harbor may take to hand a notification to its job service."
     )
+    redelivery_pause: FiniteFloat = Field(
+        60.0, gt=0, description="How long redelivery waits before the first attempt; each failure doubles it."
+    )
+    redelivery_longest_pause: FiniteFloat = Field(
+        1800.0, gt=0, description="The longest pause between two attempts of redelivery at one target."
+    )
     release_after: FiniteFloat = Field(
         300.0,
         gt=0,
@@ -143,7 +149,18 @@ class Settings(BaseSettings):
     relist_interval: FiniteFloat = Field(
         900.0, gt=0, description="How often all resources are listed anew, in case the watch missed a deletion."
     )
-    workers: int = Field(32, ge=1, le=512, description="How many resources are worked on at the same time.")
+    workers: int = Field(
+        40,
+        ge=1,
+        le=512,
+        description=(
+            "How many resources are reconciled at the same time. One connection gets about half of them at most, so "
+            "that a slow Harbor leaves workers for the others."
+        ),
+    )
+    senders: int = Field(
+        8, ge=1, le=128, description="How many receivers are sent tests and failed notifications at the same time."
+    )
     listen_host: str = Field(
         "", description="Address of the probes and metrics. Empty: all addresses, of IPv4 and of IPv6."
     )

@@ -83,6 +83,12 @@ class Metrics:
             ("kind", "field"),
             registry=self.registry,
         )
+        self._redeliveries = Counter(
+            "harborhook_redeliveries",
+            "Notifications that were to be sent again, by result: succeeded, failed, expired, gone (from Harbor).",
+            ("result",),
+            registry=self.registry,
+        )
         self._released = Counter(
             "harborhook_released",
             "Resources that were let go although what they made stays in Harbor, because credentials were lost.",
@@ -109,6 +115,9 @@ class Metrics:
 
     def count_released(self, kind: str) -> None:
         self._released.labels(kind).inc()
+
+    def count_redelivery(self, result: str) -> None:
+        self._redeliveries.labels(result.lower()).inc()
 
     def count_deliveries(self, policy: Key, project: str, counted: Mapping[str, int]) -> None:
         for result, number in counted.items():
@@ -150,6 +159,7 @@ class _State(Collector):
                 "last_failure_timestamp_seconds": "When Harbor last gave up a notification.",
                 "consecutive_failures": "Events in a row, up to the newest, that were not delivered.",
                 "deliveries_in_progress": "Notifications that are neither delivered nor given up.",
+                "undelivered": "Events that failed, were not sent again with success, and are still in Harbor.",
             }.items()
         }
         for key in self._store.all("WebhookPolicy"):
@@ -184,6 +194,7 @@ def _told_of(status: Mapping[str, Any]) -> dict[str, float | None]:
         "last_failure_timestamp_seconds": _timestamp(deliveries.get("lastFailureTime")),
         "consecutive_failures": deliveries.get("consecutiveFailures"),
         "deliveries_in_progress": deliveries.get("inProgress"),
+        "undelivered": deliveries.get("undelivered"),
     }
 
 

@@ -158,6 +158,7 @@ class Failure(Enum):
     CLIENT_CERTIFICATE_REQUIRED = "it requires a client certificate"
     CLIENT_CERTIFICATE_REFUSED = "it does not accept the client certificate"
     UNKNOWN_SERVER_NAME = "it has no certificate for the host name that it is asked for"
+    BROKEN_OFF = "it ended the TLS handshake without saying why"
     OTHER = "the TLS connection failed"
 
     @property
@@ -210,6 +211,7 @@ _BY_REASON = {
     "TLSV1_ALERT_UNKNOWN_CA": _CLIENT_CERTIFICATE,
     "TLSV1_ALERT_ACCESS_DENIED": _CLIENT_CERTIFICATE,
     "TLSV1_ALERT_DECRYPT_ERROR": _CLIENT_CERTIFICATE,
+    "UNEXPECTED_EOF_WHILE_READING": Failure.BROKEN_OFF,
     "TLSV1_UNRECOGNIZED_NAME": Failure.UNKNOWN_SERVER_NAME,
 }
 """OpenSSL's names of what went wrong and of the alerts that a server sends."""

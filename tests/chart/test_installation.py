@@ -38,6 +38,7 @@ QUICK: Values = {
     "connectionInterval": 5,
 }
 INSTALL = (REPOSITORY / "docs/install.md").read_text()
+(ANOTHER_NAME,) = [part for part in INSTALL.split("\n### ") if part.startswith("Under another release name")]
 READMES = [(REPOSITORY / page).read_text() for page in ("README.md", "helm-chart/README.md")]
 
 
@@ -67,9 +68,9 @@ class Cluster:
         manifest = self.helm("get", "manifest", RELEASE, "--namespace", NAMESPACE).stdout
         return {line.removeprefix("kind: ") for line in manifest.splitlines() if line.startswith("kind: ")}
 
-    def operate(self) -> OperatorProcess:
+    def operate(self, namespace: str = NAMESPACE, name: str = RELEASE) -> OperatorProcess:
         """Starts what the Deployment of the release describes."""
-        path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{RELEASE}"
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
         deployment = self.control_plane.admin.request("GET", path)
         operator = OperatorProcess.of_deployment(self.control_plane, self.directory, deployment)
         return self._stack.enter_context(operator)
@@ -257,6 +258,74 @@ def test_uninstalled_too_early_nothing_is_lost_and_in_order_only_the_kinds_stay(
     cluster.remove_kinds()
 
 
+@pytest.mark.parametrize("helm_is_old", [False, True], ids=["take-ownership", "annotated"])
+def test_a_release_of_another_name_and_namespace_takes_over_what_the_first_has_left(
+    cluster: Cluster, helm_is_old: bool
+) -> None:
+    cluster.credentials()
+    cluster.install()
+    cluster.install(cluster.connection(), "upgrade")
+    world = cluster.world(operator := cluster.operate(), "team-a")
+    connection = world.ready("ClusterHarborConnection", "default")
+    name = world.project_name()
+    world.project(name)
+    world.policy("ci", name)
+    before = [world.ready("HarborProject", name), world.ready("WebhookPolicy", "ci")]
+    operator.stop()
+    cluster.uninstall()
+
+    values = cluster.connection(credentials={"existingSecret": "harbor", "namespace": NAMESPACE})
+    (cluster.directory / "values.yaml").write_text(json.dumps({"settings": QUICK, **values}))
+    shutil.copytree(CHART, cluster.directory / "helm-chart")
+    taking, *annotating, installing = commands(ANOTHER_NAME)
+    refused = cluster.helm(*in_directory(cluster, installing), check=False)
+    assert "invalid ownership metadata" in refused.stderr
+    for command in [*annotating, installing] if helm_is_old else [taking]:
+        as_written(cluster, command)
+
+    place = ("registry-hooks", "--namespace", "platform")
+    assert "kind: ClusterHarborConnection" in cluster.helm("get", "manifest", *place).stdout
+    cluster.helm("upgrade", place[0], CHART, *place[1:], "--reuse-values")
+    world.operator = cluster.operate("platform", "registry-hooks-harborhook")
+    assert world.ready("ClusterHarborConnection", "default")["metadata"]["uid"] == connection["metadata"]["uid"]
+    world.reconcile_all()
+    after = [world.get("HarborProject", name), world.get("WebhookPolicy", "ci")]
+    assert [found["metadata"]["uid"] for found in after] == [found["metadata"]["uid"] for found in before]
+    assert after[1]["status"]["policyID"] == before[1]["status"]["policyID"]
+    cluster.helm("uninstall", *place)
+
+
+def in_directory(cluster: Cluster, command: str) -> list[str]:
+    """The arguments of a documented helm command, with paths that hold in any directory."""
+    files = {name: str(cluster.directory / name) for name in ("helm-chart", "values.yaml")}
+    return [files.get(argument, argument) for argument in shlex.split(command)[1:]]
+
+
+def test_where_the_kinds_are_served_before_the_first_installation_has_the_connection(cluster: Cluster) -> None:
+    """As with Flux: the kinds by a Kustomization, the chart by a HelmRelease without them."""
+    cluster.credentials()
+    cluster.control_plane.apply(REPOSITORY / "crds")
+    cluster.until_kinds_are_served()
+    said = cluster.install({**cluster.connection(), "crds": {"install": False}})
+    assert "kubectl get chconn default" in said
+    assert "ClusterHarborConnection" in cluster.in_release()
+
+
+def test_rendered_without_a_cluster_everything_can_be_applied(cluster: Cluster) -> None:
+    cluster.credentials()
+    values = cluster.connection(alwaysRender=True)
+    place = ("--namespace", NAMESPACE, "--values", "-", "--skip-tests")
+    rendered = cluster.helm("template", RELEASE, CHART, *place, stdin=json.dumps(values)).stdout
+    first = cluster.control_plane.apply(rendered, check=False)
+    if first.returncode:  # the API server did not serve the kinds soon enough
+        assert "no matches for kind" in first.stderr
+    cluster.until_kinds_are_served()
+    cluster.control_plane.apply(rendered)
+    assert cluster.control_plane.admin.exists(f"/apis/{GROUP}/clusterharborconnections/default")
+    cluster.control_plane.kubectl("delete", "chconn", "default")
+    cluster.control_plane.kubectl("delete", "-f", "-", "--wait=false", "--ignore-not-found", stdin=rendered)
+
+
 def test_a_release_with_the_least_rights_serves_its_namespaces_and_no_other(cluster: Cluster) -> None:
     for namespace in ("team-a", "team-b", "team-c"):
         cluster.control_plane.create_namespace(namespace)
@@ -305,7 +374,7 @@ def test_the_pods_of_the_release_are_allowed_in_a_restricted_namespace(cluster: 
 
 
 def test_the_commands_of_the_documentation_work_in_the_order_in_which_they_are_written(cluster: Cluster) -> None:
-    """All but one, which mends something that is broken; another test does that. Those of the READMEs come first."""
+    """All but those for a release that was uninstalled, which other tests run. Those of the READMEs come first."""
     cluster.remove_namespace()
     for part in ("helm-chart", "manifests", "crds"):
         shutil.copytree(REPOSITORY / part, cluster.directory / part)
@@ -316,8 +385,9 @@ def test_the_commands_of_the_documentation_work_in_the_order_in_which_they_are_w
         as_written(cluster, command)
     first, *others = commands(INSTALL)
     assert first == "kubectl create namespace harborhook", "which the commands before have done"
+    elsewhere = commands(ANOTHER_NAME)
     for command in others:
-        if not command.startswith("kubectl patch whp ci "):
+        if command not in elsewhere and not command.startswith("kubectl patch whp ci "):
             as_written(cluster, command)
     assert (cluster.directory / "harborhook-0.1.0.tgz").exists()
 

@@ -69,7 +69,15 @@ SWITCHES: dict[str, tuple[Values, Values]] = {
     "otherNamespace": ({}, {"serviceMonitor": {"namespace": "monitoring"}, "dashboard": {"namespace": "monitoring"}}),
     "prometheusRule": ({}, {"prometheusRule": {"create": True}}),
     "dashboard": ({}, {"dashboard": {"create": True, "annotations": {"folder": "Registry"}}}),
-    "test": ({}, {"test": {"create": False}}),
+    "test": (
+        {
+            "test": {
+                "podLabels": {"sidecar.istio.io/inject": "false"},
+                "podAnnotations": {"linkerd.io/inject": "disabled"},
+            }
+        },
+        {"test": {"create": False}},
+    ),
     "probes": ({}, {"startupProbe": {"failureThreshold": 30}, "livenessProbe": {}, "readinessProbe": {}}),
     "image": ({}, {"image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": [{"name": "registry"}]}}),
     "labels": ({}, {"commonLabels": {"team": "platform"}, "podLabels": {"x": "y"}, "podAnnotations": {"x": "y"}}),
@@ -78,7 +86,7 @@ SWITCHES: dict[str, tuple[Values, Values]] = {
         {},
         {
             "priorityClassName": "system-cluster-critical",
-            "nodeSelector": {"kubernetes.io/os": "linux"},
+            "nodeSelector": {"kubernetes.io/os": None, "disk": "ssd"},
             "tolerations": [{"key": "infra", "operator": "Exists"}],
             "affinity": {"nodeAffinity": {}},
             "topologySpreadConstraints": [
@@ -451,6 +459,32 @@ def test_the_connection_waits_until_its_kind_is_served(helm: Helm) -> None:
     assert "repeat this" not in notes(helm, values)
     elsewhere = {**values, "crds": {"install": False}}
     assert "ClusterHarborConnection" in kinds(render(helm, elsewhere, cluster=()))
+
+
+def test_without_a_cluster_to_ask_a_value_renders_the_connection(helm: Helm) -> None:
+    objects = render(helm, {"connection": {**CONNECTION, "alwaysRender": True}}, cluster=())
+    assert one(objects, "ClusterHarborConnection")["spec"]["url"] == CONNECTION["url"]
+    without = {**CONNECTION, "create": False, "alwaysRender": True}
+    assert "ClusterHarborConnection" not in kinds(render(helm, {"connection": without}, cluster=()))
+
+
+def test_labels_and_annotations_keep_the_pod_of_the_test_out_of_a_mesh(helm: Helm) -> None:
+    stated = {"podLabels": {"sidecar.istio.io/inject": "false"}, "podAnnotations": {"linkerd.io/inject": "disabled"}}
+    metadata = one(render(helm, {"test": stated}), "Pod")["metadata"]
+    assert metadata["labels"].items() >= stated["podLabels"].items()
+    assert metadata["annotations"].items() >= stated["podAnnotations"].items()
+    assert metadata["annotations"]["helm.sh/hook"] == "test"
+
+
+def test_pods_are_placed_on_linux_unless_the_values_say_otherwise(helm: Helm, default_objects: list[Object]) -> None:
+    def selectors(objects: list[Object]) -> list[Any]:
+        pods = [one(objects, "Deployment")["spec"]["template"]["spec"], one(objects, "Pod")["spec"]]
+        return [pod.get("nodeSelector") for pod in pods]
+
+    assert selectors(default_objects) == [{"kubernetes.io/os": "linux"}] * 2
+    added = render(helm, {"nodeSelector": {"disk": "ssd"}})
+    assert selectors(added) == [{"kubernetes.io/os": "linux", "disk": "ssd"}] * 2
+    assert selectors(render(helm, {"nodeSelector": {"kubernetes.io/os": None}})) == [None] * 2
 
 
 def test_the_switch_is_what_the_operator_reads(helm: Helm) -> None:

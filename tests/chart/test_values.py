@@ -56,6 +56,10 @@ NONSENSE: dict[str, tuple[Values, str]] = {
     "a CA of another kind": (connection(tls={"caBundle": {"kind": "File"}}), "kind"),
     "a switch with a word": ({"globalSwitch": {"enabled": "off"}}, "enabled"),
     "a label with a space": ({"commonLabels": {"a": "b c" * 30}}, "commonLabels"),
+    "a label of the test pod that selectors need": (
+        {"test": {"podLabels": {"app.kubernetes.io/name": "harborhook"}}},
+        "podLabels",
+    ),
     "a label that selectors need": ({"podLabels": {"app.kubernetes.io/name": "x"}}, "podLabels"),
     "a variable without a name": ({"extraEnv": [{"value": "x"}]}, "extraEnv"),
     "a probe of another endpoint": ({"livenessProbe": {"httpGet": {"path": "/"}}}, "httpGet"),

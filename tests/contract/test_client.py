@@ -44,7 +44,7 @@ class Connector:
     async def __call__(
         self, auth: Auth, *, url: str | None = None, session: bool = False, **options: Any
     ) -> HarborClient:
-        options = {"verify": False, "confirm_after": 0.0, **options}
+        options = {"tls": TLSOptions(skip_verify=True), "confirm_after": 0.0, **options}
         client = HarborClient(Transport(url or self.url, Credentials(*auth), **options))
         self.clients.append(client)
         if session:
@@ -216,7 +216,7 @@ async def test_what_is_not_the_name_of_a_project_is_not_sent(
 _BELOW_PROJECTS = (
     "project", "update_project", "repository_count", "observed_quota", "policies", "policy", "create_policy",
     "update_policy", "delete_policy", "open_executions", "executions", "tasks", "task_log", "jobs", "supported",
-    "last_triggers",
+    "last_triggers", "undelivered_executions", "undelivered_jobs", "stored_execution", "stored_job",
 )  # fmt: skip
 """The calls that have a project's name in their path."""
 
@@ -821,7 +821,7 @@ async def test_a_certificate_is_trusted_only_if_its_authority_is(tmp_path: Path,
     certificate, key = Authority().certify(tmp_path, "127.0.0.1")
     extra = [f"--tls-cert={certificate}", f"--tls-key={key}"]
     with StandIn.start(tmp_path / "harbor", extra=extra) as stand_in:
-        doubtful = await connect(stand_in.admin, url=stand_in.url)
+        doubtful = await connect(stand_in.admin, url=stand_in.url, tls=TLSOptions())
         trusting = await connect(stand_in.admin, url=stand_in.url, tls=TLSOptions(ca=certificate.read_bytes()))
 
         with pytest.raises(errors.UntrustedError, match="not trusted"):
@@ -860,6 +860,10 @@ CALLS: dict[str, Call] = {
     "tasks": lambda client, project: client.tasks(project, 1, 1),
     "task_log": lambda client, project: client.task_log(project, 1, 1, 1),
     "jobs": lambda client, project: client.jobs(project, 1),
+    "undelivered_executions": lambda client, project: client.undelivered_executions(project, 1),
+    "undelivered_jobs": lambda client, project: client.undelivered_jobs(project, 1),
+    "stored_execution": lambda client, project: client.stored_execution(project, 1, 1),
+    "stored_job": lambda client, project: client.stored_job(project, 1, 1),
     "supported": lambda client, project: client.supported(project),
     "last_triggers": lambda client, project: client.last_triggers(project),
 }

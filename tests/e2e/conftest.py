@@ -21,6 +21,8 @@ QUICK = {
     "stuck_after": 4,
     "drift_interval": 2,
     "prune_after": 6,
+    "redelivery_pause": 1,
+    "redelivery_longest_pause": 2,
     "connection_interval": 5,
 }
 """Intervals at which tests need not wait long."""

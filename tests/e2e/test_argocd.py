@@ -5,6 +5,8 @@ Argo CD itself does not run here; its part is played by harness.argocd, on what 
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ import pytest
 
 from harness.argocd import ArgoCD
 from harness.control_plane import ControlPlane
+from harness.readme import commands
 from harness.world import World, header_from, http_target
 
-MANIFESTS = Path(__file__).parents[2] / "manifests/argocd"
+REPOSITORY = Path(__file__).parents[2]
+MANIFESTS = REPOSITORY / "manifests/argocd"
+PAGE = (REPOSITORY / "docs/gitops.md").read_text()
 CONFIG_MAP = "/api/v1/namespaces/argocd/configmaps/argocd-cm"
 
 
@@ -34,6 +39,34 @@ def health(argocd: ArgoCD, world: World, kind: str, name: str) -> str:
 
 def test_our_entries_leave_those_that_were_there(argocd: ArgoCD) -> None:
     assert argocd.data["url"] == "https://argocd.example.com"
+
+
+def test_the_documented_commands_bring_the_health_check_and_its_option(crds_installed: ControlPlane) -> None:
+    plain, optional = (command for command in commands(PAGE) if "manifests/argocd" in command)
+    assert globally_disabled(crds_installed, plain) == "Healthy"
+    assert globally_disabled(crds_installed, optional) == "Suspended"
+    assert globally_disabled(crds_installed, plain) == "Healthy"
+
+
+def globally_disabled(control_plane: ControlPlane, command: str) -> str:
+    """What a policy's health is while notifications are switched off, after this command in a shell."""
+    control_plane.create_namespace("argocd")
+    path = f"{control_plane.programs}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "KUBECONFIG": str(control_plane.kubeconfig)}
+    subprocess.run(["sh", "-c", command], cwd=REPOSITORY, env=environment, check=True, capture_output=True, timeout=60)
+    conditions = [
+        {"type": "Ready", "status": "True", "reason": "Reconciled"},
+        {"type": "Delivering", "status": "False", "reason": "GloballyDisabled", "message": "Switched off."},
+    ]
+    switched_off = {
+        "apiVersion": "harborhook.io/v1alpha1",
+        "kind": "WebhookPolicy",
+        "metadata": {"generation": 1},
+        "status": {"observedGeneration": 1, "conditions": conditions},
+    }
+    status, message = ArgoCD(control_plane.admin.request("GET", CONFIG_MAP)["data"]).health(switched_off)
+    assert message == "Switched off."
+    return status
 
 
 def test_argo_cd_sees_how_resources_are(argocd: ArgoCD, world: World) -> None:

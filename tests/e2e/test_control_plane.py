@@ -141,6 +141,23 @@ def test_data_outlives_a_crash_and_a_restart(tmp_path: Path) -> None:
         assert second.kubectl("get", "namespace", "kept").returncode == 0
 
 
+def test_without_controllers_a_namespace_finishes_when_nothing_is_left_in_it(tmp_path: Path) -> None:
+    kept = {"metadata": {"name": "kept", "finalizers": ["example.com/wait"]}}
+    maps = "/api/v1/namespaces/going/configmaps"
+    with ControlPlane.start(tmp_path, controllers=False, finish_namespaces=True, progress=_silently) as running:
+        running.create_namespace("staying")
+        running.create_namespace("going")
+        running.admin.create(maps, kept)
+        running.admin.create("/api/v1/namespaces/going/secrets", {"metadata": {"name": "dropped"}})
+        running.delete_namespace("going")
+        assert poll_until(lambda: not running.admin.exists("/api/v1/namespaces/going/secrets/dropped"), timeout=10)
+        assert running.admin.exists("/api/v1/namespaces/going")
+        no_finalizers = {"metadata": {"finalizers": None}}
+        running.admin.request("PATCH", f"{maps}/kept", no_finalizers, content_type="application/merge-patch+json")
+        assert poll_until(lambda: not running.admin.exists("/api/v1/namespaces/going"), timeout=10)
+        assert running.admin.exists("/api/v1/namespaces/staying")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_killed_run_leaves_no_process_behind(tmp_path: Path) -> None:
     run = subprocess.Popen(

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from harborhook import __version__
-from harborhook.api.generate import out_of_step
+from harness.generate import out_of_step
 
 REPOSITORY = Path(__file__).parents[2]
 CHART = REPOSITORY / "helm-chart"

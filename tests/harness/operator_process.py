@@ -13,9 +13,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-from harness.control_plane import ControlPlane
+from typing import Any, Protocol, Self
 
 LEASH = Path(__file__).parent / "control_plane" / "leash.py"
 SOURCE = Path(__file__).parents[2] / "operator"
@@ -23,20 +21,27 @@ STEPPING_CLOCK = Path(__file__).parent / "stepping_clock.py"
 READY_SECONDS = 60.0
 
 
+class Cluster(Protocol):
+    """What an operator needs of a cluster."""
+
+    def service_account_kubeconfig(self, namespace: str, name: str, *, server: str | None = None) -> Path: ...
+
+
 class OperatorProcess:
     """`harborhook run` under its shipped roles. It ends with the process that started it.
 
-    `api_server` is the address of a proxy in front of the API server, `account` another ServiceAccount; with
-    `clock_steps` its clock can be set.
+    `api_server` is the address of a proxy in front of the API server, `account` and `namespace` are those of another
+    ServiceAccount; with `clock_steps` its clock can be set.
     """
 
     def __init__(
         self,
-        control_plane: ControlPlane,
+        control_plane: Cluster,
         directory: Path,
         settings: dict[str, object],
         api_server: str | None = None,
         account: str = "harborhook",
+        namespace: str = "harborhook",
         arguments: Sequence[str] = ("run",),
         clock_steps: bool = False,
     ) -> None:
@@ -48,7 +53,7 @@ class OperatorProcess:
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
             "PYTHONPATH": str(SOURCE),
             "PYTHONWARNINGS": "default",
-            "KUBECONFIG": str(control_plane.service_account_kubeconfig("harborhook", account, server=api_server)),
+            "KUBECONFIG": str(control_plane.service_account_kubeconfig(namespace, account, server=api_server)),
             "HARBORHOOK_LISTEN_HOST": "127.0.0.1",
             "HARBORHOOK_LISTEN_PORT": str(self._port),
             **{f"HARBORHOOK_{name.upper()}": str(value) for name, value in settings.items()},
@@ -57,22 +62,29 @@ class OperatorProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
-    def start(cls, control_plane: ControlPlane, directory: Path, **settings: object) -> Self:
+    def start(cls, control_plane: Cluster, directory: Path, **settings: object) -> Self:
         """Starts one with settings of settings.py by name, and waits until it is ready."""
         found = cls(control_plane, directory, settings)
         found.restart()
         return found
 
     @classmethod
-    def of_deployment(cls, control_plane: ControlPlane, directory: Path, deployment: dict[str, Any]) -> Self:
+    def of_deployment(cls, control_plane: Cluster, directory: Path, deployment: dict[str, Any]) -> Self:
         """Starts what the pod of a Deployment would run: its arguments, variables and ServiceAccount."""
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
+        namespace = deployment["metadata"]["namespace"]
         settings: dict[str, object] = {
-            variable["name"].removeprefix("HARBORHOOK_"): _value(variable, deployment["metadata"]["namespace"])
-            for variable in container["env"]
+            variable["name"].removeprefix("HARBORHOOK_"): _value(variable, namespace) for variable in container["env"]
         }
-        found = cls(control_plane, directory, settings, account=pod["serviceAccountName"], arguments=container["args"])
+        found = cls(
+            control_plane,
+            directory,
+            settings,
+            account=pod["serviceAccountName"],
+            namespace=namespace,
+            arguments=container["args"],
+        )
         found.restart()
         return found
 

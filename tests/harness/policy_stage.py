@@ -73,12 +73,19 @@ class Api:
         assert body is not None
         return body
 
+    async def patch(self, key: Key, patch: Object) -> Object:
+        body = await self.get(key)
+        return {**body, "metadata": {**body["metadata"], **patch["metadata"], "resourceVersion": _next_version(body)}}
+
     async def patch_status(self, key: Key, patch: Object) -> Object:
         body = await self.get(key)
-        version = str(int(body["metadata"]["resourceVersion"]) + 1)
         merged = {**body.get("status", {}), **patch}
-        merged = {name: value for name, value in merged.items() if value is not None}
-        return {**body, "metadata": {**body["metadata"], "resourceVersion": version}, "status": merged}
+        status = {name: value for name, value in merged.items() if value is not None}
+        return {**body, "metadata": {**body["metadata"], "resourceVersion": _next_version(body)}, "status": status}
+
+
+def _next_version(body: Object) -> str:
+    return str(int(body["metadata"]["resourceVersion"]) + 1)
 
 
 class Stage:
@@ -141,7 +148,7 @@ class Stage:
         """As a person does, by kubectl."""
         body = copy.deepcopy(self.stored(key))
         body["spec"].update(spec)
-        body["metadata"]["resourceVersion"] = str(int(body["metadata"]["resourceVersion"]) + 1)
+        body["metadata"]["resourceVersion"] = _next_version(body)
         body["metadata"]["generation"] += 1
         changes.saw(self.context, key, body)
 

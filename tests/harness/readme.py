@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import textwrap
 
 
 def blocks(markdown: str, *languages: str) -> list[str]:
-    """The code blocks of these languages, or all of them."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", markdown, re.MULTILINE | re.DOTALL)
-    return [text for language, text in found if not languages or language in languages]
+    """The code blocks of these languages, or all of them, also those within a list."""
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", markdown, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(text) for _, language, text in found if not languages or language in languages]
 
 
 def commands(markdown: str) -> list[str]:

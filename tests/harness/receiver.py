@@ -19,6 +19,7 @@ with ``GET /_received?path=...`` and ``DELETE /_received``.
 
 It can be down: ``receiver.down()`` refuses connections, ``receiver.down(500)`` (or ``PUT /_down {"status": 500}``)
 answers every request with that status; ``receiver.up()`` (or ``DELETE /_down``) ends either.
+``receiver.imitate(path, answers)`` lets a function answer instead, as those of ``harness.known_receivers`` do.
 
 It is a plain threaded server rather than an ASGI application, because dropping a connection is below ASGI.
 """
@@ -36,6 +37,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -103,6 +105,10 @@ class _Answer:
     dropped: bool = False
 
 
+Answers = Callable[[dict[str, str], str, bytes], tuple[int, str]]
+"""Status and body for a request with these headers (lower-case names), this query and this body."""
+
+
 def _number(text: str) -> int:
     return int(text) if text.isdecimal() else 0
 
@@ -118,6 +124,7 @@ class _Behaviour:
         self._arrivals = itertools.count(1)
         self.outage: int | None = None
         """The status of every answer meanwhile."""
+        self._imitations: dict[str, Answers] = {}
         self.stopping = threading.Event()
 
     def received(self, path: str | None) -> list[Received]:
@@ -142,6 +149,10 @@ class _Behaviour:
         with self._lock:
             return next(self._arrivals)
 
+    def imitate(self, path: str, answers: Answers) -> None:
+        with self._lock:
+            self._imitations[path] = answers
+
     def remember(self, received: Received) -> None:
         with self._lock:
             self._received.append(received)
@@ -150,6 +161,11 @@ class _Behaviour:
     def answer(self, path: str, query: str, headers: dict[str, str], body: bytes) -> _Answer:
         if self.outage is not None:
             return self._status(self.outage)
+        with self._lock:
+            imitated = self._imitations.get(path)
+        if imitated is not None:
+            status, text = imitated(headers, query, body)
+            return _Answer(status, text.encode())
         kind, _, rest = path.lstrip("/").partition("/")
         argument, _, tail = rest.partition("/")
         simple = {
@@ -388,6 +404,10 @@ class Receiver:
         bound, self._refusing = self._refusing, None
         if bound is not None:
             self._listen(bound)
+
+    def imitate(self, path: str, answers: Answers) -> None:
+        """Let a function answer what comes to this path."""
+        self._behaviour.imitate(path, answers)
 
     def wait(self, count: int, path: str | None = None, *, timeout: float = 10.0) -> list[Received]:
         """Wait until that many requests came, and return them; AssertionError when they do not."""

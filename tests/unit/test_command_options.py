@@ -46,6 +46,21 @@ def test_credentials_come_from_variables_or_standard_input() -> None:
     assert seen == [ByUrl(URL, "dev", f" {CANARY}")]
 
 
+def test_what_a_gateway_wants_comes_from_files(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("token", "certificate", "key")]
+    for path in paths:
+        path.write_text(CANARY)
+    token, certificate, key = paths
+    pair = ("--client-certificate", str(certificate), "--client-key", str(key), "--server-name", "harbor.internal")
+    headers = ("--header", f"X-Token=@{token}", "--header", f"X-Other=@{token}")
+    assert given("--url", URL, *pair, *headers, **{USERNAME: "dev", PASSWORD: CANARY}).exit_code == 0
+    (where,) = seen
+    assert isinstance(where, ByUrl)
+    assert where.headers == (("X-Token", token), ("X-Other", token))
+    assert (where.client_certificate, where.client_key, where.server_name) == (certificate, key, "harbor.internal")
+    assert CANARY not in repr(where)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -65,6 +80,14 @@ def test_credentials_come_from_variables_or_standard_input() -> None:
         ("--connection", "/b"),
         ("--connection", "a/"),
         ("--url", URL, "--password", CANARY),
+        ("--url", URL, "--username", "dev", "--header", f"X-Token={CANARY}"),
+        ("--url", URL, "--username", "dev", "--header", f"Cookie=@{__file__}"),
+        ("--url", URL, "--username", "dev", "--header", f"X Token=@{__file__}"),
+        ("--url", URL, "--username", "dev", "--header", "X-Token=@/no/such/file"),
+        ("--url", URL, "--username", "dev", "--client-certificate", __file__),
+        ("--url", URL, "--username", "dev", "--client-key", __file__),
+        ("--connection", "default", "--header", f"X-Token=@{__file__}"),
+        ("--connection", "default", "--server-name", "harbor.internal"),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(arguments: tuple[str, ...]) -> None:

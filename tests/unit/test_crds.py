@@ -10,12 +10,12 @@ import pytest
 import yaml
 from pydantic import Field
 
-from harborhook.api import generate
 from harborhook.api.base import CommonStatus, Resource
 from harborhook.api.conditions import Reason
 from harborhook.api.crds import crd, crds, crds_yaml, root_schema
 from harborhook.api.kinds import KINDS, Kind
-from harborhook.api.reference import reasons_page
+from harness import generate
+from harness.reference import reasons_page
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -134,6 +134,40 @@ def test_an_answer_that_sends_secrets_back_shows_none(echo: str) -> None:
         assert secret not in reason
 
 
+BARE = "q7Zk2pLw9XvB4nTr8sYd"
+"""As Kargo and Argo CD Image Updater want it: the whole header is the secret, without a scheme."""
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        BARE,
+        f"token {BARE} is wrong",
+        f"'{BARE}': no such token",
+        f"unknown token {BARE[:8]}...",
+        f"unknown token …{BARE[-9:]}",
+        f"no entry for {BARE.lower()}",
+        f"got=[{BARE.upper()}]",
+        f"<b>{BARE}</b>",
+        f'"{BARE}" does not match',
+        f"Authorization: {BARE}",
+        f"401 for /{'a1' * 32}",
+        f"401 for {'A1' * 32}",
+    ],
+)
+def test_a_header_without_a_scheme_and_a_secret_path_are_never_quoted(echo: str) -> None:
+    known = receivers(listing("*.example.com"), [f"https://kargo.example.com/{'a1' * 32}"], [BARE])
+    reason = reason_of(answered(echo), known)
+    assert reason.startswith("kargo.example.com answered with status 401")
+    for part in (BARE[:8], BARE[-8:], "a1a1"):
+        assert part.lower() not in reason.lower()
+
+
+def test_words_that_everybody_knows_are_quoted_although_an_address_has_them() -> None:
+    known = receivers(listing("*.example.com"), ["https://kargo.example.com/webhooks/harbor/s3cret"], [BARE])
+    assert reason_of(answered("no handler for webhooks"), known).endswith("status 401: no handler for webhooks")
+
+
 def test_a_recorded_echo_is_masked() -> None:
     known = receivers(listing("ci.example.com"), ["https://ci.example.com/x"], ["Bearer s3cret-token"])
     assert reason_of(recorded("1009-log2-echo401"), known) == (

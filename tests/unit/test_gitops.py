@@ -89,10 +89,29 @@ def test_health_follows_what_a_reason_means_and_shows_its_message(argocd: ArgoCD
 
 @each_reason
 @each_delivering
-def test_deliveries_degrade_nothing_and_only_the_global_switch_suspends(
+def test_deliveries_change_no_health_and_only_the_global_switch_changes_the_message(
     argocd: ArgoCD, reason: Reason, delivering: DeliveringReason
 ) -> None:
-    health, message = argocd.health(policy(reason, delivering))
+    off = delivering is DeliveringReason.GLOBALLY_DISABLED and reason.outcome is Outcome.READY
+    message = delivering.sentence if off else reason.sentence
+    assert argocd.health(policy(reason, delivering)) == (EXPECTED[reason.outcome], message)
+
+
+@pytest.fixture(scope="module")
+def suspending(argocd: ArgoCD) -> ArgoCD:
+    """Where an admin has changed the one line that the health check has for it."""
+    line = 'local globally_disabled = "Healthy"'
+    checks = {key: script for key, script in argocd.data.items() if ".health." in key}
+    assert {script.count(line) for script in checks.values()} == {1}
+    return ArgoCD({key: script.replace(line, line.replace("Healthy", "Suspended")) for key, script in checks.items()})
+
+
+@each_reason
+@each_delivering
+def test_by_option_the_global_switch_suspends_what_needs_nobody(
+    suspending: ArgoCD, reason: Reason, delivering: DeliveringReason
+) -> None:
+    health, message = suspending.health(policy(reason, delivering))
     if delivering is DeliveringReason.GLOBALLY_DISABLED and reason.outcome in (Outcome.READY, Outcome.RECONCILING):
         assert (health, message) == ("Suspended", delivering.sentence)
     else:

@@ -18,19 +18,19 @@ from harborhook.api.connections import ClusterHarborConnection
 from harborhook.api.project import HarborProject, HarborProjectSpec
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.commands import progress
-from harborhook.commands.manifests import document, documents
-from harborhook.harbor.capabilities import Version
-from harborhook.harbor.models import Allowlist, Policy, Project, Quota
-from harborhook.plan.export import (
+from harborhook.commands.export_plan import (
+    Destination,
     Exported,
-    Place,
     QuotaSeen,
     export_policy,
     export_project,
     may_hold_credential,
     with_access,
 )
-from harborhook.plan.object_names import LENGTH, is_project_name, policy_names, project_names
+from harborhook.commands.manifests import document, documents
+from harborhook.commands.object_names import LENGTH, is_project_name, policy_names, project_names
+from harborhook.harbor.capabilities import Version
+from harborhook.harbor.models import Allowlist, Policy, Project, Quota
 from harborhook.plan.project import changes, obstacles
 from harborhook.plan.project_settings import FLAG, SETTINGS, Projects
 from harborhook.plan.quantity import MOST_BYTES
@@ -54,10 +54,15 @@ def exported_project(
     version: Version | None = NEW,
     quota: QuotaSeen | None = None,
     registry: str | None = None,
-    place: Place | None = None,
+    destination: Destination | None = None,
 ) -> Exported:
     return export_project(
-        project, project.name, place or Place(), version=version, quota=quota or QuotaSeen(), registry=registry
+        project,
+        project.name,
+        destination or Destination(),
+        version=version,
+        quota=quota or QuotaSeen(),
+        registry=registry,
     )
 
 
@@ -76,7 +81,7 @@ def policy_with(**fields: Any) -> Policy:
 
 
 def exported_policy(policy: Policy, **options: Any) -> Exported:
-    return export_policy(policy, "team-a-ci", "team-a", Place(), **options)
+    return export_policy(policy, "team-a-ci", "team-a", Destination(), **options)
 
 
 # Projects
@@ -144,9 +149,9 @@ def test_what_an_older_harbor_means_by_a_key_is_not_stated() -> None:
 
 
 def test_where_the_resources_belong_is_stated_as_asked() -> None:
-    place = Place("team-x", {"kind": "HarborConnection", "name": "mine"})
+    destination = Destination("team-x", {"kind": "HarborConnection", "name": "mine"})
     found = export_project(
-        Project(7, "team_a"), "team-a", place, version=NEW, quota=QuotaSeen(), registry=None
+        Project(7, "team_a"), "team-a", destination, version=NEW, quota=QuotaSeen(), registry=None
     ).manifest
     assert found is not None
     assert found["metadata"] == {"name": "team-a", "namespace": "team-x"}
@@ -357,12 +362,14 @@ def connection(**spec: Any) -> ClusterHarborConnection:
 
 
 def test_a_namespace_that_the_connection_does_not_give_the_project_to_is_told() -> None:
-    told = with_access(exported_project(project_with(), place=Place("other")), "team-a", connection())
+    told = with_access(exported_project(project_with(), destination=Destination("other")), "team-a", connection())
     assert told.remarks == (
         "ClusterHarborConnection default does not give project team-a to namespace other: see its access.",
     )
-    for place in (Place("team-a"), Place()):
-        assert with_access(exported_project(project_with(), place=place), "team-a", connection()).remarks == ()
+    for destination in (Destination("team-a"), Destination()):
+        assert (
+            with_access(exported_project(project_with(), destination=destination), "team-a", connection()).remarks == ()
+        )
 
 
 def test_a_host_that_the_connection_does_not_allow_is_told_without_the_address() -> None:

@@ -13,10 +13,11 @@ from harborhook.api.conditions import Reason
 from harborhook.api.crds import root_schema
 from harborhook.api.kinds import HARBOR_PROJECT
 from harborhook.api.project import HarborProjectSpec
+from harborhook.commands import export_plan
+from harborhook.commands.export_plan import Destination, QuotaSeen, export_project
 from harborhook.harbor.capabilities import FLOOR, short
 from harborhook.harbor.models import Project
-from harborhook.plan import export, project_settings
-from harborhook.plan.export import Place, QuotaSeen, export_project
+from harborhook.plan import project_settings
 from harborhook.plan.project import changes, creation_metadata, obstacles
 from harborhook.plan.project_settings import NUMBER, SETTINGS, Projects, Setting, stated_settings
 
@@ -88,8 +89,8 @@ MADE_UP = Setting("retries.limit", "retry_limit", NUMBER, since=(2, 17, 0), proj
 @pytest.fixture
 def with_a_made_up_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(project_settings, "SETTINGS", (*SETTINGS, MADE_UP))
-    monkeypatch.setattr(export, "SETTINGS", (*SETTINGS, MADE_UP))
-    monkeypatch.setattr(export, "HarborProjectSpec", NewerSpec)
+    monkeypatch.setattr(export_plan, "SETTINGS", (*SETTINGS, MADE_UP))
+    monkeypatch.setattr(export_plan, "HarborProjectSpec", NewerSpec)
 
 
 @pytest.mark.usefixtures("with_a_made_up_row")
@@ -113,9 +114,9 @@ def test_a_made_up_row_is_created_compared_written_and_refused_by_older_harbors(
 @pytest.mark.usefixtures("with_a_made_up_row")
 def test_a_made_up_row_is_exported() -> None:
     project = Project(7, "team-a", {"public": "true", "retry_limit": "5"})
-    exported = export_project(project, "team-a", Place(), version=(2, 17, 0), quota=QuotaSeen(), registry=None)
+    exported = export_project(project, "team-a", Destination(), version=(2, 17, 0), quota=QuotaSeen(), registry=None)
     assert exported.complaints == ()
     assert exported.manifest is not None
     assert exported.manifest["spec"] == {"creationPolicy": "Adopt", "public": True, "retries": {"limit": 5}}
-    older = export_project(project, "team-a", Place(), version=(2, 16, 0), quota=QuotaSeen(), registry=None)
+    older = export_project(project, "team-a", Destination(), version=(2, 16, 0), quota=QuotaSeen(), registry=None)
     assert older.complaints == ("retries.limit with the value '5' cannot be stated.",)

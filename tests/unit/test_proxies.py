@@ -105,3 +105,9 @@ def test_a_proxy_that_is_reached_by_tls_is_verified_as_everything_else_is(enviro
     assert found.ssl_context is not None
     assert found.ssl_context.cert_store_stats() == TLSOptions(ca=bundle).context.cert_store_stats()
     assert not found.ssl_context.verify_flags & ssl.VERIFY_X509_STRICT
+
+
+async def test_a_bundle_that_is_not_used_is_not_looked_at(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HTTPS_PROXY", "https://proxy.example.com:3128")
+    tls = TLSOptions(ca=b"nonsense", skip_verify=True)
+    await Transport("https://harbor.example.com", Credentials("user", "password"), tls=tls).close()

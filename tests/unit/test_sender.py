@@ -7,17 +7,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
 from harborhook.reconcile import sender
-from harborhook.reconcile.sender import NotSentError, send
+from harborhook.reconcile.sender import NotSentError
 from harness.certificates import Authority
 from harness.front import Front, Tunnel
 from harness.receiver import Receiver
 
 CANARY = "canary-7f3a"
+send = partial(sender.send, may_be_local=True)
+"""The receivers of these tests are on this machine."""
 HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {CANARY}"}
 
 
@@ -175,3 +178,51 @@ async def test_a_bundle_that_cannot_be_used_is_the_connections_fault() -> None:
 def test_the_context_for_one_bundle_is_made_once() -> None:
     first: Any = sender._tls(b"a", True)
     assert sender._tls(b"a", True) is first
+
+
+# Where nothing is sent
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.1", "2130706433", "0x7f000001", "localhost", "LOCALHOST", "localhost.", "0.0.0.0"),
+        *("[::1]", "[::ffff:127.0.0.1]", "[::]", "169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]"),
+    ],
+)
+async def test_the_operators_own_machine_and_link_are_out_of_reach_unless_named(receiver: Receiver, host: str) -> None:
+    port = receiver.port
+    with pytest.raises(NotSentError) as refused:
+        await sender.send(f"http://{host}:{port}/{CANARY}", content=b"{}", headers=HEADERS)
+    assert receiver.received() == []
+    assert CANARY not in str(refused.value)
+
+
+async def test_a_name_that_means_this_machine_is_refused_and_one_that_changes_meanwhile_is_not_followed(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def lookup(self: Any, host: str, port: int, **_: Any) -> list[Any]:
+        asked.append(host)
+        return [(2, 1, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", lookup)
+    address = f"http://rebound.example.com:{receiver.port}/ok"
+    with pytest.raises(NotSentError, match="loopback or link-local range"):
+        await sender.send(address, content=b"{}", headers=HEADERS)
+    monkeypatch.setattr(sender, "_is_local", lambda _: False)
+    asked.clear()
+    assert await sender.send(address, content=b"{}", headers=HEADERS) == 200
+    assert "rebound.example.com" not in asked[1:], "the connection goes to the address that was checked"
+    assert receiver.received()[0].headers["host"] == f"rebound.example.com:{receiver.port}"
+
+
+async def test_a_certificate_is_verified_for_the_name_though_the_connection_goes_to_an_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sender, "_is_local", lambda _: False)
+    with Receiver(tls=True) as secured:
+        assert secured.certificate is not None
+        ca = secured.certificate.read_bytes()
+        assert await sender.send(f"https://localhost:{secured.port}/ok", content=b"{}", headers=HEADERS, ca=ca) == 200

@@ -8,8 +8,12 @@ from __future__ import annotations
 import base64
 import os
 import re
+import socket
+import socketserver
 import ssl
+import struct
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -32,7 +36,7 @@ from harborhook.kube.gateway import Gateway
 from harborhook.kube.watches import Watches
 from harborhook.reconcile import sender
 from harborhook.reconcile.connection_check import why_failed
-from harborhook.reconcile.sender import NotSentError, send
+from harborhook.reconcile.sender import NotSentError
 from harborhook.settings import Settings
 from harborhook.tls import ClientCertificate, Failure, TLSOptions, UnusableClientCertificateError, relaxed
 from harness.certificates import Authority, BareAuthority, self_signed, server_context
@@ -118,7 +122,9 @@ async def test_harbor_may_have_a_certificate_of_any_authority_that_is_named(
 async def test_a_receiver_may_have_a_certificate_of_any_authority_that_is_named(
     server: Front, authority: Authority
 ) -> None:
-    assert await send(server.url, content=b"{}", headers={}, ca=authority.bundle.encode()) == 200
+    assert (
+        await sender.send(server.url, content=b"{}", headers={}, ca=authority.bundle.encode(), may_be_local=True) == 200
+    )
 
 
 def kubeconfig(directory: Path, url: str, authority: Authority) -> str:
@@ -261,13 +267,24 @@ async def test_without_a_common_cipher_both_causes_are_named(tmp_path: Path) -> 
     assert "refuses the TLS handshake. Either there is no cipher in common, or it requires a client" in message
 
 
-async def test_a_connection_that_is_reset_is_said_to_be(tmp_path: Path) -> None:
-    context = server_context(tmp_path, *AUTHORITY.issue(HOST))
-    with Front(context=context) as server:
-        url = server.url
-    reason, message = await why(url, TRUSTING)
+@pytest.mark.parametrize(
+    ("is_reset", "said"),
+    [(True, "[Errno 104] Connection reset by peer."), (False, "it ended the TLS handshake without saying why. Check")],
+)
+async def test_a_handshake_that_is_broken_off_is_said_to_be(is_reset: bool, said: str) -> None:
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 if is_reset else 64 * 1024)
+            if is_reset:  # as the kernel does where something is left unread
+                self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.request.close()
+
+    with socketserver.TCPServer((HOST, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        reason, message = await why(f"https://{HOST}:{server.server_address[1]}", TRUSTING)
+        server.shutdown()
     assert reason is Reason.HARBOR_UNREACHABLE
-    assert "cannot be reached: " in message
+    assert f"cannot be reached: {said}" in message
 
 
 async def test_plain_http_on_a_port_for_tls_is_said_where_the_server_says_it() -> None:
@@ -381,7 +398,7 @@ async def test_headers_go_with_every_request_and_are_masked_in_what_is_quoted(tm
 async def test_a_receiver_is_shown_nothing_that_is_harbors(tmp_path: Path) -> None:
     context = server_context(tmp_path, *AUTHORITY.issue(HOST), Authority())
     with Front(context=context) as server, pytest.raises(NotSentError):
-        await send(server.url, content=b"{}", headers={}, ca=AUTHORITY.bundle.encode())
+        await sender.send(server.url, content=b"{}", headers={}, ca=AUTHORITY.bundle.encode(), may_be_local=True)
 
 
 @pytest.mark.parametrize(
@@ -399,10 +416,10 @@ async def test_each_kind_of_a_receivers_failure_has_its_sentence(
 ) -> None:
     with Front(context=server_context(tmp_path, *served)) as server:
         with pytest.raises(NotSentError, match=f"Its certificate is not trusted: .*{said}"):
-            await send(server.url, content=b"{}", headers={}, ca=AUTHORITY.bundle.encode())
-        assert await send(server.url, content=b"{}", headers={}, verify=False) == 200
+            await sender.send(server.url, content=b"{}", headers={}, ca=AUTHORITY.bundle.encode(), may_be_local=True)
+        assert await sender.send(server.url, content=b"{}", headers={}, verify=False, may_be_local=True) == 200
 
 
 async def test_a_receiver_without_tls_is_said_to_have_none() -> None:
     with Front() as server, pytest.raises(NotSentError, match="does not answer with TLS"):
-        await send(server.url.replace("http:", "https:"), content=b"{}", headers={})
+        await sender.send(server.url.replace("http:", "https:"), content=b"{}", headers={}, may_be_local=True)

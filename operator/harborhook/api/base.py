@@ -65,8 +65,27 @@ class DeliveriesKey(NamedTuple):
         return f"{self.kind} of project {self.project} over {self.connection}"
 
 
-AnyKey = Key | DeliveriesKey
-"""What the work queue holds and what an object can depend on."""
+class SenderKey(NamedTuple):
+    """Names what is to be sent to the receivers of a WebhookPolicy: a test, or notifications that failed."""
+
+    purpose: Literal["EndpointTest", "Redelivery"]
+    policy: Key
+
+    @property
+    def kind(self) -> str:
+        """For logs and metrics, beside the kinds of objects."""
+        return self.purpose
+
+    @property
+    def namespace(self) -> str:
+        return self.policy.namespace
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.policy}"
+
+
+AnyKey = Key | DeliveriesKey | SenderKey
+"""What the work queues hold and what an object can depend on."""
 
 
 def _whole_seconds(value: datetime) -> datetime:

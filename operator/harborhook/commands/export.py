@@ -1,6 +1,6 @@
 """`harborhook export`: what Harbor has as resources that adopt it, so that applying them changes nothing there.
 
-Everything is read first, then turned into resources by plan/export.py, then printed: a failure prints nothing.
+Everything is read first, then turned into resources by commands/export_plan.py, then printed: a failure prints nothing.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import click
 from harborhook import __version__
 from harborhook.api.connections import AnyConnection, HarborConnection
 from harborhook.commands.connecting import LINE, FailedError, Reached, reached
+from harborhook.commands.export_plan import Destination, Exported, QuotaSeen, export_policy, export_project, with_access
 from harborhook.commands.manifests import commented, document, documents
+from harborhook.commands.object_names import is_project_name, policy_names, project_names
 from harborhook.commands.options import ByConnection, Where
 from harborhook.commands.output import put_out
 from harborhook.commands.progress import Advance, progress
 from harborhook.harbor.errors import ForbiddenError, NotFoundError, RefusedError, UnauthorizedError, clip
 from harborhook.harbor.models import Policy, Project
-from harborhook.plan.export import Exported, Place, QuotaSeen, export_policy, export_project, with_access
-from harborhook.plan.object_names import is_project_name, policy_names, project_names
 from harborhook.plan.references import DEFAULT_CONNECTION
 from harborhook.reconcile.verdicts import verdict_of
 
 
 @dataclass(frozen=True)
-class Wish:
+class ExportRequest:
     """What is to be exported, and how."""
 
     projects: Collection[str] = ()
@@ -44,7 +44,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Read:
+class ProjectContents:
     """A project as Harbor has it. `refusal`: why its policies could not be read."""
 
     project: Project
@@ -54,11 +54,11 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Source:
+class HarborContents:
     """All that was read of one Harbor."""
 
     harbor: Reached
-    rows: Sequence[Read]
+    rows: Sequence[ProjectContents]
     registries: dict[int, str]
     event_types: frozenset[str] | None
 
@@ -74,10 +74,10 @@ class Export:
     """By kind."""
 
 
-def run(where: Where, wish: Wish, secrets_file: Path | None) -> int:
+def run(where: Where, request: ExportRequest, secrets_file: Path | None) -> int:
     """Prints the resources, tells what there is to know, and returns the exit code. Raises FailedError."""
     secrets = _target(secrets_file) if secrets_file is not None else None
-    found = asyncio.run(export(where, wish))
+    found = asyncio.run(export(where, request))
     if secrets is not None:
         _write_secrets(secrets, found.secrets)
     put_out(found.manifests)
@@ -99,11 +99,11 @@ def _summary(counts: Mapping[str, int], secrets_file: Path | None) -> str:
     )
 
 
-async def export(where: Where, wish: Wish) -> Export:
+async def export(where: Where, request: ExportRequest) -> Export:
     """Raises FailedError."""
     async with reached(where) as harbor:
-        source = await _read(harbor, wish)
-    return _written(source, list(_exports(source, wish, _place(where, wish, harbor.connection))))
+        source = await _read(harbor, request)
+    return _written(source, list(_exports(source, request, _destination(where, request, harbor.connection))))
 
 
 def _target(path: Path) -> Path:
@@ -150,12 +150,14 @@ def _unwritable(path: Path, error: OSError) -> FailedError:
 # Reading
 
 
-async def _read(harbor: Reached, wish: Wish) -> Source:
-    projects = _chosen(await harbor.client.projects(), wish.projects)
+async def _read(harbor: Reached, request: ExportRequest) -> HarborContents:
+    projects = _chosen(await harbor.client.projects(), request.projects)
     with progress("Projects", len(projects)) as advance:
         rows = await _read_all(harbor, projects, advance)
     has_proxies = any(project.registry_id is not None for project in projects)
-    return Source(harbor, rows, await _registries(harbor) if has_proxies else {}, await _event_types(harbor, rows))
+    return HarborContents(
+        harbor, rows, await _registries(harbor) if has_proxies else {}, await _event_types(harbor, rows)
+    )
 
 
 def _chosen(seen: Sequence[Project], names: Collection[str]) -> list[Project]:
@@ -165,10 +167,10 @@ def _chosen(seen: Sequence[Project], names: Collection[str]) -> list[Project]:
     return sorted((one for one in seen if not names or one.name in names), key=lambda project: project.name)
 
 
-async def _read_all(harbor: Reached, projects: Sequence[Project], advance: Advance) -> list[Read]:
+async def _read_all(harbor: Reached, projects: Sequence[Project], advance: Advance) -> list[ProjectContents]:
     """All at once: the connection's limits bound how many requests there are. Without those deleted meanwhile."""
 
-    async def read(project: Project) -> Read | None:
+    async def read(project: Project) -> ProjectContents | None:
         found = await _read_project(harbor, project)
         advance()
         return found
@@ -183,10 +185,10 @@ async def _read_all(harbor: Reached, projects: Sequence[Project], advance: Advan
         raise
 
 
-async def _read_project(harbor: Reached, project: Project) -> Read | None:
+async def _read_project(harbor: Reached, project: Project) -> ProjectContents | None:
     """None: it has been deleted since it was listed."""
     if not is_project_name(project.name):
-        return Read(project, QuotaSeen())  # no resource can name it: it is left out of what is written
+        return ProjectContents(project, QuotaSeen())  # no resource can name it: it is left out of what is written
     quota = await _quota(harbor, project)
     try:
         policies = await harbor.client.policies(project.name)
@@ -195,8 +197,8 @@ async def _read_project(harbor: Reached, project: Project) -> Read | None:
     except RefusedError as error:
         if isinstance(error, (NotFoundError, ForbiddenError)) and await _is_gone(harbor, project):
             return None
-        return Read(project, quota, refusal=verdict_of(error, harbor).message)
-    return Read(project, quota, policies)
+        return ProjectContents(project, quota, refusal=verdict_of(error, harbor).message)
+    return ProjectContents(project, quota, policies)
 
 
 async def _is_gone(harbor: Reached, project: Project) -> bool:
@@ -226,7 +228,7 @@ async def _registries(harbor: Reached) -> dict[int, str]:
         return {}
 
 
-async def _event_types(harbor: Reached, rows: Iterable[Read]) -> frozenset[str] | None:
+async def _event_types(harbor: Reached, rows: Iterable[ProjectContents]) -> frozenset[str] | None:
     """Those of this Harbor, asked in a project with policies; None if that is not told."""
     name = next((row.project.name for row in rows if row.policies), None)
     if name is None:
@@ -240,19 +242,21 @@ async def _event_types(harbor: Reached, rows: Iterable[Read]) -> frozenset[str] 
 # Writing
 
 
-def _place(where: Where, wish: Wish, connection: AnyConnection | None) -> Place:
+def _destination(where: Where, request: ExportRequest, connection: AnyConnection | None) -> Destination:
     """Resources use the connection that Harbor was reached by, unless another one is stated."""
-    namespace = wish.namespace or (where.namespace if isinstance(where, ByConnection) else "")
-    if wish.connection_ref:
-        return Place(namespace, {"name": wish.connection_ref})
+    namespace = request.namespace or (where.namespace if isinstance(where, ByConnection) else "")
+    if request.connection_ref:
+        return Destination(namespace, {"name": request.connection_ref})
     if connection is None or connection.key == DEFAULT_CONNECTION:
-        return Place(namespace)
+        return Destination(namespace)
     if isinstance(connection, HarborConnection):
-        return Place(namespace, {"kind": connection.key.kind, "name": connection.key.name})
-    return Place(namespace, {"name": connection.key.name})
+        return Destination(namespace, {"kind": connection.key.kind, "name": connection.key.name})
+    return Destination(namespace, {"name": connection.key.name})
 
 
-def _exports(source: Source, wish: Wish, place: Place) -> Iterator[tuple[str, Exported]]:
+def _exports(
+    source: HarborContents, request: ExportRequest, destination: Destination
+) -> Iterator[tuple[str, Exported]]:
     """With the name of the project in Harbor: project by project, its policies after it."""
     names = project_names([row.project.name for row in source.rows])
     policies = policy_names(
@@ -267,15 +271,15 @@ def _exports(source: Source, wish: Wish, place: Place) -> Iterator[tuple[str, Ex
             )
             continue
         exported = [
-            _exported_project(source, row, names[name], place),
+            _exported_project(source, row, names[name], destination),
             *(
                 export_policy(
                     policy,
                     policies[name, policy.name],
                     names[name],
-                    place,
+                    destination,
                     event_types=source.event_types,
-                    managed_too=wish.managed_too,
+                    managed_too=request.managed_too,
                 )
                 for policy in row.policies
             ),
@@ -283,11 +287,11 @@ def _exports(source: Source, wish: Wish, place: Place) -> Iterator[tuple[str, Ex
         yield from ((name, with_access(one, name, source.harbor.connection)) for one in exported)
 
 
-def _exported_project(source: Source, row: Read, name: str, place: Place) -> Exported:
+def _exported_project(source: HarborContents, row: ProjectContents, name: str, destination: Destination) -> Exported:
     exported = export_project(
         row.project,
         name,
-        place,
+        destination,
         version=source.harbor.number,
         quota=row.quota,
         registry=source.registries.get(row.project.registry_id or 0),
@@ -298,7 +302,7 @@ def _exported_project(source: Source, row: Read, name: str, place: Place) -> Exp
     return replace(exported, complaints=(*exported.complaints, refusal))
 
 
-def _written(source: Source, exports: Sequence[tuple[str, Exported]]) -> Export:
+def _written(source: HarborContents, exports: Sequence[tuple[str, Exported]]) -> Export:
     secrets = [exported.secret for _, exported in exports if exported.secret]
     kinds = Counter(exported.manifest["kind"] for _, exported in exports if exported.manifest)
     return Export(
@@ -315,7 +319,7 @@ def _written(source: Source, exports: Sequence[tuple[str, Exported]]) -> Export:
     )
 
 
-def _header(source: Source) -> str:
+def _header(source: HarborContents) -> str:
     harbor = source.harbor
     return commented(
         f"Harbor {clip(harbor.version or '', 80)} at {harbor.client.url}, read by harborhook {__version__}.",

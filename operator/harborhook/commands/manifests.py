@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from harborhook.api.crds import PlainDumper
-from harborhook.plan.export import Exported, Manifest
+from harborhook.commands.export_plan import Exported, Manifest
 
 _DOUBTFUL = re.compile(
     r"[-+._]*[0-9][-+0-9a-fox_.:]*|[-+]?[.](inf|nan)?|~|y|n|yes|no|on|off|true|false|null", re.IGNORECASE

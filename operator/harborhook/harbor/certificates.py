@@ -43,6 +43,7 @@ ADVICE = {
         "the server accepts."
     ),
     Failure.UNKNOWN_SERVER_NAME: "State a name that it serves in the connection's tls.serverName.",
+    Failure.BROKEN_OFF: "Check the port in url, and what stands in front of Harbor.",
     Failure.OTHER: "Check the port in url, and what stands in front of Harbor.",
 }
 

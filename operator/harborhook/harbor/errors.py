@@ -158,5 +158,5 @@ def words_of(error: BaseException) -> str:
     was reset, and its cause does."""
     cause: BaseException | None = error
     while cause is not None and not str(cause):
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     return str(cause) if cause is not None else type(error).__name__

@@ -118,10 +118,11 @@ Observer = Callable[[str, str, int], None]
 class Transport:
     """Sends requests to one Harbor as one robot or user. Making one raises UnreachableError for an unusable proxy.
 
+    `limiters` go from the narrowest to the widest: the first one is this connection's, the others may be shared.
     `headers` go with every request, for a gateway in front of Harbor; their values are secrets.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a keyword for each part that callers choose, all with defaults
         self,
         url: str,
         credentials: Credentials,
@@ -169,7 +170,7 @@ class Transport:
 
     def _proxy(self) -> httpx.Proxy | None:
         try:
-            return proxy_for(self.url, self.tls.ca)
+            return proxy_for(self.url, None if self.tls.skip_verify else self.tls.ca)
         except UnusableProxyError as error:
             raise UnreachableError(f"Harbor at {self.url} cannot be reached: {error}.") from None
 

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from harborhook.api.connections import AccessRule
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 def allows_project(access: Iterable[AccessRule], *, namespace: str, project: str) -> bool:
     """Whether one of the rules gives the Harbor project to the namespace. Only `*` and `{namespace}` are special."""
@@ -26,6 +28,12 @@ def allows_host(patterns: Sequence[str] | None, address: str) -> bool:
     return host is not None and any(matches(_without_brackets(pattern.lower()), host) for pattern in patterns)
 
 
+def names_host(patterns: Sequence[str] | None, address: str) -> bool:
+    """Whether one of those allowed is the host of a URL itself, and no pattern that happens to match it."""
+    host = host_of(address)
+    return host is not None and any(_without_brackets(pattern.lower()) == host for pattern in patterns or ())
+
+
 class Origin(NamedTuple):
     """Where the server of a URL listens, and how it is spoken to."""
 
@@ -38,14 +46,11 @@ class Origin(NamedTuple):
         return f"{self.scheme}://{host}:{self.port}"
 
 
-_DEFAULT_PORTS = {"https": 443, "http": 80}
-
-
 def origin_of(address: str) -> Origin | None:
     """With the default port of the scheme where the URL names none; None if there cannot be such an address."""
     try:
         parts = urlsplit(address)
-        port = parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme)
+        port = parts.port if parts.port is not None else DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
     return Origin(parts.scheme, parts.hostname, port) if parts.hostname and port is not None else None
@@ -60,7 +65,7 @@ def allows_harbor(patterns: Iterable[str], address: str) -> bool:
 
 def _is_at(pattern: str, origin: Origin) -> bool:
     host, port = _split_port(pattern)
-    has_port = origin.port == _DEFAULT_PORTS.get(origin.scheme) if port is None else matches(port, str(origin.port))
+    has_port = origin.port == DEFAULT_PORTS.get(origin.scheme) if port is None else matches(port, str(origin.port))
     return has_port and matches(_without_brackets(host), origin.host)
 
 

@@ -8,7 +8,7 @@ how often they are read, or when the operator is restarted: nothing is counted t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -304,9 +304,10 @@ def advance(
     rows: Sequence[LastTrigger],
     history: History | None,
     off: Delivering | None = None,
+    redelivery: Callable[[Deliveries], Deliveries] = lambda deliveries: deliveries,
 ) -> Progress:
     """The status after a reading. `history` is None while nothing was read in this process; `off` says what above the
-    policy keeps it from being sent anything."""
+    policy keeps it from being sent anything; `redelivery` adds what is known of redelivery."""
     known = before.deliveries
     if known and history and history.renumbered_from is not None and known.last_execution_id == history.renumbered_from:
         known = _of_another_numbering(known)
@@ -324,6 +325,7 @@ def advance(
     was_read = history is not None and not history.forbidden
     whole = _whole(events, history.gap_after if history else None)
     deliveries = _deliveries(known, fresh, whole, passed) if was_read and (known or fresh) else before.deliveries
+    deliveries = redelivery(deliveries) if deliveries is not None else None
     last_trigger_time = max((time for time in times if time is not None), default=None)
     return Progress(
         triggers=triggers,

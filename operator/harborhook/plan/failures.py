@@ -35,6 +35,8 @@ _ANSWERED = re.compile(r"abnormal response code: (\d+), body: ?(.*)", re.DOTALL)
 _SENDING = re.compile(r'error to (?:send|generate) request: (?:[A-Z][a-z]+ ("(?:[^"\\]|\\.)*"): )?(.*)')
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"']*")
+_WORD = re.compile(r"[A-Za-z0-9+/=_~-]{8,}")
+"""What can be a part of a credential; shorter parts are of no use to anybody."""
 _HARMLESS = re.compile(r'"(?:Authorization|Content-Type|x509: [A-Za-z ,:-]*)"')
 
 
@@ -82,7 +84,7 @@ def _answer(code: str, body: str, receivers: Receivers) -> str:
 
 def _quote(body: str, secrets: Collection[str]) -> str:
     """The first line of an answer, without what looks like the request sent back."""
-    first = masked(body.partition("\n")[0], secrets)
+    first = _without_parts(masked(body.partition("\n")[0], secrets), secrets)
     first = re.split(r"(?i)authorization\b|[{]", first)[0]
     return clip(_QUOTED.sub('"…"', _URL.sub(_host_only, first)), ANSWER_LIMIT)
 
@@ -130,6 +132,17 @@ def masked(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def _without_parts(text: str, secrets: Iterable[str]) -> str:
+    """Without words that a secret contains: a receiver may send back the beginning of a header, or in another case."""
+    lowered = [secret.lower() for secret in secrets]
+
+    def replaced(word: re.Match[str]) -> str:
+        part = word[0].lower()
+        return MASK if part not in _SCHEMES and any(part in secret for secret in lowered) else word[0]
+
+    return _WORD.sub(replaced, text)
+
+
 def secrets_of(addresses: Iterable[str], headers: Iterable[str]) -> Iterator[str]:
     """Whatever in these addresses and Authorization values can be a credential, in all spellings."""
     for header in headers:
@@ -173,7 +186,7 @@ def _spellings(secret: str) -> Iterator[str]:
             yield spelling
 
 
-_SCHEMES = frozenset({"basic", "bearer", "token", "digest", "hook", "hooks", "webhook", "services"})
+_SCHEMES = frozenset({"basic", "bearer", "token", "digest", "hook", "hooks", "webhook", "webhooks", "services"})
 """Words of headers and addresses that everybody knows."""
 
 

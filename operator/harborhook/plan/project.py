@@ -18,7 +18,7 @@ from harborhook.harbor.models import Allowlist, Project, Quota, Registry
 from harborhook.plan.drift import Difference
 from harborhook.plan.ownership import is_younger
 from harborhook.plan.project_settings import Projects, Setting, metadata_of, stated_settings
-from harborhook.plan.quantity import quota_bytes, shown_bytes
+from harborhook.plan.quantity import format_bytes, parse_quota
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def stated_allowlist(spec: HarborProjectSpec) -> Allowlist | None:
 
 def stated_quota(spec: HarborProjectSpec) -> int | None:
     """The quota in bytes, -1 for no limit; None if the spec leaves Harbor's alone."""
-    return None if spec.storage_quota is None else quota_bytes(spec.storage_quota)
+    return None if spec.storage_quota is None else parse_quota(spec.storage_quota)
 
 
 def as_created(spec: HarborProjectSpec, project: Project, version: Version | None) -> Project:
@@ -107,23 +107,23 @@ def quota_difference(spec: HarborProjectSpec, observed: Quota) -> Difference | N
     wanted = stated_quota(spec)
     if wanted is None or wanted == observed.hard:
         return None
-    return Difference("storageQuota", shown_bytes(wanted), shown_bytes(observed.hard))
+    return Difference("storageQuota", format_bytes(wanted), format_bytes(observed.hard))
 
 
 def _differences_of_lists(stated: Allowlist, observed: Allowlist) -> list[Difference]:
     found = []
     if stated.items != observed.items:
-        found.append(Difference("cveAllowlist.items", _shown_list(stated), _shown_list(observed)))
+        found.append(Difference("cveAllowlist.items", _format_list(stated), _format_list(observed)))
     if stated.expires_at != observed.expires_at:
-        found.append(Difference("cveAllowlist.expiresAt", _shown_expiry(stated), _shown_expiry(observed)))
+        found.append(Difference("cveAllowlist.expiresAt", _format_expiry(stated), _format_expiry(observed)))
     return found
 
 
-def _shown_list(allowlist: Allowlist) -> str:
+def _format_list(allowlist: Allowlist) -> str:
     return ", ".join(allowlist.items) or "(empty)"
 
 
-def _shown_expiry(allowlist: Allowlist) -> str:
+def _format_expiry(allowlist: Allowlist) -> str:
     if allowlist.expires_at is None:
         return "never"
     try:

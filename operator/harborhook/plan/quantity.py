@@ -17,10 +17,10 @@ _BINARY = {f"{letter}i": 1024**power for power, letter in enumerate("KMGTP", sta
 _FACTORS = {**_DECIMAL, **_BINARY}
 
 
-def quota_bytes(stated: int | str) -> int:
+def parse_quota(stated: int | str) -> int:
     """The bytes of a `storageQuota`: -1 for "unlimited", a fraction of a byte rounded up as Kubernetes does.
 
-    ValueError for what is neither a quantity nor "unlimited", which the API server does not let through.
+    Raises ValueError for what is neither a quantity nor "unlimited", which the API server refuses.
     """
     if isinstance(stated, int):
         return stated
@@ -28,15 +28,15 @@ def quota_bytes(stated: int | str) -> int:
         return UNLIMITED_BYTES
     found = _QUANTITY.fullmatch(stated)
     if found is None:
-        raise ValueError(f"{stated!r} is no quantity")
+        raise ValueError(f"{stated!r} is not a quantity")
     # A ratio of integers, since a Decimal's own arithmetic is rounded to its context's precision.
     numerator, denominator = Decimal(found[1]).as_integer_ratio()
     numerator *= _FACTORS[found[2]] if found[2] else 1
     return -(-numerator // denominator)
 
 
-def shown_bytes(count: int) -> str:
-    """The same number for a person, exact: with the largest binary suffix that divides it, else as plain bytes."""
+def format_bytes(count: int) -> str:
+    """A number of bytes for a person, exact: with the largest binary suffix that divides it, else as plain bytes."""
     if count == UNLIMITED_BYTES:
         return UNLIMITED
     fitting = [suffix for suffix, factor in _BINARY.items() if count and count % factor == 0]

@@ -62,6 +62,8 @@ class Backlog:
     candidates: dict[int, Candidate] = field(default_factory=dict)
     is_complete: bool = False
     """Whether it was read from Harbor, so that what failed before the start is in it."""
+    read_once: bool = False
+    """Whether it ever was in this process."""
     refused: set[int] = field(default_factory=set)
     """Those that a receiver which answers has refused: others go first, so that one of them cannot hold up all."""
     expired: set[int] = field(default_factory=set)
@@ -84,7 +86,7 @@ class Backlog:
         self.candidates.clear()
         self.take_in(deliveries)
         self.refused &= self.candidates.keys()
-        self.is_complete = True
+        self.is_complete = self.read_once = True
 
 
 @dataclass(frozen=True)
@@ -324,7 +326,8 @@ def _recent_row(row: RecentDelivery, backlog: Backlog, found: Waiting, left: Seq
 
 def with_waiting(delivering: Delivering, deliveries: Deliveries | None, hint: str = "") -> Delivering:
     """Adds to a failure how many events wait and when the next attempt is; `hint`: why nothing is sent now."""
-    if delivering.reason is not DeliveringReason.LAST_DELIVERY_FAILED or deliveries is None:
+    is_failure = delivering.reason in (DeliveringReason.LAST_DELIVERY_FAILED, DeliveringReason.DELIVERIES_STUCK)
+    if not is_failure or deliveries is None:
         return delivering
     count = deliveries.undelivered
     if not count:

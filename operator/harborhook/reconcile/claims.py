@@ -91,10 +91,15 @@ def lost(key: Key, reason: Reason) -> Verdict:
     return Verdict(reason, f"{LOST[reason]}: see {key}. It goes on by itself when that is over.")
 
 
+def link_of(context: Context, resource: Key) -> Link | None:
+    """The connection that the status of a resource names, whether it works or not."""
+    key = recorded_connection(context.store.get(resource))
+    return context.links.get(key) if key is not None else None
+
+
 def link_of_record(visit: Visit[Any]) -> Link | None:
     """The connection that the status names; None unless it works: when it does again, all its resources are visited."""
-    key = recorded_connection(visit.context.store.get(visit.resource.key))
-    link = visit.context.links.get(key) if key is not None else None
+    link = link_of(visit.context, visit.resource.key)
     return link if link is not None and link.verdict is None else None
 
 

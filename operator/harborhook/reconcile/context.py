@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -45,6 +46,8 @@ class Context:
     """The API server's."""
     metrics: Metrics = field(default_factory=Metrics)
     clients: Clients = field(default_factory=Clients)
+    sending: Queue = field(default_factory=lambda: Queue(clock=time.monotonic))
+    """What is to be sent to receivers."""
     links: dict[Key, Link] = field(default_factory=dict)
     offered: dict[Key, Offer | None] = field(default_factory=dict)
     """What the resources of each connection were last notified of; only of those checked since the process started."""

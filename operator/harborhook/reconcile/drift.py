@@ -1,4 +1,4 @@
-"""What people and metrics are told of differences between a spec and Harbor: those written, and those only listed."""
+"""Events and metrics for differences between a spec and Harbor: those written, and those only listed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from harborhook.reconcile.visit import Visit
 
 
 async def tell_written(visit: Visit[Any], what: str, written: Sequence[Difference], *, asked_for: bool) -> None:
-    """`what` names the object in Harbor. Drift is what nobody `asked_for` by a spec or by something that it names."""
+    """An Event that names the fields of `what`, an object in Harbor. What nobody `asked_for` by a change here is drift,
+    which the metrics count."""
     if not written:
         return
     if asked_for:

@@ -9,47 +9,93 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from harborhook.api.base import Key, SenderKey
 from harborhook.api.conditions import NotReady, shorten
-from harborhook.api.connections import AnyConnection, ClusterHarborConnection
+from harborhook.api.connections import ClusterHarborConnection
 from harborhook.api.webhook_policy import EndpointResult, EndpointTest, Target, WebhookPolicy
+from harborhook.plan.access import names_host
 from harborhook.plan.target_values import TargetValues
+from harborhook.reconcile import claims
+from harborhook.reconcile.context import Context
 from harborhook.reconcile.credentials import ca_bundle_of
+from harborhook.reconcile.links import Link
 from harborhook.reconcile.sender import NotSentError, send
+from harborhook.reconcile.target_values import check_hosts, resolve
 from harborhook.reconcile.visit import Visit
+from harborhook.runtime.queue import Cause
 
 MESSAGE_LIMIT = 256
 NOT_ALLOWED = "Not tested: an administrator has to allow it by allowEndpointTests in the ClusterHarborConnection."
 
 
-async def answer(visit: Visit[WebhookPolicy], connection: AnyConnection, values: Sequence[TargetValues]) -> None:
-    """Tests the targets if somebody has asked for it since the last test, and records how they answered."""
-    policy, request = visit.resource, visit.resource.test_request
-    last = policy.status.endpoint_test
-    if request is None or (last is not None and last.request == request):
+def ask_for(context: Context, policy: WebhookPolicy) -> None:
+    """Lets the targets be tested if somebody has asked for it since the last test."""
+    if _open_request(policy) is not None:
+        context.sending.add(SenderKey("EndpointTest", policy.key), Cause.CHANGE)
+
+
+def record(visit: Visit[WebhookPolicy]) -> None:
+    """Puts the results of a test into the status that is being built."""
+    key, link = visit.resource.key, claims.link_of(visit.context, visit.resource.key)
+    results = link.mailbox.endpoint_tests if link is not None else {}
+    if key in results:
+        visit.record(endpoint_test=results[key])
+        visit.once_written.append(lambda: _written(results, key))
+
+
+def _written(results: dict[Key, EndpointTest], key: Key) -> None:
+    results.pop(key, None)
+
+
+def _open_request(policy: WebhookPolicy) -> str | None:
+    request, last = policy.test_request, policy.status.endpoint_test
+    return None if last is not None and last.request == request else request
+
+
+async def run(context: Context, key: Key) -> None:
+    """Tests the targets of a policy, on a sender, and lets the policy's own visit write how they answered."""
+    policy = context.load(key)
+    link = claims.link_of(context, key)
+    request = _open_request(policy) if isinstance(policy, WebhookPolicy) else None
+    if link is None or request is None or not isinstance(policy, WebhookPolicy):
         return
     try:
-        if not (isinstance(connection, ClusterHarborConnection) and connection.spec.allow_endpoint_tests):
-            raise NotSentError(NOT_ALLOWED)
-        ca = await _ca_bundle(visit, connection)
-        tests = (_test(index, *pair, ca) for index, pair in enumerate(zip(policy.spec.targets, values, strict=True)))
-        results = list(await asyncio.gather(*tests))
+        results = await _results(context, link, policy)
     except NotSentError as error:
-        results = [_unreachable(index, error) for index in range(len(values))]
-    visit.record(endpoint_test=EndpointTest(request=request, time=visit.context.now(), results=results))
+        results = [_unreachable(index, error) for index in range(len(policy.spec.targets))]
+    link.mailbox.endpoint_tests[key] = EndpointTest(request=request, time=context.now(), results=results)
+    context.queue.add(key, Cause.DELIVERIES)
 
 
-async def _ca_bundle(visit: Visit[WebhookPolicy], connection: AnyConnection) -> bytes | None:
+async def _results(context: Context, link: Link, policy: WebhookPolicy) -> list[EndpointResult]:
+    connection = link.connection
+    if not (isinstance(connection, ClusterHarborConnection) and connection.spec.allow_endpoint_tests):
+        raise NotSentError(NOT_ALLOWED)
     try:
-        return await ca_bundle_of(visit.context.secrets, connection)
-    except NotReady as refusal:  # the connection itself will say so too
+        ca = await ca_bundle_of(context.secrets, connection)
+        values = (await resolve(context, policy)).values
+        check_hosts(link, policy, values)
+    except NotReady as refusal:  # the condition Ready says so too
         raise NotSentError(refusal.verdict.message) from None
+    hosts = connection.spec.allowed_target_hosts
+    tests = (_test(index, *pair, ca, hosts) for index, pair in enumerate(zip(policy.spec.targets, values, strict=True)))
+    return list(await asyncio.gather(*tests))
 
 
-async def _test(index: int, target: Target, values: TargetValues, ca: bytes | None) -> EndpointResult:
+async def _test(
+    index: int, target: Target, values: TargetValues, ca: bytes | None, hosts: Sequence[str] | None
+) -> EndpointResult:
     headers = {"Content-Type": "application/json", **({"Authorization": values.header} if values.header else {})}
     verify = target.verify_remote_certificate is not False
     try:
-        status = await send(values.address, content=b"{}", headers=headers, verify=verify, ca=ca)
+        status = await send(
+            values.address,
+            content=b"{}",
+            headers=headers,
+            verify=verify,
+            ca=ca,
+            may_be_local=names_host(hosts, values.address),
+        )
     except NotSentError as error:
         return _unreachable(index, error)
     return EndpointResult(target=index, reachable=True, http_status=status, message=_meaning(status))

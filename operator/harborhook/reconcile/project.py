@@ -1,45 +1,47 @@
-"""HarborProject: make it, adopt it, keep it as stated, let go of it."""
+"""HarborProject: create or adopt it, keep it as stated, release or delete it.
+
+The worker calls `reconcile`, `take_news` and `delete`. What a project consists of is in reconcile/project_parts.py.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harborhook.api.base import ANNOTATION_CREATE_PENDING, Key
 from harborhook.api.conditions import NotReady, Reason, Verdict
-from harborhook.api.project import HarborProject, QuotaStatus, WebhooksStatus
+from harborhook.api.project import HarborProject, WebhooksStatus
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.capabilities import parse_version
 from harborhook.harbor.errors import (
     ConflictError,
-    ForbiddenError,
     HarborError,
     NotFoundError,
     PreconditionError,
-    ReadOnlyError,
 )
-from harborhook.harbor.models import Project, Quota, Registry
+from harborhook.harbor.models import Project
 from harborhook.plan import project as plan
 from harborhook.plan.drift import Difference, drift_rows, drift_verdict
-from harborhook.plan.quantity import shown_bytes
 from harborhook.plan.unmanaged import UNMANAGED_SHOWN
 from harborhook.reconcile import claims, prune
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
+from harborhook.reconcile.project_parts import Part, ProjectQuota, ProjectRow
 from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.reconcile.visit import CONNECTION_REASONS, Visit
 from harborhook.runtime.queue import Cause
 
-POLICIES_FIRST = 30.0
+DELETING_POLICIES_LIMIT = 30.0
 """Seconds for which the deletion of a project waits for its policies that are being deleted too."""
-GRACE = 6.0
+OTHER_POLICIES_LIMIT = 6.0
 """Seconds for which it waits for policies that are not (yet) being deleted."""
 
-LIST_AGAIN = 3600.0
+LIST_POLICIES_AFTER = 3600.0
 """Seconds after which the policies of a project for which none is declared are listed again."""
-LOOK_AGAIN = 5.0
-"""Seconds after which the quota of a project that was just made is looked at."""
+OBSERVE_QUOTA_AFTER = 5.0
+"""Seconds after which the quota of a project that was just made is observed."""
 
 HOW_TO_ADOPT = "Set creationPolicy to Adopt or CreateOrAdopt to take it over as it is, or choose another name."
 
@@ -47,7 +49,7 @@ ProjectVisit = Visit[HarborProject]
 
 
 @dataclass(frozen=True)
-class Found:
+class ObtainedProject:
     """The project as Harbor has it; `made` just now, by a POST that stated everything a POST can."""
 
     project: Project
@@ -69,17 +71,17 @@ async def reconcile(visit: ProjectVisit) -> Verdict:
         found = await _obtain(visit, link)
         # Known as soon as it is: the project's policies need no more than this.
         visit.record(project_name=project.harbor_name, connection=claims.recorded(link))
-        findings = await _settle(visit, link, found)
+        findings = await _apply_parts(visit, link, found)
     return plan.conclusion(project.harbor_name, findings)
 
 
-async def _obtain(visit: ProjectVisit, link: Link) -> Found:
+async def _obtain(visit: ProjectVisit, link: Link) -> ObtainedProject:
     """The project, made or adopted if need be."""
     project = visit.resource
     name = project.harbor_name
     refused_before = project.status.ready_reason in (Reason.ALREADY_EXISTS, Reason.NOT_FOUND)
     adopts_only = project.spec.creation_policy == "Adopt"
-    # Creation is optimistic, one POST; a look first only where the POST is known to be needless or unwanted.
+    # Creation is optimistic, one POST; Harbor is read first only where the POST is known to be needless or unwanted.
     if project.status.project_id is not None or refused_before or adopts_only:
         observed = await link.readings.project(name, shared=visit.may_share_reading)
         if observed is None and visit.may_share_reading:
@@ -91,7 +93,7 @@ async def _obtain(visit: ProjectVisit, link: Link) -> Found:
     return await _create(visit, link)
 
 
-async def _create(visit: ProjectVisit, link: Link) -> Found:
+async def _create(visit: ProjectVisit, link: Link) -> ObtainedProject:
     project = visit.resource
     name, version = project.harbor_name, parse_version(link.version or "")
     claims.check_writable(link)
@@ -127,7 +129,7 @@ async def _create(visit: ProjectVisit, link: Link) -> Found:
     else:
         await visit.tell("Created", f"Created project {name} in Harbor.")
     created = Project(project_id, name, registry_id=registry_id)
-    return Found(plan.as_created(project.spec, created, version), made=True)
+    return ObtainedProject(plan.as_created(project.spec, created, version), made=True)
 
 
 async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
@@ -147,7 +149,7 @@ async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
     return registry_id
 
 
-async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_creation: bool = False) -> Found:
+async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_creation: bool = False) -> ObtainedProject:
     """Makes an existing project ours, if it is or may become so; raises AlreadyExists otherwise."""
     project = visit.resource
     if project.status.origin is not None:
@@ -170,148 +172,87 @@ async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_crea
         visit.record(project_id=observed.id, origin="Adopted")
         await visit.tell("Adopted", f"Adopted project {observed.name} of Harbor.")
     await visit.prepare(finalizer=_wants_finalizer(project))
-    return Found(observed)
+    return ObtainedProject(observed)
 
 
-async def _settle(visit: ProjectVisit, link: Link, found: Found) -> list[Verdict]:
-    """Writes the stated settings that Harbor does not have, or reports them; returns what is to be said of it."""
-    project, observed = visit.resource, found.project
-    version = parse_version(link.version or "")
-    registries = None if found.made else await _registries_to_compare(link, project, observed)
-    changes = plan.changes(project.spec, observed, version, registries)
-    findings = plan.obstacles(project.spec, observed, version, registries)
-    applies = found.made or plan.is_to_apply(project, visit.status.origin)
+async def _apply_parts(visit: ProjectVisit, link: Link, found: ObtainedProject) -> list[Verdict]:
+    """Writes each part of the project that differs from the spec, or reports it; returns what there is to say of it."""
+    applies = found.made or plan.is_to_apply(visit.resource, visit.status.origin)
+    parts = _parts(visit, link, found)
+    findings: list[Verdict] = []
     written: list[Difference] = []
-    if changes.differences and applies:
-        claims.check_writable(link)
-        link.readings.project_written(observed.name)
-        await link.client.update_project(observed.name, changes.metadata, changes.allowlist)
-        written += changes.differences
-    quota, refusal = await _observe_quota(visit, link, found)
-    gap = plan.quota_difference(project.spec, quota) if quota else None
-    if quota is not None and gap is not None and applies:
-        quota, refusal = await _set_quota(visit, link, observed, quota)
-        written += [] if refusal else [gap]
-    if not found.made:
-        what = f"project {observed.name} in Harbor"
-        await tell_written(visit, what, written, asked_for=plan.spec_is_new(project))
-    drift = [] if applies else [*changes.differences, *([gap] if gap else [])]
-    await report(visit, drift)
-    await _count(visit, link, found, _shown_quota(quota))
-    visit.record(drift=drift_rows(drift), applied_generation=project.metadata.generation)
-    return [*findings, *([refusal] if refusal else []), *([drift_verdict(drift)] if drift else [])]
+    drift: list[Difference] = []
+    for part in parts:
+        findings += await part.observe()
+        differences = part.differences()
+        if differences and applies:
+            claims.check_writable(link)
+            refusal = await part.write()
+            findings += [refusal] if refusal else []
+            written += [] if refusal else differences
+        else:
+            drift += differences
+    await _report(visit, found, written, drift)
+    await _count(visit, link, found, parts)
+    visit.record(drift=drift_rows(drift), applied_generation=visit.resource.metadata.generation)
+    return [*findings, *([drift_verdict(drift)] if drift else [])]
 
 
-async def _registries_to_compare(link: Link, project: HarborProject, observed: Project) -> list[Registry] | None:
-    """The registry endpoints, where the spec and Harbor both name one; None if the principal may not know them."""
-    proxy = project.spec.proxy_cache
-    if proxy is None or observed.registry_id is None:
-        return None
-    try:
-        registries = await link.readings.registries(shared=True)
-        if plan.registry_id(registries, proxy.registry_name) == observed.registry_id:
-            return registries
-        return await link.readings.registries(shared=False)  # an endpoint may have been renamed or made since
-    except ForbiddenError:
-        return None
-
-
-# The quota, which is an object of its own in Harbor
-
-
-async def _observe_quota(visit: ProjectVisit, link: Link, found: Found) -> tuple[Quota | None, Verdict | None]:
-    """The quota, if the spec states one; the verdict says why it cannot be seen."""
-    if visit.resource.spec.storage_quota is None:
-        return None, None
-    if found.made and (link.principal is None or link.principal.kind != "User"):
-        # The POST set it, which costs no request; whether Harbor keeps quotas at all is looked at a little later.
-        visit.context.queue.add(visit.resource.key, Cause.RESYNC, after=LOOK_AGAIN)
-        return None, None
-    try:
-        quota = await link.client.quota_in_sight(found.project, is_robot=link.is_robot)
-    except ForbiddenError as error:
-        return None, Verdict(Reason.QUOTA_FORBIDDEN, f"{harbors_refusal(error)} {_cannot_see_quota(link)}")
-    return quota, None if quota else Verdict(Reason.QUOTA_UNAVAILABLE, NO_QUOTA)
-
-
-async def _set_quota(
-    visit: ProjectVisit, link: Link, observed: Project, before: Quota
-) -> tuple[Quota | None, Verdict | None]:
-    """Changes the quota to the stated one; returns it as it is then. The verdict says why it cannot be changed."""
-    wanted = plan.stated_quota(visit.resource.spec)
-    claims.check_writable(link)
-    try:
-        quota = await link.client.quota(observed.id)
-        if quota is None or quota.id is None or wanted is None:
-            return None, Verdict(Reason.QUOTA_UNAVAILABLE, NO_QUOTA)
-        await link.client.set_quota(quota.id, wanted)
-    except ReadOnlyError:
-        raise
-    except ForbiddenError as error:
-        return before, Verdict(Reason.QUOTA_FORBIDDEN, f"{harbors_refusal(error)} {_cannot_set_quota(link)}")
-    return Quota(wanted, quota.used, quota.id), None
-
-
-def _shown_quota(quota: Quota | None) -> QuotaStatus | None:
-    return QuotaStatus(hard=shown_bytes(quota.hard), used=shown_bytes(quota.used)) if quota else None
-
-
-NO_QUOTA = (
-    "storageQuota: Harbor keeps no quota for this project. Quotas per project are switched off there, or were when the "
-    "project was made."
-)
-
-
-def _cannot_see_quota(link: Link) -> str:
-    if link.is_robot:
-        return (
-            "storageQuota: Harbor does not show the quota to this robot. Give it the permission quota:read, which "
-            "robots can have since Harbor 2.11; the rest is applied."
-        )
-    return "storageQuota: Harbor does not show the quota to the connection's user; the rest is applied."
-
-
-def _cannot_set_quota(link: Link) -> str:
-    if link.is_robot:
-        return (
-            "storageQuota: the connection's robot may not change quotas. Give it the system permissions quota:list and "
-            "quota:update, which robots can have since Harbor 2.12; the rest is applied."
-        )
+def _parts(visit: ProjectVisit, link: Link, found: ObtainedProject) -> tuple[Part, ...]:
+    # The POST has set the quota, except over an ordinary user, whose storage_limit Harbor 2.16 ignores. Whether Harbor
+    # keeps a quota is observed a little later, so that a creation costs one request.
+    quota_is_left = found.made and (link.principal is None or link.principal.kind != "User")
+    if quota_is_left and visit.resource.spec.storage_quota is not None:
+        visit.context.queue.add(visit.resource.key, Cause.RESYNC, after=OBSERVE_QUOTA_AFTER)
     return (
-        "storageQuota: only a system administrator of Harbor, or a robot with quota:update (since Harbor 2.12), may "
-        "change quotas, and the connection's user is none; the rest is applied."
+        ProjectRow(link, visit.resource, found.project, is_new=found.made),
+        ProjectQuota(link, visit.resource, found.project, is_left=quota_is_left),
     )
+
+
+async def _report(
+    visit: ProjectVisit, found: ObtainedProject, written: Sequence[Difference], drift: Sequence[Difference]
+) -> None:
+    if not found.made:
+        what = f"project {found.project.name} in Harbor"
+        await tell_written(visit, what, written, asked_for=plan.spec_is_new(visit.resource))
+    await report(visit, drift)
 
 
 # What is only counted
 
 
-async def _count(visit: ProjectVisit, link: Link, found: Found, quota: QuotaStatus | None) -> None:
-    """Repositories, quota and policies, for the status; what nobody declares is removed if the spec asks for it."""
+async def _count(visit: ProjectVisit, link: Link, found: ObtainedProject, parts: Iterable[Part]) -> None:
+    """Records repositories, policies and what the parts show."""
     status = visit.resource.status
-    unmanaged = status.webhooks.unmanaged if status.webhooks else []
+    counts = {
+        "repository_count": found.project.repository_count,
+        "webhooks": _webhooks(visit, await _unmanaged(visit, link, found)),
+        **{name: value for part in parts for name, value in part.status().items()},
+    }
+    appeared = any((value is None) != (getattr(status, name) is None) for name, value in counts.items())
+    _record_counts(visit, link, counts, Cause.RESYNC, at_once=appeared or plan.spec_is_new(visit.resource))
+
+
+async def _unmanaged(visit: ProjectVisit, link: Link, found: ObtainedProject) -> list[str]:
+    """The names of policies that nobody declares, of which those are removed that the spec wants to be pruned."""
+    status = visit.resource.status
     if not found.made and _is_time_to_list(visit, link):
         policies = await prune.unmanaged(visit, link, found.project.id)
         if policies is not None:
             await prune.prune(visit, link, policies, found.project.id)
-            unmanaged = [policy.name for policy in policies[:UNMANAGED_SHOWN]]
-    counts = {
-        "repository_count": found.project.repository_count,
-        "quota": quota,
-        "webhooks": _webhooks(visit, unmanaged),
-    }
-    news = plan.spec_is_new(visit.resource) or (quota is None) != (status.quota is None)
-    _note(visit, link, counts, Cause.RESYNC, at_once=news)
+            return [policy.name for policy in policies[:UNMANAGED_SHOWN]]
+    return status.webhooks.unmanaged if status.webhooks else []
 
 
 def _is_time_to_list(visit: ProjectVisit, link: Link) -> bool:
-    """A list that the project's policies are compared with anyway is always worth a look. For a project without any it
-    costs a request of its own, which a look for drift makes once an hour, and not right after a start."""
+    """A list that the project's policies are compared with anyway is always used. For a project without any it costs a
+    request of its own, which a drift check makes once an hour, and not right after a start."""
     key, now = visit.resource.key, visit.context.queue.clock()
     is_known = visit.resource.status.webhooks is not None and visit.may_share_reading
     last = link.unmanaged.listed_at.setdefault(key, now if is_known else float("-inf"))
     is_shared = visit.resource.spec.webhooks.prune or bool(prune.policies_of(visit.context, key))
-    if is_known and not is_shared and now - last < LIST_AGAIN:
+    if is_known and not is_shared and now - last < LIST_POLICIES_AFTER:
         return False
     link.unmanaged.listed_at[key] = now
     return True
@@ -321,13 +262,17 @@ def _webhooks(visit: ProjectVisit, unmanaged: list[str]) -> WebhooksStatus:
     policies = prune.policies_of(visit.context, visit.resource.key)
     before = visit.resource.status.webhooks
     if before is not None and any(policy.status.ready_reason in CONNECTION_REASONS for policy in policies):
-        return before.model_copy(update={"unmanaged": unmanaged})  # they tell when they have been visited again
+        return before.model_copy(
+            update={"unmanaged": unmanaged}
+        )  # they are counted once they have been reconciled again
     ready = sum(policy.status.is_ready for policy in policies)
     return WebhooksStatus(declared=len(policies), ready=ready, summary=f"{ready}/{len(policies)}", unmanaged=unmanaged)
 
 
-def _note(visit: ProjectVisit, link: Link, counts: dict[str, Any], cause: Cause, *, at_once: bool = False) -> None:
-    """Puts counts into the status, at most once a minute; if it is too early, the project is looked at again then."""
+def _record_counts(
+    visit: ProjectVisit, link: Link, counts: dict[str, Any], cause: Cause, *, at_once: bool = False
+) -> None:
+    """Puts counts into the status, at most once a minute; if it is too early, the project is reconciled again then."""
     key, context = visit.resource.key, visit.context
     last = link.mailbox.last_written.setdefault(key, float("-inf"))
     if all(getattr(visit.status, name) == value for name, value in counts.items()):
@@ -344,7 +289,7 @@ async def take_news(visit: ProjectVisit) -> None:
     """Counts the project's policies again after one of them has changed; Harbor is not asked."""
     link, before = claims.link_of_record(visit), visit.resource.status.webhooks
     if link is not None and before is not None:
-        _note(visit, link, {"webhooks": _webhooks(visit, before.unmanaged)}, Cause.COUNT)
+        _record_counts(visit, link, {"webhooks": _webhooks(visit, before.unmanaged)}, Cause.COUNT)
 
 
 def _wants_finalizer(project: HarborProject) -> bool:
@@ -352,7 +297,7 @@ def _wants_finalizer(project: HarborProject) -> bool:
 
 
 async def delete(visit: ProjectVisit) -> None:
-    """Obeys deletionPolicy Delete. Returning lets the resource go; NotReady keeps it."""
+    """Obeys deletionPolicy Delete. Returning releases the resource; NotReady keeps it."""
     project = visit.resource
     if not _wants_finalizer(project):
         return
@@ -375,7 +320,7 @@ async def delete(visit: ProjectVisit) -> None:
 
 
 def _is_ours(project: HarborProject, observed: Project) -> bool:
-    """Looked at before anything is deleted: a project that was made anew by somebody else is left alone."""
+    """Checked before anything is deleted: a project that somebody else has recreated is left alone."""
     if project.status.origin is None:
         return plan.is_lost_creation(project, observed)
     return observed.id == project.status.project_id
@@ -412,7 +357,7 @@ def _deletion_connection(project: HarborProject) -> Key:
 
 
 def _wait_for_policies(context: Context, project: HarborProject) -> None:
-    """Policies that go at the same time are deleted first: those of a deleted project stay in Harbor's database.
+    """Policies that are being deleted too go first: those of a deleted project stay in Harbor's database.
 
     `kubectl delete` of several kinds deletes one after the other, so at first any policy is waited for.
     """
@@ -421,5 +366,7 @@ def _wait_for_policies(context: Context, project: HarborProject) -> None:
     elapsed = (context.now() - project.metadata.deletion_timestamp).total_seconds()
     for key in context.store.dependents(project.key):
         policy = context.load(key)
-        if isinstance(policy, WebhookPolicy) and elapsed < (POLICIES_FIRST if policy.metadata.deleting else GRACE):
-            raise NotReady(Reason.WAITING_FOR_POLICIES, "Its webhook policies go first.", retry_after=1.0)
+        if not isinstance(policy, WebhookPolicy):
+            continue
+        if elapsed < (DELETING_POLICIES_LIMIT if policy.metadata.deleting else OTHER_POLICIES_LIMIT):
+            raise NotReady(Reason.WAITING_FOR_POLICIES, "Its webhook policies are deleted first.", retry_after=1.0)

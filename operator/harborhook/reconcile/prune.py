@@ -2,7 +2,7 @@
 
 Removal takes its time: a policy must have been listed in the status, an Event announces it, `pruneAfter` passes, it is
 disabled, and only a later pass deletes it. A WebhookPolicy that adopts it meanwhile saves it at any of these steps. All
-of this is kept in memory: after a restart the time begins anew.
+of this is kept in memory: after a restart it begins again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
 NEXT_PASS = 30.0
-"""Seconds until a project is looked at again in which a policy is being removed."""
+"""Seconds until a project in which a policy is being removed is reconciled again."""
 
 
 async def unmanaged(visit: Visit[HarborProject], link: Link, project_id: int) -> list[Policy] | None:
@@ -70,15 +70,15 @@ async def _announce(visit: Visit[HarborProject], policy: Policy) -> None:
     minutes = visit.context.settings.prune_after / 60
     await visit.warn(
         "PruneAnnounced",
-        f"Webhook policy {_shown(policy)} is declared by no WebhookPolicy and is going to be removed from Harbor in "
-        f"{minutes:.0f} minutes. Declare it with creationPolicy CreateOrAdopt, or set webhooks.prune to false.",
+        f"Webhook policy {_quoted_name(policy)} is declared by no WebhookPolicy and is going to be removed from Harbor "
+        f"in {minutes:.0f} minutes. Declare it with creationPolicy CreateOrAdopt, or set webhooks.prune to false.",
     )
 
 
 async def _remove(
     visit: Visit[HarborProject], link: Link, policy: Policy, state: PendingRemoval, project_id: int
 ) -> None:
-    """Disables the policy, or deletes it if an earlier pass has disabled it. Looked at anew before either."""
+    """Disables the policy, or deletes it if an earlier pass has disabled it. Read again before either."""
     context, name = visit.context, visit.resource.harbor_name
     claims.check_writable(link)
     await shards.survey(context)
@@ -92,20 +92,20 @@ async def _remove(
         if is_enabled(current.raw):
             await link.readings.put_back(name, current, switching_body(current, enabled=False))
         state.disabled = True
-        await visit.warn("PruneDisabled", f"Disabled webhook policy {_shown(policy)}, which nobody declares.")
+        await visit.warn("PruneDisabled", f"Disabled webhook policy {_quoted_name(policy)}, which nobody declares.")
         return
     try:
         await link.client.delete_policy(name, policy.id)
     except PreconditionError as error:  # notifications are in progress, as a rule: a later pass
-        await visit.warn("PruneRefused", f"{harbors_refusal(error)} Webhook policy {_shown(policy)} goes later.")
+        await visit.warn("PruneRefused", f"{harbors_refusal(error)} Webhook policy {_quoted_name(policy)} goes later.")
         return
     except NotFoundError:
         pass
-    await visit.warn("Pruned", f"Removed webhook policy {_shown(policy)}, which nobody declares, from Harbor.")
+    await visit.warn("Pruned", f"Removed webhook policy {_quoted_name(policy)}, which nobody declares, from Harbor.")
 
 
 def _declared(context: Context, project: HarborProject) -> Declared:
-    """Whatever WebhookPolicies say of the Harbor project, be it by projectRef or, in any namespace, by projectName."""
+    """What WebhookPolicies declare in the Harbor project, by projectRef or, in any namespace, by projectName."""
     keys = {*context.store.dependents(project.key), *context.store.dependents(project_claim(project.harbor_name))}
     return declared(policy for policy in map(context.load, sorted(keys)) if isinstance(policy, WebhookPolicy))
 
@@ -121,5 +121,5 @@ def policies_of(context: Context, project: Key) -> list[WebhookPolicy]:
     return [policy for policy in found if isinstance(policy, WebhookPolicy)]
 
 
-def _shown(policy: Policy) -> str:
+def _quoted_name(policy: Policy) -> str:
     return repr(clip(policy.name, 100))

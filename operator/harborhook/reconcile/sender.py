@@ -7,8 +7,12 @@ that the environment names. What is Harbor's alone (its client certificate, gate
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 import httpx
 
@@ -45,8 +49,17 @@ ADVICE = {
     Failure.CLIENT_CERTIFICATE_REQUIRED: _NO_CLIENT_CERTIFICATE,
     Failure.CLIENT_CERTIFICATE_REFUSED: _NO_CLIENT_CERTIFICATE,
     Failure.UNKNOWN_SERVER_NAME: "Check the host in the address.",
+    Failure.BROKEN_OFF: "Check the port in the address.",
     Failure.OTHER: "Check the port in the address.",
 }
+
+
+LOCAL = (
+    "Its host is in the loopback or link-local range of the operator, where nothing is sent unless the connection's "
+    "allowedTargetHosts name that very host."
+)
+
+_Address = IPv4Address | IPv6Address
 
 
 class NotSentError(Exception):
@@ -54,19 +67,30 @@ class NotSentError(Exception):
 
 
 async def send(
-    address: str, *, content: bytes, headers: Mapping[str, str], verify: bool = True, ca: bytes | None = None
+    address: str,
+    *,
+    content: bytes,
+    headers: Mapping[str, str],
+    verify: bool = True,
+    ca: bytes | None = None,
+    may_be_local: bool = False,
 ) -> int:
     """POSTs `content` once and returns the HTTP status of the answer, whatever it is; no redirect is followed.
 
-    `verify`: whether the receiver's certificate is; `ca`: authorities that are trusted besides the system's. Raises
-    NotSentError, which does not prove that the receiver has not got it.
+    `verify`: whether the receiver's certificate is; `ca`: authorities that are trusted besides the system's;
+    `may_be_local`: whether it may be on the loopback or in the link-local range of the operator. Raises NotSentError,
+    which does not prove that the receiver has not got it.
     """
     deadline = asyncio.get_running_loop().time() + TIMEOUT
+    tls = TLSOptions()
     try:
         tls = _tls(ca, verify)
+        proxy = proxy_for(address, ca)
+        async with asyncio.timeout_at(deadline):
+            place = await _checked(address, through_proxy=proxy is not None, may_be_local=may_be_local)
         client = httpx.AsyncClient(
             verify=tls.context,
-            proxy=proxy_for(address, ca),
+            proxy=proxy,
             trust_env=False,
             follow_redirects=False,
             timeout=TIMEOUT,
@@ -74,7 +98,13 @@ async def send(
         )
         async with client:
             async with asyncio.timeout_at(deadline):
-                request = client.build_request("POST", address, content=content, headers=headers)
+                request = client.build_request(
+                    "POST",
+                    place.url,
+                    content=content,
+                    headers={**headers, **place.headers},
+                    extensions=place.extensions,
+                )
                 answer = await client.send(request, stream=True)
             await _take(answer, deadline)
             return answer.status_code
@@ -84,6 +114,51 @@ async def send(
         raise NotSentError(f"There was no answer within {TIMEOUT:.0f} seconds.") from None
     except _FAILURES as error:
         raise NotSentError(_sentence(error, tls, secrets_of([address], headers.values()))) from None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where to connect: to an address that was checked, not to a name that can mean another one a moment later."""
+
+    url: httpx.URL
+    headers: Mapping[str, str] = field(default_factory=dict)
+    extensions: dict[str, Any] = field(default_factory=dict)
+
+
+async def _checked(address: str, *, through_proxy: bool, may_be_local: bool) -> _Place:
+    """Raises NotSentError for a host that is the operator's own machine or on its link, unless that is permitted. A
+    proxy looks names up itself; what it may reach is its administrator's business."""
+    url = httpx.URL(address)
+    if may_be_local or (through_proxy and not _is_literal(url.host)):
+        return _Place(url)
+    found = await _looked_up(url)
+    if any(_is_local(one) for one in found):
+        raise NotSentError(LOCAL)
+    if through_proxy or _is_literal(url.host):
+        return _Place(url)
+    return _Place(
+        url.copy_with(host=str(found[0])), {"Host": url.netloc.decode()}, {"sni_hostname": url.raw_host.decode()}
+    )
+
+
+async def _looked_up(url: httpx.URL) -> list[_Address]:
+    port = url.port or (443 if url.scheme == "https" else 80)
+    rows = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+    return [ip_address(str(row[4][0]).partition("%")[0]) for row in rows]
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_local(one: _Address) -> bool:
+    mapped = one.ipv4_mapped if isinstance(one, IPv6Address) else None
+    plain = mapped or one
+    return plain.is_loopback or plain.is_link_local or plain.is_unspecified or plain.is_multicast
 
 
 async def _take(answer: httpx.Response, deadline: float) -> None:

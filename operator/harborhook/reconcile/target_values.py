@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Reason
+from harborhook.api.connections import ClusterHarborConnection
 from harborhook.api.webhook_policy import Target, ValueFrom, WebhookPolicy
+from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.target_values import ResolvedTargets, TargetValues, UnusableError, address_of, header_of
 from harborhook.reconcile.context import Context
+from harborhook.reconcile.links import Link
 
 
 async def resolve(context: Context, policy: WebhookPolicy) -> ResolvedTargets:
@@ -31,3 +34,18 @@ async def resolve(context: Context, policy: WebhookPolicy) -> ResolvedTargets:
         )
 
     return ResolvedTargets(tuple([await values(target) for target in policy.spec.targets]), versions)
+
+
+def check_hosts(link: Link, policy: WebhookPolicy, values: Sequence[TargetValues]) -> None:
+    connection = link.connection
+    if not isinstance(connection, ClusterHarborConnection):
+        return
+    for index, (target, value) in enumerate(zip(policy.spec.targets, values, strict=True)):
+        if not allows_host(connection.spec.allowed_target_hosts, value.address):
+            of_secret = target.address is None
+            which = "of the address in its Secret" if of_secret else host_of(value.address)
+            raise NotReady(
+                Reason.TARGET_HOST_NOT_ALLOWED,
+                f"targets[{index}]: {link.key} does not allow the host {which}. "
+                "Allowed are the hosts in its allowedTargetHosts.",
+            )

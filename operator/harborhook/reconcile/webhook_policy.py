@@ -6,24 +6,21 @@ obtains the policy in Harbor, and writes or reports what differs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from harborhook.api.base import DeliveriesKey
+from harborhook.api.base import DeliveriesKey, Key
 from harborhook.api.conditions import NotReady, Reason, Verdict
-from harborhook.api.connections import ClusterHarborConnection
 from harborhook.api.webhook_policy import AppliedSecret, WebhookPolicy
 from harborhook.harbor.capabilities import Version, parse_version
 from harborhook.harbor.errors import ConflictError, NotFoundError, PreconditionError, RefusedError
 from harborhook.harbor.models import Policy
 from harborhook.plan import webhook_policy as plan
-from harborhook.plan.access import allows_host, host_of
 from harborhook.plan.drift import drift_rows, drift_verdict
 from harborhook.plan.ownership import creator, foreign_cluster, parse_creator
 from harborhook.plan.switch import EffectiveSwitch
-from harborhook.plan.target_values import ResolvedTargets, TargetValues, refused
-from harborhook.reconcile import claims, deliveries, endpoint_test, switches
-from harborhook.reconcile.context import Wait
+from harborhook.plan.target_values import ResolvedTargets, refused
+from harborhook.reconcile import claims, deliveries, endpoint_test, redelivery, switches
+from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.drift import report, tell_written
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.policy_in_harbor import find_own, obtain
@@ -34,7 +31,7 @@ from harborhook.reconcile.policy_location import (
     locate,
     locate_for_deletion,
 )
-from harborhook.reconcile.target_values import resolve
+from harborhook.reconcile.target_values import check_hosts, resolve
 from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.runtime.queue import Cause
 
@@ -44,6 +41,7 @@ SEVERAL_TARGETS: Version = (2, 11, 0)
 
 async def reconcile(visit: PolicyVisit) -> Verdict:
     policy = visit.resource
+    await _take_from_senders(visit)
     if policy.status.origin is not None and not visit.has_finalizer and policy.effective_deletion_policy == "Delete":
         await visit.prepare(finalizer=True)  # whatever keeps the rest of the spec from being applied
     if policy.spec.suspend:
@@ -76,8 +74,7 @@ async def _locate(visit: PolicyVisit) -> PolicyLocation:
 async def _apply(visit: PolicyVisit, location: PolicyLocation) -> Verdict:
     policy, link = visit.resource, location.link
     resolved = await resolve(visit.context, policy)
-    _check_hosts(link, policy, resolved.values)
-    await endpoint_test.answer(visit, link.connection, resolved.values)
+    check_hosts(link, policy, resolved.values)
     await _check_supported(visit, location)
     switch = switches.effective(visit.context, link, policy)
     desired = replace(plan.desired_policy(policy, resolved.values), enabled=switch.enabled)
@@ -126,21 +123,6 @@ def _applied_secrets(policy: WebhookPolicy, resolved: ResolvedTargets) -> list[A
 
 
 # Checks without a write
-
-
-def _check_hosts(link: Link, policy: WebhookPolicy, values: Sequence[TargetValues]) -> None:
-    connection = link.connection
-    if not isinstance(connection, ClusterHarborConnection):
-        return
-    for index, (target, value) in enumerate(zip(policy.spec.targets, values, strict=True)):
-        if not allows_host(connection.spec.allowed_target_hosts, value.address):
-            of_secret = target.address is None
-            which = "of the address in its Secret" if of_secret else host_of(value.address)
-            raise NotReady(
-                Reason.TARGET_HOST_NOT_ALLOWED,
-                f"targets[{index}]: {link.key} does not allow the host {which}. "
-                "Allowed are the hosts in its allowedTargetHosts.",
-            )
 
 
 async def _check_supported(visit: PolicyVisit, location: PolicyLocation) -> None:
@@ -243,7 +225,8 @@ async def _write(visit: PolicyVisit, location: PolicyLocation, observed: Policy,
 
 
 async def take_news(visit: PolicyVisit) -> None:
-    """Puts what the poll has read into the status, without asking Harbor about the policy."""
+    """Puts what the poll has read and what was sent into the status, without asking Harbor about the policy."""
+    await _take_from_senders(visit)
     link = claims.link_of_record(visit)
     if link is None:
         return
@@ -251,6 +234,21 @@ async def take_news(visit: PolicyVisit) -> None:
         visit.context.queue.add(visit.resource.key, Cause.SWITCH)
     else:
         await deliveries.take_news(visit, link)
+
+
+async def _take_from_senders(visit: PolicyVisit) -> None:
+    """Puts into the status what was sent to receivers; what is to be sent next waits until that has been written."""
+    context, key = visit.context, visit.resource.key
+    endpoint_test.record(visit)
+    await redelivery.record(visit)
+    visit.once_written.append(lambda: _let_send(context, key))
+
+
+def _let_send(context: Context, key: Key) -> None:
+    link, policy = claims.link_of(context, key), context.load(key)
+    if link is not None and isinstance(policy, WebhookPolicy):
+        endpoint_test.ask_for(context, policy)
+        redelivery.schedule(context, link, key)
 
 
 # The end

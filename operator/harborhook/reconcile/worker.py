@@ -69,7 +69,7 @@ async def _attempt(context: Context, key: AnyKey, causes: Cause) -> str:
     try:
         if isinstance(key, DeliveriesKey):
             await _poll(context, key)
-        else:
+        elif isinstance(key, Key):
             await _visit(context, key, causes)
     except Wait as wait:
         if wait.after is not None:

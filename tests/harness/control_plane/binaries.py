@@ -1,7 +1,10 @@
 """Where the programs of a control plane come from.
 
-`KUBEBUILDER_ASSETS`, when set, names a directory that has them (the field's convention). Otherwise they are built from
-the Go module beside this package: one binary that acts by the name it is started under.
+`KUBEBUILDER_ASSETS`, when set, names a directory that has them (the field's convention). With the controller manager,
+which no published archive holds, they are otherwise built from the Go module beside this package: one binary that acts
+by the name it is started under. Without it, the order is: our own build if there is one, the programs published for
+envtest (downloaded before, by us or by setup-envtest, or downloaded now), and the build at last. `CONTROL_PLANE=build`
+demands the build.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.control_plane.envtest import Envtest, UnavailableError
 from harness.control_plane.errors import ControlPlaneError
 from harness.control_plane.go_build import GoProgram, Progress
 
@@ -42,8 +46,24 @@ def find(progress: Progress, *, controllers: bool = True) -> Binaries:
     """The programs to use, built first if that is what it takes; the controller manager only if it is wanted."""
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
         return _from_assets(Path(assets).absolute(), progress, controllers=controllers)
+    if not controllers:
+        return Binaries.in_directory(_without_controllers(progress))
     directory = build(progress)
-    return Binaries.in_directory(directory, directory / "kube-controller-manager" if controllers else None)
+    return Binaries.in_directory(directory, directory / "kube-controller-manager")
+
+
+def _without_controllers(progress: Progress) -> Path:
+    """The directory with the programs but the controller manager, from where they can be had soonest."""
+    if os.environ.get("CONTROL_PLANE") == "build":
+        return build(progress)
+    envtest = Envtest.here()
+    if at_hand := _program().built() or envtest.at_hand():
+        return at_hand
+    try:
+        return envtest.download(progress)
+    except UnavailableError as error:
+        progress(f"The published control plane cannot be used: {error}. Building it from source instead.")
+        return build(progress)
 
 
 def _from_assets(directory: Path, progress: Progress, *, controllers: bool) -> Binaries:
@@ -71,8 +91,12 @@ def _controller_manager(assets: Path, progress: Progress) -> Path:
 
 def build(progress: Progress) -> Path:
     """The directory with our own build of the programs; builds them unless that has been done before."""
+    return _program().build(progress)
+
+
+def _program() -> GoProgram:
     title = f"Kubernetes {kubernetes_version()} ({', '.join(NAMES)}), once, in about 6 minutes on 2 cores,"
-    program = GoProgram(
+    return GoProgram(
         what="The control plane",
         source=SOURCE,
         package=".",
@@ -83,7 +107,6 @@ def build(progress: Progress) -> Path:
         title=title,
         packages=2600,
     )
-    return program.build(progress)
 
 
 def kubernetes_version() -> str:

@@ -55,18 +55,29 @@ class GoProgram:
     packages: int
     """About how many packages a build with an empty cache compiles; only shown."""
 
+    def built(self) -> Path | None:
+        """The directory with the program, if it has been built before; without Go that cannot be known."""
+        try:
+            directory = self._directory(_Go.find(self.what, self.source))
+        except ControlPlaneError:
+            return None
+        return directory if directory.exists() else None
+
     def build(self, progress: Progress) -> Path:
         """The directory with the program; builds it unless that has been done before."""
         go = _Go.find(self.what, self.source)
-        directory = cache_directory() / self.shelf / self._fingerprint(go)
+        directory = self._directory(go)
         if directory.exists():
             return directory
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with _only_builder(directory.parent, self.what.lower(), progress):
+        with only_builder(directory.parent, self.what.lower(), progress):
             if not directory.exists():  # another builder may have been faster
                 _remove_abandoned(directory.parent)
                 self._build_into(directory, go, progress)
         return directory
+
+    def _directory(self, go: _Go) -> Path:
+        return cache_directory() / self.shelf / self._fingerprint(go)
 
     def _fingerprint(self, go: _Go) -> str:
         digest = hashlib.sha256(f"{go.version} {go.platform} {self.linker_flags}".encode())
@@ -171,7 +182,7 @@ def _go_environment() -> dict[str, str]:
 
 
 @contextmanager
-def _only_builder(directory: Path, what: str, progress: Progress) -> Iterator[None]:
+def only_builder(directory: Path, what: str, progress: Progress) -> Iterator[None]:
     """Hold the lock of the one who builds; the kernel frees it when the holder ends, however it ends."""
     with (directory / ".lock").open("w") as lock:
         try:

@@ -23,6 +23,7 @@ from harness.control_plane.audit import AuditEntry
 from harness.control_plane.binaries import Binaries, find
 from harness.control_plane.errors import ControlPlaneError, KubectlError, RefusedError
 from harness.control_plane.go_build import Progress
+from harness.control_plane.namespaces import NamespaceFinisher
 from harness.control_plane.processes import Server
 from harness.control_plane.servers import Paths
 from harness.control_plane.waiting import poll_until
@@ -42,7 +43,9 @@ class ControlPlane:
     and `api_server.start()` give an outage of the same cluster at the same address.
     """
 
-    def __init__(self, workspace: Workspace, binaries: Binaries, *, nodes: bool = False) -> None:
+    def __init__(
+        self, workspace: Workspace, binaries: Binaries, *, nodes: bool = False, finish_namespaces: bool = False
+    ) -> None:
         self._workspace = workspace
         self._binaries = binaries
         self._numbers = itertools.count(1)
@@ -60,11 +63,13 @@ class ControlPlane:
 
         self.etcd: Server = servers.etcd(binaries.etcd, self.paths, ports)
         self.api_server: Server = servers.api_server(binaries.kube_apiserver, self.paths, ports, self.admin)
-        self.controller_manager: Server | None = None
+        self.controller_manager: Server | NamespaceFinisher | None = None
         if binaries.kube_controller_manager:
             self.controller_manager = servers.controller_manager(
                 binaries.kube_controller_manager, self.paths, self.admin, nodes=nodes
             )
+        elif finish_namespaces:
+            self.controller_manager = NamespaceFinisher(self._api(credentials.CONTROLLER_MANAGER))
 
     # Life
 
@@ -74,6 +79,7 @@ class ControlPlane:
         directory: Path | None = None,
         *,
         controllers: bool = True,
+        finish_namespaces: bool = False,
         nodes: bool = False,
         progress: Progress = _to_stderr,
     ) -> ControlPlane:
@@ -81,14 +87,15 @@ class ControlPlane:
 
         Data and logs are kept in `directory`, and found again there by the next start; without one they go to a
         temporary directory that is removed at the end. Without `controllers` it starts a second sooner and is 100 MB
-        smaller, but namespaces never finish deleting and owned objects stay. With `nodes` there are also the
-        controllers that make pods of a Deployment, for a node (harness.node) to run them.
+        smaller and its programs can be downloaded, but owned objects stay, and namespaces never finish deleting unless
+        `finish_namespaces` is set. With `nodes` there are also the controllers that make pods of a Deployment, for a
+        node (harness.node) to run them.
         """
         binaries = find(progress, controllers=controllers)
         with ExitStack() as cleanup:
             workspace = Workspace(directory)
             cleanup.callback(workspace.close)
-            control_plane = cls(workspace, binaries, nodes=nodes)
+            control_plane = cls(workspace, binaries, nodes=nodes, finish_namespaces=finish_namespaces)
             cleanup.callback(control_plane._stop_servers)
             control_plane._start_servers()
             cleanup.pop_all()  # it has started: from here on, stop() cleans up

@@ -1,4 +1,7 @@
-"""`python -m harness.demo`: the whole story, then the end; with KEEP=1 all is left running until Ctrl-C."""
+"""`python -m harness.demo`: the whole story, then the end; with KEEP=1 all is left running until Ctrl-C.
+
+With CLUSTER=current it happens in the cluster of the current kubeconfig.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,12 @@ def main(steps: Sequence[Step] = STEPS) -> int:
         sys.stdout.reconfigure(errors="replace")  # a log may not know the check mark
     keep = os.environ.get("KEEP", "") not in ("", "0")
     screen = Screen()
+    cluster = os.environ.get("CLUSTER", "")
+    if cluster not in ("", "current"):
+        screen.failure(f"CLUSTER is {cluster}: it can be current, the cluster of your kubeconfig, or absent.")
+        return 1
     try:
-        with set_up(screen) as stage:
+        with set_up(screen, current=cluster == "current") as stage:
             return perform(stage, [step for step in steps if not (keep and step.act is delete)], keep=keep)
     except ControlPlaneError as error:
         screen.failure(f"The demonstration could not begin: {error}")

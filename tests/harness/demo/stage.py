@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from harness.control_plane import ControlPlane
+from harness.demo.current import CurrentCluster
 from harness.demo.examples import EXAMPLES, fill_in
 from harness.demo.screen import Screen
 from harness.harbor.process import StandIn
@@ -47,7 +48,7 @@ class DemoError(Exception):
 class Stage:
     screen: Screen
     directory: Path
-    control_plane: ControlPlane
+    control_plane: ControlPlane | CurrentCluster
     harbor: StandIn
     receiver: Receiver
     operator: OperatorProcess | None = None
@@ -124,8 +125,19 @@ class Stage:
         """What the newest Event of that reason about the object says, "" if there is none."""
         selector = f"regarding.kind={kind},regarding.name={name},reason={reason}"
         path = f"/apis/events.k8s.io/v1/namespaces/team-a/events?fieldSelector={selector}"
-        events = self.control_plane.admin.request("GET", path)["items"]
+        events = json.loads(self.control_plane.kubectl("get", "--raw", path).stdout)["items"]
         return str(max(events, key=lambda event: str(event["eventTime"]))["note"]) if events else ""
+
+    def writes_from_now_on(self) -> Callable[[], list[str]]:
+        """Answers what the operator has written to the cluster since this call."""
+        cluster = self.control_plane
+        if isinstance(cluster, CurrentCluster):
+            return cluster.changes()
+        position = cluster.audit_position()
+        return lambda: [
+            f"{write.verb} {write.resource}/{write.subresource} {write.name}"
+            for write in cluster.writes(OPERATOR_USER, since=position)
+        ]
 
     def trigger_times(self, name: str) -> dict[str, str]:
         """lastTriggerTime by event type, of the WebhookPolicy."""
@@ -193,12 +205,11 @@ class Stage:
 
 
 @contextmanager
-def set_up(screen: Screen) -> Iterator[Stage]:
-    """Starts all but the operator; everything ends with the block."""
+def set_up(screen: Screen, *, current: bool = False) -> Iterator[Stage]:
+    """Starts all but the operator; everything ends with the block. With `current` the cluster is the kubeconfig's."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harborhook-demo-")))
-        screen.say("Starting a Kubernetes control plane ...")
-        control_plane = stack.enter_context(ControlPlane.start(progress=screen.say))
+        control_plane = _current(stack, directory, screen) if current else _own(stack, screen)
         screen.say("Starting a stand-in for Harbor and a receiver of webhooks ...")
         harbor = stack.enter_context(StandIn.start())
         receiver = stack.enter_context(Receiver.start())
@@ -212,3 +223,24 @@ def set_up(screen: Screen) -> Iterator[Stage]:
             receiver=receiver.url,
         )
         yield stage
+
+
+def _own(stack: ExitStack, screen: Screen) -> ControlPlane:
+    screen.say("Starting a Kubernetes control plane ...")
+    # Without the controller manager, which no published archive holds: the demonstration needs nothing else of it.
+    starting = ControlPlane.start(controllers=False, finish_namespaces=True, progress=screen.say)
+    return stack.enter_context(starting)
+
+
+def _current(stack: ExitStack, directory: Path, screen: Screen) -> CurrentCluster:
+    cluster = CurrentCluster(directory)
+    cluster.refuse_unless_empty()
+    cluster.ask()
+    screen.say(f"Using the cluster of context {cluster.context}; what is made there is removed at the end.")
+
+    def remove() -> None:
+        screen.say(f"Removing what was made in the cluster of context {cluster.context} ...")
+        cluster.clean_up(REPOSITORY / "manifests/base")
+
+    stack.callback(remove)
+    return cluster

@@ -29,7 +29,7 @@ from harborhook.plan.drift import field_names
 from harborhook.plan.ownership import Creator, parse_creator
 from harborhook.plan.project import changes, obstacles, quota_difference
 from harborhook.plan.project_settings import SETTINGS, Projects, Setting, Value
-from harborhook.plan.quantity import MOST_BYTES, UNLIMITED_BYTES, shown_bytes
+from harborhook.plan.quantity import MOST_BYTES, UNLIMITED_BYTES, format_bytes
 from harborhook.plan.target_values import TargetValues, UnusableError, address_of, header_of
 from harborhook.plan.webhook_policy import DEFAULT_FORMAT, desired_policy, differences, is_enabled
 
@@ -40,7 +40,7 @@ TOKEN_LENGTH = 12
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """Where the resources are going to be, as far as that is stated."""
 
     namespace: str = ""
@@ -94,11 +94,17 @@ class QuotaSeen:
 
 
 def export_project(
-    project: Project, name: str, place: Place, *, version: Version | None, quota: QuotaSeen, registry: str | None
+    project: Project,
+    name: str,
+    destination: Destination,
+    *,
+    version: Version | None,
+    quota: QuotaSeen,
+    registry: str | None,
 ) -> Exported:
     """`name`: that of the HarborProject; `registry`: that of the endpoint of a proxy cache, None if not known."""
     spec: Manifest = {
-        **({"connectionRef": dict(place.connection_ref)} if place.connection_ref else {}),
+        **({"connectionRef": dict(destination.connection_ref)} if destination.connection_ref else {}),
         **({"projectName": project.name} if project.name != name else {}),
         "creationPolicy": "Adopt",
     }
@@ -116,7 +122,7 @@ def export_project(
     manifest = {
         "apiVersion": API_VERSION,
         "kind": "HarborProject",
-        "metadata": place.metadata(name),
+        "metadata": destination.metadata(name),
         "spec": spec,
     }
     return Exported(manifest, complaints=tuple(complaints))
@@ -126,13 +132,13 @@ def _parts(project: Project, registry: str | None) -> Iterator[tuple[str, Manife
     """What Harbor has, each as a piece of a spec that is valid alone; None for what no spec can say."""
     for texts in _texts(project, of_a_cache=False):
         if not all(map(_is_as_in_a_new_project, texts, texts.values())):
-            yield _shown_settings(texts), _joined(_nested_settings(texts))
+            yield _describe_settings(texts), _joined(_nested_settings(texts))
     if project.registry_id is not None and registry is not None:
         cache = _nested("proxyCache.registryName", registry)
-        yield _shown("proxyCache.registryName", registry), cache
+        yield _describe("proxyCache.registryName", registry), cache
         for texts in _texts(project, of_a_cache=True):
             if any(texts.values()):
-                yield _shown_settings(texts), _joined([cache, *_nested_settings(texts)])
+                yield _describe_settings(texts), _joined([cache, *_nested_settings(texts)])
     if project.allowlist != Allowlist():
         yield "cveAllowlist", _allowlist(project.allowlist)
 
@@ -149,8 +155,8 @@ def _is_as_in_a_new_project(setting: Setting, text: str) -> bool:
     return setting.key != "public" and text in ("", setting.kind.absent)
 
 
-def _shown_settings(texts: Mapping[Setting, str]) -> str:
-    return ", ".join(_shown(setting.field, text or setting.kind.absent) for setting, text in texts.items())
+def _describe_settings(texts: Mapping[Setting, str]) -> str:
+    return ", ".join(_describe(setting.field, text or setting.kind.absent) for setting, text in texts.items())
 
 
 def _nested_settings(texts: Mapping[Setting, str]) -> list[Manifest | None]:
@@ -184,7 +190,7 @@ def _quota(seen: QuotaSeen) -> Iterator[tuple[str, Manifest]]:
     quota = seen.quota
     if quota is None or quota.hard == UNLIMITED_BYTES:
         return
-    part = {"storageQuota": shown_bytes(quota.hard)}
+    part = {"storageQuota": format_bytes(quota.hard)}
     is_stated = 0 < quota.hard <= MOST_BYTES and not quota_difference(HarborProjectSpec.model_validate(part), quota)
     yield ("", part) if is_stated else (f"storageQuota of {quota.hard} bytes cannot be stated.", {})
 
@@ -214,7 +220,7 @@ def _merge(spec: Manifest, part: Manifest) -> None:
             spec[name] = value
 
 
-def _shown(path: str, value: str) -> str:
+def _describe(path: str, value: str) -> str:
     return f"{path} with the value {clip(value, 80)!r}"
 
 
@@ -225,7 +231,7 @@ def export_policy(
     policy: Policy,
     name: str,
     project: str,
-    place: Place,
+    destination: Destination,
     *,
     event_types: Collection[str] | None = None,
     managed_too: bool = False,
@@ -238,13 +244,13 @@ def export_policy(
     if made_by is not None and not managed_too:
         return Exported(None, remarks=(clip(f"{_titled(policy)} is declared by {_declarer(made_by)}, and left out."),))
     targets, data = _targets(policy, f"{name}-targets")
-    secret = _secret(f"{name}-targets", place, data) if data else None
+    secret = _secret(f"{name}-targets", destination, data) if data else None
     description = policy.raw.get("description") or ""
     is_too_long = len(str(description)) > DESCRIPTION_LIMIT
     manifest = {
         "apiVersion": API_VERSION,
         "kind": "WebhookPolicy",
-        "metadata": place.metadata(name),
+        "metadata": destination.metadata(name),
         "spec": {
             "projectRef": {"name": project},
             **({"policyName": policy.name} if policy.name != name else {}),
@@ -296,11 +302,11 @@ def _target(index: int, row: Mapping[str, Any], secret: str, data: dict[str, str
     }
 
 
-def _secret(name: str, place: Place, data: Mapping[str, str]) -> Manifest:
+def _secret(name: str, destination: Destination, data: Mapping[str, str]) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": place.metadata(name),
+        "metadata": destination.metadata(name),
         "type": "Opaque",
         "stringData": dict(data),
     }

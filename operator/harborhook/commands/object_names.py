@@ -14,7 +14,7 @@ LENGTH = 200
 """The longest name that is given, so that something can be appended: Kubernetes allows 253."""
 DIGEST = 6
 
-Source = TypeVar("Source", str, tuple[str, str])
+HarborName = TypeVar("HarborName", str, tuple[str, str])
 """Name of a project in Harbor, or of a project and of a policy in it."""
 
 
@@ -37,9 +37,9 @@ def policy_names(policies: Mapping[tuple[str, str], str]) -> dict[tuple[str, str
     return _unique({key: _cut(f"{project}-{_slug(key[1]) or 'policy'}", key) for key, project in policies.items()})
 
 
-def _unique(wanted: Mapping[Source, str]) -> dict[Source, str]:
+def _unique(wanted: Mapping[HarborName, str]) -> dict[HarborName, str]:
     """Whoever comes later than another of the same name has a piece of its Harbor name's digest appended."""
-    given: dict[Source, str] = {}
+    given: dict[HarborName, str] = {}
     taken: set[str] = set()
     for source, name in wanted.items():
         given[source] = name if name not in taken else f"{name}-{_digest(source)}"

@@ -1,0 +1,97 @@
+"""Annotation harborhook.io/redeliver: what it asks for, served step by step, and the answer in status.redelivery."""
+
+from __future__ import annotations
+
+from harborhook.api.conditions import shorten
+from harborhook.api.webhook_policy import ANNOTATION_LIMIT, RedeliveryAnswer, WebhookPolicy
+from harborhook.plan.redelivery import HOW_TO_ASK, Outcome, outstanding, parse_request
+from harborhook.reconcile.backlogs import read_backlog
+from harborhook.reconcile.redelivery_send import Step, obstacle, send_again, stored_notification
+from harborhook.reconcile.redelivery_state import Request
+from harborhook.runtime.queue import Cause
+
+
+def open_request(policy: WebhookPolicy) -> str | None:
+    """What the annotation asks for, unless it is answered."""
+    text, answer = policy.redeliver_request, policy.status.redelivery
+    if text is None:
+        return None
+    is_answered = answer is not None and answer.request == _shown(text) and answer.time is not None
+    return None if is_answered else text
+
+
+async def serve(step: Step, text: str) -> None:
+    """Sends the next notification that is asked for, or gives the answer. Raises HarborError."""
+    refusal = HOW_TO_ASK if parse_request(text) is None else obstacle(step.context, step.link, step.policy)
+    if refusal is not None:
+        _answer(step, RedeliveryAnswer(request=_shown(text), message=f"Not sent: {refusal}"))
+        return
+    if step.state.request is None or step.state.request.text != text:
+        step.state.request = await _begin(step, text)
+    request = step.state.request
+    outcome = await _next_outcome(step, request)
+    if outcome is None:
+        _answer(step, _so_far(request))
+        return
+    request.count(outcome, is_refused=outcome.execution in step.state.backlog.refused)
+    step.state.outcomes.append(outcome)
+    step.state.answer = _so_far(request)
+    step.context.queue.add(step.policy.key, Cause.DELIVERIES)
+
+
+async def _next_outcome(step: Step, request: Request) -> Outcome | None:
+    """Of the next notification whose target is not known to be dead; None if there is none."""
+    while request.ids:
+        execution = request.ids.pop(0)
+        stored = await stored_notification(step, execution)
+        if stored is None:
+            step.state.backlog.drop(execution)
+            return Outcome(execution, "Gone", step.context.now())
+        outcome = await send_again(step, stored, dead=request.dead)
+        if outcome is not None:
+            return outcome
+        request.failed += 1
+        request.untried += 1
+    return None
+
+
+async def _begin(step: Step, text: str) -> Request:
+    """A request, or the rest of one that an earlier process has begun: what the status counts has been sent."""
+    parsed, before = parse_request(text), step.policy.status.redelivery
+    if before is None or before.request != _shown(text) or before.time is not None:
+        before = RedeliveryAnswer(request=_shown(text))
+    if parsed is not None and parsed.ids is not None:
+        done = before.succeeded + before.failed
+        return Request(text, list(parsed.ids[done:]), len(parsed.ids), before.succeeded, before.failed)
+    await read_backlog(step)
+    ids = [one.id for one in outstanding(step.state.backlog, step.deliveries)]
+    return Request(text, ids, before.succeeded + len(ids), before.succeeded)
+
+
+def _so_far(request: Request) -> RedeliveryAnswer:
+    """Without a time, which only the end has."""
+    said = [f"{request.succeeded} of {request.total} notifications arrived."]
+    if not request.total:
+        said = ["Nothing is undelivered."]
+    if request.gone:
+        said.append(f"Harbor no longer has {request.gone} of them.")
+    if request.reason:
+        said.append(request.reason)
+    if request.untried:
+        said.append(f"{request.untried} more to the same target were not tried.")
+    return RedeliveryAnswer(
+        request=_shown(request.text),
+        succeeded=request.succeeded,
+        failed=request.failed,
+        message=shorten(" ".join(said)),
+    )
+
+
+def _answer(step: Step, answer: RedeliveryAnswer) -> None:
+    step.state.request = None
+    step.state.answer = answer.model_copy(update={"time": step.context.now()})
+    step.context.queue.add(step.policy.key, Cause.DELIVERIES)
+
+
+def _shown(text: str) -> str:
+    return text[:ANNOTATION_LIMIT]

@@ -1,0 +1,211 @@
+"""Redelivery: what Harbor could not deliver arrives in the end, as Harbor would have sent it, and not twice."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness.harbor.process import StandIn
+from harness.own import own_harbor
+from harness.push import push_artifact
+from harness.receiver import Received, Receiver
+from harness.world import Object, World, condition, eventually, header_from, http_target
+
+ALLOWED: Object = {"allowRedelivery": True, "allowedTargetHosts": ["127.0.0.1"]}
+AUTOMATIC: Object = {"mode": "Automatic"}
+
+
+@pytest.fixture
+def own(world: World, stand_in: StandIn) -> Iterator[World]:
+    """Its connection allows redelivery to receivers on this machine."""
+    with own_harbor(world, stand_in, **ALLOWED) as found:
+        yield found
+
+
+@pytest.fixture
+def own_27(world: World) -> Iterator[World]:
+    """The same before Harbor 2.8, one that makes a single attempt."""
+    with (
+        StandIn.start(version="2.7", extra=["--max-attempts=1"]) as stand_in,
+        own_harbor(world, stand_in, "2.7", deliveryMaxAttempts=1, **ALLOWED) as found,
+    ):
+        yield found
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as found:
+        yield found
+
+
+def declare(world: World, *targets: Object, name: str = "ci", **spec: Any) -> str:
+    project = world.project_name()
+    world.project(project)
+    world.policy(name, project, targets=list(targets), **spec)
+    world.ready("WebhookPolicy", name)
+    return project
+
+
+def push(world: World, project: str, *tags: str) -> None:
+    for tag in tags:
+        push_artifact(world.harbor.url, world.harbor.username, world.harbor.password, f"{project}/app", tag)
+
+
+def deliveries(world: World, name: str = "ci") -> Object:
+    return dict(world.get("WebhookPolicy", name)["status"].get("deliveries") or {})
+
+
+def until_undelivered(world: World, count: int, name: str = "ci") -> Object:
+    return world.until(
+        "WebhookPolicy",
+        name,
+        lambda found: (
+            (found["status"].get("deliveries") or {}).get("undelivered", 0) == count
+            and not found["status"]["deliveries"]["inProgress"]
+        ),
+        f"not {count} undelivered",
+    )
+
+
+def until_redelivered(world: World, name: str = "ci") -> Object:
+    return world.until(
+        "WebhookPolicy",
+        name,
+        lambda found: condition(found, "Delivering").get("reason") == "Redelivered",
+        "Delivering has not become Redelivered",
+    )
+
+
+def ask(world: World, what: str, name: str = "ci") -> Object:
+    """Sets the annotation and waits for the answer."""
+    request = f"{what} {secrets.token_hex(4)}"
+    world.annotate("WebhookPolicy", name, redeliver=request)
+    found = world.until(
+        "WebhookPolicy",
+        name,
+        lambda found: (
+            (found["status"].get("redelivery") or {}).get("request") == request
+            and "time" in found["status"]["redelivery"]
+        ),
+        "the request was not answered",
+    )
+    return dict(found["status"]["redelivery"])
+
+
+def again(receiver: Receiver) -> list[Received]:
+    """What the operator sent."""
+    return [one for one in receiver.received() if one.redelivery is not None]
+
+
+def tags_of(requests: list[Received]) -> list[str]:
+    return [one.json()["event_data"]["resources"][0]["tag"] for one in requests]
+
+
+def test_what_was_lost_while_the_receiver_was_down_arrives_when_it_is_back(own: World, receiver: Receiver) -> None:
+    own.secret("ci", header="Bearer c4nary-header")
+    target = http_target(f"{receiver.url}/c4nary-path", authHeaderFrom=header_from("ci"))
+    project = declare(own, target, redelivery=AUTOMATIC)
+    push(own, project, "v0")
+    (first,) = receiver.wait(1)
+    receiver.down(503)
+    push(own, project, "v1", "v2", "v3")
+    found = until_undelivered(own, 3)
+    assert condition(found, "Delivering")["reason"] == "LastDeliveryFailed"
+    assert "3 events are not delivered" in condition(found, "Delivering")["message"]
+    receiver.up()
+    found = until_redelivered(own)
+
+    sent = [one for one in again(receiver) if one.answered == 200]
+    assert tags_of(sent) == ["v1", "v2", "v3"], "oldest first"
+    failed = [one for one in receiver.received() if one.redelivery is None and one.answered == 503]
+    for one in sent:
+        by_harbor = next(other for other in failed if other.json() == one.json())
+        assert one.body == by_harbor.body, "byte for byte"
+        assert one.content_type == by_harbor.content_type == first.content_type
+        assert one.authorization == by_harbor.authorization == "Bearer c4nary-header"
+    status = found["status"]["deliveries"]
+    assert (status.get("undelivered", 0), status.get("consecutiveFailures", 0)) == (0, 0)
+    rows = [(row["subject"], row["status"], (row.get("redelivery") or {}).get("status")) for row in status["recent"]]
+    assert rows == [
+        (f"{project}/app:v3", "Failed", "Succeeded"),
+        (f"{project}/app:v2", "Failed", "Succeeded"),
+        (f"{project}/app:v1", "Failed", "Succeeded"),
+        (f"{project}/app:v0", "Succeeded", None),
+    ]
+    eventually(lambda: "Redelivered" in [event["reason"] for event in own.events("ci")], lambda: str(own.events("ci")))
+    before = len(receiver.received())
+    own.reconcile_all()
+    assert len(receiver.received()) == before, "none twice"
+    shown = [own.get("WebhookPolicy", "ci")["status"], own.events("ci"), own.operator.log.read_text()]
+    assert "c4nary" not in str(shown)
+
+
+def test_a_dead_receiver_gets_one_request_per_pause_however_many_wait(own: World, receiver: Receiver) -> None:
+    project = declare(own, http_target(f"{receiver.url}/hook"), redelivery=AUTOMATIC)
+    receiver.down(500)
+    push(own, project, *(f"v{n}" for n in range(5)))
+    until_undelivered(own, 5)
+    start = len(again(receiver))  # before, a younger one may have been the only one that Harbor had given up
+    eventually(lambda: len(again(receiver)) >= start + 4, lambda: "no attempts")
+    assert set(tags_of(again(receiver)[start + 1 :])) == {"v0"}, "the oldest alone"
+    attempts = deliveries(own)["redeliveries"][0]["attempts"]
+    assert 0 <= len(again(receiver)) - attempts <= 1, "none besides those that are counted"
+
+
+def test_on_request_what_failed_is_sent_once(own: World, receiver: Receiver) -> None:
+    project = declare(own, http_target(f"{receiver.url}/hook"))
+    receiver.down(500)
+    push(own, project, "v1", "v2")
+    until_undelivered(own, 2)
+    answer = ask(own, "failed")
+    assert (answer["succeeded"], answer["failed"]) == (0, 2), "to a dead receiver one is sent, and the other is not"
+    assert len(again(receiver)) == 1
+    assert "1 more to the same target were not tried" in answer["message"]
+    receiver.up()
+    answer = ask(own, "failed")
+    assert (answer["succeeded"], answer.get("failed", 0)) == (2, 0), answer
+    until_redelivered(own)
+    assert ask(own, "failed")["message"].startswith("Nothing is undelivered")
+
+
+def test_any_notification_can_be_asked_for_by_its_id(own: World, receiver: Receiver) -> None:
+    project = declare(own, http_target(f"{receiver.url}/hook"))
+    push(own, project, "v1")
+    found = own.until(
+        "WebhookPolicy", "ci", lambda found: (found["status"].get("deliveries") or {}).get("recent"), "nothing"
+    )
+    execution = found["status"]["deliveries"]["recent"][0]["executionID"]
+    answer = ask(own, f"{execution},999999999")
+    assert (answer["succeeded"], answer["failed"]) == (1, 1)
+    assert "Harbor no longer has 1 of them" in answer["message"]
+    (sent,) = again(receiver)
+    assert (sent.redelivery, sent.body) == (execution, receiver.received()[0].body)
+
+
+@pytest.mark.parametrize("value", ["now", "all", "1;2"])
+def test_a_request_that_cannot_be_understood_says_how_to_ask(own: World, value: str) -> None:
+    declare(own, http_target("http://127.0.0.1:9/hook"))
+    assert 'Begin the annotation with "failed"' in ask(own, value)["message"]
+
+
+def test_before_harbor_2_8_what_failed_is_sent_as_harbor_sends_it_to_slack_too(
+    own_27: World, receiver: Receiver
+) -> None:
+    slack = {"type": "slack", "address": f"{receiver.url}/slack"}
+    project = declare(own_27, http_target(f"{receiver.url}/hook"), name="http")
+    own_27.policy("slack", project, targets=[slack])
+    own_27.ready("WebhookPolicy", "slack")
+    receiver.down(500)
+    push(own_27, project, "v1")
+    for name in ("http", "slack"):
+        until_undelivered(own_27, 1, name)
+    receiver.up()
+    for name in ("http", "slack"):
+        answer = ask(own_27, "failed", name)
+        assert answer["succeeded"] == 1, answer
+    for path in ("/hook", "/slack"):
+        by_harbor, by_us = receiver.received(path)[0], [one for one in again(receiver) if one.path == path][-1]
+        assert (by_us.body, by_us.content_type) == (by_harbor.body, by_harbor.content_type)
