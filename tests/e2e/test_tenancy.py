@@ -173,9 +173,7 @@ def test_receivers_that_never_answer_keep_nobody_elses_tests_and_changes_waiting
         started = time.monotonic()
         victim.annotate("WebhookPolicy", "ci", test_endpoint="now")
         victim.policy("ci", project, targets=[http_target(f"{receiver.url}/ok")], description="changed")
-        victim.until(
-            "WebhookPolicy", "ci", lambda found: "endpointTest" in found["status"], "the test was not answered"
-        )
+        victim.until("WebhookPolicy", "ci", lambda found: "endpointTest" in found["status"], "no answer")
         victim.ready("WebhookPolicy", "ci")
 
         assert time.monotonic() - started < SOON
