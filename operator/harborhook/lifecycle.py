@@ -28,6 +28,7 @@ from harborhook.reconcile.context import Context
 from harborhook.reconcile.redelivery import is_recorded
 from harborhook.reconcile.secrets import Secrets
 from harborhook.reconcile.senders import send_waiting
+from harborhook.reconcile.sharing import lane_of
 from harborhook.reconcile.worker import work
 from harborhook.runtime.events import Recorder
 from harborhook.runtime.leader import Leader, LeadershipLostError
@@ -184,10 +185,12 @@ class Operator:
         cluster = settings.cluster_name
         if not cluster:
             cluster = await until_answered(lambda: gateway.namespace_uid(CLUSTER_NAMESPACE), "read the cluster's name")
+        store = Store(references)
         return Context(
             settings=settings,
-            store=Store(references),
-            queue=Queue(clock=time.monotonic),
+            store=store,
+            queue=Queue(time.monotonic, workers=settings.workers, lane_of=lambda key: lane_of(store, key)),
+            sending=Queue(time.monotonic, workers=settings.senders, lane_of=lambda key: lane_of(store, key)),
             gateway=gateway,
             recorder=Recorder(gateway.create_event, instance=socket.gethostname(), clock=time.monotonic),
             secrets=Secrets(read=gateway.data, watched=View(settings).watches_source),

@@ -14,8 +14,10 @@ from harborhook.plan.ownership import Claim, owner
 from harborhook.plan.references import connection_key, policy_claim, project_claim, recorded_connection
 from harborhook.plan.webhook_policy import spec_is_new
 from harborhook.reconcile import shards
+from harborhook.reconcile.changes import is_left_to_another
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.links import Link
+from harborhook.reconcile.verdicts import advice_on
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
@@ -204,15 +206,19 @@ def is_contested(context: Context, link: Link, project: HarborProject) -> bool:
     )
 
 
-def project_owner(context: Context, link: Link, name: str, *, asking: Key | None = None) -> Key | None:
-    """The HarborProject that owns the project of that name in the Harbor behind `link`. `asking` counts as eligible."""
+def project_owner(
+    context: Context, link: Link, name: str, *, asking: Key | None = None, granted_only: bool = False
+) -> Key | None:
+    """The HarborProject that owns the project of that name in the Harbor behind `link`. `asking` counts as eligible;
+    `granted_only` leaves claims over HarborConnections out."""
     claims = []
     for key in context.store.dependents(project_claim(name)):
         rival = context.load(key)
         if isinstance(rival, HarborProject) and (key == asking or _same_harbor(context, rival, link)):
             eligible = key == asking or _is_eligible(context, rival)
-            claims.append(_claim(rival, holds=rival.status.origin is not None, eligible=eligible))
-    return owner(claims)
+            granted = _is_granted(context, rival, effective_connection(rival), name)
+            claims.append(_claim(rival, holds=rival.status.origin is not None, eligible=eligible, granted=granted))
+    return owner(claim for claim in claims if claim.granted or not granted_only)
 
 
 def check_policy_owner(context: Context, link: Link, policy: WebhookPolicy, project_name: str) -> None:
@@ -224,11 +230,16 @@ def check_policy_owner(context: Context, link: Link, policy: WebhookPolicy, proj
         rival = context.load(key)
         if not isinstance(rival, WebhookPolicy):
             continue
+        holds = _holds_name(rival, name)
+        # Policies of one HarborProject have one connection, and claims that weigh the same.
+        granted = rival.spec.project_ref is not None or _is_granted(
+            context, rival, _named_connection(rival), project_name
+        )
         if key == policy.key:
-            claims.append(_claim(rival, holds=_holds_name(rival, name), eligible=True))
+            claims.append(_claim(rival, holds=holds, eligible=True, granted=granted))
         elif rival.spec.project_ref is not None or _reaches(context, rival, link, project_name):
-            eligible = rival.harbor_name == name and _has_claim(rival)
-            claims.append(_claim(rival, holds=_holds_name(rival, name), eligible=eligible))
+            eligible = rival.harbor_name == name and _has_claim(context, rival)
+            claims.append(_claim(rival, holds=holds, eligible=eligible, granted=granted))
     winner = owner(claims)
     if winner != policy.key:
         raise NotReady(
@@ -246,8 +257,10 @@ def _holds_name(policy: WebhookPolicy, name: str) -> bool:
 
 
 def _check_unmanaged(context: Context, link: Link, project_name: str) -> None:
-    """`projectName` is for projects that no HarborProject manages."""
-    manager = project_owner(context, link, project_name)
+    """`projectName` is for projects that no HarborProject manages. What a team declares over its own connection does
+    not count for a policy over one of the cluster's."""
+    is_granted = isinstance(link.connection, ClusterHarborConnection)
+    manager = project_owner(context, link, project_name, granted_only=is_granted)
     if manager is not None:
         raise NotReady(
             Reason.OWNED_BY_OTHER,
@@ -256,29 +269,71 @@ def _check_unmanaged(context: Context, link: Link, project_name: str) -> None:
         )
 
 
-def _claim(resource: HarborProject | WebhookPolicy, *, holds: bool, eligible: bool) -> Claim:
-    return Claim(key=resource.key, created=resource.metadata.creation_timestamp, holds=holds, eligible=eligible)
+async def check_adoptable(link: Link, project: str, project_id: int, right: str) -> None:
+    """Only a principal that may change an object in Harbor may adopt it: to see it proves nothing, since everybody sees
+    a public project. Raises NotReady, or HarborError."""
+    if link.principal is not None and link.principal.kind == "SystemAdmin":
+        return
+    if right in await link.client.rights(project_id):
+        return
+    raise NotReady(
+        Reason.FORBIDDEN,
+        f"Adopting in project {project!r} takes the permission {right}, which Harbor does not list among the rights of "
+        f"the connection's principal there. {advice_on(right, link)}",
+    )
+
+
+def _claim(resource: HarborProject | WebhookPolicy, *, holds: bool, eligible: bool, granted: bool) -> Claim:
+    created = resource.metadata.creation_timestamp
+    return Claim(key=resource.key, created=created, holds=holds, eligible=eligible, granted=granted)
+
+
+def _is_granted(context: Context, resource: HarborProject | WebhookPolicy, key: Key, project_name: str) -> bool:
+    """Whether an administrator of the cluster gives the project to the resource. Of a connection that this operator
+    does not see, the kind has to do."""
+    connection = context.load(key)
+    if isinstance(connection, AnyConnection):
+        is_of_cluster = isinstance(connection, ClusterHarborConnection)
+        return is_of_cluster and is_allowed(connection, resource.metadata.namespace, project_name)
+    return key.kind == "ClusterHarborConnection"
 
 
 def _is_eligible(context: Context, project: HarborProject) -> bool:
     connection = context.load(effective_connection(project))
     return (
-        _has_claim(project)
+        _has_claim(context, project)
         and isinstance(connection, AnyConnection)
         and connection.status.is_ready
         and is_allowed(connection, project.metadata.namespace, project.harbor_name)
     )
 
 
-def _has_claim(resource: HarborProject | WebhookPolicy) -> bool:
+def _has_claim(context: Context, resource: HarborProject | WebhookPolicy) -> bool:
+    """What another operator works on, or nobody, claims nothing before it has its object: a mark is easily made."""
+    if context.store.is_foreign(resource.key) or is_left_to_another(context, resource.key):
+        return False
     return not resource.metadata.deleting and resource.status.ready_reason not in WITHOUT_CLAIM
+
+
+def _named_connection(policy: WebhookPolicy) -> Key:
+    """The connection of a policy with projectName."""
+    ref = policy.spec.connection_ref
+    return connection_key(ref.wire() if ref else None, policy.metadata.namespace)
 
 
 def _same_harbor(context: Context, project: HarborProject, link: Link) -> bool:
     connection = context.load(effective_connection(project))
-    if isinstance(connection, AnyConnection) and connection.spec.urls & link.connection.spec.urls:
+    if isinstance(connection, AnyConnection) and _is_same(connection, link):
         return True
     return _was_made_there(project, link)
+
+
+def _is_same(connection: AnyConnection, link: Link) -> bool:
+    """Whether a rival's connection reaches the Harbor behind `link`. The aliases of a team's own connection are only
+    the team's word for it."""
+    is_of_cluster = isinstance(connection, ClusterHarborConnection)
+    urls = connection.spec.urls if is_of_cluster else {canonical_url(connection.spec.url)}
+    return bool(urls & link.connection.spec.urls)
 
 
 def _was_made_there(resource: HarborProject | WebhookPolicy, link: Link) -> bool:
@@ -290,13 +345,12 @@ def _was_made_there(resource: HarborProject | WebhookPolicy, link: Link) -> bool
 
 def _reaches(context: Context, policy: WebhookPolicy, link: Link, project_name: str) -> bool:
     """Whether a rival named by projectName speaks of the same Harbor, over a connection that lets it."""
-    ref = policy.spec.connection_ref
-    connection = context.load(connection_key(ref.wire() if ref else None, policy.metadata.namespace))
+    connection = context.load(_named_connection(policy))
     if connection is None:
         return _was_made_there(policy, link)
     return (
         isinstance(connection, AnyConnection)
-        and bool(connection.spec.urls & link.connection.spec.urls)
+        and (_is_same(connection, link) or _was_made_there(policy, link))
         and (policy.status.origin is not None or connection.status.is_ready)
         and is_allowed(connection, policy.metadata.namespace, project_name)
     )

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from harborhook.api.connections import AccessRule
-from harborhook.plan.access import allows_host, allows_project, host_of, matches
+from harborhook.plan.access import allows_harbor, allows_host, allows_project, host_of, matches, origin_of
 
 NAMESPACE = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 PROJECT = st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+){0,3}", fullmatch=True)
@@ -216,3 +216,47 @@ def test_not_even_a_star_allows_an_address_that_has_no_host(address: str) -> Non
 def test_no_address_makes_the_comparison_crash(address: str) -> None:
     assert isinstance(allows_host(["*.example.com"], address), bool)
     assert host_of(address) is None or isinstance(host_of(address), str)
+
+
+# Harbors
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://harbor.example.com", "https://harbor.example.com:443"),
+        ("http://Harbor.Example.com/", "http://harbor.example.com:80"),
+        ("https://harbor.example.com:8443", "https://harbor.example.com:8443"),
+        ("https://[2001:DB8::1]", "https://[2001:db8::1]:443"),
+        ("https://harbor.example.com:0", "https://harbor.example.com:0"),
+        ("https://harbor.example.com:99999", "None"),
+        ("https://[x", "None"),
+        ("harbor.example.com", "None"),
+    ],
+)
+def test_where_a_harbor_listens_has_always_a_port(url: str, origin: str) -> None:
+    assert str(origin_of(url)) == origin
+
+
+@pytest.mark.parametrize(
+    ("pattern", "url", "allowed"),
+    [
+        ("harbor.example.com", "https://harbor.example.com", True),
+        ("harbor.example.com", "http://HARBOR.example.com:80", True),
+        ("harbor.example.com", "https://harbor.example.com:8443", False),
+        ("harbor.example.com", "http://harbor.example.com:443", False),
+        ("harbor.example.com:8443", "https://harbor.example.com:8443", True),
+        ("harbor.example.com:8443", "https://harbor.example.com", False),
+        ("*.example.com", "https://harbor.example.com:22", False),
+        ("*.example.com:*", "https://harbor.example.com:22", True),
+        ("[::1]", "https://[::1]", True),
+        ("::1", "https://[::1]", True),
+        ("[::1]:8443", "https://[::1]:8443", True),
+        ("[::1]", "https://[::1]:8443", False),
+        ("*", "https://anything.example", True),
+        ("*", "https://anything.example:6443", False),
+        ("harbor.example.com", "https://[x", False),
+    ],
+)
+def test_a_harbor_is_allowed_by_host_and_port(pattern: str, url: str, allowed: bool) -> None:
+    assert allows_harbor([pattern], url) is allowed

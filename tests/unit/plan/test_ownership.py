@@ -23,9 +23,17 @@ from harborhook.plan.ownership import (
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def claim(name: str, *, namespace: str = "team", age: int = 0, holds: bool = False, eligible: bool = True) -> Claim:
+def claim(
+    name: str,
+    *,
+    namespace: str = "team",
+    age: int = 0,
+    holds: bool = False,
+    eligible: bool = True,
+    granted: bool = True,
+) -> Claim:
     """A claim by the resource of that name; the greater its age, the older it is."""
-    return Claim(Key("HarborProject", namespace, name), START - timedelta(hours=age), holds, eligible)
+    return Claim(Key("HarborProject", namespace, name), START - timedelta(hours=age), holds, eligible, granted)
 
 
 def test_nobody_owns_what_nobody_claims() -> None:
@@ -54,6 +62,12 @@ def test_who_holds_the_object_wins_over_an_older_claim() -> None:
 
 def test_who_holds_the_object_keeps_it_while_its_own_claim_is_not_eligible() -> None:
     assert owner([claim("older", age=99), claim("holder", holds=True, eligible=False)]) == claim("holder").key
+
+
+@pytest.mark.parametrize("holds", [False, True])
+def test_a_claim_over_a_teams_own_connection_never_beats_one_that_an_administrator_grants(holds: bool) -> None:
+    assert owner([claim("team", age=99, holds=holds, granted=False), claim("granted")]) == claim("granted").key
+    assert owner([claim("team", holds=holds, granted=False), claim("granted", eligible=False)]) == claim("team").key
 
 
 def test_of_two_holders_the_older_one_wins() -> None:
