@@ -82,7 +82,7 @@ def elsewhere(own: World) -> Iterator[World]:
 
 
 def test_a_namespace_with_one_change_goes_before_the_backlog_of_another(own: World, elsewhere: World) -> None:
-    own.connect(own.connection, limits={"maxConcurrentRequests": 2, "requestsPerSecond": 10})
+    own.connect(own.connection, limits={"maxConcurrentRequests": 2, "requestsPerSecond": 3})
     own.ready("ClusterHarborConnection", own.connection)
     names = declare_many(own)
     eventually(lambda: waiting(own) > BACKLOG / 2, lambda: f"only {waiting(own)} wait for a worker")
