@@ -21,6 +21,7 @@ from harborhook.api.kinds import (
     WEBHOOK_POLICY,
     Kind,
 )
+from harborhook.api.plain_yaml import PlainDumper
 from harborhook.api.project import PROJECT_ROOT_RULES
 
 Schema = dict[str, Any]
@@ -40,13 +41,6 @@ def crds_yaml() -> str:
 
 def to_yaml(manifest: dict[str, Any]) -> str:
     return yaml.dump(manifest, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=120)
-
-
-class PlainDumper(yaml.SafeDumper):
-    """Writes what occurs twice twice: anchors are hard to read, and some tools refuse them."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 def crd(kind: Kind) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from enum import StrEnum
 import click
 
 from harborhook.api.connections import AnyConnection
-from harborhook.commands.connecting import LINE, FailedError, Reached, reached
+from harborhook.commands.connecting import LINE, Reached, reached
+from harborhook.commands.failures import FailedError
 from harborhook.commands.options import Where
 from harborhook.harbor.errors import ForbiddenError, RefusedError, UnauthorizedError, clip
 from harborhook.harbor.models import Project

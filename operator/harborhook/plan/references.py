@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
-from harborhook.api.base import AnyKey, DeliveriesKey, Key
+from harborhook.api.names import AnyKey, DeliveriesKey, Key
 
 DEFAULT_CONNECTION = Key("ClusterHarborConnection", "", "default")
 PROJECT_CLAIM = "ProjectClaim"

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 SHARDED_KINDS = ("HarborProject", "WebhookPolicy")
 
-SETTLE = 2.0
+CLAIM_DELAY = 2.0
 """Seconds that a new resource waits before its first claim: times of creation are whole seconds, so whatever is listed
 then includes all that can be taken for older."""
 
@@ -74,7 +74,7 @@ async def has_looked_around(visit: Visit[Any]) -> bool:
     if resource.status.origin is not None or not _sees_others(context):
         return False
     now, waiting = context.queue.clock(), context.surveys.waiting
-    rest = waiting.setdefault(resource.metadata.uid, now) + SETTLE - now
+    rest = waiting.setdefault(resource.metadata.uid, now) + CLAIM_DELAY - now
     if rest > 0:
         raise Wait(rest)
     waiting.pop(resource.metadata.uid, None)

@@ -9,7 +9,8 @@ import pytest
 
 from harborhook.api.conditions import DeliveringReason
 from harborhook.api.webhook_policy import WebhookPolicy
-from harborhook.plan.switch import EffectiveSwitch, SwitchesAbove, SwitchRequest, effective_switch, switch_request
+from harborhook.plan.global_switch import SwitchRequest, switch_request
+from harborhook.plan.switch import EffectiveSwitch, SwitchesAbove, effective_switch
 
 # The global switch
 
