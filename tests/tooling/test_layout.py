@@ -45,12 +45,8 @@ def test_every_fixture_of_the_page_is_defined() -> None:
     assert [name for name in named if not re.search(rf"@pytest\.fixture.*\ndef {name}\(", sources)] == []
 
 
-def test_no_fixture_of_the_end_to_end_tests_is_defined_twice() -> None:
-    shared = re.findall(r"@pytest\.fixture.*\ndef (\w+)\(", (TESTS / "e2e/conftest.py").read_text())
-    overridden = [
-        f"{path.name}: {name}"
-        for path in (TESTS / "e2e").glob("test_*.py")
-        for name in re.findall(r"@pytest\.fixture.*\ndef (\w+)\(", path.read_text())
-        if name in shared and name != "connection_fields"
-    ]
-    assert overridden == []
+@pytest.mark.parametrize("name", ["own", "own_27", "own_world"])
+def test_a_harbor_of_the_tests_own_is_defined_once(name: str) -> None:
+    definition = rf"@pytest\.fixture.*\ndef {name}\("
+
+    assert [path.name for path in TESTS.rglob("*.py") if re.search(definition, path.read_text())] == ["conftest.py"]
