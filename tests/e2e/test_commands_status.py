@@ -10,19 +10,11 @@ import pytest
 import yaml
 
 from harness import console
-from harness.harbor.process import StandIn
-from harness.own import own_harbor
 from harness.push import push_artifact
 from harness.receiver import Receiver
 from harness.world import World, condition, http_target
 
 CANARY = "c4nary"
-
-
-@pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    with own_harbor(world, stand_in) as found:
-        yield found
 
 
 @pytest.fixture

@@ -28,12 +28,12 @@ from yaml import YAMLError
 
 from harborhook.api.base import GROUP, VERSION, Key
 from harborhook.api.kinds import KINDS
+from harborhook.api.names import Body
 from harborhook.clock import ServerClock
 from harborhook.tls import relaxed
 
 logger = logging.getLogger(__name__)
 
-Body = dict[str, Any]
 Query = list[tuple[str, str | int]]
 
 CORE_PATH = "/api/v1"

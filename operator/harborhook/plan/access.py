@@ -44,6 +44,9 @@ class Origin(NamedTuple):
         return f"{self.scheme}://{host}:{self.port}"
 
 
+DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
 def origin_of(address: str) -> Origin | None:
     """With the default port of the scheme where the URL names none; None if there cannot be such an address."""
     try:

@@ -16,11 +16,11 @@ from http import HTTPStatus
 from typing import Any
 
 from harborhook.api.base import ANNOTATION_SHARD, Key
+from harborhook.api.names import Body
 from harborhook.kube.gateway import Gone, KubeError
 from harborhook.reconcile import changes
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.visit import Visit
-from harborhook.runtime.store import Body
 from harborhook.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -20,8 +20,6 @@ def lane_of(store: Store, key: AnyKey) -> Lane:
         return Lane(turn=key.policy.namespace)
     if isinstance(key, DeliveriesKey):
         return Lane(_shares(key.connection))
-    if isinstance(key, SenderKey):  # in a queue of its own, for which a namespace gets a share
-        return Lane((key.namespace,))
     if key.kind == "ClusterHarborConnection":
         return Lane()  # its check is what finds out that it is slow, and admins decide how many there are
     if key.kind == "HarborConnection":

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from harborhook.api.names import Body
+
 logger = logging.getLogger(__name__)
 
-Body = dict[str, Any]
 Spec = dict[str, Any]
 
 
