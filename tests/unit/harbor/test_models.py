@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from harborhook.harbor import models
 from harborhook.harbor.capabilities import parse_version
 from harborhook.harbor.executions import Execution, Job, Task
 from harborhook.harbor.models import LastTrigger, Policy, Project, SystemInfo, User, parse_time, whole_number
+from harness.paths import DATA
 
 calm = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -71,7 +71,7 @@ def test_no_junk_in_a_known_field_makes_a_parser_raise(parser: Callable[[Any], A
 
 @each_parser
 def test_no_answer_that_a_real_harbor_gave_makes_a_parser_raise(parser: Callable[[Any], Any]) -> None:
-    for file in (Path(__file__).parents[1] / "data").glob("harbor-2.*/*.json"):
+    for file in DATA.glob("harbor-2.*/*.json"):
         body = json.loads(file.read_text(encoding="utf-8"))["response"].get("body")
         for part in body if isinstance(body, list) else [body]:
             parser(part)

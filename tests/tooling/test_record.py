@@ -20,8 +20,8 @@ from contract.scenarios import Scenario
 from contract.scenarios_2_16 import SCENARIOS
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest, standing_in
+from harness.paths import TESTS
 
-TESTS = Path(__file__).parents[1]
 PASSWORD = "Canary7Passw0rd"
 
 

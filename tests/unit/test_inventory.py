@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from harborhook.api.base import FINALIZER, Key
 from harborhook.api.conditions import NotReady, Reason
-from harborhook.api.connections import ClusterHarborConnection
+from harborhook.api.connections import ClusterHarborConnection, Principal
 from harborhook.harbor.client import HarborClient
 from harborhook.inventory import Inventory, View
 from harborhook.kube.gateway import Gateway
@@ -234,3 +235,98 @@ def test_values_are_kept_only_where_the_watch_looks(
     view = View(Settings(watch_namespaces=watched, watch_secrets=secrets))
 
     assert view.watches_source(source) is expected
+
+
+# Claims that nobody stands behind
+
+
+MARK = "harborhook.io/shard"
+
+
+def marked(key: Key, minute: int, mark: str, origin: str | None = None) -> dict[str, Any]:
+    body = project(key, minute)
+    body["metadata"]["annotations"] = {MARK: mark}
+    if origin is not None:
+        body["status"]["origin"] = origin
+    return body
+
+
+@pytest.mark.parametrize(("origin", "owner"), [(None, YOUNGER), ("Created", OLDER)])
+def test_what_no_operator_works_on_claims_nothing_before_it_has_its_object(
+    context: Context, origin: str | None, owner: Key
+) -> None:
+    changes.saw(context, OLDER, marked(OLDER, 1, "harborhook/nobody", origin))
+    changes.saw(context, YOUNGER, project(YOUNGER, 2))
+
+    assert claims.project_owner(context, link(context), "wanted", asking=YOUNGER) == owner
+
+
+def test_a_mark_that_comes_or_goes_wakes_the_rivals(context: Context) -> None:
+    changes.saw(context, OLDER, project(OLDER, 1))
+    changes.saw(context, YOUNGER, project(YOUNGER, 2))
+    due(context)
+
+    changes.saw(context, OLDER, marked(OLDER, 3, "harborhook/nobody"))
+
+    assert due(context)[YOUNGER] == Cause.CLAIM
+
+
+TEAMS = Key("HarborConnection", "a", "own")
+
+
+def over_own_connection(key: Key, minute: int, origin: str | None = "Adopted") -> dict[str, Any]:
+    body = project(key, minute)
+    body["spec"]["connectionRef"] = {"kind": "HarborConnection", "name": "own"}
+    if origin is not None:
+        body["status"]["origin"] = origin
+    return body
+
+
+def own_connection(**spec: Any) -> dict[str, Any]:
+    body = connection()
+    metadata = {**body["metadata"], "name": TEAMS.name, "namespace": TEAMS.namespace, "resourceVersion": "9"}
+    stated = {"url": "https://harbor.example.com", "credentialsSecretRef": {"name": "y"}, **spec}
+    return {**body, "kind": TEAMS.kind, "metadata": metadata, "spec": stated}
+
+
+@pytest.mark.parametrize("origin", [None, "Adopted"])
+def test_what_a_team_has_over_its_own_connection_gives_way_to_what_is_granted(
+    context: Context, origin: str | None
+) -> None:
+    changes.saw(context, TEAMS, own_connection())
+    changes.saw(context, OLDER, over_own_connection(OLDER, 1, origin))
+    changes.saw(context, YOUNGER, project(YOUNGER, 2))
+
+    assert claims.project_owner(context, link(context), "wanted", asking=YOUNGER) == YOUNGER
+    assert claims.project_owner(context, link(context), "wanted", asking=OLDER) == YOUNGER
+
+
+def test_the_aliases_of_a_teams_connection_make_no_claim_on_another_harbor(context: Context) -> None:
+    changes.saw(
+        context, TEAMS, own_connection(url="https://theirs.example.com", aliases=["https://harbor.example.com"])
+    )
+    changes.saw(context, OLDER, over_own_connection(OLDER, 1))
+
+    assert claims.project_owner(context, link(context), "wanted") is None
+
+
+async def test_only_who_may_change_a_project_may_adopt_in_it(context: Context) -> None:
+    found = link(context)
+    asked: list[int] = []
+
+    async def rights(project_id: int) -> frozenset[str]:
+        asked.append(project_id)
+        return frozenset({"project:read"})
+
+    found.client = cast(HarborClient, SimpleNamespace(rights=rights))
+    found.principal = Principal(name="outsider", kind="User")
+
+    await claims.check_adoptable(found, "library", 1, "project:read")
+    with pytest.raises(NotReady) as refusal:
+        await claims.check_adoptable(found, "library", 1, "project:update")
+    assert refusal.value.verdict.reason is Reason.FORBIDDEN
+    assert asked == [1, 1]
+
+    found.principal = Principal(name="admin", kind="SystemAdmin")
+    await claims.check_adoptable(found, "library", 1, "project:update")
+    assert asked == [1, 1]

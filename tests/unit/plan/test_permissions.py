@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harborhook.api.connections import Principal
 from harborhook.plan.permissions import PERMISSIONS, Evidence, Known, Presence, advice, known_permissions
+from harness.paths import REPOSITORY
 
 ROBOT = Principal(name="robot$ci", kind="Robot")
 USER = Principal(name="dev", kind="User")
 ADMIN = Principal(name="admin", kind="SystemAdmin")
 NEW, OLD = (2, 16, 0), (2, 7, 4)
 IN_PROJECT = frozenset(name for name, one in PERMISSIONS.items() if one.scope == "project")
-DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "permissions.md").read_text()
+DOCUMENTATION = (REPOSITORY / "docs" / "permissions.md").read_text()
 
 
 def found(principal: Principal, **facts: Any) -> dict[str, Known]:

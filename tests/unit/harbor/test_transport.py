@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from harborhook.harbor.errors import InvalidError, NotHarborError, ThrottledError, UnreachableError
+from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.transport import THROTTLED_LIMIT, Credentials, Transport, _body
 
 
@@ -24,6 +25,29 @@ async def test_an_address_that_nobody_can_have_is_unreachable(url: str) -> None:
         await transport.log_in()
 
     await transport.close()
+
+
+async def test_a_pause_that_one_connection_is_asked_for_does_not_stop_others_of_the_host() -> None:
+    shared = Limiter(1, 1000)
+    answers = iter([httpx.Response(429, headers={"Retry-After": "30"})])
+    throttled, other = (
+        Transport("https://harbor", Credentials("robot", "secret"), limiters=(shared,)) for _ in range(2)
+    )
+    for transport in (throttled, other):
+        await transport._http.aclose()
+        transport._http = httpx.AsyncClient(
+            transport=httpx.MockTransport(lambda _: next(answers, httpx.Response(200, json={})))
+        )
+    waiting = asyncio.create_task(throttled.request("GET", "/systeminfo", endpoint="/systeminfo"))
+    await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(1):
+        assert (await other.request("GET", "/systeminfo", endpoint="/systeminfo")).status == 200
+    assert not waiting.done()
+
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.gather(throttled.close(), other.close())
 
 
 @pytest.mark.parametrize("wait", ["86400", "1e300", "inf"])

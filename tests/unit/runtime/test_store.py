@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harborhook.api.base import Key
-from harborhook.runtime.store import Body, Store, slim
+from harborhook.api.names import Body
+from harborhook.runtime.store import Store, slim
 
 KEY = Key("WebhookPolicy", "team", "hook")
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from harborhook.api.kinds import KINDS
+from harness.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 BASE = REPOSITORY / "manifests/base"
 EXAMPLES = sorted((REPOSITORY / "manifests/examples").glob("*.yaml"))
 

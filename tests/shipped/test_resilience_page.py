@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+from harness.paths import REPOSITORY
+
 PAGE = (REPOSITORY / "docs/resilience.md").read_text()
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 ROWS = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| ") and "---" not in line]

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,8 +22,9 @@ from harborhook.harbor.models import LastTrigger
 from harborhook.harbor.payloads import facts_of
 from harborhook.plan.deliveries import Delivery, History, Patience, Progress, advance, events_of, judge, judge_job
 from harborhook.plan.failures import LOG_GONE, NEVER_SENT
+from harness.paths import DATA
 
-RECORDINGS = Path(__file__).parents[1] / "data" / "deliveries"
+RECORDINGS = DATA / "deliveries"
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PUSH, PULL = "PUSH_ARTIFACT", "PULL_ARTIFACT"
 PATIENCE = Patience(3, timedelta(seconds=60))

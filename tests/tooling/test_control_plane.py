@@ -16,6 +16,7 @@ import pytest
 from harness.control_plane import ControlPlane, ControlPlaneError, KubectlError, binaries
 from harness.control_plane.leash import watch_over
 from harness.control_plane.waiting import poll_until
+from harness.paths import TESTS
 
 
 @pytest.mark.skipif("KUBEBUILDER_ASSETS" in os.environ, reason="the version is the one found there")
@@ -162,7 +163,7 @@ def test_without_controllers_a_namespace_finishes_when_nothing_is_left_in_it(tmp
 def test_a_killed_run_leaves_no_process_behind(tmp_path: Path) -> None:
     run = subprocess.Popen(
         [sys.executable, "-m", "harness.control_plane", "--directory", str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -27,9 +27,9 @@ from harborhook.api.conditions import (
 )
 from harborhook.api.kinds import KINDS
 from harness.argocd import ArgoCD, LuaError, ScriptError
+from harness.paths import REPOSITORY
 from harness.readme import blocks
 
-REPOSITORY = Path(__file__).parents[2]
 ARGOCD = REPOSITORY / "manifests/argocd"
 FLUX = REPOSITORY / "manifests/flux"
 PAGE = (REPOSITORY / "docs/gitops.md").read_text()

@@ -1,6 +1,6 @@
 """The README says only what can be done: its commands are ones that tests run, its links lead somewhere.
 
-That its kubectl commands run and its output is real is tested by tests/e2e/test_demo.py, which runs the demonstration.
+That its kubectl commands run and its output is real is tested by tests/tooling/test_demo.py, which runs the demo.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import yaml
 
 from harborhook import __version__
 from harborhook.api.kinds import KINDS
+from harness.paths import REPOSITORY
 from harness.readme import blocks, commands
 
-REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
 CHANGELOG = (REPOSITORY / "CHANGELOG.md").read_text()
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 
 RUN_BY_TESTS = {
-    "make demo": "tests/e2e/test_demo.py",
+    "make demo": "tests/tooling/test_demo.py",
     "make demo KEEP=1": "Makefile",
     "make test": ".ci/run",
     "helm upgrade --install harborhook helm-chart --namespace harborhook --create-namespace": (
         "tests/chart/test_installation.py"
     ),
     "make test-node": ".ci/run",
-    "make image": "tests/unit/test_image.py",
+    "make image": "tests/shipped/test_image.py",
 }
 """Besides kubectl: which file stands for it that the command is run."""
 

@@ -11,8 +11,8 @@ import pytest
 
 from harborhook import __version__
 from harness.node import images
+from harness.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 IGNORED = (REPOSITORY / ".dockerignore").read_text().splitlines()
 BUILD, FINAL = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]

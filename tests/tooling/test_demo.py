@@ -15,9 +15,9 @@ import yaml
 
 from harness.control_plane import ControlPlane
 from harness.demo.story import STEPS
+from harness.paths import REPOSITORY
 from harness.readme import blocks, commands
 
-REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
 LONGEST = 300.0
 """Seconds; it takes less than one minute on an idle machine."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harborhook.harbor.payloads import SUBJECT_LIMIT, facts_of, slack_message
+from harness.paths import DATA
 
-RECORDINGS = Path(__file__).parents[1] / "data" / "deliveries"
+RECORDINGS = DATA / "deliveries"
 
 
 def recorded(name: str) -> Any:

@@ -19,9 +19,9 @@ from harborhook.api.base import Key
 from harborhook.runtime.queue import Queue
 from harborhook.runtime.store import Store
 from harborhook.telemetry import Metrics
+from harness.paths import REPOSITORY
 from harness.promql import Series, grouped_labels, result_labels, scrape, selectors, unmet
 
-REPOSITORY = Path(__file__).parents[2]
 MONITORING = REPOSITORY / "manifests/monitoring"
 PAGE = (REPOSITORY / "docs/monitoring.md").read_text()
 RULES = [

@@ -8,14 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
 
+from harness.paths import TESTS
 from harness.receiver import Received, Receiver
-
-TESTS = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")

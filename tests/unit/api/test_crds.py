@@ -15,9 +15,8 @@ from harborhook.api.conditions import Reason
 from harborhook.api.crds import crd, crds, crds_yaml, root_schema
 from harborhook.api.kinds import KINDS, Kind
 from harness import generate
+from harness.paths import REPOSITORY
 from harness.reference import reasons_page
-
-REPOSITORY = Path(__file__).parents[2]
 
 each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 

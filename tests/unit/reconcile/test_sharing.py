@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
-from harborhook.api.base import DeliveriesKey, Key
+from harborhook.api.base import DeliveriesKey, Key, SenderKey
 from harborhook.plan.references import references
 from harborhook.reconcile.sharing import lane_of
 from harborhook.runtime.lanes import Lane
+from harborhook.runtime.queue import Cause, Queue
 from harborhook.runtime.store import Store
 
 OWN = {"kind": "HarborConnection", "name": "own"}
@@ -71,3 +73,19 @@ def test_the_check_of_a_teams_connection_uses_the_teams_share_and_not_the_connec
 
 def test_the_check_of_a_clusters_connection_needs_no_share(store: Store) -> None:
     assert lane_of(store, Key("ClusterHarborConnection", "", "default")) == Lane()
+
+
+async def test_the_receivers_of_one_namespace_leave_senders_to_the_others(store: Store) -> None:
+    senders = 8
+    queue = Queue(lambda: 0.0, workers=senders, lane_of=partial(lane_of, store))
+    for number in range(100):
+        queue.add(SenderKey("EndpointTest", Key("WebhookPolicy", "busy", f"w{number}")), Cause.CHANGE)
+    held = 0
+    while queue._take() is not None:
+        held += 1
+    other = SenderKey("EndpointTest", Key("WebhookPolicy", "other", "w"))
+
+    queue.add(other, Cause.CHANGE)
+
+    assert held < senders
+    assert queue._take() == (other, Cause.CHANGE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,8 +11,9 @@ from hypothesis import strategies as st
 from harborhook.api.connections import ClusterHarborConnection
 from harborhook.api.deliveries import MESSAGE_LIMIT
 from harborhook.plan.failures import ANSWER_LIMIT, LOG_GONE, Receivers, reason_of, receivers
+from harness.paths import DATA
 
-RECORDINGS = Path(__file__).parents[1] / "data" / "deliveries"
+RECORDINGS = DATA / "deliveries"
 UNKNOWN = Receivers()
 START = "2026-11-25T01:33:31Z [INFO] [/src/x/webhook_job.go:73]: start to run webhook job\n"
 EXIT = "2026-11-25T01:33:31Z [ERROR] [/src/x/webhook_job.go:76]: exit webhook job, error: "

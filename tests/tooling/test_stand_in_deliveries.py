@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from harness.harbor.deliveries import NEVER, Deliveries, Event, overwrite
+from harness.paths import DATA
 from harness.receiver import Receiver
 
-DATA = Path(__file__).parent.parent / "data" / "deliveries"
+RECORDINGS = DATA / "deliveries"
 Engine = Callable[..., Deliveries]
 Wire = dict[str, Any]
 
@@ -38,7 +39,7 @@ RECORDED = Event(
 
 def recording(name: str) -> Any:
     """A recorded exchange's answer, or what receivers got."""
-    (path,) = DATA.glob(name + "*.json")
+    (path,) = RECORDINGS.glob(name + "*.json")
     content = json.loads(path.read_text())
     return content["response"]["body"] if isinstance(content, dict) else content
 

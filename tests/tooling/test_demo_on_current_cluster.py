@@ -14,8 +14,8 @@ import pytest
 from harness.control_plane import ControlPlane
 from harness.demo.current import KINDS, LOCAL, NAMESPACES, CurrentCluster
 from harness.demo.story import STEPS
+from harness.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 LONGEST = 400.0
 
 
