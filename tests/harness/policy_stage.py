@@ -79,9 +79,17 @@ class Api:
 
     async def patch_status(self, key: Key, patch: Object) -> Object:
         body = await self.get(key)
-        merged = {**body.get("status", {}), **patch}
-        status = {name: value for name, value in merged.items() if value is not None}
+        status = _merged(body.get("status") or {}, patch)
         return {**body, "metadata": {**body["metadata"], "resourceVersion": _next_version(body)}, "status": status}
+
+
+def _merged(value: Any, patch: Any) -> Any:
+    """A JSON merge patch applied."""
+    if not isinstance(patch, dict):
+        return patch
+    old = value if isinstance(value, dict) else {}
+    kept = {name: old[name] for name in old if name not in patch}
+    return kept | {name: _merged(old.get(name), change) for name, change in patch.items() if change is not None}
 
 
 def _next_version(body: Object) -> str:
