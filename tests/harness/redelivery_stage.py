@@ -204,18 +204,26 @@ class RedeliveryStage(Stage):
         return True
 
     async def ask(self, request: str) -> Object:
-        """Sets the annotation; returns the answer, after an hour at most."""
-        body = copy.deepcopy(self.stored(POLICY))
-        body["metadata"].setdefault("annotations", {})["harborhook.io/redeliver"] = request
-        self.context.store.upsert(POLICY, body)
+        """Sets the annotation; returns the answer, after a minute at most."""
+        self.annotate(request)
         redelivery.schedule(self.context, self.link, POLICY)
         await self.run(60)
         return dict(self.status.get("redelivery") or {})
 
-    def settle(self, **connection: Any) -> None:
+    def annotate(self, request: str) -> None:
+        self.change_metadata(annotations={"harborhook.io/redeliver": request})
+
+    def change_metadata(self, **fields: Any) -> None:
+        body = copy.deepcopy(self.stored(POLICY))
+        version = str(int(body["metadata"]["resourceVersion"]) + 1)
+        body["metadata"].update(fields, resourceVersion=version)
+        self.context.store.upsert(POLICY, body)
+
+    def change_connection(self, **connection: Any) -> None:
         """Changes the connection's spec."""
         body = copy.deepcopy(self.stored(CONNECTION))
         body["spec"].update(connection)
+        body["metadata"]["resourceVersion"] = str(int(body["metadata"]["resourceVersion"]) + 1)
         self.context.store.upsert(CONNECTION, body)
         self.link.connection = type(self.link.connection).model_validate(body)
 

@@ -179,9 +179,9 @@ OBSTACLES = {
     "the policy is off": lambda stage: stage.change(POLICY, enabled=False),
     "suspended": lambda stage: stage.change(POLICY, suspend=True),
     "Manual": lambda stage: stage.change(POLICY, redelivery={"mode": "Manual"}),
-    "allowRedelivery is withdrawn": lambda stage: stage.settle(allowRedelivery=False),
-    "access is withdrawn": lambda stage: stage.settle(access=[{"namespaces": ["other"], "projects": ["*"]}]),
-    "the host is no longer allowed": lambda stage: stage.settle(allowedTargetHosts=["*.other.example"]),
+    "allowRedelivery is withdrawn": lambda stage: stage.change_connection(allowRedelivery=False),
+    "access is withdrawn": lambda stage: stage.change_connection(access=[{"namespaces": ["other"], "projects": ["*"]}]),
+    "the host is no longer allowed": lambda stage: stage.change_connection(allowedTargetHosts=["*.other.example"]),
     "the Secret is gone": lambda stage: stage.secrets.pop(SECRET),
 }
 
@@ -201,9 +201,9 @@ async def test_what_waited_meanwhile_is_sent_when_it_is_allowed_again(stage: Red
     stage.receivers.status = 200
     stage.fail(1, 2)
     await stage.poll()
-    stage.settle(allowRedelivery=False)
+    stage.change_connection(allowRedelivery=False)
     await stage.run(HOUR)
-    stage.settle(allowRedelivery=True)
+    stage.change_connection(allowRedelivery=True)
     await stage.poll()
     await stage.run(MINUTE)
     assert stage.receivers.ids == [1, 2]
@@ -240,7 +240,7 @@ async def test_a_host_may_be_the_operators_own_only_where_the_rule_names_it(
     stage: RedeliveryStage, hosts: list[str] | None, may_be_local: bool
 ) -> None:
     stage.receivers.status = 200
-    stage.settle(allowedTargetHosts=hosts)
+    stage.change_connection(allowedTargetHosts=hosts)
     stage.fail(1)
     await stage.poll()
     await stage.run(2 * MINUTE)
@@ -248,7 +248,7 @@ async def test_a_host_may_be_the_operators_own_only_where_the_rule_names_it(
 
 
 async def test_a_team_cannot_send_by_a_secret_where_the_rule_forbids(stage: RedeliveryStage) -> None:
-    stage.settle(allowedTargetHosts=["*.example.com"])
+    stage.change_connection(allowedTargetHosts=["*.example.com"])
     stage.secrets[SECRET] = "2", {"header": b"x", "url": b"http://169.254.169.254/c4nary?.example.com"}
     where = {"secretKeyRef": {"name": SECRET.name, "key": "url"}}
     stage.change(POLICY, targets=[{"type": "http", "addressFrom": where}])
@@ -274,10 +274,7 @@ async def test_a_process_that_leads_no_more_sends_nothing(stage: RedeliveryStage
 async def test_a_policy_that_is_being_deleted_sends_nothing(stage: RedeliveryStage) -> None:
     stage.fail(1)
     await stage.poll()
-    body = stage.stored(POLICY)
-    stage.context.store.upsert(
-        POLICY, {**body, "metadata": {**body["metadata"], "deletionTimestamp": "2026-01-02T03:04:05Z"}}
-    )
+    stage.change_metadata(deletionTimestamp="2026-01-02T03:04:05Z")
     await stage.run(HOUR)
     assert stage.receivers.sent == []
 
@@ -318,7 +315,7 @@ async def test_what_harbor_delivers_after_all_is_not_sent(stage: RedeliveryStage
 )
 async def test_what_harbor_may_still_send_is_not_sent(stage: RedeliveryStage, task: str | None, ids: list[int]) -> None:
     stage.receivers.status = 200
-    stage.fail(1)
+    stage.fail(1, started=START - timedelta(minutes=10))
     await stage.poll()
     stage.becomes(1, "Running")
     stage.harbor.tasks_by_id[1] = [Task(9, task, 1, stage.now() + timedelta(minutes=2))] if task else []
@@ -457,8 +454,7 @@ async def test_a_request_goes_on_after_a_restart(stage: RedeliveryStage) -> None
     stage.change(POLICY, redelivery={"mode": "Manual"})
     stage.receivers.status = 200
     stage.fail(*range(1, 21))
-    body = stage.stored(POLICY)
-    body["metadata"]["annotations"] = {"harborhook.io/redeliver": "failed now"}
+    stage.annotate("failed now")
     await stage.poll()
     await stage.run(1.5)
     begun = len(stage.receivers.sent)
@@ -474,10 +470,10 @@ async def test_a_request_that_is_stopped_midway_says_how_far_it_came(stage: Rede
     stage.change(POLICY, redelivery={"mode": "Manual"})
     stage.receivers.status = 200
     stage.fail(*range(1, 21))
-    stage.stored(POLICY)["metadata"]["annotations"] = {"harborhook.io/redeliver": "failed now"}
+    stage.annotate("failed now")
     await stage.poll()
     await stage.run(1.5)
-    stage.settle(allowRedelivery=False)
+    stage.change_connection(allowRedelivery=False)
     await stage.run(MINUTE)
     answer = stage.status["redelivery"]
     assert answer["succeeded"] == len(stage.receivers.sent)

@@ -204,19 +204,16 @@ class Attempt:
 
 
 def next_attempt(found: Waiting, backlog: Backlog, deliveries: Deliveries, now: datetime) -> Attempt | datetime | None:
-    """The attempt that is due, or when the next one is; None where nothing waits."""
+    """The attempt that is due, or when the next one is; None where nothing waits that the status knows of: what has just
+    failed gets its first pause there."""
     rows = {row.target: row for row in deliveries.redeliveries}
-    moments = {target: _due(rows.get(target), now) for target in found.by_target}
+    moments = {target: rows[target].next_attempt_time or now for target in found.by_target if target in rows}
     if not moments:
         return None
     target = min(moments, key=lambda one: (moments[one], one))
     if moments[target] > now:
         return moments[target]
     return Attempt(_first(found.by_target[target], backlog), target)
-
-
-def _due(row: TargetRedelivery | None, now: datetime) -> datetime:
-    return row.next_attempt_time if row is not None and row.next_attempt_time is not None else now
 
 
 def _first(candidates: Sequence[Candidate], backlog: Backlog) -> Candidate:
