@@ -100,7 +100,7 @@ class Stage:
     """A policy, its project, its connection, a Secret with its header, and an operator that may be started again."""
 
     def __init__(self, project: Object | None = None, **spec: Any) -> None:
-        self.harbor = Harbor()
+        self.harbor = self._new_harbor()
         self.secrets: dict[Key, tuple[str, Data]] = {SECRET: ("1", {"header": b"Bearer one"})}
         self.bodies: dict[Key, Object] = {}
         self.bodies[CONNECTION] = _body(
@@ -121,6 +121,9 @@ class Stage:
         )
         self.events: list[str] = []
         self._start()
+
+    def _new_harbor(self) -> Harbor:
+        return Harbor()
 
     def restart(self) -> None:
         """Another process: what the one before had in memory is lost, what is in the API server is there."""

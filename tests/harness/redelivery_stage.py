@@ -39,6 +39,8 @@ class Notifications(Harbor):
         self.ahead = timedelta()
         """By how much Harbor's clock is ahead."""
         self.time = START
+        self.body = ""
+        """Of all notifications, if they are not to have one each."""
 
     def now(self) -> datetime:
         return self.time + self.ahead
@@ -59,7 +61,7 @@ class Notifications(Harbor):
     async def stored_execution(self, project: str, policy_id: int, execution_id: int) -> Stored | None:
         self.requests.append(f"body of {execution_id}")
         found = self.executions_by_id.get(execution_id)
-        return Stored(found, f"body {execution_id}".encode()) if found else None
+        return Stored(found, (self.body or f"body {execution_id}").encode()) if found else None
 
     async def tasks(self, project: str, policy_id: int, execution_id: int) -> list[Task]:
         return self.tasks_by_id.get(execution_id, [])
@@ -125,9 +127,10 @@ class RedeliveryStage(Stage):
         }
         self._start()
 
+    def _new_harbor(self) -> Notifications:
+        return Notifications()
+
     def _start(self) -> None:
-        if not isinstance(self.harbor, Notifications):
-            self.harbor = Notifications()
         super()._start()
         self.clock = cast(Any, self.context.queue.clock)
         self.context.clock = cast(ServerClock, self)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
+from harborhook import telemetry
 from harborhook.api.deliveries import REDELIVERED_LIMIT
 from harborhook.harbor.errors import NotHarborError, UnreachableError
 from harborhook.harbor.executions import Task
+from harborhook.reconcile import redelivery_send, sender
 from harborhook.runtime.leader import LeadershipLostError
 from harness.policy_stage import POLICY, PROJECT, SECRET
+from harness.receiver import Receiver
 from harness.redelivery_stage import SLACK, START, RedeliveryStage
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -172,7 +178,7 @@ def _of_project(stage: RedeliveryStage) -> None:
     stage.change(PROJECT, webhooks={"enabled": False})
 
 
-OBSTACLES = {
+OBSTACLES: dict[str, Callable[[RedeliveryStage], object]] = {
     "the global switch": lambda stage: setattr(stage.link, "policies_off", True),
     "Harbor's own switch": lambda stage: setattr(stage.link, "notifications_enabled", False),
     "the project": _of_project,
@@ -493,3 +499,35 @@ async def test_the_condition_says_how_many_wait_and_when_the_next_attempt_is(
     stage.receivers.status = 200
     await stage.run(3 * MINUTE)
     assert stage.condition[0] == "Redelivered"
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_body_header_and_path_are_shown_nowhere(
+    stage: RedeliveryStage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    canary = "c4nary"
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    telemetry.set_up_logging("DEBUG")
+    root.addHandler(caplog.handler)
+    monkeypatch.setattr(redelivery_send, "send", sender.send)
+    monkeypatch.setattr(stage.harbor, "body", f"{canary} body")
+    stage.secrets[SECRET] = "2", {"header": f"Bearer {canary}".encode()}
+    header = {"secretKeyRef": {"name": SECRET.name, "key": "header"}}
+    with Receiver() as receiver:
+        receiver.down(status)
+        address = f"{receiver.url}/{canary}?{canary}={canary}"
+        stage.change(POLICY, targets=[{**HTTP, "address": address, "authHeaderFrom": header}])
+        stage.change_connection(allowedTargetHosts=["127.0.0.1"])
+        stage.fail(1)
+        await stage.poll()
+        await stage.run(5 * MINUTE)
+        await stage.ask("1 now")
+        sent = receiver.received()
+    root.handlers[:], root.level = handlers, level
+    assert all(canary in part for part in (sent[0].text, sent[0].authorization or "", sent[0].path))
+    metrics = generate_latest(stage.context.metrics.registry).decode()
+    assert canary not in f"{stage.status} {stage.events} {metrics} {caplog.text} {stage.link.mailbox!r}"

@@ -204,8 +204,8 @@ class Attempt:
 
 
 def next_attempt(found: Waiting, backlog: Backlog, deliveries: Deliveries, now: datetime) -> Attempt | datetime | None:
-    """The attempt that is due, or when the next one is; None where nothing waits that the status knows of: what has just
-    failed gets its first pause there."""
+    """The attempt that is due, or when the next one is; None where nothing waits that the status knows of, which is
+    where the first pause is stated."""
     rows = {row.target: row for row in deliveries.redeliveries}
     moments = {target: rows[target].next_attempt_time or now for target in found.by_target if target in rows}
     if not moments:
