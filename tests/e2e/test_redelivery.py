@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import secrets
 import time
@@ -57,8 +56,8 @@ def reachable(world: World) -> Iterator[tuple[World, Receiver, str]]:
     if world.harbor.receiver_url is None:
         pytest.skip("nobody said where this Harbor reaches a receiver")
     url = urlsplit(world.harbor.receiver_url)
-    found = copy.copy(world)
-    found.connection = f"own-{world._unique}"
+    own = f"own-{world._unique}"
+    found = World(world.control_plane, world.harbor, world.operator, world.namespace, connection=own)
     found.connect(found.connection, allowRedelivery=True, allowedTargetHosts=[str(url.hostname)])
     found.ready("ClusterHarborConnection", found.connection)
     with Receiver(host="0.0.0.0" if world.harbor.is_real else "127.0.0.1", port=url.port or 0) as receiver:

@@ -64,7 +64,8 @@ class Notifications(Harbor):
         return Stored(found, (self.body or f"body {execution_id}").encode()) if found else None
 
     async def tasks(self, project: str, policy_id: int, execution_id: int) -> list[Task]:
-        return self.tasks_by_id.get(execution_id, [])
+        is_over = self.executions_by_id[execution_id].status == "Error"
+        return self.tasks_by_id.get(execution_id, [Task(execution_id, "Error", 3, None)] if is_over else [])
 
     def sweep(self, kept: int = 50) -> None:
         """Harbor's daily sweep."""
@@ -166,11 +167,11 @@ class RedeliveryStage(Stage):
     def becomes(self, number: int, status: str) -> None:
         self.harbor.executions_by_id[number] = replace(self.harbor.executions_by_id[number], status=status)
 
-    async def poll(self, *, renumbered_from: int | None = None) -> None:
-        """What a poll has read of all notifications."""
+    async def poll(self, *, renumbered_from: int | None = None, above: int = 0) -> None:
+        """What a poll has read of all notifications above that id."""
         self.now()
         patience = patience_with(self.context, self.link)
-        rows = self.harbor.executions_by_id.values()
+        rows = [one for one in self.harbor.executions_by_id.values() if one.id > above]
         judged = [judge(one, None, now=self.harbor.now(), patience=patience) for one in rows]
         final = [replace(one, status="Failed", final=True) if one.status == "Retrying" else one for one in judged]
         history = History(tuple(final), renumbered_from=renumbered_from)

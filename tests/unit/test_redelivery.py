@@ -366,6 +366,33 @@ async def test_what_harbor_forgets_while_no_operator_runs_is_reported_too(stage:
     assert "RedeliveryExpired: 10 notifications that could not be delivered" in str(stage.events)
 
 
+async def test_what_the_first_poll_passed_over_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a policy that it has not looked at before, it reads the newest notifications only."""
+    stage = RedeliveryStage(monkeypatch, settled=0)
+    stage.receivers.status = 200
+    stage.fail(*range(1, 121))
+    await stage.poll(above=20)
+    await stage.run()
+    await stage.poll(above=20)
+    await stage.run(2 * MINUTE)
+    assert stage.receivers.ids == list(range(1, 121))
+
+
+async def test_one_that_harbor_turns_out_to_be_still_at_is_looked_for_again(stage: RedeliveryStage) -> None:
+    stage.receivers.status = 200
+    stage.fail(1)
+    stage.harbor.tasks_by_id[1] = [Task(9, "Error", 1, stage.now())]
+    await stage.poll()
+    await stage.run(2 * MINUTE)
+    assert stage.receivers.sent == []
+    del stage.harbor.tasks_by_id[1]
+    stage.fail(2)
+    for _ in range(10):
+        await stage.poll(above=1000)
+        await stage.run(MINUTE)
+    assert stage.receivers.ids == [1, 2] or stage.receivers.ids == [2, 1]
+
+
 @pytest.mark.parametrize("mode", ["Manual", None])
 async def test_undelivered_follows_harbors_sweep_also_where_nothing_is_sent(
     monkeypatch: pytest.MonkeyPatch, mode: str | None

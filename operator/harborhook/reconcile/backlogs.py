@@ -12,6 +12,8 @@ from harborhook.plan.redelivery import Candidate, is_automatic, outstanding, wai
 from harborhook.reconcile.delivery_history import is_legacy, patience_with
 from harborhook.reconcile.redelivery_send import Step, is_settled
 
+READ_AGAIN = 3600.0
+"""Seconds after which a backlog is read again: Harbor forgets the oldest notifications daily."""
 UNSENT_TASKS = 10
 """Executions without an end whose tasks are read, to tell whether Harbor's job service ever had them."""
 
@@ -29,7 +31,9 @@ async def read_backlog(step: Step) -> None:
         return
     lost = [one for one in before if one.id in gone and one.id not in backlog.expired]
     backlog.replace_all(read, others=unread)
-    step.state.read_at = step.context.queue.clock()
+    now = step.context.queue.clock()
+    step.state.read_again_at = now + READ_AGAIN if backlog.candidates else float("inf")
+    step.state.undecided = {one.id for one in read if not one.final and not one.stuck}
     count_gone(step, _lost_meanwhile(step) if is_first else len(lost))
 
 

@@ -33,7 +33,7 @@ from harborhook.plan.redelivery import (
     waiting,
 )
 from harborhook.reconcile import claims
-from harborhook.reconcile.backlogs import count_gone, read_backlog
+from harborhook.reconcile.backlogs import READ_AGAIN, count_gone, read_backlog
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.redelivery_request import open_request, serve
@@ -46,8 +46,8 @@ logger = logging.getLogger(__name__)
 
 PACE = 0.2
 """Seconds between two steps of a policy at least: five notifications a second."""
-READ_AGAIN = 3600.0
-"""Seconds after which a backlog is read again: Harbor forgets the oldest notifications daily."""
+LATER = 300.0
+"""Seconds after which a backlog is read again where Harbor was found to be still at one of its notifications."""
 ON_REQUEST = 'Annotation harborhook.io/redeliver: "failed" sends them again.'
 
 
@@ -67,15 +67,25 @@ async def take_in(context: Context, link: Link, policy: WebhookPolicy, history: 
         state.renumbered_from = history.renumbered_from
         return  # until the status is rid of the ids that mean other notifications now
     found = redeliveries_of(link, policy)
-    now = context.queue.clock()
-    if not found.backlog.is_complete or (found.backlog.candidates and now - found.read_at > READ_AGAIN):
+    if _has_passed_over(found, history, _cursor(policy)):
+        found.backlog.is_complete = False
+    if not found.backlog.is_complete or context.queue.clock() >= found.read_again_at:
         try:
             await read_backlog(Step(context, link, policy, found))
         except (RefusedError, NotHarborError) as error:  # of this policy alone
             logger.info("%s: what could not be delivered was not read: %s", policy.key, error)
     if history is not None:
         found.backlog.take_in(history.deliveries)
+    if found.backlog.candidates:
+        found.read_again_at = min(found.read_again_at, context.queue.clock() + READ_AGAIN)
     schedule(context, link, policy.key)
+
+
+def _has_passed_over(found: Redeliveries, history: History | None, cursor: int | None) -> bool:
+    """Whether the cursor has passed something that was undecided when the backlog was read and that no poll follows: of
+    a policy that was never looked at, and of one with very many notifications, polls read the newest."""
+    found.undecided -= {one.id for one in history.deliveries} if history is not None else set()
+    return any(one <= (cursor or 0) for one in found.undecided)
 
 
 def _cursor(policy: WebhookPolicy) -> int | None:
@@ -234,6 +244,8 @@ async def _attempt(step: Step, execution: int) -> Outcome | None:
     now = await judged(step, stored.notification)
     if now.status != "Failed" or not now.final:
         backlog.drop(execution)
+        if not now.final:
+            step.state.read_again_at = min(step.state.read_again_at, step.context.queue.clock() + LATER)
         return None
     return await send_again(step, stored)
 

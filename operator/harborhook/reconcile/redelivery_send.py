@@ -77,14 +77,15 @@ async def stored_notification(step: Step, execution: int) -> Stored | None:
 
 
 async def judged(step: Step, notification: Execution | Job) -> Delivery:
-    """What has become of a notification by now. An execution that says `Error` has failed once it was counted so; one
-    that says `Running` may never have reached the job service (Harbor 2.16), which its tasks tell."""
+    """What has become of a notification by now. An execution that says `Error` may be tried again by Harbor until it is
+    old; one that says `Running` may never have reached the job service (Harbor 2.16). Its tasks tell."""
     patience, now = patience_with(step.context, step.link), step.link.client.now()
     if isinstance(notification, Job):
         return judge_job(notification, now=now, patience=patience)
     if notification.status in ("Success", "Stopped"):
         return judge(notification, None, now=now, patience=patience)
-    if notification.status == "Error" and is_settled(step, notification.id):
+    is_over = now - notification.started > patience.in_all and is_settled(step, notification.id)
+    if notification.status == "Error" and is_over:
         return replace(judge(notification, None, now=now, patience=patience), status="Failed", final=True)
     tasks = await step.link.client.tasks(*step.in_harbor, notification.id)
     return judge(notification, tasks, now=now, patience=patience)

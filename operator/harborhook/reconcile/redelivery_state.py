@@ -43,7 +43,10 @@ class Redeliveries:
     """What is known of the redelivery of one policy, in this process."""
 
     backlog: Backlog
-    read_at: float = float("-inf")
+    read_again_at: float = float("inf")
+    """By the queue's clock: when the backlog is to be read again."""
+    undecided: set[int] = field(default_factory=set)
+    """Those in the last reading that Harbor may still have sent, by what was known then."""
     not_before: float = float("-inf")
     """By the queue's clock: when the next notification may be sent at the earliest."""
     renumbered_from: int | None = None
