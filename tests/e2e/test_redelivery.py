@@ -283,7 +283,7 @@ def test_killed_again_and_again_it_sends_what_harbor_keeps_once_each_and_one_mor
     own.operator.restart()
     kills = 0
     while len({(one.path, one.redelivery) for one in again(receiver) if one.number > start}) < 100:
-        time.sleep(moments.uniform(1, 6))
+        time.sleep(moments.uniform(0.5, 4))
         if kills < 3:
             own.operator.kill()
             own.operator.restart()

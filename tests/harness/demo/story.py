@@ -176,7 +176,7 @@ def _address_by_id(stage: Stage) -> dict[int, str]:
 def quota(stage: Stage) -> None:
     stage.screen.say(f"Harbor's administrator limits the project to {_QUOTA} bytes.")
     stage.limit_storage("team-a", _QUOTA)
-    stage.push("team-a/app", "v4", bytes(35 * 1024))
+    stage.push("team-a/app", "v4", bytes(34 * 1024))
     stage.screen.notification(stage.receiver.wait(1, SLACK)[0])
     stage.until(
         "the row of QUOTA_WARNING has its time",
