@@ -5,6 +5,8 @@
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
 #            KEEP and CLUSTER=current (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`),
 #            MINUTES (for `make soak`), RECORDINGS (for `make record`), IMAGE and BASE_IMAGE (for `make image`),
+#            IMAGE_REPOSITORY (where the image is, for `make image` and `make dist`), DIST (for `make dist`),
+#            TAG and ADDRESS (for `make release-check`),
 #            KUBEBUILDER_ASSETS (a control plane to use instead of building or downloading one),
 #            CONTROL_PLANE=build (never download it), ENVTEST_RELEASES (a mirror to download it from).
 
@@ -41,6 +43,10 @@ demo: $(STAMP)  ## Show the operator at work on a cluster and a Harbor stand-in 
 test: check-go lint check-generated control-plane helm  ## Run all checks and tests (ARGS="-k name" selects tests)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
+.PHONY: test-unit
+test-unit: $(STAMP)  ## Run the unit tests alone, which need neither Go nor a control plane (ARGS=)
+	$(BIN)/pytest tests/unit $(ARGS)
+
 .PHONY: bench
 bench: control-plane  ## Measure speed, requests, writes and memory (SIZE=small; SCENARIOS=, COMPARE=, JSON=, ARGS=--help)
 	$(BIN)/python -m bench --size $(SIZE) --scenarios '$(SCENARIOS)' --json $(JSON) \
@@ -70,16 +76,29 @@ image:  ## Build the operator's image with docker, podman or buildah, whichever 
 	exit 1
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-IMAGE ?= harborhook:$(VERSION)
+IMAGE_REPOSITORY ?= harborhook
+IMAGE ?= $(IMAGE_REPOSITORY):$(VERSION)
 IMAGE_OPTIONS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
 	$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
 
+# Where `make dist` writes.
+DIST ?= dist
+
+.PHONY: dist
+dist: $(STAMP)  ## Make the files of a release: wheel, chart, install.yaml, plugin, SBOM, checksums (IMAGE_REPOSITORY=, DIST=)
+	$(BIN)/python -m harness.release --image-repository '$(IMAGE_REPOSITORY)' --output '$(DIST)'
+
+.PHONY: release-check
+release-check: $(STAMP)  ## Check that this version can be released (TAG=v1.2.3, ADDRESS= of the repository)
+	$(BIN)/python -m harness.release.check '$(TAG)' '$(ADDRESS)'
+
 .PHONY: lint
-lint: $(STAMP)  ## Check style, formatting, types and import contracts
+lint: $(STAMP)  ## Check style, formatting, types, import contracts and workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy operator tests
 	$(BIN)/lint-imports
+	$(BIN)/python -m harness.workflows
 
 .PHONY: format
 format: $(STAMP)  ## Format the code and fix what can be fixed by itself
@@ -87,14 +106,16 @@ format: $(STAMP)  ## Format the code and fix what can be fixed by itself
 	$(BIN)/ruff format
 
 .PHONY: generate
-generate: $(STAMP)  ## Write the CRDs and the reference from the models, and what the chart repeats
+generate: $(STAMP)  ## Write the CRDs, the reference, what the chart repeats, and the picture in the README
 	$(BIN)/python -m harness.generate --output crds
 	$(BIN)/python -m harness.chart_files
+	$(BIN)/python -m harness.status_picture
 
 .PHONY: check-generated
 check-generated: $(STAMP)
 	$(BIN)/python -m harness.generate --check
 	$(BIN)/python -m harness.chart_files --check
+	$(BIN)/python -m harness.status_picture --check
 
 .PHONY: control-plane
 control-plane: check-go $(STAMP)  ## Build the tests' control plane (minutes, once per machine)

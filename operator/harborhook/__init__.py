@@ -1,8 +1,19 @@
 """Harborhook: a Kubernetes operator for Harbor projects and their webhook notifications."""
 
-from importlib.metadata import PackageNotFoundError, version
+from __future__ import annotations
 
-try:
-    __version__ = version("harborhook")
-except PackageNotFoundError:  # run from a source tree that was never installed
-    __version__ = "0.0.0"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    __version__: str
+
+
+def __getattr__(name: str) -> str:
+    """`__version__`, looked up when it is needed: the look-up takes longer than the rest of `harborhook --help`."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("harborhook")
+    except PackageNotFoundError:  # run from a source tree that was never installed
+        return "0.0.0"

@@ -1,7 +1,7 @@
 """What exists in Kubernetes: listed at the start and now and then, kept current by the events of the watch.
 
-Flows in: pages of lists from the gateway, events from the kopf handlers. Flows out: what the context is told to take in
-or to forget. A watch can miss a deletion, so doubts lead to a new listing.
+Flows in: pages of lists from the gateway, events from the kopf handlers. Flows out: calls of `changes`, which store and
+forget objects. A watch can miss a deletion, so doubts lead to a new listing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harborhook.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-SETTLE = 5.0
+RELIST_DELAY = 5.0
 """Seconds between the first doubt about what exists and a new listing, so that one listing serves many doubts."""
 
 
@@ -90,12 +90,12 @@ class Inventory:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.context.jittered(self.view.settings.relist_interval)):
                     await doubtful.wait()
-            await asyncio.sleep(SETTLE)
+            await asyncio.sleep(RELIST_DELAY)
             doubtful.clear()
             try:
                 await self.list_all()
             except KubeError as error:
-                logger.info("%s; tried again in %.0f s", error, SETTLE)
+                logger.info("%s; tried again in %.0f s", error, RELIST_DELAY)
                 doubtful.set()
 
     def saw(self, body: Mapping[str, Any], *, by_list: bool) -> None:

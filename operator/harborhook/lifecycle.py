@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from harborhook import __version__, telemetry
@@ -28,6 +29,7 @@ from harborhook.reconcile.context import Context
 from harborhook.reconcile.redelivery import is_recorded
 from harborhook.reconcile.secrets import Secrets
 from harborhook.reconcile.senders import send_waiting
+from harborhook.reconcile.sharing import lane_of
 from harborhook.reconcile.worker import work
 from harborhook.runtime.events import Recorder
 from harborhook.runtime.leader import Leader, LeadershipLostError
@@ -184,10 +186,12 @@ class Operator:
         cluster, fence = settings.cluster_name, self._leader.check if self._leader else None
         if not cluster:
             cluster = await until_answered(lambda: gateway.namespace_uid(CLUSTER_NAMESPACE), "read the cluster's name")
+        store = Store(references)
         return Context(
             settings=settings,
-            store=Store(references),
-            queue=Queue(clock=time.monotonic),
+            store=store,
+            queue=Queue(time.monotonic, workers=settings.workers, lane_of=partial(lane_of, store)),
+            sending=Queue(time.monotonic, workers=settings.senders, lane_of=partial(lane_of, store)),
             gateway=gateway,
             recorder=Recorder(gateway.create_event, instance=socket.gethostname(), clock=time.monotonic),
             secrets=Secrets(read=gateway.data, watched=View(settings).watches_source),

@@ -104,8 +104,8 @@ class Settings(BaseSettings):
     allowed_harbor_hosts: Names = Field(
         [],
         description=(
-            "Hosts that a HarborConnection may have, separated by commas; * is special. "
-            "Empty: the hosts of the ClusterHarborConnections."
+            "Hosts that the url and aliases of a HarborConnection may have, separated by commas, with :PORT unless "
+            "that is the default; * is special. Empty: hosts and ports of the ClusterHarborConnections."
         ),
     )
     drift_interval: FiniteFloat = Field(600.0, gt=0, description="How often each resource is compared with Harbor.")
@@ -149,7 +149,15 @@ class Settings(BaseSettings):
     relist_interval: FiniteFloat = Field(
         900.0, gt=0, description="How often all resources are listed anew, in case the watch missed a deletion."
     )
-    workers: int = Field(32, ge=1, le=512, description="How many resources are worked on at the same time.")
+    workers: int = Field(
+        40,
+        ge=1,
+        le=512,
+        description=(
+            "How many resources are reconciled at the same time. One connection gets about half of them at most, so "
+            "that a slow Harbor leaves workers for the others."
+        ),
+    )
     senders: int = Field(
         8, ge=1, le=128, description="How many receivers are sent tests and failed notifications at the same time."
     )

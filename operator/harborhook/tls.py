@@ -43,6 +43,8 @@ class TLSOptions:
 
     ca: bytes | None = field(default=None, repr=False)
     """Authorities that are trusted besides the system's, in PEM format."""
+    ca_alone: bool = False
+    """Not the system's, as a kubeconfig means it."""
     skip_verify: bool = False
     server_name: str | None = None
     """The name that the server is asked for and that its certificate must have, instead of the URL's host."""
@@ -57,7 +59,8 @@ class TLSOptions:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         else:
-            context.load_default_certs()
+            if self.ca is None or not self.ca_alone:
+                context.load_default_certs()
             if self.ca is not None:
                 _trust(context, self.ca)
         if self.client is not None:

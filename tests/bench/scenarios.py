@@ -252,6 +252,32 @@ def _minute(stage: Stage) -> Window:
     return window
 
 
+HELM_SECRET_BYTES = 700_000
+"""Of the release in one Secret; the limit of Kubernetes is 1 MB."""
+
+
+def helm(stage: Stage, name: str) -> Result:
+    """Memory before and after Helm has kept its releases in the cluster, across a restart and a change of all."""
+    number = stage.options.numbers.helm_secrets
+    stage.restart_operator()
+    time.sleep(SETTLE_SECONDS)
+    without = peak_rss(stage.operator.pid)
+    stage.create_helm_secrets(number, HELM_SECRET_BYTES)
+    time.sleep(SETTLE_SECONDS)
+    created = peak_rss(stage.operator.pid)
+    stage.restart_operator()
+    time.sleep(SETTLE_SECONDS)
+    restarted = peak_rss(stage.operator.pid)
+    return Result(
+        [
+            Figure(name, "peak memory without them", without, Kind.MEMORY, "MB"),
+            Figure(name, f"peak memory while {number} Secrets are created", created, Kind.MEMORY, "MB"),
+            Figure(name, "peak memory after a restart", restarted, Kind.MEMORY, "MB"),
+            Figure(name, "what they cost", max(created, restarted) - without, Kind.SHOWN, "MB", most=10),
+        ]
+    )
+
+
 # Trouble, and work during work
 
 
@@ -404,6 +430,7 @@ def _bottleneck(window: Window) -> list[str]:
 
 SCENARIOS = (
     Scenario("create", "projects and policies created at once", lambda size: 0, create),
+    Scenario("helm", "Secrets of Helm, 700 kB each", lambda size: 0, helm),
     Scenario("idle", "a minute in which nothing happens", lambda size: size.idle_projects, idle),
     Scenario("restart", "a restart with nothing to do", lambda size: size.projects, restart),
     Scenario(

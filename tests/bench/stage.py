@@ -222,6 +222,22 @@ class Stage:
                 if answer.status != 201:
                     raise BenchError(f"{manifest['metadata']['name']}: {said.decode()}")
 
+    def create_helm_secrets(self, number: int, size: int) -> None:
+        """As Helm keeps its releases: a revision in each Secret."""
+        path = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+        for revision in range(1, number + 1):
+            self.control_plane.admin.create(
+                path,
+                {
+                    "metadata": {
+                        "name": f"sh.helm.release.v1.shop.v{revision}",
+                        "labels": {"owner": "helm", "name": "shop", "version": str(revision)},
+                    },
+                    "type": "helm.sh/release.v1",
+                    "stringData": {"release": secrets.token_hex(size // 8 * 3)},
+                },
+            )
+
     def populate(self, projects: int) -> None:
         """Sees to it that there are so many projects with their policies, all Ready, before anything is measured."""
         self.say(f"Declaring {projects} projects with {POLICIES} policies each ...")

@@ -297,7 +297,7 @@ def test_an_interrupted_command_ends_at_once(stand_in: StandIn, name: str) -> No
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=20)
-    assert (process.returncode, stdout, stderr.strip()) == (1, b"", b"Aborted!")
+    assert (process.returncode, stdout, stderr.strip()) == (130, b"", b"")
 
 
 def until_asked(stand_in: StandIn, path: str) -> None:

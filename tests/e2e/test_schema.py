@@ -189,7 +189,7 @@ HAS_A_HOST = "an address has a host, and neither blanks nor backslashes"
 RESERVED = "the operator sets this header itself (Authorization, Cookie, Host, Content-* and others)"
 HEADER_NAME = "a header's name has letters, digits, - and _"
 SERVER_NAME = "serverName is a host name, without https:// and without a port"
-QUOTA_RULE = 'storageQuota is a quantity as 50Gi, or a number of bytes, above 0 and at most 1024Ti, or "unlimited"'
+QUOTA_RULE = 'storageQuota is a quantity such as 50Gi, or a number of bytes, above 0 and at most 1024Ti, or "unlimited"'
 
 REFUSED = {
     # names of projects
@@ -202,8 +202,8 @@ REFUSED = {
     "an empty project name": (project(projectName=""), "spec.projectName"),
     "a Kubernetes name that Harbor refuses": (
         project("a--b"),
-        "metadata.name is no valid Harbor project name (lower-case letters and digits, separated by single . _ or -): "
-        "set spec.projectName",
+        "metadata.name is not a valid Harbor project name (lower-case letters and digits, separated by single . _ or "
+        "-): set spec.projectName",
     ),
     # quotas
     "a quota of nothing": (project(storageQuota="0"), QUOTA_RULE),

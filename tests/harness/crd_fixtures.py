@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from harness.control_plane import ControlPlane
+from harness.control_plane.waiting import poll_until
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -34,5 +36,12 @@ def install_crds(control_plane: ControlPlane) -> None:
     rendered = control_plane.kubectl("kustomize", str(REPOSITORY / "manifests/base")).stdout
     manifests = [manifest for manifest in yaml.safe_load_all(rendered) if manifest["kind"] != "Deployment"]
     control_plane.apply(yaml.safe_dump_all(manifests), "--validate=strict")
-    crds = [f"crd/{m['metadata']['name']}" for m in manifests if m["kind"] == "CustomResourceDefinition"]
+    crds = [f"crd/{m['metadata']['name']}" for m in manifests if _is_crd(m)]
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
+    # For a moment longer the API server answers that their storage is being initialised.
+    paths = [f"/apis/{m['spec']['group']}/v1alpha1/{m['spec']['names']['plural']}" for m in manifests if _is_crd(m)]
+    assert poll_until(lambda: all(map(control_plane.admin.answers, paths)), timeout=30, interval=0.1)
+
+
+def _is_crd(manifest: dict[str, Any]) -> bool:
+    return bool(manifest["kind"] == "CustomResourceDefinition")

@@ -31,7 +31,8 @@ class OperatorProcess:
     """`harborhook run` under its shipped roles. It ends with the process that started it.
 
     `api_server` is the address of a proxy in front of the API server, `account` and `namespace` are those of another
-    ServiceAccount; with `clock_steps` its clock can be set.
+    ServiceAccount; with `clock_steps` its clock can be set. `package` is where its code is: these sources, or the wheel
+    of another version.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class OperatorProcess:
         namespace: str = "harborhook",
         arguments: Sequence[str] = ("run",),
         clock_steps: bool = False,
+        package: Path = SOURCE,
     ) -> None:
         self.log = directory / "operator.log"
         self._clock = directory / "clock"
@@ -51,7 +53,7 @@ class OperatorProcess:
         self._port = free_port()
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
-            "PYTHONPATH": str(SOURCE),
+            "PYTHONPATH": str(package),
             "PYTHONWARNINGS": "default",
             "KUBECONFIG": str(control_plane.service_account_kubeconfig(namespace, account, server=api_server)),
             "HARBORHOOK_LISTEN_HOST": "127.0.0.1",
@@ -69,7 +71,9 @@ class OperatorProcess:
         return found
 
     @classmethod
-    def of_deployment(cls, control_plane: Cluster, directory: Path, deployment: dict[str, Any]) -> Self:
+    def of_deployment(
+        cls, control_plane: Cluster, directory: Path, deployment: dict[str, Any], package: Path = SOURCE
+    ) -> Self:
         """Starts what the pod of a Deployment would run: its arguments, variables and ServiceAccount."""
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
@@ -84,6 +88,7 @@ class OperatorProcess:
             account=pod["serviceAccountName"],
             namespace=namespace,
             arguments=container["args"],
+            package=package,
         )
         found.restart()
         return found

@@ -188,7 +188,7 @@ class World:
 
     def counted(self, project: str, repositories: int = 0) -> Object:
         """Waits until the status of a project has the news of its repositories and policies, which come last."""
-        policies = [item for item in self.all("WebhookPolicy") if item["spec"]["projectRef"]["name"] == project]
+        policies = [item for item in self.all("WebhookPolicy") if _of_project(item, project)]
         ready = sum(ready_condition(item).get("status") == "True" for item in policies)
         summary = f"{ready}/{len(policies)}"
 
@@ -337,6 +337,10 @@ def http_target(address: str = "https://ci.example.com/hook", **fields: Any) -> 
 
 def header_from(secret: str, key: str = "header") -> Object:
     return {"secretKeyRef": {"name": secret, "key": key}}
+
+
+def _of_project(policy: Object, project: str) -> bool:
+    return bool(policy["spec"].get("projectRef", {}).get("name") == project)
 
 
 def ready_condition(found: Object) -> Object:

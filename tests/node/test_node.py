@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 
+from harborhook import __version__
 from harness.control_plane import ControlPlane, KubectlError
 from harness.harbor_fixtures import HarborUnderTest
 from harness.helm import Helm
@@ -107,7 +108,7 @@ def world(cluster: ControlPlane, harbor: HarborUnderTest, namespace: str) -> Ite
 
 def test_the_kustomization_runs_under_the_strictest_pod_security(cluster: ControlPlane, node: Node) -> None:
     rendered = cluster.kubectl("kustomize", str(REPOSITORY / "manifests/base")).stdout
-    cluster.apply(rendered.replace("image: harborhook:0.1.0", f"image: harborhook:{TAGS[0]}"))
+    cluster.apply(rendered.replace(f"image: harborhook:{__version__}", f"image: harborhook:{TAGS[0]}"))
     (pod,) = until_ready(cluster, 1, TAGS[0])
     assert forbids(cluster, NAMESPACE)
     assert inside(cluster, pod, "import os; print(os.getuid())") == "65532"

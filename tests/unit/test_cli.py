@@ -15,8 +15,7 @@ from click.testing import CliRunner, Result
 import harborhook
 from harborhook import cli
 from harborhook.settings import Settings
-
-REPOSITORY = Path(__file__).parents[2]
+from harness.paths import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +61,7 @@ def test_help_names_the_commands(option: str) -> None:
     result = invoke(option)
 
     assert result.exit_code == 0
-    assert {"run", "crds", "doctor", "export"} == set(re.findall(r"^  (\w+)  ", result.output, re.MULTILINE))
+    assert set(cli.main.commands) == set(re.findall(r"^  (\w+)  ", result.output, re.MULTILINE))
 
 
 def test_crds_prints_what_the_repository_ships() -> None:

@@ -7,23 +7,25 @@ snake_case, wire names camelCase by alias; an absent optional field is None here
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
-GROUP = "harborhook.io"
-VERSION = "v1alpha1"
-API_VERSION = f"{GROUP}/{VERSION}"
-
-FINALIZER = f"{GROUP}/cleanup"
-ANNOTATION_RELEASE = f"{GROUP}/release"
-ANNOTATION_RECONCILE_AT = f"{GROUP}/reconcile-at"
-ANNOTATION_TEST_ENDPOINT = f"{GROUP}/test-endpoint"
-ANNOTATION_REDELIVER = f"{GROUP}/redeliver"
-ANNOTATION_CREATE_PENDING = f"{GROUP}/create-pending"
-ANNOTATION_SHARD = f"{GROUP}/shard"
-"""Which of several operators works on the resource."""
+from harborhook.api.names import ANNOTATION_CREATE_PENDING as ANNOTATION_CREATE_PENDING
+from harborhook.api.names import ANNOTATION_RECONCILE_AT as ANNOTATION_RECONCILE_AT
+from harborhook.api.names import ANNOTATION_REDELIVER as ANNOTATION_REDELIVER
+from harborhook.api.names import ANNOTATION_RELEASE as ANNOTATION_RELEASE
+from harborhook.api.names import ANNOTATION_SHARD as ANNOTATION_SHARD
+from harborhook.api.names import ANNOTATION_TEST_ENDPOINT as ANNOTATION_TEST_ENDPOINT
+from harborhook.api.names import API_VERSION as API_VERSION
+from harborhook.api.names import FINALIZER as FINALIZER
+from harborhook.api.names import GROUP as GROUP
+from harborhook.api.names import VERSION as VERSION
+from harborhook.api.names import AnyKey as AnyKey
+from harborhook.api.names import DeliveriesKey as DeliveriesKey
+from harborhook.api.names import Key as Key
+from harborhook.api.names import SenderKey as SenderKey
 
 PROJECT_NAME_PATTERN = "^[a-z0-9]+([._-][a-z0-9]+)*$"
 """Harbor's own rule for the name of a project."""
@@ -34,58 +36,6 @@ RecordedProjectName = Annotated[
 ]
 """A project's name in a status. The API server refuses others; one that is there already is still read, and is not
 sent to Harbor."""
-
-
-class Key(NamedTuple):
-    """Names one object: one of ours, or a Secret, ConfigMap or claim that ours depend on.
-
-    `namespace` is "" for a cluster-scoped object.
-    """
-
-    kind: str
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
-
-
-class DeliveriesKey(NamedTuple):
-    """Names the deliveries of all webhook policies of one Harbor project, which are read together over a connection."""
-
-    connection: Key
-    project: str
-
-    @property
-    def kind(self) -> str:
-        """For logs and metrics, beside the kinds of objects."""
-        return "Deliveries"
-
-    def __str__(self) -> str:
-        return f"{self.kind} of project {self.project} over {self.connection}"
-
-
-class SenderKey(NamedTuple):
-    """Names what is to be sent to the receivers of a WebhookPolicy: a test, or notifications that failed."""
-
-    purpose: Literal["EndpointTest", "Redelivery"]
-    policy: Key
-
-    @property
-    def kind(self) -> str:
-        """For logs and metrics, beside the kinds of objects."""
-        return self.purpose
-
-    @property
-    def namespace(self) -> str:
-        return self.policy.namespace
-
-    def __str__(self) -> str:
-        return f"{self.kind} of {self.policy}"
-
-
-AnyKey = Key | DeliveriesKey | SenderKey
-"""What the work queues hold and what an object can depend on."""
 
 
 def _whole_seconds(value: datetime) -> datetime:

@@ -29,8 +29,8 @@ PROJECT_ROOT_RULES = rules(
     (
         f"has(self.spec.projectName) || (self.metadata.name.matches('{PROJECT_NAME_PATTERN}') "
         "&& self.metadata.name.size() <= 255)",
-        "metadata.name is no valid Harbor project name (lower-case letters and digits, separated by single . _ or -): "
-        "set spec.projectName",
+        "metadata.name is not a valid Harbor project name (lower-case letters and digits, separated by single . _ or "
+        "-): set spec.projectName",
     ),
     (
         "(has(self.spec.projectName) ? self.spec.projectName : self.metadata.name) == "
@@ -44,7 +44,7 @@ QUOTA_RULE = rules(
         "type(self) == int ? (self > 0 && self <= 1125899906842624) : (self == 'unlimited' || "
         "(self.matches('^[0-9]+([.][0-9]+)?([kMGTP]|[KMGTP]i)?$') && "
         "quantity(self).isGreaterThan(quantity('0')) && quantity(self).compareTo(quantity('1024Ti')) <= 0))",
-        'storageQuota is a quantity as 50Gi, or a number of bytes, above 0 and at most 1024Ti, or "unlimited"',
+        'storageQuota is a quantity such as 50Gi, or a number of bytes, above 0 and at most 1024Ti, or "unlimited"',
     )
 )
 
@@ -135,7 +135,9 @@ class CveAllowlist(ApiModel):
     )
     items: list[CveId] | None = Field(
         None,
-        description="The whole list of the project, as CVE-2024-1234. Absent: Harbor's list and expiry are left alone.",
+        description=(
+            "The whole list of the project, for example CVE-2024-1234. Absent: Harbor's list and expiry are left alone."
+        ),
         max_length=1024,
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
@@ -254,7 +256,7 @@ class HarborProjectSpec(ApiModel):
     storage_quota: StorageQuota | None = Field(
         None,
         description=(
-            'The most storage that the project may use: a quantity as 50Gi, a number of bytes, or "unlimited". '
+            'The most storage that the project may use: a quantity such as 50Gi, a number of bytes, or "unlimited". '
             "At most 1024Ti. Absent: Harbor's value is left alone (Harbor's default for a new project)."
         ),
     )
@@ -272,8 +274,8 @@ class HarborProjectSpec(ApiModel):
     proxy_cache: ProxyCache | None = Field(
         None,
         description=(
-            "Makes the project a cache of another registry. It cannot be added to a project that is none, "
-            "and its registry cannot be changed."
+            "Makes the project a cache of another registry. It cannot be added to a project that is not "
+            "one, and its registry cannot be changed."
         ),
     )
     webhooks: ProjectWebhooks = Field(
@@ -282,7 +284,7 @@ class HarborProjectSpec(ApiModel):
     creation_policy: CreationPolicy = Field(
         "Create",
         description=(
-            "Create (make the project; refuse one that exists and is not ours), Adopt (take an existing one, never "
+            "Create (make the project; refuse one that this resource did not make), Adopt (take an existing one, never "
             "make one) or CreateOrAdopt (either)."
         ),
     )
@@ -342,7 +344,7 @@ class HarborProjectStatus(CommonStatus):
     applied_generation: int | None = Field(
         None,
         description=(
-            "The generation of the spec that was last dealt with in full: what is found to differ later is drift."
+            "The generation of the spec that was last applied in full: what is found to differ later is drift."
         ),
     )
 

@@ -26,12 +26,11 @@ from harborhook.api.base import (
     rules,
 )
 from harborhook.api.deliveries import Deliveries, LastDelivery
+from harborhook.api.names import ANNOTATION_LIMIT
 
 ADDRESS_PATTERN = r"^https?://[^\s/?#\\]+[^\s\\]*$"
 ADDRESS_LIMIT = 2048
 DESCRIPTION_LIMIT = 4096
-ANNOTATION_LIMIT = 1024
-"""Characters of a request in an annotation that are repeated in its answer."""
 DURATION_PATTERN = "^([0-9]{1,3}h)?([0-9]{1,5}m)?$"
 EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$")]
 

@@ -14,6 +14,7 @@ from harborhook.api.base import Key
 from harborhook.api.conditions import NotReady, Reason
 from harborhook.api.connections import AnyConnection, Limits, Principal
 from harborhook.api.kinds import KINDS
+from harborhook.commands.failures import FailedError
 from harborhook.commands.options import ByConnection, ByUrl, Where
 from harborhook.harbor.capabilities import Version, parse_version
 from harborhook.harbor.client import HarborClient
@@ -38,10 +39,6 @@ _OPTIONS = {
 
 LINE = 1000
 """The most characters that are said in one line, in case somebody's Harbor says very much."""
-
-
-class FailedError(Exception):
-    """What was asked for cannot be had; `str()` is a sentence for a person."""
 
 
 @dataclass(frozen=True)

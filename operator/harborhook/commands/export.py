@@ -19,8 +19,9 @@ import click
 
 from harborhook import __version__
 from harborhook.api.connections import AnyConnection, HarborConnection
-from harborhook.commands.connecting import LINE, FailedError, Reached, reached
+from harborhook.commands.connecting import LINE, Reached, reached
 from harborhook.commands.export_plan import Destination, Exported, QuotaSeen, export_policy, export_project, with_access
+from harborhook.commands.failures import FailedError
 from harborhook.commands.manifests import commented, document, documents
 from harborhook.commands.object_names import is_project_name, policy_names, project_names
 from harborhook.commands.options import ByConnection, Where

@@ -19,16 +19,11 @@ class Limiter:
         self._running = 0
         self._free = asyncio.Condition()
         self._next = 0.0
-        self._paused_until = 0.0
         self.configure(max_concurrent, per_second)
 
     def configure(self, max_concurrent: int, per_second: float) -> None:
         self._max_concurrent = max_concurrent
         self._per_second = per_second
-
-    def pause(self, seconds: float) -> None:
-        """Lets nothing through for so long: Harbor, or a proxy in front of it, asked for it."""
-        self._paused_until = max(self._paused_until, self._clock() + seconds)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -49,6 +44,29 @@ class Limiter:
         spacing = 1.0 / self._per_second
         # The time at which this request would be due if all came evenly; early ones may use up the burst.
         self._next = max(self._next, now - (BURST - 1) * spacing) + spacing
-        wait = max(self._next - spacing - now, self._paused_until - now)
+        wait = self._next - spacing - now
         if wait > 0:
             await asyncio.sleep(wait)
+
+
+class Pause:
+    """A time in which one connection asks nothing, because Harbor or a proxy in front of it has asked for that. Others
+    go on: whoever answers a team's connection must not stop those of others."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until = float("-inf")
+
+    @property
+    def rest(self) -> float:
+        """Seconds that it still lasts."""
+        return max(0.0, self._until - self._clock())
+
+    def extend(self, seconds: float) -> None:
+        self._until = max(self._until, self._clock() + seconds)
+
+    async def over(self) -> None:
+        """Returns when it is."""
+        if self.rest:
+            await asyncio.sleep(self.rest)
+            await self.over()  # unless it was extended meanwhile

@@ -33,7 +33,7 @@ from harborhook.harbor.errors import (
     refusal,
     words_of,
 )
-from harborhook.harbor.limiter import Limiter
+from harborhook.harbor.limiter import Limiter, Pause
 from harborhook.harbor.login import SAFE_METHODS, SESSION_COOKIE, LoginRefusedError, Session, cookies_of, log_in
 from harborhook.harbor.proxies import UnusableProxyError, proxy_for
 from harborhook.tls import TLSOptions, failure_of
@@ -118,6 +118,7 @@ Observer = Callable[[str, str, int], None]
 class Transport:
     """Sends requests to one Harbor as one robot or user. Making one raises UnreachableError for an unusable proxy.
 
+    `limiters` go from the narrowest to the widest: the first one is this connection's, the others may be shared.
     `headers` go with every request, for a gateway in front of Harbor; their values are secrets.
     """
 
@@ -142,6 +143,7 @@ class Transport:
         self._credentials = credentials
         self._secrets = _secrets(credentials, (headers or {}).values())
         self._limiters = limiters
+        self._pause = Pause()
         self._observer = observer or (lambda *_: None)
         self._total_timeout = total_timeout
         self._confirm_after = confirm_after
@@ -206,11 +208,9 @@ class Transport:
                 return _interpret(raw, request, self._scrubbed)
             except ThrottledError as error:
                 pause = error.retry_after if error.retry_after is not None else THROTTLED_PAUSE
-                for limiter in self._limiters:
-                    limiter.pause(min(pause, THROTTLED_LIMIT))
+                self._pause.extend(min(pause, THROTTLED_LIMIT))
                 if not tries_left or pause > THROTTLED_LIMIT:
                     raise
-                await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
     # Being who we are
@@ -291,6 +291,7 @@ class Transport:
             raise self._no_answer(request, error) from None
 
     async def _exchange(self, request: _Request, session: Session | None) -> _Raw:
+        await self._pause.over()
         async with AsyncExitStack() as stack:
             for limiter in self._limiters:
                 await stack.enter_async_context(limiter.turn())

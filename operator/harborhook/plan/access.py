@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from harborhook.api.connections import AccessRule
@@ -29,6 +30,51 @@ def names_host(patterns: Sequence[str] | None, address: str) -> bool:
     """Whether one of those allowed is the host of a URL itself, and no pattern that happens to match it."""
     host = host_of(address)
     return host is not None and any(_without_brackets(pattern.lower()) == host for pattern in patterns or ())
+
+
+class Origin(NamedTuple):
+    """Where the server of a URL listens, and how it is spoken to."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+def origin_of(address: str) -> Origin | None:
+    """With the default port of the scheme where the URL names none; None if there cannot be such an address."""
+    try:
+        parts = urlsplit(address)
+        port = parts.port if parts.port is not None else DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return Origin(parts.scheme, parts.hostname, port) if parts.hostname and port is not None else None
+
+
+def allows_harbor(patterns: Iterable[str], address: str) -> bool:
+    """Whether a URL of a Harbor is one of those that the setting allowedHarborHosts allows: a host with `*` for any
+    characters, and behind a colon a port or `*`. Without a port it is the default one of https or http."""
+    origin = origin_of(address)
+    return origin is not None and any(_is_at(pattern.lower(), origin) for pattern in patterns)
+
+
+def _is_at(pattern: str, origin: Origin) -> bool:
+    host, port = _split_port(pattern)
+    has_port = origin.port == DEFAULT_PORTS.get(origin.scheme) if port is None else matches(port, str(origin.port))
+    return has_port and matches(_without_brackets(host), origin.host)
+
+
+def _split_port(pattern: str) -> tuple[str, str | None]:
+    """An IPv6 address has a port only behind brackets."""
+    host, colon, port = pattern.rpartition(":")
+    is_port = colon and (port == "*" or port.isdigit()) and (":" not in host or host.endswith("]"))
+    return (host, port) if is_port else (pattern, None)
 
 
 def host_of(address: str) -> str | None:

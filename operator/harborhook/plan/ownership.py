@@ -4,6 +4,9 @@ A resource that has recorded `status.origin` holds the object until the resource
 compete by age, then by namespace and name; an ineligible one (its connection does not work, it is not allowed, what it
 wants cannot be had) does not count, so nobody can squat on a name.
 
+A claim that an administrator of the cluster has granted, by the access rules of a ClusterHarborConnection, takes
+precedence over all claims over a team's own HarborConnection, also over one that holds the object.
+
 Harbor keeps the `creator` that a webhook policy is created with. The operator writes the resource there, and recognises
 its own policies by it.
 """
@@ -25,14 +28,18 @@ class Claim:
     created: datetime
     holds: bool
     eligible: bool
+    granted: bool = True
+    """Over a ClusterHarborConnection whose access rules give the project to the namespace."""
 
 
 def owner(claims: Iterable[Claim]) -> Key | None:
     """The key of the claim that wins; None if there is no eligible one."""
-    candidates = list(claims)
-    holders = [claim for claim in candidates if claim.holds]
-    field = holders or [claim for claim in candidates if claim.eligible]
-    winner = min(field, key=lambda claim: (claim.created, claim.key.namespace, claim.key.name), default=None)
+    candidates = [claim for claim in claims if claim.holds or claim.eligible]
+    strongest = [claim for claim in candidates if claim.granted] or candidates
+    holders = [claim for claim in strongest if claim.holds]
+    winner = min(
+        holders or strongest, key=lambda claim: (claim.created, claim.key.namespace, claim.key.name), default=None
+    )
     return winner.key if winner else None
 
 

@@ -1,7 +1,7 @@
 """HarborProject: which settings of the project in Harbor differ from the spec, and what is in the way of setting them.
 
 Harbor keeps most of a project's settings as metadata, strings throughout; the CVE allowlist is replaced whole, and the
-quota is an object of its own. A field that the spec does not state is not looked at: Harbor's value is left alone.
+quota is an object of its own. A field that the spec does not state is not compared: Harbor's value is left alone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The switches over notifications: what the global one asks for, and which of all switches decides for a policy.
+"""The switches over notifications: which of them decides for a policy.
 
 Three switches lie above each other, and each of them, when off, keeps Harbor from sending notifications:
 
-1. the global one, a ConfigMap, which is enforced by Harbor's own switch or else on each policy;
+1. the global one (plan/global_switch.py), which is enforced by Harbor's own switch or else on each policy;
 2. `webhooks.enabled` of the HarborProject;
 3. `enabled` of the WebhookPolicy.
 
@@ -11,60 +11,10 @@ Three switches lie above each other, and each of them, when off, keeps Harbor fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from harborhook.api.conditions import DeliveringReason
 from harborhook.api.webhook_policy import WebhookPolicy
-
-# The global switch: `data.enabled` for every Harbor, `data.enabled.<connection>` for the one that a
-# ClusterHarborConnection reaches.
-
-GENERAL = "enabled"
-NAMED = "enabled."
-
-
-@dataclass(frozen=True)
-class SwitchRequest:
-    """What the ConfigMap asks for one Harbor."""
-
-    enabled: bool | None
-    """None: nothing is enforced."""
-    complaints: tuple[str, ...] = field(default=())
-    """What is wrong with the ConfigMap, as sentences for its owner."""
-    malformed: bool = False
-    """The value that would count cannot be understood: the last good one stays."""
-
-
-def switch_request(data: Mapping[str, bytes] | None, connections: Iterable[str]) -> SwitchRequest:
-    """The value for the Harbor that the named ClusterHarborConnections reach; `data` None: there is no ConfigMap.
-
-    A value for a connection takes precedence over the general one. Where several connections to one Harbor have
-    different values, false wins.
-    """
-    values = {key: _parse(value) for key, value in _relevant(data or {}, connections).items()}
-    bad = [key for key, value in values.items() if value is None]
-    if bad:
-        return SwitchRequest(None, tuple(_malformed(key) for key in bad), malformed=True)
-    if len(set(values.values())) > 1:
-        return SwitchRequest(False, (f"{', '.join(values)} speak of the same Harbor and differ: false is used.",))
-    return SwitchRequest(next(iter(values.values()), None))
-
-
-def _relevant(data: Mapping[str, bytes], connections: Iterable[str]) -> Mapping[str, bytes]:
-    named = [f"{NAMED}{name}" for name in sorted(connections) if f"{NAMED}{name}" in data]
-    return {key: data[key] for key in named or [GENERAL] if key in data}
-
-
-def _parse(value: bytes) -> bool | None:
-    return {b"true": True, b"false": False}.get(value.strip().lower())
-
-
-def _malformed(key: str) -> str:
-    return f'{key} is neither "true" nor "false": write one of them; until then the last good value stays.'
-
-
-# All switches of one policy
 
 
 @dataclass(frozen=True)

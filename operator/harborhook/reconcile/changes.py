@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 from harborhook.api.base import ANNOTATION_SHARD, AnyKey, Key
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
+from harborhook.api.names import Body
 from harborhook.plan.references import is_claim
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import retire
 from harborhook.runtime.queue import Cause
-from harborhook.runtime.store import Body
 
 
 def saw(context: Context, key: Key, body: Body, *, first: bool = False) -> None:
@@ -24,10 +24,11 @@ def saw(context: Context, key: Key, body: Body, *, first: bool = False) -> None:
     if store.is_foreign(key):  # it has come into our selector
         store.remove(key)
     before, claims = store.get(key), _claims(context, key)
-    marked = _is_left_to_another(context, key)
+    marked = is_left_to_another(context, key)
     is_relevant = store.upsert(key, body)
-    if marked and not _is_left_to_another(context, key):
+    if marked != is_left_to_another(context, key):
         queue.add(key, Cause.CHANGE)
+        _wake_rivals(context, key, claims | _claims(context, key))
     if not is_relevant:
         return
     unseen = (body.get("status") or {}).get("observedGeneration") != body["metadata"].get("generation")
@@ -124,7 +125,7 @@ def _claims(context: Context, key: Key) -> set[Key]:
     return {reference for reference in context.store.references_of(key) if is_claim(reference)}
 
 
-def _is_left_to_another(context: Context, key: Key) -> bool:
+def is_left_to_another(context: Context, key: Key) -> bool:
     """Whether another operator has marked the resource as its own."""
     body = context.store.get(key) or {"metadata": {}}
     mark = (body["metadata"].get("annotations") or {}).get(ANNOTATION_SHARD, "")

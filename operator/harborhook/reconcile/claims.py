@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from harborhook.api.base import Key, RecordedConnection, Resource
 from harborhook.api.conditions import NotReady, Reason, Verdict
@@ -14,13 +14,18 @@ from harborhook.plan.ownership import Claim, owner
 from harborhook.plan.references import connection_key, policy_claim, project_claim, recorded_connection
 from harborhook.plan.webhook_policy import spec_is_new
 from harborhook.reconcile import shards
+from harborhook.reconcile.changes import is_left_to_another
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.links import Link
+from harborhook.reconcile.verdicts import advice_on
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
 HOLD_PAUSE = 2.0
 """Seconds after which a resource asks again for the finalizer of its connection, which wakes it when it has got it."""
+
+FOREIGN_GRACE = 60.0
+"""Seconds after its creation in which a resource of another operator claims its object before it has it."""
 
 CREDENTIALS_LOST = frozenset({Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_MISSING})
 
@@ -189,8 +194,10 @@ def effective_connection(project: HarborProject) -> Key:
 def check_project_owner(context: Context, link: Link, project: HarborProject) -> None:
     winner = project_owner(context, link, project.harbor_name, asking=project.key)
     if winner != project.key:
-        raise NotReady(
-            Reason.OWNED_BY_OTHER,
+        _refuse(
+            context,
+            project.key,
+            winner,
             f"{winner} already declares the Harbor project {project.harbor_name!r}. "
             "Delete one of the two; this one touches nothing.",
         )
@@ -204,35 +211,46 @@ def is_contested(context: Context, link: Link, project: HarborProject) -> bool:
     )
 
 
-def project_owner(context: Context, link: Link, name: str, *, asking: Key | None = None) -> Key | None:
-    """The HarborProject that owns the project of that name in the Harbor behind `link`. `asking` counts as eligible."""
+def project_owner(
+    context: Context, link: Link, name: str, *, asking: Key | None = None, granted_only: bool = False
+) -> Key | None:
+    """The HarborProject that owns the project of that name in the Harbor behind `link`. `asking` counts as eligible;
+    `granted_only` leaves claims over HarborConnections out."""
     claims = []
     for key in context.store.dependents(project_claim(name)):
         rival = context.load(key)
         if isinstance(rival, HarborProject) and (key == asking or _same_harbor(context, rival, link)):
             eligible = key == asking or _is_eligible(context, rival)
-            claims.append(_claim(rival, holds=rival.status.origin is not None, eligible=eligible))
-    return owner(claims)
+            granted = _is_granted(context, rival, effective_connection(rival), name)
+            claims.append(_claim(rival, holds=rival.status.origin is not None, eligible=eligible, granted=granted))
+    return owner(claim for claim in claims if claim.granted or not granted_only)
 
 
 def check_policy_owner(context: Context, link: Link, policy: WebhookPolicy, project_name: str) -> None:
     if policy.spec.project_ref is None:
-        _check_unmanaged(context, link, project_name)
+        _check_unmanaged(context, link, policy.key, project_name)
     claim, claims = policy_claim(context.store.get(policy.key) or policy.wire()), []
     name = claim.name
     for key in context.store.dependents(claim):
         rival = context.load(key)
         if not isinstance(rival, WebhookPolicy):
             continue
+        holds = _holds_name(rival, name)
+        # Policies of one HarborProject have one connection, and claims that weigh the same.
+        granted = rival.spec.project_ref is not None or _is_granted(
+            context, rival, _named_connection(rival), project_name
+        )
         if key == policy.key:
-            claims.append(_claim(rival, holds=_holds_name(rival, name), eligible=True))
+            claims.append(_claim(rival, holds=holds, eligible=True, granted=granted))
         elif rival.spec.project_ref is not None or _reaches(context, rival, link, project_name):
-            eligible = rival.harbor_name == name and _has_claim(rival)
-            claims.append(_claim(rival, holds=_holds_name(rival, name), eligible=eligible))
+            eligible = rival.harbor_name == name and _has_claim(context, rival)
+            claims.append(_claim(rival, holds=holds, eligible=eligible, granted=granted))
     winner = owner(claims)
     if winner != policy.key:
-        raise NotReady(
-            Reason.OWNED_BY_OTHER,
+        _refuse(
+            context,
+            policy.key,
+            winner,
             f"{winner} already declares the webhook policy {policy.harbor_name!r} of project {project_name!r}. "
             "Choose another policyName, or delete one of the two; this one touches nothing.",
         )
@@ -245,40 +263,104 @@ def _holds_name(policy: WebhookPolicy, name: str) -> bool:
     return policy.status.policy_name in (None, name) or (policy.harbor_name == name and not spec_is_new(policy))
 
 
-def _check_unmanaged(context: Context, link: Link, project_name: str) -> None:
-    """`projectName` is for projects that no HarborProject manages."""
-    manager = project_owner(context, link, project_name)
+def _check_unmanaged(context: Context, link: Link, policy: Key, project_name: str) -> None:
+    """`projectName` is for projects that no HarborProject manages. What a team declares over its own connection does
+    not count for a policy over one of the cluster's."""
+    is_granted = isinstance(link.connection, ClusterHarborConnection)
+    manager = project_owner(context, link, project_name, granted_only=is_granted)
     if manager is not None:
-        raise NotReady(
-            Reason.OWNED_BY_OTHER,
+        _refuse(
+            context,
+            policy,
+            manager,
             f"The Harbor project {project_name!r} is managed by {manager}. "
             "Declare this policy in that namespace with projectRef.",
         )
 
 
-def _claim(resource: HarborProject | WebhookPolicy, *, holds: bool, eligible: bool) -> Claim:
-    return Claim(key=resource.key, created=resource.metadata.creation_timestamp, holds=holds, eligible=eligible)
+async def check_adoptable(link: Link, project: str, project_id: int, right: str) -> None:
+    """Only a principal that may change an object in Harbor may adopt it: to see it proves nothing, since everybody sees
+    a public project. Raises NotReady, or HarborError."""
+    if link.principal is not None and link.principal.kind == "SystemAdmin":
+        return
+    if right in await link.client.rights(project_id):
+        return
+    raise NotReady(
+        Reason.FORBIDDEN,
+        f"Adopting in project {project!r} takes the permission {right}, which Harbor does not list among the rights of "
+        f"the connection's principal there. {advice_on(right, link)}",
+    )
+
+
+def _claim(resource: HarborProject | WebhookPolicy, *, holds: bool, eligible: bool, granted: bool) -> Claim:
+    created = resource.metadata.creation_timestamp
+    return Claim(key=resource.key, created=created, holds=holds, eligible=eligible, granted=granted)
+
+
+def _is_granted(context: Context, resource: HarborProject | WebhookPolicy, key: Key, project_name: str) -> bool:
+    """Whether an administrator of the cluster gives the project to the resource. Of a connection that this operator
+    does not see, the kind has to do."""
+    connection = context.load(key)
+    if isinstance(connection, AnyConnection):
+        is_of_cluster = isinstance(connection, ClusterHarborConnection)
+        return is_of_cluster and is_allowed(connection, resource.metadata.namespace, project_name)
+    return key.kind == "ClusterHarborConnection"
 
 
 def _is_eligible(context: Context, project: HarborProject) -> bool:
     connection = context.load(effective_connection(project))
     return (
-        _has_claim(project)
+        _has_claim(context, project)
         and isinstance(connection, AnyConnection)
         and connection.status.is_ready
         and is_allowed(connection, project.metadata.namespace, project.harbor_name)
     )
 
 
-def _has_claim(resource: HarborProject | WebhookPolicy) -> bool:
+def _has_claim(context: Context, resource: HarborProject | WebhookPolicy) -> bool:
+    if _is_anothers(context, resource.key) and not _is_new_to_another(context, resource):
+        return False
     return not resource.metadata.deleting and resource.status.ready_reason not in WITHOUT_CLAIM
+
+
+def _is_anothers(context: Context, key: Key) -> bool:
+    """Whether this operator does not work on the resource."""
+    return context.store.is_foreign(key) or is_left_to_another(context, key)
+
+
+def _is_new_to_another(context: Context, resource: HarborProject | WebhookPolicy) -> bool:
+    """Whether one of several operators may be about to make the resource's object. A mark is easily made, so what has
+    none after that time may be what nobody works on."""
+    age = (context.now() - resource.metadata.creation_timestamp).total_seconds()
+    return context.settings.divides and age < FOREIGN_GRACE
+
+
+def _refuse(context: Context, asking: Key, winner: Key | None, message: str) -> NoReturn:
+    """Raises NotReady for a claim that has lost."""
+    if winner is not None and _is_anothers(context, winner):
+        context.queue.add(asking, Cause.RETRY, after=FOREIGN_GRACE)  # nobody tells when its claim has become too old
+    raise NotReady(Reason.OWNED_BY_OTHER, message)
+
+
+def _named_connection(policy: WebhookPolicy) -> Key:
+    """The connection of a policy with projectName."""
+    ref = policy.spec.connection_ref
+    return connection_key(ref.wire() if ref else None, policy.metadata.namespace)
 
 
 def _same_harbor(context: Context, project: HarborProject, link: Link) -> bool:
     connection = context.load(effective_connection(project))
-    if isinstance(connection, AnyConnection) and connection.spec.urls & link.connection.spec.urls:
+    if isinstance(connection, AnyConnection) and _is_same(connection, link):
         return True
     return _was_made_there(project, link)
+
+
+def _is_same(connection: AnyConnection, link: Link) -> bool:
+    """Whether a rival's connection reaches the Harbor behind `link`. The aliases of a team's own connection are only
+    the team's word for it."""
+    is_of_cluster = isinstance(connection, ClusterHarborConnection)
+    urls = connection.spec.urls if is_of_cluster else {canonical_url(connection.spec.url)}
+    return bool(urls & link.connection.spec.urls)
 
 
 def _was_made_there(resource: HarborProject | WebhookPolicy, link: Link) -> bool:
@@ -290,13 +372,12 @@ def _was_made_there(resource: HarborProject | WebhookPolicy, link: Link) -> bool
 
 def _reaches(context: Context, policy: WebhookPolicy, link: Link, project_name: str) -> bool:
     """Whether a rival named by projectName speaks of the same Harbor, over a connection that lets it."""
-    ref = policy.spec.connection_ref
-    connection = context.load(connection_key(ref.wire() if ref else None, policy.metadata.namespace))
+    connection = context.load(_named_connection(policy))
     if connection is None:
         return _was_made_there(policy, link)
     return (
         isinstance(connection, AnyConnection)
-        and bool(connection.spec.urls & link.connection.spec.urls)
+        and (_is_same(connection, link) or _was_made_there(policy, link))
         and (policy.status.origin is not None or connection.status.is_ready)
         and is_allowed(connection, policy.metadata.namespace, project_name)
     )

@@ -8,7 +8,7 @@ from harborhook.api.connections import AnyConnection, ClusterHarborConnection, L
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.transport import Fence, Observer, Transport
-from harborhook.plan.access import host_of
+from harborhook.plan.access import origin_of
 from harborhook.reconcile.breaker import Breaker
 from harborhook.reconcile.credentials import Admission
 
@@ -21,7 +21,7 @@ class Clients:
     """Raises when this process must not write any more."""
     user_agent: str = "harborhook"
     _limiters: dict[str, Limiter] = field(default_factory=dict)
-    """By Harbor host, and by HarborConnection."""
+    """By Harbor's origin, and by HarborConnection."""
 
     def make(self, connection: AnyConnection, admission: Admission, breaker: Breaker) -> HarborClient:
         def observe(method: str, endpoint: str, status: int) -> None:
@@ -42,15 +42,16 @@ class Clients:
         )
 
     def limit(self, connection: AnyConnection) -> tuple[Limiter, ...]:
-        """The limiter of the Harbor host, and a HarborConnection's own before it, with the limits stated now.
+        """The limiter of the Harbor, and a HarborConnection's own before it, with the limits stated now.
 
-        A host's limits are those of its ClusterHarborConnection: a team's connection cannot raise them.
+        A Harbor's limits are those of its ClusterHarborConnection: a team's connection cannot raise them. Another port
+        of the same host is another server, which must not slow this one down.
         """
-        host = host_of(connection.spec.url) or ""
+        harbor = str(origin_of(connection.spec.url))
         limits = connection.spec.limits
         if isinstance(connection, ClusterHarborConnection):
-            return (self._limiter(host, limits),)
-        shared = self._limiters.setdefault(host, Limiter(*_numbers(Limits())))
+            return (self._limiter(harbor, limits),)
+        shared = self._limiters.setdefault(harbor, Limiter(*_numbers(Limits())))
         return self._limiter(str(connection.key), limits), shared
 
     def _limiter(self, name: str, limits: Limits) -> Limiter:

@@ -21,7 +21,7 @@ from harborhook.api.connections import (
 )
 from harborhook.harbor.errors import HarborError, TransportError
 from harborhook.harbor.models import SystemInfo
-from harborhook.plan.access import allows_host, host_of
+from harborhook.plan.access import allows_harbor, origin_of
 from harborhook.plan.references import recorded_connection
 from harborhook.reconcile import faults, global_switch
 from harborhook.reconcile.breaker import Breaker
@@ -217,26 +217,28 @@ async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
 
 
 def _refuse_forbidden_host(visit: Visit[AnyConnection]) -> None:
-    """A team's own connection may only reach the Harbors that the cluster's administrators know."""
+    """A team's own connection may only name Harbors that the cluster's administrators know, also in its aliases."""
     connection = visit.resource
     if not isinstance(connection, HarborConnection):
         return
-    allowed = visit.context.settings.allowed_harbor_hosts or _known_hosts(visit.context)
-    if not allows_host(allowed, connection.spec.url):
-        raise NotReady(
-            Reason.NOT_ALLOWED_BY_CONNECTION,
-            f"The host {host_of(connection.spec.url)} is not one that a HarborConnection may have; the operator's "
-            "setting allowedHarborHosts, or a ClusterHarborConnection to it, would allow it.",
-        )
+    for url in sorted(connection.spec.urls):
+        if not _is_known(visit.context, url):
+            raise NotReady(
+                Reason.NOT_ALLOWED_BY_CONNECTION,
+                f"{origin_of(url)} is not a Harbor that a HarborConnection may name in url or aliases; the operator's "
+                "setting allowedHarborHosts, or a ClusterHarborConnection to it, would allow it.",
+            )
 
 
-def _known_hosts(context: Context) -> list[str]:
-    hosts = []
-    for key in context.store.all("ClusterHarborConnection"):
-        connection = context.load(key)
-        if isinstance(connection, ClusterHarborConnection):
-            hosts += [host_of(url) or "" for url in connection.spec.urls]
-    return hosts
+def _is_known(context: Context, url: str) -> bool:
+    """Whether the setting allows its host and port, or, without it, a ClusterHarborConnection has the same."""
+    allowed = context.settings.allowed_harbor_hosts
+    if allowed:
+        return allows_harbor(allowed, url)
+    connections = map(context.load, context.store.all("ClusterHarborConnection"))
+    known = [known for one in connections if isinstance(one, ClusterHarborConnection) for known in one.spec.urls]
+    origin = origin_of(url)
+    return origin is not None and origin in map(origin_of, known)
 
 
 def _some(keys: Iterable[Key], limit: int = 5) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from harborhook.api.base import Metadata, Resource
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Notifications
-from harborhook.plan.switch import SwitchRequest, switch_request
+from harborhook.plan.global_switch import SwitchRequest, switch_request
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link, SwitchHistory
 from harborhook.reconcile.visit import Visit

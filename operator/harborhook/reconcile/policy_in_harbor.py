@@ -167,6 +167,7 @@ async def _take(visit: PolicyVisit, location: PolicyLocation, existing: Policy, 
         await visit.tell("Created", f"Created webhook policy {name}.")
         return existing
     _check_may_be_adopted(visit, existing)
+    await claims.check_adoptable(location.link, location.project, location.project_id, "notification-policy:update")
     visit.record(policy_id=existing.id, origin="Adopted")
     await visit.prepare(finalizer=_wants_finalizer(visit, switch))
     await visit.tell("Adopted", f"Adopted webhook policy {name} of Harbor.")

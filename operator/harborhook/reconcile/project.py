@@ -87,7 +87,7 @@ async def _obtain(visit: ProjectVisit, link: Link) -> ObtainedProject:
         if observed is None and visit.may_share_reading:
             observed = await link.readings.project(name, shared=False)  # before it is made again
         if observed is not None:
-            return await _take(visit, observed)
+            return await _take(visit, link, observed)
     if adopts_only:
         raise NotReady(Reason.NOT_FOUND, f"Harbor has no project {name!r}, and creationPolicy Adopt does not make one.")
     return await _create(visit, link)
@@ -115,21 +115,25 @@ async def _create(visit: ProjectVisit, link: Link) -> ObtainedProject:
             raise
         # Of one that another operator's resource wants too, nobody can tell whose POST made it.
         is_ours = plan.is_lost_creation(project, observed) and not claims.is_contested(visit.context, link, project)
-        return await _take(visit, observed, lost_creation=is_ours)
+        return await _take(visit, link, observed, lost_creation=is_ours)
     link.readings.project_written(name)
     if project_id is None:
         made = await link.client.project(name)
         if made is None:
             raise NotReady(Reason.NOT_FOUND, f"Harbor made project {name!r}, but does not show it.")
         project_id = made.id
-    again = project.status.project_id is not None
+    await _record_creation(visit, project_id)
+    created = Project(project_id, name, registry_id=registry_id)
+    return ObtainedProject(plan.as_created(project.spec, created, version), made=True)
+
+
+async def _record_creation(visit: ProjectVisit, project_id: int) -> None:
+    name, was_removed = visit.resource.harbor_name, visit.resource.status.project_id is not None
     visit.record(project_id=project_id, origin="Created")
-    if again:
+    if was_removed:
         await visit.warn("Recreated", f"Project {name} had been removed in Harbor and was made again.")
     else:
         await visit.tell("Created", f"Created project {name} in Harbor.")
-    created = Project(project_id, name, registry_id=registry_id)
-    return ObtainedProject(plan.as_created(project.spec, created, version), made=True)
 
 
 async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
@@ -149,7 +153,7 @@ async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
     return registry_id
 
 
-async def _take(visit: ProjectVisit, observed: Project, *, lost_creation: bool = False) -> ObtainedProject:
+async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_creation: bool = False) -> ObtainedProject:
     """Makes an existing project ours, if it is or may become so; raises AlreadyExists otherwise."""
     project = visit.resource
     if project.status.origin is not None:
@@ -168,6 +172,7 @@ async def _take(visit: ProjectVisit, observed: Project, *, lost_creation: bool =
             f"Harbor already has a project {observed.name!r} that this resource did not make. {HOW_TO_ADOPT}",
         )
     else:
+        await claims.check_adoptable(link, observed.name, observed.id, "project:update")
         visit.record(project_id=observed.id, origin="Adopted")
         await visit.tell("Adopted", f"Adopted project {observed.name} of Harbor.")
     await visit.prepare(finalizer=_wants_finalizer(project))

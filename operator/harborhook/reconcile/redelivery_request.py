@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harborhook.api.conditions import shorten
-from harborhook.api.webhook_policy import ANNOTATION_LIMIT, RedeliveryAnswer, WebhookPolicy
+from harborhook.api.names import ANNOTATION_LIMIT
+from harborhook.api.webhook_policy import RedeliveryAnswer, WebhookPolicy
 from harborhook.plan.redelivery import HOW_TO_ASK, Outcome, outstanding, parse_request
 from harborhook.reconcile.backlogs import read_backlog
 from harborhook.reconcile.redelivery_send import Step, judged, obstacle, send_again, stored_notification

@@ -100,13 +100,7 @@ async def send(
         )
         async with client:
             async with asyncio.timeout_at(deadline):
-                request = client.build_request(
-                    "POST",
-                    place.url,
-                    content=content,
-                    headers={**headers, **place.headers},
-                    extensions=place.extensions,
-                )
+                request = place.request(client, content, headers)
                 if fence is not None:
                     fence()
                 answer = await client.send(request, stream=True)
@@ -127,6 +121,10 @@ class _Place:
     url: httpx.URL
     headers: Mapping[str, str] = field(default_factory=dict)
     extensions: dict[str, Any] = field(default_factory=dict)
+
+    def request(self, client: httpx.AsyncClient, content: bytes, headers: Mapping[str, str]) -> httpx.Request:
+        whole = {**headers, **self.headers}
+        return client.build_request("POST", self.url, content=content, headers=whole, extensions=self.extensions)
 
 
 async def _checked(address: str, *, through_proxy: bool, may_be_local: bool) -> _Place:

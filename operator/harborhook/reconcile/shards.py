@@ -3,7 +3,8 @@
 An operator that is one of several has a name, its shard, and works on some namespaces or on what a label selector
 selects. Two things keep it apart from the others. It marks each resource that it works on by an annotation; one that
 another has marked it leaves alone, so that selectors that overlap do no harm. And before a resource claims its object
-in Harbor for the first time, all resources are listed, so that the claims of those that others work on count as well.
+in Harbor for the first time, all resources are listed, so that the claims of those that others work on count as well:
+of those that have their object, and of those that are too new to have one.
 An operator for some namespaces needs a right for that. Without it, access rules have to keep the claims apart.
 """
 
@@ -15,18 +16,18 @@ from http import HTTPStatus
 from typing import Any
 
 from harborhook.api.base import ANNOTATION_SHARD, Key
+from harborhook.api.names import Body
 from harborhook.kube.gateway import Gone, KubeError
 from harborhook.reconcile import changes
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.visit import Visit
-from harborhook.runtime.store import Body
 from harborhook.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 SHARDED_KINDS = ("HarborProject", "WebhookPolicy")
 
-SETTLE = 2.0
+CLAIM_DELAY = 2.0
 """Seconds that a new resource waits before its first claim: times of creation are whole seconds, so whatever is listed
 then includes all that can be taken for older."""
 
@@ -74,7 +75,7 @@ async def has_looked_around(visit: Visit[Any]) -> bool:
     if resource.status.origin is not None or not _sees_others(context):
         return False
     now, waiting = context.queue.clock(), context.surveys.waiting
-    rest = waiting.setdefault(resource.metadata.uid, now) + SETTLE - now
+    rest = waiting.setdefault(resource.metadata.uid, now) + CLAIM_DELAY - now
     if rest > 0:
         raise Wait(rest)
     waiting.pop(resource.metadata.uid, None)

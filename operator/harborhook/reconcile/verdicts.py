@@ -84,6 +84,11 @@ def harbors_refusal(error: errors.RefusedError) -> str:
 
 
 def _missing_permission(error: errors.ForbiddenError, asker: Asker | None) -> str:
+    return advice_on(_PERMISSIONS.get(error.request.replace("/api/v2.0", "")), asker)
+
+
+def advice_on(name: str | None, asker: Asker | None) -> str:
+    """What to do about a permission that is missing; None: it is not known which."""
     if asker is None or not asker.is_robot:
         return "The connection's user has to be an administrator of this project, or of Harbor."
     version = parse_version(asker.version or "")
@@ -92,7 +97,6 @@ def _missing_permission(error: errors.ForbiddenError, asker: Asker | None) -> st
             "Before Harbor 2.10 a robot with system permissions loses its project permissions: "
             "let the connection use a user instead of a robot."
         )
-    name = _PERMISSIONS.get(error.request.replace("/api/v2.0", ""))
     if name is None:
         return "The robot lacks a permission."
     return f"Give the connection's robot the permission {name}{PERMISSIONS[name].since()}."

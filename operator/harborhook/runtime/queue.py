@@ -3,7 +3,8 @@
 A key waits until it is due, with all causes for which it was added: the earliest time and the strongest cause win.
 Among the keys that are due, those added for a person's change come before resyncs and polls; the latter age: one that
 has waited for its cause's `AGEING` seconds takes precedence over a change that comes in now, so nothing starves.
-Connections take precedence over everything: thousands of resources may wait until theirs works again.
+Connections take precedence over everything: thousands of resources may wait until theirs works again. That is the order
+of keys that compete for the same workers; `lanes` gives each connection and each namespace a share of the workers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from enum import Flag, auto
 
 from harborhook.api.base import AnyKey
 from harborhook.api.kinds import CONNECTION_KINDS
+from harborhook.runtime.lanes import NO_LIMIT, Entry, Lane, Lanes
 
 
 class Cause(Flag):
@@ -113,11 +115,14 @@ class Queue:
     """All times are of `clock`, in seconds."""
 
     clock: Callable[[], float]
+    workers: int = NO_LIMIT
+    """How many keys can be held at a time."""
+    lane_of: Callable[[AnyKey], Lane] = lambda _: Lane()
     jitter: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311 - no secret
     _waiting: dict[AnyKey, _Waiting] = field(default_factory=dict)
     _later: list[tuple[float, int, AnyKey]] = field(default_factory=list)
-    _due: list[tuple[float, int, AnyKey]] = field(default_factory=list)
-    _held: set[AnyKey] = field(default_factory=set)
+    _lanes: Lanes = field(init=False)
+    """What is due, and what is held."""
     _closed: bool = False
     _failures: dict[AnyKey, int] = field(default_factory=dict)
     _version: int = 0
@@ -125,6 +130,9 @@ class Queue:
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _watch: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the one idle worker that waits for the next key; else each key would wake all of them, for nothing."""
+
+    def __post_init__(self) -> None:
+        self._lanes = Lanes(lambda entry: self._is_current(entry.key, entry.version), self.workers)
 
     def add(self, key: AnyKey, cause: Cause, *, after: float = 0.0) -> None:
         """Lets `key` be visited after so many seconds, or sooner if it already waits for something sooner."""
@@ -161,24 +169,22 @@ class Queue:
 
     def __len__(self) -> int:
         """How many keys are due now, those among them that a worker still holds for an earlier visit."""
-        self._ripen()
-        return sum(1 for _, version, key in self._due if self._is_current(key, version))
+        now = self.clock()
+        return sum(waiting.due <= now for waiting in self._waiting.values())
 
     def holds(self, key: AnyKey) -> bool:
         """Whether a worker is at it."""
-        return key in self._held
+        return key in self._lanes.held
 
     @property
     def held(self) -> int:
-        return len(self._held)
+        return len(self._lanes.held)
 
     @property
     def age(self) -> float:
         """For how many seconds the key that has been due longest has waited for a worker; 0 if none waits."""
         now = self.clock()
-        self._ripen()
-        dues = [self._waiting[key].due for _, version, key in self._due if self._is_current(key, version)]
-        return max((now - due for due in dues), default=0.0)
+        return max((now - waiting.due for waiting in self._waiting.values() if waiting.due <= now), default=0.0)
 
     async def get(self) -> tuple[AnyKey, Cause]:
         """The next key to visit and why; the caller holds it until `done`."""
@@ -194,16 +200,18 @@ class Queue:
                 await self._sleep()
 
     def done(self, key: AnyKey) -> None:
-        self._held.discard(key)
-        if not self._held:
+        self._lanes.leave(key)
+        if not self.held:
             self._idle.set()
-        if key in self._waiting:
+        if key in self._waiting:  # it was added again meanwhile
+            self._enter(key, self._waiting[key])
+        elif not self._lanes.is_empty:  # others may have waited for their share of the workers
             self._wake.set()
 
     async def drain(self) -> None:
         """Hands out nothing any more, and returns when no worker holds a key."""
         self._closed = True
-        while self._held:
+        while self.held:
             self._idle.clear()
             await self._idle.wait()
 
@@ -211,21 +219,8 @@ class Queue:
         if self._closed:
             return None
         self._ripen()
-        passed_over = []
-        taken = None
-        while self._due and taken is None:
-            entry = heapq.heappop(self._due)
-            _, version, key = entry
-            if not self._is_current(key, version):
-                continue
-            if key in self._held:
-                passed_over.append(entry)
-                continue
-            taken = key, self._take_due(key)
-            self._held.add(key)
-        for entry in passed_over:
-            heapq.heappush(self._due, entry)
-        return taken
+        key = self._lanes.take()
+        return None if key is None else (key, self._take_due(key))
 
     def _take_due(self, key: AnyKey) -> Cause:
         """Why the key is visited now; a visit that is not yet due goes on waiting."""
@@ -237,12 +232,12 @@ class Queue:
         return causes
 
     def _ripen(self) -> None:
-        """Moves what is due by now from the order of time to the order of precedence."""
+        """Moves what is due by now from the order of time to its lane."""
         now = self.clock()
         while self._later and self._later[0][0] <= now:
             due, version, key = heapq.heappop(self._later)
-            if self._is_current(key, version):
-                heapq.heappush(self._due, (due + self._ageing(key), version, key))
+            if self._is_current(key, version) and not self.holds(key):  # else when it is done
+                self._lanes.enter(self.lane_of(key), Entry(due + self._ageing(key), version, key))
 
     def _ageing(self, key: AnyKey) -> float:
         if key.kind in CONNECTION_KINDS:

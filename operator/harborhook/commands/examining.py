@@ -1,0 +1,89 @@
+"""`harborhook doctor` and `harborhook export`: what a person asks of Harbor itself, with the operator's own code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harborhook.commands.failures import NOT_WELL
+from harborhook.commands.options import ByConnection, ByUrl, Where, which_harbor
+
+
+@click.command()
+@which_harbor
+@click.option("--namespace", "-n", metavar="NAME", help="For --connection: it is a HarborConnection of this namespace.")
+@click.option(
+    "--project",
+    metavar="NAME",
+    help="The one in which to look at permissions. Default: that of the first 25 in which the most is allowed.",
+)
+@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def doctor(where: Where, namespace: str | None, project: str | None, output: str) -> None:
+    """Find out whether the operator can work with a Harbor.
+
+    Reaches it, logs in, and tells its version, who the account is, what it may do, and whether notifications are on.
+    Only reads. Ends with 0 if nothing is in the operator's way, with 1 if something is.
+    """
+    import asyncio
+
+    from harborhook.commands.doctor import as_json, as_text, examine, is_well
+    from harborhook.commands.output import put_out, say
+
+    findings = asyncio.run(examine(_within(where, namespace), project))
+    put_out(as_json(findings)) if output == "json" else say(as_text(findings))
+    raise SystemExit(0 if is_well(findings) else NOT_WELL)
+
+
+@click.command()
+@which_harbor
+@click.option(
+    "--project",
+    "projects",
+    metavar="NAME",
+    multiple=True,
+    help="A project in Harbor; can be repeated. Default: all that can be seen.",
+)
+@click.option(
+    "--namespace", "-n", metavar="NAME", help="Namespace of the resources. Default: none; kubectl apply -n decides."
+)
+@click.option("--connection-ref", metavar="NAME", help="The ClusterHarborConnection that the projects are to use.")
+@click.option(
+    "--secrets-file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the Secrets that the resources need to a file that only its owner can read.",
+)
+@click.option(
+    "--include-managed",
+    is_flag=True,
+    help="Also policies that an operator has made, to take them over from another cluster.",
+)
+def export(
+    where: Where,
+    projects: tuple[str, ...],
+    namespace: str | None,
+    connection_ref: str | None,
+    secrets_file: Path | None,
+    include_managed: bool,
+) -> None:
+    """Print what a Harbor has as resources.
+
+    Projects and webhook policies come as YAML that adopts them: applying it changes nothing in Harbor. What can be a
+    credential is not in it, but in Secrets that it refers to. Ends with 1 if something could not be exported, which
+    comments and warnings tell.
+    """
+    from harborhook.commands.export import ExportRequest, run
+
+    if isinstance(where, ByConnection) and where.namespace and namespace not in (None, where.namespace):
+        raise click.UsageError(f"--namespace: a HarborConnection serves its own, which is {where.namespace}.")
+    request = ExportRequest(projects, namespace or "", connection_ref or "", include_managed)
+    raise SystemExit(run(where, request, secrets_file))
+
+
+def _within(where: Where, namespace: str | None) -> Where:
+    if namespace is None:
+        return where
+    if isinstance(where, ByUrl):
+        raise click.UsageError("--namespace: only with --connection.")
+    return where.within(namespace)

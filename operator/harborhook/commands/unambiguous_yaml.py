@@ -1,0 +1,35 @@
+"""YAML that every tool reads the same way, whichever version of YAML it follows."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from harborhook.api.plain_yaml import PlainDumper
+
+_DOUBTFUL = re.compile(
+    r"[-+._]*[0-9][-+0-9a-fox_.:]*|[-+]?[.](inf|nan)?|~|y|n|yes|no|on|off|true|false|null", re.IGNORECASE
+)
+"""Strings that one version of YAML or another takes for something else: `1e3`, `0o7` and `-_1` are numbers to kubectl,
+and `y` is true, but not to the library that writes them here."""
+
+_BREAKS = re.compile("[\x85\u2028\u2029]")
+"""Ends of lines to YAML, and then lost, unless they are escaped."""
+
+
+class _Dumper(PlainDumper):
+    pass
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if _BREAKS.search(text) else "'" if _DOUBTFUL.fullmatch(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _quoted)
+
+
+def manifest_yaml(manifest: dict[str, Any]) -> str:
+    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
