@@ -43,7 +43,7 @@ from harborhook.harbor.payloads import slack_message
 from harborhook.harbor.transport import Answer, Transport
 from harborhook.tls import TLSOptions
 
-Parsed = TypeVar("Parsed")
+Row = TypeVar("Row")
 
 PAGE_SIZE = 100
 """The most rows Harbor gives in one page."""
@@ -346,9 +346,9 @@ class HarborClient:
     async def _get(self, path: str, *, endpoint: str, params: Mapping[str, str | int] | None = None) -> Answer:
         return await self._transport.request("GET", path, endpoint=endpoint, params=params)
 
-    async def _pages(self, path: str, endpoint: str, sort: str, parse: Callable[[Any], Parsed | None]) -> list[Parsed]:
+    async def _pages(self, path: str, endpoint: str, sort: str, parse: Callable[[Any], Row | None]) -> list[Row]:
         """All pages, by ascending id: in Harbor's default orders a row can move to another page while one reads."""
-        rows: list[Parsed] = []
+        rows: list[Row] = []
         page, before = 1, None
         while True:
             params: dict[str, str | int] = {"page": page, "page_size": PAGE_SIZE, "sort": sort}
@@ -387,7 +387,7 @@ def _policies_path(project: str) -> str:
     return f"{_project_path(project)}/webhook/policies"
 
 
-def _rows(answer: Answer, parse: Callable[[Any], Parsed | None]) -> list[Parsed]:
+def _rows(answer: Answer, parse: Callable[[Any], Row | None]) -> list[Row]:
     if not isinstance(answer.body, list):
         raise NotHarborError("Harbor's answer is not the list it should be.")
     return [row for row in map(parse, answer.body) if row is not None]
