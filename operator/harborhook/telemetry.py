@@ -89,6 +89,8 @@ class Metrics:
             ("result",),
             registry=self.registry,
         )
+        for result in ("succeeded", "failed", "expired", "gone"):
+            self._redeliveries.labels(result)  # shown as 0, so that the first one is seen as an increase
         self._released = Counter(
             "harborhook_released",
             "Resources that were let go although what they made stays in Harbor, because credentials were lost.",

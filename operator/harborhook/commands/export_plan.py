@@ -28,7 +28,7 @@ from harborhook.plan.access import allows_host, allows_project
 from harborhook.plan.drift import field_names
 from harborhook.plan.ownership import Creator, parse_creator
 from harborhook.plan.project import changes, obstacles, quota_difference
-from harborhook.plan.project_settings import SETTINGS, Projects, Setting, Value
+from harborhook.plan.project_settings import SETTINGS, Projects, Setting, SettingValue
 from harborhook.plan.quantity import MOST_BYTES, UNLIMITED_BYTES, format_bytes
 from harborhook.plan.target_values import TargetValues, UnusableError, address_of, header_of
 from harborhook.plan.webhook_policy import DEFAULT_FORMAT, desired_policy, differences, is_enabled
@@ -204,7 +204,7 @@ def _leaves_alone(part: Manifest, project: Project, version: Version | None) -> 
     return not changes(spec, project, version).differences and not obstacles(spec, project, version)
 
 
-def _nested(path: str, value: Value | None) -> Manifest | None:
+def _nested(path: str, value: SettingValue | None) -> Manifest | None:
     """`a.b` and a value to {a: {b: value}}."""
     if value is None:
         return None

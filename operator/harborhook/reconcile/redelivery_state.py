@@ -43,7 +43,15 @@ class Redeliveries:
     """What is known of the redelivery of one policy, in this process."""
 
     backlog: Backlog
-    read_at: float = float("-inf")
+    read_again_at: float = float("inf")
+    """By the queue's clock: when the backlog is to be read again."""
+    undecided: set[int] = field(default_factory=set)
+    """Those in the last reading that Harbor may still have sent, by what was known then."""
+    not_before: float = float("-inf")
+    """By the queue's clock: when the next notification may be sent at the earliest."""
+    renumbered_from: int | None = None
+    """The cursor of a numbering that Harbor has given up. Until the status is rid of it, its ids mean other
+    notifications."""
     outcomes: list[Outcome] = field(default_factory=list)
     """Those that the status does not have yet."""
     request: Request | None = None
@@ -53,4 +61,4 @@ class Redeliveries:
     since: datetime | None = None
     """How many notifications of one batch have arrived, and since when the oldest of them had waited."""
     gone: int = 0
-    """How many of them Harbor no longer had."""
+    """How many Harbor no longer has, which nobody was told yet."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -74,12 +74,14 @@ async def send(
     verify: bool = True,
     ca: bytes | None = None,
     may_be_local: bool = False,
+    fence: Callable[[], None] | None = None,
 ) -> int:
     """POSTs `content` once and returns the HTTP status of the answer, whatever it is; no redirect is followed.
 
     `verify`: whether the receiver's certificate is; `ca`: authorities that are trusted besides the system's;
-    `may_be_local`: whether it may be on the loopback or in the link-local range of the operator. Raises NotSentError,
-    which does not prove that the receiver has not got it.
+    `may_be_local`: whether it may be on the loopback or in the link-local range of the operator; `fence`: is called
+    right before something is sent, and what it raises is raised. Raises NotSentError, which does not prove that the
+    receiver has not got it.
     """
     deadline = asyncio.get_running_loop().time() + TIMEOUT
     tls = TLSOptions()
@@ -98,13 +100,9 @@ async def send(
         )
         async with client:
             async with asyncio.timeout_at(deadline):
-                request = client.build_request(
-                    "POST",
-                    place.url,
-                    content=content,
-                    headers={**headers, **place.headers},
-                    extensions=place.extensions,
-                )
+                request = place.request(client, content, headers)
+                if fence is not None:
+                    fence()
                 answer = await client.send(request, stream=True)
             await _take(answer, deadline)
             return answer.status_code
@@ -123,6 +121,10 @@ class _Place:
     url: httpx.URL
     headers: Mapping[str, str] = field(default_factory=dict)
     extensions: dict[str, Any] = field(default_factory=dict)
+
+    def request(self, client: httpx.AsyncClient, content: bytes, headers: Mapping[str, str]) -> httpx.Request:
+        whole = {**headers, **self.headers}
+        return client.build_request("POST", self.url, content=content, headers=whole, extensions=self.extensions)
 
 
 async def _checked(address: str, *, through_proxy: bool, may_be_local: bool) -> _Place:

@@ -127,8 +127,8 @@ def test_each_thing_in_the_way_is_found_from_the_connection_down() -> None:
     project = resource(READY, kind="HarborProject", webhooks={"enabled": False})
     policy = resource(condition("Ready", "False", message="The connection does not work."), enabled=False)
     links = (
-        chain.Link(Key("HarborProject", "team-a", "team-a"), project),
-        chain.Link(Key("ClusterHarborConnection", "", "default"), connection),
+        chain.ChainLink(Key("HarborProject", "team-a", "team-a"), project),
+        chain.ChainLink(Key("ClusterHarborConnection", "", "default"), connection),
     )
     found = chain.findings(chain.Chain(policy, *links))
     assert [(one.where, one.sentence.split(":")[-1].strip()) for one in found] == [
@@ -141,8 +141,8 @@ def test_each_thing_in_the_way_is_found_from_the_connection_down() -> None:
 def test_a_link_that_may_not_be_read_is_no_finding_and_a_missing_one_is() -> None:
     key = Key("HarborProject", "team-a", "team-a")
     policy = resource(READY)
-    assert chain.findings(chain.Chain(policy, chain.Link(key, refusal="You may not."), None)) == []
-    (found,) = chain.findings(chain.Chain(policy, chain.Link(key), None))
+    assert chain.findings(chain.Chain(policy, chain.ChainLink(key, refusal="You may not."), None)) == []
+    (found,) = chain.findings(chain.Chain(policy, chain.ChainLink(key), None))
     assert found.sentence == "There is no HarborProject team-a/team-a."
 
 

@@ -127,9 +127,14 @@ def test_a_dead_receiver_does_not_hold_up_another_one() -> None:
 def test_one_that_a_living_receiver_refuses_does_not_hold_up_the_others() -> None:
     found = backlog(candidate(1), candidate(2))
     found.refused.add(1)
-    assert at_next(found, spec(), Deliveries()) == Attempt(candidate(2), 0)
+    status = Deliveries(redeliveries=[row()])
+    assert at_next(found, spec(), status) == Attempt(candidate(2), 0)
     found.drop(2)
-    assert at_next(found, spec(), Deliveries()) == Attempt(candidate(1), 0)
+    assert at_next(found, spec(), status) == Attempt(candidate(1), 0)
+
+
+def test_what_the_status_does_not_know_of_is_not_sent_yet() -> None:
+    assert at_next(backlog(candidate(1)), spec(), Deliveries()) is None
 
 
 def test_nothing_is_next_where_nothing_waits() -> None:
@@ -166,10 +171,15 @@ def test_the_memory_of_what_has_arrived_is_bounded_by_what_harbor_keeps() -> Non
     for number in range(REDELIVERED_LIMIT + 20):
         status = recorded(status, Outcome(number, "Succeeded", T0, 0), PAUSES)
     assert status.redelivered_ids == list(range(20, REDELIVERED_LIMIT + 20))
+    found = backlog(*map(candidate, range(REDELIVERED_LIMIT + 21)))
+    assert [one.id for one in outstanding(found, status)] == [REDELIVERED_LIMIT + 20], "none comes back"
 
 
-def up_to_date(status: Deliveries, found: Backlog, of: WebhookPolicySpec, now: datetime = T0) -> Deliveries:
-    return brought_up_to_date(status, found, waiting(found, of, status, now), now, PAUSES)
+def up_to_date(
+    status: Deliveries, found: Backlog, of: WebhookPolicySpec, now: datetime = T0, *, has_news_of_success: bool = False
+) -> Deliveries:
+    waits = waiting(found, of, status, now)
+    return brought_up_to_date(status, found, waits, now, PAUSES, has_news_of_success=has_news_of_success)
 
 
 def test_the_first_attempt_comes_a_pause_after_the_failure_is_known() -> None:
@@ -182,7 +192,10 @@ def test_the_first_attempt_comes_a_pause_after_the_failure_is_known() -> None:
 def test_a_success_of_harbors_own_brings_the_next_attempt_at_once() -> None:
     tried = row(attempts=4, last_attempt_time=T0, next_attempt_time=T0 + 30 * MINUTE)
     before = Deliveries(redeliveries=[tried], last_success_time=T0 + MINUTE)
-    status = up_to_date(before, backlog(candidate(1)), spec(), T0 + MINUTE)
+    assert up_to_date(before, backlog(candidate(1)), spec(), T0 + MINUTE) == before.model_copy(
+        update={"undelivered": 1}
+    )
+    status = up_to_date(before, backlog(candidate(1)), spec(), T0 + MINUTE, has_news_of_success=True)
     assert status.redeliveries[0].next_attempt_time is None
 
 
