@@ -834,6 +834,7 @@ async def test_a_certificate_is_trusted_only_if_its_authority_is(tmp_path: Path,
 CALLS: dict[str, Call] = {
     "system_info": lambda client, _: client.system_info(),
     "current_user": lambda client, _: client.current_user(),
+    "probe": lambda client, _: client.probe(),
     "rights": lambda client, _: client.rights(1),
     "may_list": lambda client, _: client.may_list("quotas"),
     "notifications_editable": lambda client, _: client.notifications_editable(),
