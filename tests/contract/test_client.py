@@ -835,6 +835,7 @@ CALLS: dict[str, Call] = {
     "system_info": lambda client, _: client.system_info(),
     "probe": lambda client, _: client.probe(),
     "current_user": lambda client, _: client.current_user(),
+    "probe": lambda client, _: client.probe(),
     "rights": lambda client, _: client.rights(1),
     "may_list": lambda client, _: client.may_list("quotas"),
     "notifications_editable": lambda client, _: client.notifications_editable(),
