@@ -26,7 +26,7 @@ from harborhook.api.conditions import (
     with_delivering,
 )
 from harborhook.api.kinds import KINDS
-from harborhook.plan.redelivery import Request, parse_request
+from harborhook.plan.redelivery import RedeliveryRequest, parse_request
 from harness.argocd import ArgoCD, LuaError, ScriptError
 from harness.paths import REPOSITORY
 from harness.readme import blocks
@@ -113,7 +113,10 @@ def test_by_option_the_global_switch_suspends_what_needs_nobody(
     suspending: ArgoCD, reason: Reason, delivering: DeliveringReason
 ) -> None:
     health, message = suspending.health(policy(reason, delivering))
-    if delivering is DeliveringReason.GLOBALLY_DISABLED and reason.outcome in (Outcome.READY, Outcome.RECONCILING):
+    if delivering is DeliveringReason.GLOBALLY_DISABLED and reason.outcome in (
+        Outcome.READY,
+        Outcome.RECONCILING,
+    ):
         assert (health, message) == ("Suspended", delivering.sentence)
     else:
         assert (health, message) == (EXPECTED[reason.outcome], reason.sentence)
@@ -192,7 +195,7 @@ def test_an_endpoint_can_be_tested_where_there_is_one(argocd: ArgoCD, kind: str)
 
 def test_what_the_action_asks_for_is_understood(argocd: ArgoCD) -> None:
     wanted = argocd.act(resource("WebhookPolicy", visited(Reason.RECONCILED)), "redeliver-failed")
-    assert parse_request(wanted["metadata"]["annotations"][ANNOTATION_REDELIVER]) == Request()
+    assert parse_request(wanted["metadata"]["annotations"][ANNOTATION_REDELIVER]) == RedeliveryRequest()
 
 
 # The interpreter of the tests is as poor as Argo CD's

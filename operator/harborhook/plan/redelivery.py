@@ -111,7 +111,7 @@ class Pauses:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptOutcome:
     """One attempt, or why there was none."""
 
     execution: int
@@ -223,7 +223,7 @@ def _first(candidates: Sequence[Candidate], backlog: Backlog) -> Candidate:
 # What the status says
 
 
-def recorded(deliveries: Deliveries, outcome: Outcome, pauses: Pauses) -> Deliveries:
+def recorded(deliveries: Deliveries, outcome: AttemptOutcome, pauses: Pauses) -> Deliveries:
     """The status after an attempt."""
     arrived = list(deliveries.redelivered_ids)
     if outcome.result == "Succeeded" and outcome.execution not in arrived:
@@ -244,7 +244,7 @@ def _rows_with(deliveries: Deliveries, target: int | None) -> list[TargetRedeliv
     return sorted(rows, key=lambda row: row.target)
 
 
-def _after_attempt(row: TargetRedelivery, outcome: Outcome, pauses: Pauses) -> TargetRedelivery:
+def _after_attempt(row: TargetRedelivery, outcome: AttemptOutcome, pauses: Pauses) -> TargetRedelivery:
     if row.target != outcome.target:
         return row
     if outcome.result == "Succeeded":
@@ -260,7 +260,7 @@ def _after_attempt(row: TargetRedelivery, outcome: Outcome, pauses: Pauses) -> T
     )
 
 
-def _recent_after(row: RecentDelivery, outcome: Outcome) -> RecentDelivery:
+def _recent_after(row: RecentDelivery, outcome: AttemptOutcome) -> RecentDelivery:
     if row.execution_id != outcome.execution or outcome.result == "Gone":
         return row
     attempts = (row.redelivery.attempts or 0) if row.redelivery else 0
@@ -381,19 +381,19 @@ HOW_TO_ASK = (
 
 
 @dataclass(frozen=True)
-class Request:
+class RedeliveryRequest:
     """All that failed, or the executions with these ids."""
 
     ids: tuple[int, ...] | None = None
     """None: all that failed, of any age."""
 
 
-def parse_request(text: str) -> Request | None:
+def parse_request(text: str) -> RedeliveryRequest | None:
     """What annotation harborhook.io/redeliver asks for; None if it cannot be understood."""
     what = text.strip().partition(" ")[0]
     if what == "failed":
-        return Request()
+        return RedeliveryRequest()
     parts = what.split(",")
     if len(parts) > MOST_IDS or not all(re.fullmatch(r"[0-9]{1,18}", part) for part in parts):
         return None
-    return Request(tuple(dict.fromkeys(map(int, parts))))
+    return RedeliveryRequest(tuple(dict.fromkeys(map(int, parts))))

@@ -21,8 +21,8 @@ from harborhook.harbor.errors import NotHarborError, RefusedError
 from harborhook.plan.deliveries import History
 from harborhook.plan.redelivery import (
     Attempt,
+    AttemptOutcome,
     Backlog,
-    Outcome,
     Pauses,
     Waiting,
     brought_up_to_date,
@@ -146,7 +146,7 @@ async def record(visit: Visit[WebhookPolicy]) -> None:
 
 
 def _written(
-    context: Context, link: Link, key: Key, outcomes: Sequence[Outcome], answer: RedeliveryAnswer | None
+    context: Context, link: Link, key: Key, outcomes: Sequence[AttemptOutcome], answer: RedeliveryAnswer | None
 ) -> None:
     found = link.mailbox.redeliveries.get(key)
     if found is None:
@@ -233,7 +233,7 @@ async def _try_next(step: Step) -> None:
     context.queue.add(key, Cause.DELIVERIES)
 
 
-async def _attempt(step: Step, execution: int) -> Outcome | None:
+async def _attempt(step: Step, execution: int) -> AttemptOutcome | None:
     """Sends a candidate, unless Harbor is at it again or has delivered it after all: then None."""
     backlog, stored = step.state.backlog, await stored_notification(step, execution)
     if stored is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from harborhook.api.conditions import shorten
 from harborhook.api.names import ANNOTATION_LIMIT
 from harborhook.api.webhook_policy import RedeliveryAnswer, WebhookPolicy
-from harborhook.plan.redelivery import HOW_TO_ASK, Outcome, outstanding, parse_request
+from harborhook.plan.redelivery import HOW_TO_ASK, AttemptOutcome, outstanding, parse_request
 from harborhook.reconcile.backlogs import read_backlog
 from harborhook.reconcile.redelivery_send import Step, judged, obstacle, send_again, stored_notification
-from harborhook.reconcile.redelivery_state import Request
+from harborhook.reconcile.redelivery_state import OpenRequest
 from harborhook.runtime.queue import Cause
 
 IN_PROGRESS = "Harbor has not stopped trying to deliver one of them."
@@ -50,16 +50,16 @@ def _refused(step: Step, text: str, why: str) -> RedeliveryAnswer:
     return before.model_copy(update={"message": shorten(f"The rest was not sent: {why}")})
 
 
-async def _next_outcome(step: Step, request: Request) -> Outcome | None:
+async def _next_outcome(step: Step, request: OpenRequest) -> AttemptOutcome | None:
     """Of the next notification whose target is not known to be dead; None if there is none."""
     while request.ids:
         execution = request.ids.pop(0)
         stored = await stored_notification(step, execution)
         if stored is None:
             step.state.backlog.give_up(execution)
-            return Outcome(execution, "Gone", step.context.now())
+            return AttemptOutcome(execution, "Gone", step.context.now())
         if not (await judged(step, stored.notification)).final:
-            return Outcome(execution, "Failed", step.context.now(), message=IN_PROGRESS)
+            return AttemptOutcome(execution, "Failed", step.context.now(), message=IN_PROGRESS)
         outcome = await send_again(step, stored, dead=request.dead)
         if outcome is not None:
             return outcome
@@ -68,20 +68,20 @@ async def _next_outcome(step: Step, request: Request) -> Outcome | None:
     return None
 
 
-async def _begin(step: Step, text: str) -> Request:
+async def _begin(step: Step, text: str) -> OpenRequest:
     """A request, or the rest of one that an earlier process has begun: what the status counts has been sent."""
     parsed, before = parse_request(text), step.policy.status.redelivery
     if before is None or before.request != _shown(text) or before.time is not None:
         before = RedeliveryAnswer(request=_shown(text))
     if parsed is not None and parsed.ids is not None:
         done = before.succeeded + before.failed
-        return Request(text, list(parsed.ids[done:]), len(parsed.ids), before.succeeded, before.failed)
+        return OpenRequest(text, list(parsed.ids[done:]), len(parsed.ids), before.succeeded, before.failed)
     await read_backlog(step)
     ids = [one.id for one in outstanding(step.state.backlog, step.deliveries)]
-    return Request(text, ids, before.succeeded + len(ids), before.succeeded)
+    return OpenRequest(text, ids, before.succeeded + len(ids), before.succeeded)
 
 
-def _so_far(request: Request) -> RedeliveryAnswer:
+def _so_far(request: OpenRequest) -> RedeliveryAnswer:
     """Without a time, which only the end has."""
     said = [f"{request.succeeded} of {request.total} notifications arrived."]
     if not request.total:

@@ -14,7 +14,7 @@ from harborhook.harbor.executions import Execution, Job, Stored
 from harborhook.harbor.payloads import CONTENT_TYPES, PayloadFormat
 from harborhook.plan.access import allows_host, host_of, names_host
 from harborhook.plan.deliveries import Delivery, judge, judge_job
-from harborhook.plan.redelivery import AMBIGUOUS, NO_TARGET, Outcome, targets_for
+from harborhook.plan.redelivery import AMBIGUOUS, NO_TARGET, AttemptOutcome, targets_for
 from harborhook.reconcile import claims, switches
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.credentials import ca_bundle_of
@@ -96,11 +96,11 @@ def is_settled(step: Step, execution: int) -> bool:
     return execution <= (step.deliveries.last_execution_id or 0) or execution in step.state.backlog.candidates
 
 
-async def send_again(step: Step, stored: Stored, *, dead: Set[int] = frozenset()) -> Outcome | None:
+async def send_again(step: Step, stored: Stored, *, dead: Set[int] = frozenset()) -> AttemptOutcome | None:
     """Sends a notification to the target that it was for; None where that is among the dead ones."""
     notification, payload_format = stored.notification, _format_of(stored.notification)
     targets = targets_for(notification.target_type, payload_format, step.policy.spec.targets)
-    failed = Outcome(notification.id, "Failed", step.context.now(), event=notification.event)
+    failed = AttemptOutcome(notification.id, "Failed", step.context.now(), event=notification.event)
     if len(targets) != 1:
         return replace(failed, message=AMBIGUOUS if targets else NO_TARGET)
     target = targets[0]

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from harborhook.api.webhook_policy import RedeliveryAnswer
-from harborhook.plan.redelivery import Backlog, Outcome
+from harborhook.plan.redelivery import AttemptOutcome, Backlog
 
 
 @dataclass
-class Request:
+class OpenRequest:
     """A request by annotation that is being served."""
 
     text: str
@@ -26,7 +26,7 @@ class Request:
     reason: str = ""
     """Why the last one failed."""
 
-    def count(self, outcome: Outcome, *, is_refused: bool) -> None:
+    def count(self, outcome: AttemptOutcome, *, is_refused: bool) -> None:
         """`is_refused`: the receiver is alive, and refused this one alone."""
         if outcome.result == "Succeeded":
             self.succeeded += 1
@@ -52,9 +52,9 @@ class Redeliveries:
     renumbered_from: int | None = None
     """The cursor of a numbering that Harbor has given up. Until the status is rid of it, its ids mean other
     notifications."""
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[AttemptOutcome] = field(default_factory=list)
     """Those that the status does not have yet."""
-    request: Request | None = None
+    request: OpenRequest | None = None
     answer: RedeliveryAnswer | None = None
     """What the status has to say of a request, and does not yet."""
     sent: int = 0
