@@ -127,7 +127,7 @@ async def test_credentials_that_cannot_be_read_for_a_moment_are_read_again_soon(
             file.unlink()
         else:
             file.write_text(broken)
-        assert token_of(await gateway.refresh(anew=True)) == "first"
+        assert token_of(await gateway.refresh(reload=True)) == "first"
     assert CANARY not in caplog.text
     assert len([record for record in caplog.records if record.name == gateway_module.__name__]) == 4
 

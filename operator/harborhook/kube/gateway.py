@@ -180,16 +180,16 @@ class Gateway:
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]
 
-    async def refresh(self, *, anew: bool = False) -> client.Configuration:
-        """The configuration with a token that is not about to expire; `anew` after one was refused. While it cannot be
+    async def refresh(self, *, reload: bool = False) -> client.Configuration:
+        """The configuration with a token that is not about to expire; `reload` after a refusal. While it cannot be
         read, as when its file is just being written, the one at hand is as good as any."""
-        if anew or time.monotonic() - self._loaded > TOKEN_LIFE:
+        if reload or time.monotonic() - self._loaded > TOKEN_LIFE:
             self._loaded = time.monotonic()
             try:
                 await self._load(self.configuration)
             except _UNUSABLE as error:  # as while a file is replaced; what was read before may serve for a while
                 self._loaded -= TOKEN_LIFE - RELOAD_PAUSE
-                logger.warning("The credentials for Kubernetes cannot be read anew: %s", type(error).__name__)
+                logger.warning("The credentials for Kubernetes cannot be read again: %s", type(error).__name__)
         return self.configuration
 
     def path_of(self, kind: str, namespace: str) -> str:

@@ -125,7 +125,7 @@ async def _create(visit: ProjectVisit, link: Link) -> ObtainedProject:
     again = project.status.project_id is not None
     visit.record(project_id=project_id, origin="Created")
     if again:
-        await visit.warn("Recreated", f"Project {name} had been removed in Harbor and was made again.")
+        await visit.warn("Recreated", f"Project {name} had been removed in Harbor and was recreated.")
     else:
         await visit.tell("Created", f"Created project {name} in Harbor.")
     created = Project(project_id, name, registry_id=registry_id)
@@ -156,7 +156,7 @@ async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_crea
         if observed.id != project.status.project_id:
             await visit.warn(
                 "ProjectReplaced",
-                f"Project {observed.name} was removed and made again in Harbor; its id is now {observed.id}.",
+                f"Project {observed.name} was removed and recreated in Harbor; its id is now {observed.id}.",
             )
         visit.record(project_id=observed.id)
     elif lost_creation:
@@ -176,7 +176,7 @@ async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_crea
 
 
 async def _apply_parts(visit: ProjectVisit, link: Link, found: ObtainedProject) -> list[Verdict]:
-    """Writes each part of the project that differs from the spec, or reports it; returns what there is to say of it."""
+    """Writes each part of the project that differs from the spec, or reports it; returns the messages."""
     applies = found.made or plan.is_to_apply(visit.resource, visit.status.origin)
     parts = _parts(visit, link, found)
     findings: list[Verdict] = []

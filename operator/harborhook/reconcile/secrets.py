@@ -1,6 +1,6 @@
-"""Values out of Secrets and ConfigMaps, read when needed and kept until the watch tells of another version.
+"""Values out of Secrets and ConfigMaps, read when needed and kept until the watch reports another version.
 
-Where Secrets are not watched nothing is kept: each visit reads anew, so that a rotation is noticed at the next resync.
+Where Secrets are not watched nothing is kept: each visit reads again, so that a rotation is noticed at the next resync.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Read = Callable[[Key], Awaitable[tuple[str, Data] | None]]
 class Secrets:
     read: Read
     watched: Callable[[Key], bool]
-    """Whether the watch tells of changes of this object."""
+    """Whether the watch reports changes of this object."""
     _kept: dict[Key, tuple[str, Data] | None] = field(default_factory=dict, repr=False)
     _readers: Counter[Key] = field(default_factory=Counter)
     _overtaken: set[Key] = field(default_factory=set)

@@ -1,6 +1,6 @@
 """Leader election: of several operators the one that holds a Lease works, the others wait.
 
-The leader writes the Lease anew every `retry_period` seconds. Whoever waits takes it when it is free, or when it has
+The leader renews the Lease every `retry_period` seconds. A follower takes it when it is free, or when it has
 not changed for `lease_duration` seconds by the waiter's own clock, so clocks need not agree. The leader in turn stops
 when it could not write it for `renew_deadline` seconds by its own clock, counted from before the last request that
 succeeded. That is the shorter time: the leader has stopped before another one can begin.
