@@ -5,7 +5,6 @@
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
 #            KEEP and CLUSTER=current (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`),
 #            MINUTES (for `make soak`), RECORDINGS (for `make record`), IMAGE and BASE_IMAGE (for `make image`),
-#            URL and HOMEPAGE (for `make krew`),
 #            IMAGE_REPOSITORY (where the image is, for `make image` and `make dist`), DIST (for `make dist`),
 #            TAG and ADDRESS (for `make release-check`),
 #            KUBEBUILDER_ASSETS (a control plane to use instead of building or downloading one),
@@ -82,15 +81,11 @@ IMAGE ?= $(IMAGE_REPOSITORY):$(VERSION)
 IMAGE_OPTIONS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
 	$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
 
-.PHONY: krew
-krew: $(STAMP)  ## Pack kubectl harborhook for Krew (URL=https://.../{archive}, HOMEPAGE=)
-	$(BIN)/python -m harness.krew --url '$(URL)' --homepage '$(HOMEPAGE)' $(ARGS)
-
 # Where `make dist` writes.
 DIST ?= dist
 
 .PHONY: dist
-dist: $(STAMP)  ## Make the files of a release: wheel, chart, install.yaml, SBOM, checksums (IMAGE_REPOSITORY=, DIST=)
+dist: $(STAMP)  ## Make the files of a release: wheel, chart, install.yaml, plugin, SBOM, checksums (IMAGE_REPOSITORY=, DIST=)
 	$(BIN)/python -m harness.release --image-repository '$(IMAGE_REPOSITORY)' --output '$(DIST)'
 
 .PHONY: release-check

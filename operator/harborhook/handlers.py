@@ -133,7 +133,7 @@ class Handlers:
         if self._logged_in is not None:
             await asyncio.sleep(max(0.0, self._logged_in + LOGIN_PAUSE - now))
         self._logged_in = time.monotonic()
-        configuration = await self.gateway.refresh(reload=early)
+        configuration = await self.gateway.refresh(force=early)
         info = kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,

@@ -1,7 +1,7 @@
 """What exists in Kubernetes: listed at the start and now and then, kept current by the events of the watch.
 
-Flows in: pages of lists from the gateway, events from the kopf handlers. Flows out: what the context is told to take in
-or to forget. A watch can miss a deletion, so doubts lead to a new listing.
+Flows in: pages of lists from the gateway, events from the kopf handlers. Flows out: calls of `changes`, which store and
+forget objects. A watch can miss a deletion, so doubts lead to a new listing.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from harborhook import __version__, telemetry
@@ -189,8 +190,8 @@ class Operator:
         return Context(
             settings=settings,
             store=store,
-            queue=Queue(time.monotonic, workers=settings.workers, lane_of=lambda key: lane_of(store, key)),
-            sending=Queue(time.monotonic, workers=settings.senders, lane_of=lambda key: lane_of(store, key)),
+            queue=Queue(time.monotonic, workers=settings.workers, lane_of=partial(lane_of, store)),
+            sending=Queue(time.monotonic, workers=settings.senders, lane_of=partial(lane_of, store)),
             gateway=gateway,
             recorder=Recorder(gateway.create_event, instance=socket.gethostname(), clock=time.monotonic),
             secrets=Secrets(read=gateway.data, watched=View(settings).watches_source),

@@ -10,7 +10,7 @@ import json
 import logging
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -209,7 +209,7 @@ async def serve_probes(
     """Answers /healthz (the workers get on) and /readyz (all resources have been listed) with 200 or 503, and
     /metrics. Without a host it listens on all addresses, of IPv4 and IPv6."""
 
-    def answer(check: Callable[[], bool]) -> Callable[[web.Request], object]:
+    def answer(check: Callable[[], bool]) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def respond(_: web.Request) -> web.Response:
             return web.Response(text="ok\n") if check() else web.Response(text="not yet\n", status=503)
 
@@ -219,8 +219,8 @@ async def serve_probes(
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
     app = web.Application()
-    app.router.add_get("/healthz", answer(alive))  # type: ignore[arg-type]
-    app.router.add_get("/readyz", answer(ready))  # type: ignore[arg-type]
+    app.router.add_get("/healthz", answer(alive))
+    app.router.add_get("/readyz", answer(ready))
     app.router.add_get("/metrics", show)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()

@@ -139,6 +139,13 @@ def tracked(directory: str) -> list[Path]:
     return [REPOSITORY / name for name in done.stdout.splitlines()]
 
 
+def test_the_manifest_of_the_plugin_names_the_archive_beside_it_on_the_page_of_the_release(release: Path) -> None:
+    (platform,) = yaml.safe_load((release / "harborhook.yaml").read_text())["spec"]["platforms"]
+    page, _, name = platform["uri"].rpartition("/")
+    assert page == f"{project_metadata()['urls']['Repository']}/releases/download/v{__version__}"
+    assert platform["sha256"] == hashlib.sha256((release / name).read_bytes()).hexdigest()
+
+
 def test_the_bill_of_materials_is_valid_cyclonedx(release: Path) -> None:
     text = (release / f"harborhook-{__version__}.cdx.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None

@@ -12,7 +12,7 @@ from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
 from harness.own import own_harbor
-from harness.world import World
+from harness.world import Object, World
 
 QUICK = {
     "poll_interval": 1,
@@ -59,9 +59,15 @@ def world(
 
 
 @pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
+def connection_fields() -> Object:
+    """What the spec of the connection of `own` has besides; for a module to override."""
+    return {}
+
+
+@pytest.fixture
+def own(world: World, stand_in: StandIn, connection_fields: Object) -> Iterator[World]:
     """A world around a Harbor of the test's own, which it may break, and a connection to it."""
-    with own_harbor(world, stand_in) as found:
+    with own_harbor(world, stand_in, **connection_fields) as found:
         yield found
 
 

@@ -11,25 +11,22 @@ import pytest
 
 from harness import console
 from harness.control_plane import RefusedError
-from harness.harbor.process import StandIn
-from harness.own import own_harbor
 from harness.world import Object, World
 
 MAP = "/api/v1/namespaces/harborhook/configmaps/harborhook-global"
 
 
-@pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    """Only its Harbor is switched: the other tests share the ConfigMap."""
-    with own_harbor(world, stand_in) as found:
-        project = found.project_name()
-        found.project(project)
-        for name in ("ci", "events"):
-            found.policy(name, project)
-            found.ready("WebhookPolicy", name)
-        yield found
-        with suppress(RefusedError):
-            world.control_plane.admin.request("DELETE", MAP)
+@pytest.fixture(autouse=True)
+def policies(own: World) -> Iterator[None]:
+    """Of a Harbor of their own: the other tests share the ConfigMap."""
+    project = own.project_name()
+    own.project(project)
+    for name in ("ci", "events"):
+        own.policy(name, project)
+        own.ready("WebhookPolicy", name)
+    yield
+    with suppress(RefusedError):
+        own.control_plane.admin.request("DELETE", MAP)
 
 
 def switch(world: World, value: str, *arguments: str) -> console.Ended:

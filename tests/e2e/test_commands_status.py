@@ -10,19 +10,11 @@ import pytest
 import yaml
 
 from harness import console
-from harness.harbor.process import StandIn
-from harness.own import own_harbor
 from harness.push import push_artifact
 from harness.receiver import Receiver
 from harness.world import World, condition, http_target
 
 CANARY = "c4nary"
-
-
-@pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    with own_harbor(world, stand_in) as found:
-        yield found
 
 
 @pytest.fixture
@@ -50,9 +42,8 @@ def test_a_failing_receiver_is_found_in_one_command(failing: World) -> None:
     assert ended.code == 0, "a receiver that fails leaves the policy Ready"
     first, second, *rest = ended.output.splitlines()
     assert first.startswith(f"WebhookPolicy {failing.namespace}/events: Failing for ")
-    assert second.startswith(
-        "  receiver: The newest event was not delivered: 127.0.0.1 answered with status 500. Failing since 20"
-    )
+    assert second.startswith("  receiver: The newest event was not delivered: 127.0.0.1 answered with status 500")
+    assert ". Failing since 20" in second
     shown = "\n".join(rest)
     for part in ("chconn/own-", "v2.16.0", "PUSH_ARTIFACT", "(id ", "enabled", "DeliveryFailed", "Created"):
         assert part in shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +27,6 @@ from harness.own import (
 from harness.world import OPERATOR_USER, World, eventually, header_from, http_target, ready_condition
 
 PASSWORD = "Test-Passw0rd"  # of users that the tests make
-
-
-@pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    """A world around a Harbor of the test's own, which it may break, and a connection to it."""
-    yield from _around(world, stand_in, "2.16")
-
-
-@pytest.fixture
-def own_27(world: World, stand_in_27: StandIn) -> Iterator[World]:
-    yield from _around(world, stand_in_27, "2.7")
-
-
-def _around(world: World, stand_in: StandIn, version: str) -> Iterator[World]:
-    found = world_of(world, stand_in, version)
-    found.connect(found.connection)
-    found.ready("ClusterHarborConnection", found.connection)
-    yield found
-    stand_in.clear_faults()
-    leave(found)
 
 
 def test_an_administrator_works_by_session(own: World) -> None:

@@ -26,12 +26,6 @@ def slower(world: World) -> Iterator[World]:
 
 
 @pytest.fixture
-def legacy(world: World, stand_in_27: StandIn) -> Iterator[World]:
-    with own_harbor(world, stand_in_27, "2.7") as found:
-        yield found
-
-
-@pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with Receiver() as found:
         yield found
@@ -460,24 +454,24 @@ def test_a_policy_adopted_with_a_long_history_costs_one_page(own: World, receive
     own.delete("WebhookPolicy", "ci")
 
 
-def test_harbor_2_7_is_read_by_its_jobs(legacy: World, receiver: Receiver) -> None:
-    legacy.patch("ClusterHarborConnection", legacy.connection, {"spec": {"deliveryMaxAttempts": 1}})
+def test_harbor_2_7_is_read_by_its_jobs(own_27: World, receiver: Receiver) -> None:
+    own_27.patch("ClusterHarborConnection", own_27.connection, {"spec": {"deliveryMaxAttempts": 1}})
     receiver.set_status("legacy", 200)
-    project = declare(legacy, f"{receiver.url}/toggle/legacy")
-    standing(legacy).happen(PUSH, project)
-    found = until_delivering(legacy, "LastDeliverySucceeded")
+    project = declare(own_27, f"{receiver.url}/toggle/legacy")
+    standing(own_27).happen(PUSH, project)
+    found = until_delivering(own_27, "LastDeliverySucceeded")
     assert last_delivery(found)["status"] == "Succeeded"
     receiver.set_status("legacy", 500)
-    standing(legacy).happen(PUSH, project, tag="v2")
-    found = until_delivering(legacy, "LastDeliveryFailed")
+    standing(own_27).happen(PUSH, project, tag="v2")
+    found = until_delivering(own_27, "LastDeliveryFailed")
     assert last_delivery(found)["message"] == "Harbor reports the reason since version 2.8."
-    assert requests(legacy, 0, "/executions") == []
+    assert requests(own_27, 0, "/executions") == []
 
 
-def test_an_error_of_harbor_2_7_is_retrying_while_retries_can_come(legacy: World, receiver: Receiver) -> None:
-    project = declare(legacy, f"{receiver.url}/status/500")
-    standing(legacy).happen(PUSH, project)
-    found = until_row(legacy, "Retrying")
+def test_an_error_of_harbor_2_7_is_retrying_while_retries_can_come(own_27: World, receiver: Receiver) -> None:
+    project = declare(own_27, f"{receiver.url}/status/500")
+    standing(own_27).happen(PUSH, project)
+    found = until_row(own_27, "Retrying")
     assert condition(found, "Delivering")["status"] == "Unknown"
 
 

@@ -17,10 +17,8 @@ ALLOWED: Object = {"allowEndpointTests": True, "allowedTargetHosts": ["127.0.0.1
 
 
 @pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    """Its connection allows tests of receivers on this machine."""
-    with own_harbor(world, stand_in, **ALLOWED) as found:
-        yield found
+def connection_fields() -> Object:
+    return ALLOWED
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
+def bare(world: World, stand_in: StandIn) -> Iterator[World]:
     """A Harbor of the test's own: its notifications will be switched off. The connection is for Git to declare."""
     found = world_of(world, stand_in)
     found.secret("gitops-credentials", "harborhook", username=found.harbor.username, password=found.harbor.password)
@@ -79,70 +79,70 @@ def policies_are_off(world: World) -> None:
 
 
 @pytest.mark.parametrize("server_side", [False, True], ids=["client-side", "server-side"])
-def test_argo_cd_sees_no_difference_in_any_state(own: World, receiver: Receiver, server_side: bool) -> None:
-    application = Application(own, server_side)
-    name = own.project_name()
-    own.secret("ci", header="Bearer s3cret")
-    to_harbor, of_team = connection(own), project(own, name)
+def test_argo_cd_sees_no_difference_in_any_state(bare: World, receiver: Receiver, server_side: bool) -> None:
+    application = Application(bare, server_side)
+    name = bare.project_name()
+    bare.secret("ci", header="Bearer s3cret")
+    to_harbor, of_team = connection(bare), project(bare, name)
     ci = policy("ci", name, f"{receiver.url}/status/500")
     broken = policy("broken", name, receiver.url, eventTypes=["NO_SUCH_EVENT"])
     everything = [to_harbor, of_team, ci, broken]
     application.sync(*everything)
-    own.ready("ClusterHarborConnection", own.connection)
-    own.ready("HarborProject", name)
-    own.ready("WebhookPolicy", "ci")
-    own.reason("WebhookPolicy", "broken", "UnsupportedEventType")
+    bare.ready("ClusterHarborConnection", bare.connection)
+    bare.ready("HarborProject", name)
+    bare.ready("WebhookPolicy", "ci")
+    bare.reason("WebhookPolicy", "broken", "UnsupportedEventType")
     assert application.differences(*everything) == []
 
     # A receiver that fails.
-    push_artifact(own.harbor.url, own.harbor.username, own.harbor.password, f"{name}/app")
+    push_artifact(bare.harbor.url, bare.harbor.username, bare.harbor.password, f"{name}/app")
     failed = "LastDeliveryFailed"
-    own.until("WebhookPolicy", "ci", lambda found: condition(found, "Delivering").get("reason") == failed, failed)
+    bare.until("WebhookPolicy", "ci", lambda found: condition(found, "Delivering").get("reason") == failed, failed)
     assert application.differences(*everything) == []
 
     # Notifications switched off for the whole Harbor.
-    own.config_map("harborhook-global", "harborhook", **{f"enabled.{own.connection}": "false"})
-    policies_are_off(own)
+    bare.config_map("harborhook-global", "harborhook", **{f"enabled.{bare.connection}": "false"})
+    policies_are_off(bare)
     assert application.differences(*everything) == []
 
     # Somebody changes something in Harbor, and it is set back.
-    own.change_project(name, public="true")
-    own.reconcile_all()
-    assert (own.harbor_project(name) or {})["metadata"]["public"] == "false"
+    bare.change_project(name, public="true")
+    bare.reconcile_all()
+    assert (bare.harbor_project(name) or {})["metadata"]["public"] == "false"
     assert application.differences(*everything) == []
 
     # A change in Git is the only difference, until it is applied.
     suspended = policy("ci", name, f"{receiver.url}/status/500", suspend=True)
     assert application.differences(suspended) == ["spec.suspend"]
     application.sync(suspended)
-    own.until("WebhookPolicy", "ci", lambda found: found["status"]["observedGeneration"] == 2, "not seen as suspended")
+    bare.until("WebhookPolicy", "ci", lambda found: found["status"]["observedGeneration"] == 2, "not seen as suspended")
     everything[2] = suspended
     assert application.differences(*everything) == []
 
     # So is what Git does not state any more.
-    fewer = project(own, name)
+    fewer = project(bare, name)
     del fewer["spec"]["vulnerability"]
     assert application.differences(fewer) == ["spec.vulnerability"]
     application.sync(fewer)
-    own.ready("HarborProject", name)
+    bare.ready("HarborProject", name)
     assert application.differences(fewer) == []
 
 
-def test_marks_of_argo_cd_cause_no_write(own: World) -> None:
-    name = own.project_name()
-    own.secret("ci", header="Bearer s3cret")
-    everything = [connection(own), project(own, name), policy("ci", name, "https://ci.example.com/hook")]
-    Application(own, server_side=True).sync(*everything)
-    own.ready("WebhookPolicy", "ci")
-    own.ready("HarborProject", name)
-    own.reconcile_all()  # writes its answer
-    own.counted(name)
-    with own.counting() as writes:
-        Application(own, server_side=True, name="other").sync(*everything)
-        own.annotate("WebhookPolicy", "ci", note="by a person")
-        again = own.get("WebhookPolicy", "ci")
+def test_marks_of_argo_cd_cause_no_write(bare: World) -> None:
+    name = bare.project_name()
+    bare.secret("ci", header="Bearer s3cret")
+    everything = [connection(bare), project(bare, name), policy("ci", name, "https://ci.example.com/hook")]
+    Application(bare, server_side=True).sync(*everything)
+    bare.ready("WebhookPolicy", "ci")
+    bare.ready("HarborProject", name)
+    bare.reconcile_all()  # writes its answer
+    bare.counted(name)
+    with bare.counting() as writes:
+        Application(bare, server_side=True, name="other").sync(*everything)
+        bare.annotate("WebhookPolicy", "ci", note="by a person")
+        again = bare.get("WebhookPolicy", "ci")
         assert again["metadata"]["annotations"][TRACKING].startswith("other:")
-        own.reconciled_since_restart(name)
+        bare.reconciled_since_restart(name)
     assert writes.harbor == []
     assert writes.kubernetes == []
 

@@ -8,17 +8,14 @@ from contextlib import suppress
 import pytest
 
 from harness.control_plane import RefusedError
-from harness.harbor.process import StandIn
 from harness.own import (
     EVERYTHING,
     connection,
-    leave,
     make_robot,
     make_user,
     standing,
     until_connection,
     use_robot,
-    world_of,
 )
 from harness.world import World, eventually
 
@@ -26,22 +23,18 @@ SWITCH = "harborhook-global"
 PASSWORD = "Test-Passw0rd"
 
 
-@pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    """A Harbor of the test's own, an administrator's connection, one project and two policies."""
-    found = world_of(world, stand_in)
-    found.connect(found.connection)
-    found.ready("ClusterHarborConnection", found.connection)
-    name = found.project_name()
-    found.project(name)
-    found.policy("on", name)
-    found.policy("off", name, enabled=False)
+@pytest.fixture(autouse=True)
+def policies(own: World) -> Iterator[None]:
+    """One project and two policies, one of them disabled by its spec."""
+    name = own.project_name()
+    own.project(name)
+    own.policy("on", name)
+    own.policy("off", name, enabled=False)
     for policy in ("on", "off"):
-        found.ready("WebhookPolicy", policy)
-    yield found
-    remove_switch(found)
-    until_enforced(found, "None")
-    leave(found)
+        own.ready("WebhookPolicy", policy)
+    yield
+    remove_switch(own)
+    until_enforced(own, "None")
 
 
 def switch(world: World, value: str) -> None:

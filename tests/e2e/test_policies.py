@@ -104,7 +104,7 @@ def test_a_secret_that_holds_no_address_is_refused_without_showing_it(world: Wor
     world.project(project)
     world.policy("ci", project, targets=[address_from("hooks")])
     found = world.reason("WebhookPolicy", "ci", "InvalidSpec")
-    assert "Key 'url' of Secret hooks is no address" in ready_condition(found)["message"]
+    assert "Key 'url' of Secret hooks is not an address" in ready_condition(found)["message"]
     assert "c4nary" not in str([found, world.events("ci")])
     assert world.harbor_policies(project) == []
 

@@ -32,11 +32,6 @@ def own_operator(own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFac
         yield running
 
 
-@pytest.fixture
-def own(own_world: World) -> World:
-    return own_world
-
-
 @dataclass
 class Team:
     """A namespace with a connection of its own, its Secret, a project and two policies with headers."""
@@ -86,19 +81,23 @@ def reason(found: dict[str, Any]) -> str:
     return f"{found['metadata'].get('deletionTimestamp', 'not deleted')} {ready_condition(found).get('message')}"
 
 
-def teams(own: World) -> Iterator[Team]:
+def exists(world: World, namespace: str) -> bool:
+    return world.control_plane.admin.exists(f"/api/v1/namespaces/{namespace}")
+
+
+def teams(own_world: World) -> Iterator[Team]:
     for number in range(len(ORDERS)):
-        name = f"{own.namespace}-{number}"
-        own.control_plane.create_namespace(name)
-        team = Team(own.elsewhere(name), own.project_name(f"team{number}"))
+        name = f"{own_world.namespace}-{number}"
+        own_world.control_plane.create_namespace(name)
+        team = Team(own_world.elsewhere(name), own_world.project_name(f"team{number}"))
         team.declare()
         yield team
 
 
 @pytest.mark.parametrize("pause", [0.0, 1.5])
-def test_everything_goes_in_every_order_and_with_its_namespace_at_any_time(own: World, pause: float) -> None:
+def test_everything_goes_in_every_order_and_with_its_namespace_at_any_time(own_world: World, pause: float) -> None:
     """The namespace goes after none, some or all of the parts were deleted one by one."""
-    made = list(teams(own))
+    made = list(teams(own_world))
     for team in made:
         team.ready()
     steps = [[*order[: number % 5], "Namespace"] for number, order in enumerate(ORDERS)]
@@ -111,8 +110,8 @@ def test_everything_goes_in_every_order_and_with_its_namespace_at_any_time(own: 
 
 
 @pytest.mark.parametrize("pause", [0.0, 1.5])
-def test_everything_goes_in_every_order_from_a_namespace_that_stays(own: World, pause: float) -> None:
-    made = list(teams(own))
+def test_everything_goes_in_every_order_from_a_namespace_that_stays(own_world: World, pause: float) -> None:
+    made = list(teams(own_world))
     for team in made:
         team.ready()
     for number in range(len(PARTS)):
@@ -121,96 +120,100 @@ def test_everything_goes_in_every_order_from_a_namespace_that_stays(own: World, 
         time.sleep(pause)
     eventually(lambda: not any(team.rest() for team in made), lambda: f"{[team.rest() for team in made]}", 120)
     for team in made:
-        own.control_plane.delete_namespace(team.world.namespace)
+        own_world.control_plane.delete_namespace(team.world.namespace)
 
 
-def test_without_credentials_a_terminating_namespace_is_let_go_and_the_connection_tells_what_stays(own: World) -> None:
+def test_without_credentials_a_terminating_namespace_is_let_go_and_the_connection_tells_what_stays(
+    own_world: World,
+) -> None:
     """The operator was restarted when the Secret was gone: nobody knows the password any more."""
-    name = f"{own.namespace}-lost"
-    own.control_plane.create_namespace(name)
-    team = Team(own.elsewhere(name), own.project_name("lost"))
+    name = f"{own_world.namespace}-lost"
+    own_world.control_plane.create_namespace(name)
+    team = Team(own_world.elsewhere(name), own_world.project_name("lost"))
     team.declare()
     team.ready()
     kept = team.world.get("WebhookPolicy", "ci")["status"]["policyID"]
     released = "harborhook_released_total"
-    own.operator.kill()
+    own_world.operator.kill()
     team.delete("Secret")
-    own.operator.restart()
+    own_world.operator.restart()
     for part in ("WebhookPolicy", "HarborProject"):
         team.delete(part)
     team.world.reason("WebhookPolicy", "ci", "ConnectionNotReady")
     time.sleep(4)
     assert team.world.exists("WebhookPolicy", "ci"), "only in a namespace that goes is it hopeless"
     team.delete("Namespace")
-    eventually(lambda: not own.control_plane.admin.exists(f"/api/v1/namespaces/{name}"), lambda: f"{team.rest()}", 90)
-    assert own.harbor_policy(team.project, "ci")["id"] == kept
-    metrics = own.operator.metrics()
+    eventually(lambda: not exists(own_world, name), lambda: f"{team.rest()}", 90)
+    assert own_world.harbor_policy(team.project, "ci")["id"] == kept
+    metrics = own_world.operator.metrics()
     assert metrics[f'{released}{{kind="WebhookPolicy"}}'] == 2
     assert metrics[f'{released}{{kind="HarborProject"}}'] == 1
-    assert f"Webhook policy 'ci' of project {team.project} stays in Harbor" in own.operator.log.read_text()
+    assert f"Webhook policy 'ci' of project {team.project} stays in Harbor" in own_world.operator.log.read_text()
 
 
-def test_a_cluster_connection_whose_secret_is_lost_has_events_that_name_what_stays(own: World) -> None:
-    name = f"{own.namespace}-lost"
-    own.control_plane.create_namespace(name)
-    world = own.elsewhere(name)
-    project = own.project_name("lost")
+def test_a_cluster_connection_whose_secret_is_lost_has_events_that_name_what_stays(own_world: World) -> None:
+    name = f"{own_world.namespace}-lost"
+    own_world.control_plane.create_namespace(name)
+    world = own_world.elsewhere(name)
+    project = own_world.project_name("lost")
     world.project(project)
     world.policy("ci", project)
     world.ready("WebhookPolicy", "ci")
-    own.operator.kill()
-    own.control_plane.admin.request("DELETE", f"/api/v1/namespaces/harborhook/secrets/{own.connection}-credentials")
-    own.operator.restart()
-    own.control_plane.delete_namespace(name)
-    eventually(lambda: not own.control_plane.admin.exists(f"/api/v1/namespaces/{name}"), lambda: f"{name} stays", 90)
-    told = own.elsewhere("default").events(own.connection)
+    own_world.operator.kill()
+    own_world.control_plane.admin.request(
+        "DELETE", f"/api/v1/namespaces/harborhook/secrets/{own_world.connection}-credentials"
+    )
+    own_world.operator.restart()
+    own_world.control_plane.delete_namespace(name)
+    eventually(lambda: not exists(own_world, name), lambda: f"{name} stays", 90)
+    told = own_world.elsewhere("default").events(own_world.connection)
     notes = [event["note"] for event in told if event["reason"] == "Released"]
     assert any(note.startswith(f"Webhook policy 'ci' of project {project} stays in Harbor") for note in notes)
     assert any(note.startswith(f"Project {project} stays in Harbor") for note in notes)
 
 
-def test_without_watching_secrets_a_rotation_is_noticed_at_the_next_look(own: World) -> None:
-    own.secret("headers", header="Bearer one", url="https://ci.example.com/one")
-    project = own.project_name()
-    own.project(project)
+def test_without_watching_secrets_a_rotation_is_noticed_at_the_next_look(own_world: World) -> None:
+    own_world.secret("headers", header="Bearer one", url="https://ci.example.com/one")
+    project = own_world.project_name()
+    own_world.project(project)
     source = {"addressFrom": header_from("headers", "url"), "authHeaderFrom": header_from("headers")}
-    own.policy("ci", project, targets=[{"type": "http", **source}])
-    own.ready("WebhookPolicy", "ci")
-    own.secret("headers", header="Bearer two", url="https://ci.example.com/two")
+    own_world.policy("ci", project, targets=[{"type": "http", **source}])
+    own_world.ready("WebhookPolicy", "ci")
+    own_world.secret("headers", header="Bearer two", url="https://ci.example.com/two")
 
     def target() -> dict[str, Any]:
-        return dict(own.harbor_policy(project, "ci")["targets"][0])
+        return dict(own_world.harbor_policy(project, "ci")["targets"][0])
 
     eventually(lambda: target()["auth_header"] == "Bearer two", lambda: "the rotation was not noticed")
     assert target()["address"] == "https://ci.example.com/two"
 
 
-def test_a_policy_with_open_notifications_is_disabled_at_once_and_tells_their_number(own: World) -> None:
-    project = own.project_name()
-    own.project(project)
-    own.policy("ci", project)
-    own.ready("WebhookPolicy", "ci")
-    standing(own).settings(jobservice="stopped")
+def test_a_policy_with_open_notifications_is_disabled_at_once_and_tells_their_number(own_world: World) -> None:
+    project = own_world.project_name()
+    own_world.project(project)
+    own_world.policy("ci", project)
+    own_world.ready("WebhookPolicy", "ci")
+    standing(own_world).settings(jobservice="stopped")
     for tag in ("v1", "v2"):
-        standing(own).happen("PUSH_ARTIFACT", project, tag=tag)
-    own.delete("WebhookPolicy", "ci", wait=False)
-    found = own.reason("WebhookPolicy", "ci", "DeliveriesPending")
+        standing(own_world).happen("PUSH_ARTIFACT", project, tag=tag)
+    own_world.delete("WebhookPolicy", "ci", wait=False)
+    found = own_world.reason("WebhookPolicy", "ci", "DeliveriesPending")
     assert "executions that aren't in final status" in ready_condition(found)["message"], "Harbor's own words"
     assert "). 2 notifications are still in progress. " in ready_condition(found)["message"]
-    assert not own.harbor_policy(project, "ci").get("enabled")
+    assert not own_world.harbor_policy(project, "ci").get("enabled")
     # What met a stopped job service is never settled, so only a person can end this.
-    own.annotate("WebhookPolicy", "ci", release="true")
-    own.gone("WebhookPolicy", "ci")
-    assert len(own.harbor_policies(project)) == 1
-    standing(own).settings(jobservice="running")
+    own_world.annotate("WebhookPolicy", "ci", release="true")
+    own_world.gone("WebhookPolicy", "ci")
+    assert len(own_world.harbor_policies(project)) == 1
+    standing(own_world).settings(jobservice="running")
 
 
-def test_a_policy_that_is_gone_already_is_let_go(own: World) -> None:
-    project = own.project_name()
-    own.project(project)
-    own.policy("ci", project)
-    policy = own.ready("WebhookPolicy", "ci")["status"]["policyID"]
-    own.policy("ci", project, suspend=True)
-    own.api.delete(f"/projects/{project}/webhook/policies/{policy}").raise_for_status()
-    own.delete("WebhookPolicy", "ci")
-    assert own.harbor_policies(project) == []
+def test_a_policy_that_is_gone_already_is_let_go(own_world: World) -> None:
+    project = own_world.project_name()
+    own_world.project(project)
+    own_world.policy("ci", project)
+    policy = own_world.ready("WebhookPolicy", "ci")["status"]["policyID"]
+    own_world.policy("ci", project, suspend=True)
+    own_world.api.delete(f"/projects/{project}/webhook/policies/{policy}").raise_for_status()
+    own_world.delete("WebhookPolicy", "ci")
+    assert own_world.harbor_policies(project) == []

@@ -19,14 +19,12 @@ AUTOMATIC: Object = {"mode": "Automatic"}
 
 
 @pytest.fixture
-def own(world: World, stand_in: StandIn) -> Iterator[World]:
-    """Its connection allows redelivery to receivers on this machine."""
-    with own_harbor(world, stand_in, **ALLOWED) as found:
-        yield found
+def connection_fields() -> Object:
+    return ALLOWED
 
 
 @pytest.fixture
-def own_27(world: World) -> Iterator[World]:
+def one_attempt_27(world: World) -> Iterator[World]:
     """The same before Harbor 2.8, one that makes a single attempt."""
     with (
         StandIn.start(version="2.7", extra=["--max-attempts=1"]) as stand_in,
@@ -192,19 +190,19 @@ def test_a_request_that_cannot_be_understood_says_how_to_ask(own: World, value: 
 
 
 def test_before_harbor_2_8_what_failed_is_sent_as_harbor_sends_it_to_slack_too(
-    own_27: World, receiver: Receiver
+    one_attempt_27: World, receiver: Receiver
 ) -> None:
     slack = {"type": "slack", "address": f"{receiver.url}/slack"}
-    project = declare(own_27, http_target(f"{receiver.url}/hook"), name="http")
-    own_27.policy("slack", project, targets=[slack])
-    own_27.ready("WebhookPolicy", "slack")
+    project = declare(one_attempt_27, http_target(f"{receiver.url}/hook"), name="http")
+    one_attempt_27.policy("slack", project, targets=[slack])
+    one_attempt_27.ready("WebhookPolicy", "slack")
     receiver.down(500)
-    push(own_27, project, "v1")
+    push(one_attempt_27, project, "v1")
     for name in ("http", "slack"):
-        until_undelivered(own_27, 1, name)
+        until_undelivered(one_attempt_27, 1, name)
     receiver.up()
     for name in ("http", "slack"):
-        answer = ask(own_27, "failed", name)
+        answer = ask(one_attempt_27, "failed", name)
         assert answer["succeeded"] == 1, answer
     for path in ("/hook", "/slack"):
         by_harbor, by_us = receiver.received(path)[0], [one for one in again(receiver) if one.path == path][-1]

@@ -8,18 +8,11 @@ from typing import Any
 
 import pytest
 
-from harness.harbor.process import StandIn
-from harness.own import connection, own_harbor, standing, until_connection
+from harness.own import connection, standing, until_connection
 from harness.world import OPERATOR_USER, World, eventually, http_target, ready_condition
 
 BLOCKED: dict[str, Any] = {"status": 403, "html": True, "body": "<html>Request blocked. Support ID: 4711</html>"}
 PROJECTS = 4
-
-
-@pytest.fixture
-def own(world: World, stand_in: StandIn) -> Any:
-    with own_harbor(world, stand_in) as found:
-        yield found
 
 
 def is_private(world: World, project: str) -> bool:

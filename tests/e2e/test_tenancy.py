@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 from harness.control_plane import ControlPlane
 from harness.harbor.process import StandIn
 from harness.own import make_user, own_harbor
-from harness.world import World, ready_condition
+from harness.receiver import Receiver
+from harness.world import World, http_target, ready_condition
 
 Object = dict[str, Any]
 OWN_CONNECTION = {"kind": "HarborConnection", "name": "own"}
+POLICIES = 40
 SOON = 5.0
 """Seconds within which a tenant's change is in Harbor, whatever another one does."""
 
@@ -145,3 +148,33 @@ def test_a_server_that_asks_for_patience_makes_only_its_own_connection_wait(vict
         attacker.delete("HarborProject", "trap")
         attacker.delete("HarborConnection", "own")
         victim.delete("ClusterHarborConnection", "fake")
+
+
+def test_receivers_that_never_answer_keep_nobody_elses_tests_and_changes_waiting(
+    victim: World, attacker: World
+) -> None:
+    victim.connect(victim.connection, allowEndpointTests=True, allowedTargetHosts=["127.0.0.1"])
+    attacker.connection = victim.connection
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as silent, Receiver() as receiver:
+        trap, project = victim.project_name("trap"), victim.project_name()
+        attacker.project(trap)
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        names = [f"hook-{number}" for number in range(POLICIES)]
+        for name in names:
+            attacker.policy(name, trap, targets=[http_target(address)])
+        victim.project(project)
+        victim.policy("ci", project, targets=[http_target(f"{receiver.url}/ok")])
+        victim.ready("WebhookPolicy", "ci")
+        for name in names:
+            attacker.ready("WebhookPolicy", name)
+        for name in names:
+            attacker.annotate("WebhookPolicy", name, test_endpoint="now")
+
+        started = time.monotonic()
+        victim.annotate("WebhookPolicy", "ci", test_endpoint="now")
+        victim.policy("ci", project, targets=[http_target(f"{receiver.url}/ok")], description="changed")
+        victim.until("WebhookPolicy", "ci", lambda found: "endpointTest" in found["status"], "no answer")
+        victim.ready("WebhookPolicy", "ci")
+
+        assert time.monotonic() - started < SOON
+        assert victim.harbor_policy(project, "ci")["description"] == "changed"

@@ -1,17 +1,15 @@
 """Packs `kubectl harborhook` for Krew, kubectl's plugin manager: an archive for a release, and the manifest naming it.
 
-    python -m harness.krew --url https://.../{archive} --homepage URL [--output build/krew]
-
-The plugin is one file of pure Python for any platform: the commands that talk to the API server, and what they import.
-`doctor`, `export`, `crds` and `run` need compiled packages, and say so. The same sources give the same bytes.
+`make dist` writes both (harness.release). The plugin is one file of pure Python for any platform: the commands that
+talk to the API server, and what they import. `doctor`, `export`, `crds` and `run` need compiled packages, and say so.
+The same sources give the same bytes.
 """
 
 from __future__ import annotations
 
-import argparse
+import gzip
 import hashlib
 import io
-import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -19,12 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harborhook import __version__
 
 REPOSITORY = Path(__file__).parents[2]
-PACKAGES = ("harborhook", "click", "rich", "yaml")
+LIBRARIES = ("click", "rich", "yaml")
 PROGRAM = "kubectl-harborhook"
 _MAIN = "from harborhook.cli import kubectl\nkubectl()\n"
 _TIME = (2026, 1, 1, 0, 0, 0)
@@ -34,21 +30,21 @@ def archive_name() -> str:
     return f"{PROGRAM}-{__version__}.tar.gz"
 
 
-def archive() -> bytes:
-    """The program and the license."""
+def archive(sources: Path = REPOSITORY) -> bytes:
+    """The program and the license, from this checkout or a copy of it."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
-        _add(tar, PROGRAM, program(), 0o755)
-        _add(tar, "LICENSE", (REPOSITORY / "LICENSE").read_bytes(), 0o644)
+        _add(tar, PROGRAM, program(sources), 0o755)
+        _add(tar, "LICENSE", (sources / "LICENSE").read_bytes(), 0o644)
     return _gzip(packed.getvalue())
 
 
-def program() -> bytes:
+def program(sources: Path) -> bytes:
     """An executable zip file, as Python runs it."""
     packed = io.BytesIO()
     packed.write(b"#!/usr/bin/env python3\n")
     with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as zipped:
-        for name, content in sorted(_contents()):
+        for name, content in sorted(_contents(sources)):
             zipped.writestr(zipfile.ZipInfo(name, _TIME), content, zipfile.ZIP_DEFLATED)
     return packed.getvalue()
 
@@ -82,16 +78,20 @@ def manifest(url: str, homepage: str, content: bytes) -> dict[str, Any]:
     }
 
 
-def _contents() -> Iterator[tuple[str, bytes]]:
+def _contents(sources: Path) -> Iterator[tuple[str, bytes]]:
     yield "__main__.py", _MAIN.encode()
     yield f"harborhook-{__version__}.dist-info/METADATA", f"Name: harborhook\nVersion: {__version__}\n".encode()
-    for package in PACKAGES:
-        spec = find_spec(package)
-        assert spec is not None
-        assert spec.origin is not None
-        root = Path(spec.origin).parent
+    roots = {"harborhook": sources / "operator/harborhook", **{name: _installed(name) for name in LIBRARIES}}
+    for package, root in roots.items():
         for file in root.rglob("*.py"):
             yield f"{package}/{file.relative_to(root).as_posix()}", file.read_bytes()
+
+
+def _installed(package: str) -> Path:
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
@@ -101,28 +101,4 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
 
 
 def _gzip(content: bytes) -> bytes:
-    import gzip
-
     return gzip.compress(content, mtime=0)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m harness.krew", description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--url", required=True, help="where the release has the archive; {archive}, {version}: filled in"
-    )
-    parser.add_argument("--homepage", required=True, help="where people read about the project")
-    parser.add_argument("--output", type=Path, default=REPOSITORY / "build/krew", help="default: build/krew")
-    options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
-    content = archive()
-    (options.output / archive_name()).write_bytes(content)
-    (options.output / "harborhook.yaml").write_text(
-        yaml.safe_dump(manifest(options.url, options.homepage, content), sort_keys=False)
-    )
-    print(f"{options.output}: {archive_name()}, harborhook.yaml")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

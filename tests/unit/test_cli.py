@@ -15,8 +15,7 @@ from click.testing import CliRunner, Result
 import harborhook
 from harborhook import cli
 from harborhook.settings import Settings
-
-REPOSITORY = Path(__file__).parents[2]
+from harness.paths import REPOSITORY
 
 
 @pytest.fixture(autouse=True)

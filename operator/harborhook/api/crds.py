@@ -180,16 +180,16 @@ def _structural(node: Schema, definitions: Schema, keep_default: KeepDefault) ->
                 made[name] = _structural(value, definitions, keep_default)
             case "const":
                 made["enum"] = [value]
-            case "default":
-                if keep_default(value):
-                    made[name] = value
-            case "title":  # pydantic makes titles up from field names
-                pass
-            case _:
+            case _ if _is_kept(name, value, keep_default):
                 made[name] = value
     if made.get("type") == "integer":
         made.setdefault("format", "int64")
     return made
+
+
+def _is_kept(name: str, value: Any, keep_default: KeepDefault) -> bool:
+    """Not the title, which pydantic makes up from the name of the field."""
+    return keep_default(value) if name == "default" else name != "title"
 
 
 def _inline(node: Schema, definitions: Schema) -> Schema:

@@ -6,7 +6,7 @@ through api/base.py and api/kinds.py, next to the models.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 GROUP = "harborhook.io"
 VERSION = "v1alpha1"
@@ -41,6 +41,10 @@ WEBHOOK_POLICY = KindName("WebhookPolicy", "webhookpolicies", "whp", True)
 KIND_NAMES = {
     name.kind: name for name in (CLUSTER_HARBOR_CONNECTION, HARBOR_CONNECTION, HARBOR_PROJECT, WEBHOOK_POLICY)
 }
+
+
+Body = dict[str, Any]
+"""An object as the API server has it."""
 
 
 class Key(NamedTuple):

@@ -19,10 +19,11 @@ from harborhook.api.names import (
     ANNOTATION_REDELIVER,
     ANNOTATION_RELEASE,
     ANNOTATION_TEST_ENDPOINT,
+    Body,
     Key,
 )
 from harborhook.commands.chain import shown_address
-from harborhook.commands.cluster import Body, Cluster, MissingError
+from harborhook.commands.cluster import Cluster, MissingError
 from harborhook.commands.failures import FailedError
 from harborhook.commands.health import health
 from harborhook.commands.lookup import find

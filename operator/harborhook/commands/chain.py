@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from harborhook.api.names import Key
-from harborhook.commands.health import Body, State, condition, health
+from harborhook.api.names import Body, Key
+from harborhook.commands.health import State, condition, health
 from harborhook.commands.naming import argument_of
 from harborhook.commands.overview import row
 from harborhook.commands.tables import Block, Cell, Line, Table, age

@@ -15,15 +15,12 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from harborhook.api.names import API_VERSION, GROUP, KIND_NAMES, Key
+from harborhook.api.names import API_VERSION, GROUP, KIND_NAMES, Body, Key
 from harborhook.commands import kubeconfig
 from harborhook.commands.failures import FailedError
 from harborhook.commands.kubeconfig import Access
-
-Body = dict[str, Any]
 
 PAGE_SIZE = 500
 REQUEST_TIMEOUT = 30.0

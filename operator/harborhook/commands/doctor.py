@@ -22,7 +22,7 @@ LOOKED_AT = 25
 """Projects whose rights are read to find one that the principal works in, where none is named."""
 
 
-class Mark(StrEnum):
+class Grade(StrEnum):
     OK = "ok"
     NOTE = "note"
     """Good to know: not in the way of what everybody needs."""
@@ -32,7 +32,7 @@ class Mark(StrEnum):
 @dataclass(frozen=True)
 class Finding:
     topic: str
-    mark: Mark
+    grade: Grade
     sentence: str
 
 
@@ -44,36 +44,36 @@ async def examine(where: Where, project: str | None) -> list[Finding]:
             async for finding in _examined(harbor, project):
                 findings.append(finding)  # noqa: PERF401 - what was found before a failure counts too
     except FailedError as error:
-        findings.append(Finding("harbor", Mark.FAIL, str(error)))
+        findings.append(Finding("harbor", Grade.FAIL, str(error)))
     return findings
 
 
 def is_well(findings: Sequence[Finding]) -> bool:
-    return all(finding.mark is not Mark.FAIL for finding in findings)
+    return all(finding.grade is not Grade.FAIL for finding in findings)
 
 
 # How it looks
 
 
-_SHOWN = {Mark.OK: ("ok   ", "green"), Mark.NOTE: ("note ", "yellow"), Mark.FAIL: ("FAIL ", "red")}
+_LABELS = {Grade.OK: ("ok   ", "green"), Grade.NOTE: ("note ", "yellow"), Grade.FAIL: ("FAIL ", "red")}
 
 
-def _shown(mark: Mark) -> str:
-    text, colour = _SHOWN[mark]
+def _coloured(grade: Grade) -> str:
+    text, colour = _LABELS[grade]
     return click.style(text, fg=colour)
 
 
 def as_text(findings: Sequence[Finding]) -> str:
     """A line for each; coloured where click finds a terminal."""
-    lines = [f"{_shown(found.mark)} {clip(found.sentence, LINE)}" for found in findings]
-    failed = sum(found.mark is Mark.FAIL for found in findings)
+    lines = [f"{_coloured(found.grade)} {clip(found.sentence, LINE)}" for found in findings]
+    failed = sum(found.grade is Grade.FAIL for found in findings)
     what = "1 thing is" if failed == 1 else f"{failed} things are"
     return "\n".join([*lines, "", f"{what} in the way." if failed else "The operator can work with this Harbor.", ""])
 
 
 def as_json(findings: Sequence[Finding]) -> str:
     rows = [
-        {"topic": found.topic, "result": found.mark.value, "message": clip(found.sentence, LINE)} for found in findings
+        {"topic": found.topic, "result": found.grade.value, "message": clip(found.sentence, LINE)} for found in findings
     ]
     return json.dumps({"ok": is_well(findings), "findings": rows}, indent=2, ensure_ascii=False) + "\n"
 
@@ -83,7 +83,7 @@ def as_json(findings: Sequence[Finding]) -> str:
 
 async def _examined(harbor: Reached, project: str | None) -> AsyncIterator[Finding]:
     yield Finding(
-        "harbor", Mark.OK, f"Harbor {harbor.version or 'of an unknown version'} answers at {harbor.client.url}."
+        "harbor", Grade.OK, f"Harbor {harbor.version or 'of an unknown version'} answers at {harbor.client.url}."
     )
     yield _who(harbor)
     if harbor.connection is not None:
@@ -92,11 +92,11 @@ async def _examined(harbor: Reached, project: str | None) -> AsyncIterator[Findi
     yield _read_only(harbor)
     yield await _notifications(harbor)
     projects = await harbor.client.projects()
-    yield Finding("projects", Mark.OK, f"{_counted(len(projects), 'project')} can be seen.")
+    yield Finding("projects", Grade.OK, f"{_counted(len(projects), 'project')} can be seen.")
     chosen, rights = await _project_to_look_at(harbor, projects, project)
     if project is not None and chosen is None:
         said = f"Harbor shows no project {project!r} to {harbor.principal.name}: make it, or give it rights there."
-        yield Finding("projects", Mark.FAIL, said)
+        yield Finding("projects", Grade.FAIL, said)
     for finding in await _permissions(harbor, chosen, rights, is_named=project is not None):
         yield finding
     yield await _supported(harbor, chosen)
@@ -109,26 +109,28 @@ def _who(harbor: Reached) -> Finding:
     said = f"The credentials are those of the {kinds[principal.kind]} {principal.name}; they {how}."
     if harbor.is_robot and harbor.number is not None and harbor.number < BOTH_LEVELS:
         said += " Before Harbor 2.10 a robot with any system permission has no project permission at all."
-    return Finding("principal", Mark.OK, said)
+    return Finding("principal", Grade.OK, said)
 
 
 def _as_the_operator_sees_it(connection: AnyConnection) -> Iterator[Finding]:
     if connection.spec.suspend:
-        yield Finding("connection", Mark.NOTE, "The connection is suspended: the operator sends no requests to Harbor.")
+        yield Finding(
+            "connection", Grade.NOTE, "The connection is suspended: the operator sends no requests to Harbor."
+        )
     ready = connection.status.condition("Ready")
     if ready is None:
-        yield Finding("connection", Mark.NOTE, "No operator has looked at this connection yet: is one running?")
+        yield Finding("connection", Grade.NOTE, "No operator has looked at this connection yet: is one running?")
         return
     said = f"The operator reports about the connection: {ready.reason}: {ready.message}"
     is_bad = ready.status == "False" and not connection.spec.suspend
-    yield Finding("connection", Mark.FAIL if is_bad else Mark.OK, said)
+    yield Finding("connection", Grade.FAIL if is_bad else Grade.OK, said)
 
 
 def _read_only(harbor: Reached) -> Finding:
     if not harbor.info.read_only:
-        return Finding("read-only", Mark.OK, "Harbor is not in read-only mode.")
+        return Finding("read-only", Grade.OK, "Harbor is not in read-only mode.")
     said = "Harbor is in read-only mode: nothing can be written. Switch it off in Harbor's configuration."
-    return Finding("read-only", Mark.FAIL, said)
+    return Finding("read-only", Grade.FAIL, said)
 
 
 async def _notifications(harbor: Reached) -> Finding:
@@ -140,8 +142,8 @@ async def _notifications(harbor: Reached) -> Finding:
         raise
     except RefusedError as error:
         said = f"{state}; who can switch them is not known: {verdict_of(error, harbor).message}"
-        return Finding("notifications", Mark.NOTE, said)
-    return Finding("notifications", Mark.OK if is_on else Mark.NOTE, f"{state}; {switches}.")
+        return Finding("notifications", Grade.NOTE, said)
+    return Finding("notifications", Grade.OK if is_on else Grade.NOTE, f"{state}; {switches}.")
 
 
 async def _who_switches(harbor: Reached) -> str:
@@ -194,31 +196,31 @@ def _permission(known: Known, evidence: Evidence) -> Finding:
     permission = known.permission
     what = f"{permission.name} ({permission.purpose})"
     if known.presence is Presence.THERE:
-        return Finding(permission.name, Mark.OK, f"Permission {what} is there: {known.how}.")
+        return Finding(permission.name, Grade.OK, f"Permission {what} is there: {known.how}.")
     if known.presence is Presence.UNKNOWN:
-        return Finding(permission.name, Mark.NOTE, f"Permission {what} is not known: {known.how}.")
+        return Finding(permission.name, Grade.NOTE, f"Permission {what} is not known: {known.how}.")
     said = f"Permission {what} is missing: {known.how}. "
     if permission.needed:
-        return Finding(permission.name, Mark.FAIL, said + advice(known, evidence))
-    return Finding(permission.name, Mark.NOTE, f"{said}It is needed for nothing else. {advice(known, evidence)}")
+        return Finding(permission.name, Grade.FAIL, said + advice(known, evidence))
+    return Finding(permission.name, Grade.NOTE, f"{said}It is needed for nothing else. {advice(known, evidence)}")
 
 
 async def _supported(harbor: Reached, project: Project | None) -> Finding:
     if project is None:
-        return Finding("events", Mark.NOTE, "Harbor lists its event types by project, and no project is visible.")
+        return Finding("events", Grade.NOTE, "Harbor lists its event types by project, and no project is visible.")
     try:
         supported = await harbor.client.supported(project.name)
     except ForbiddenError as error:
         said = f"{harbors_refusal(error)} The event types in project {project.name} need notification-policy:read."
-        return Finding("events", Mark.NOTE, said)
+        return Finding("events", Grade.NOTE, said)
     except UnauthorizedError:
         raise
     except RefusedError as error:
         said = f"Harbor does not tell its event types: {verdict_of(error, harbor).message}"
-        return Finding("events", Mark.NOTE, said)
+        return Finding("events", Grade.NOTE, said)
     formats = ", ".join(sorted(supported.payload_formats)) or "only the default one (others came with Harbor 2.8)"
     events = ", ".join(sorted(supported.event_types))
-    return Finding("events", Mark.OK, f"Event types: {events}. Payload formats: {formats}.")
+    return Finding("events", Grade.OK, f"Event types: {events}. Payload formats: {formats}.")
 
 
 def _counted(count: int, what: str) -> str:

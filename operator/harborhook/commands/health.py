@@ -6,12 +6,10 @@ present spec and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
-Body = Mapping[str, Any]
+from harborhook.api.names import Body
 
 
 class State(Enum):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from harborhook.api.names import Key
-from harborhook.commands.cluster import ApiRefusedError, Body, Cluster, MissingError
+from harborhook.api.names import Body, Key
+from harborhook.commands.cluster import ApiRefusedError, Cluster, MissingError
 from harborhook.commands.failures import FailedError
 
 NEAR = 3

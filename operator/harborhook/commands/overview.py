@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from harborhook.api.names import CLUSTER_HARBOR_CONNECTION, KIND_NAMES, Key
-from harborhook.commands.health import Body, Health, State, health
+from harborhook.api.names import CLUSTER_HARBOR_CONNECTION, KIND_NAMES, Body, Key
+from harborhook.commands.health import Health, State, health
 from harborhook.commands.naming import argument_of, name_of
 from harborhook.commands.tables import Block, Cell, Line, Table, age
 from harborhook.plan.references import DEFAULT_CONNECTION, connection_key, recorded_connection

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from harborhook.api.names import Key
+from harborhook.api.names import Body, Key
 from harborhook.commands.asking import Answer
-from harborhook.commands.cluster import Body, Cluster
+from harborhook.commands.cluster import Cluster
 from harborhook.commands.failures import FailedError
 from harborhook.commands.lookup import find
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harborhook.api.names import CLUSTER_HARBOR_CONNECTION, KIND_NAMES, Key
+from harborhook.api.names import CLUSTER_HARBOR_CONNECTION, KIND_NAMES, Body, Key
 from harborhook.commands.chain import Chain, Link
-from harborhook.commands.cluster import Body, Cluster, MissingError, NotPermittedError
+from harborhook.commands.cluster import Cluster, MissingError, NotPermittedError
 from harborhook.commands.lookup import find
 from harborhook.commands.overview import Overview, connection_of, only_used, overview
 

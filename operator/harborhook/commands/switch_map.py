@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harborhook.api.names import Body
 from harborhook.commands.asking import PAUSE, Wait
-from harborhook.commands.cluster import Body, Cluster, NotPermittedError
+from harborhook.commands.cluster import Cluster, NotPermittedError
 from harborhook.commands.failures import FailedError
 from harborhook.commands.health import State, health
 from harborhook.commands.naming import argument_of

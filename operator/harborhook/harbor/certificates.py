@@ -82,20 +82,20 @@ def tls_error(url: str, failure: Failure, reason: str) -> UntrustedError | Unrea
 
 async def details_of(url: str, failure: Failure, tls: TLSOptions) -> str:
     """A sentence with what the certificate shows about the failure, such as its issuer; "" if it cannot be had."""
-    shown = await _shown(url, tls)
-    if shown is None:
+    certificate = await _certificate_of(url, tls)
+    if certificate is None:
         return ""
     match failure:
         case Failure.UNKNOWN_AUTHORITY | Failure.SELF_SIGNED:
-            return f"The issuer is {shown.issuer}." if shown.issuer else ""
-        case Failure.EXPIRED if shown.until < datetime.now(UTC):
-            return f"It was valid until {shown.until:%Y-%m-%d %H:%M} UTC."
+            return f"The issuer is {certificate.issuer}." if certificate.issuer else ""
+        case Failure.EXPIRED if certificate.until < datetime.now(UTC):
+            return f"It was valid until {certificate.until:%Y-%m-%d %H:%M} UTC."
         case Failure.EXPIRED:
-            return f"It is valid itself; its issuer is {shown.issuer}."
+            return f"It is valid itself; its issuer is {certificate.issuer}."
         case Failure.NOT_YET_VALID:
-            return f"It is valid from {shown.since:%Y-%m-%d %H:%M} UTC on."
+            return f"It is valid from {certificate.since:%Y-%m-%d %H:%M} UTC on."
         case Failure.OTHER_NAME:
-            return f"It is for {_some(shown.names)}."
+            return f"It is for {_some(certificate.names)}."
     return ""
 
 
@@ -120,7 +120,7 @@ async def alert_of(url: str, tls: TLSOptions) -> Failure | None:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _Certificate:
     """What a server's certificate says."""
 
     issuer: str
@@ -129,7 +129,7 @@ class _Shown:
     until: datetime
 
 
-async def _shown(url: str, tls: TLSOptions) -> _Shown | None:
+async def _certificate_of(url: str, tls: TLSOptions) -> _Certificate | None:
     """None if it cannot be had. Python parses a certificate only when it has verified it. The server is therefore
     asked twice: for the certificate, and again with that very certificate as the one that is trusted."""
     if not _is_direct(url):
@@ -139,7 +139,7 @@ async def _shown(url: str, tls: TLSOptions) -> _Shown | None:
         async with asyncio.timeout(TIMEOUT):
             certificate = await _peer(url, asking.context, tls, binary=True)
             parsed = await _peer(url, reading(certificate), tls, binary=False)
-        return _Shown(
+        return _Certificate(
             issuer=clip(_distinguished(parsed.get("issuer", ()))),
             names=tuple(clip(name) for _, name in parsed.get("subjectAltName", ())),
             since=_time(parsed["notBefore"]),

@@ -28,12 +28,12 @@ from yaml import YAMLError
 
 from harborhook.api.base import GROUP, VERSION, Key
 from harborhook.api.kinds import KINDS
+from harborhook.api.names import Body
 from harborhook.clock import ServerClock
 from harborhook.tls import relaxed
 
 logger = logging.getLogger(__name__)
 
-Body = dict[str, Any]
 Query = list[tuple[str, str | int]]
 
 CORE_PATH = "/api/v1"
@@ -180,10 +180,10 @@ class Gateway:
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]
 
-    async def refresh(self, *, reload: bool = False) -> client.Configuration:
-        """The configuration with a token that is not about to expire; `reload` after a refusal. While it cannot be
+    async def refresh(self, *, force: bool = False) -> client.Configuration:
+        """The configuration with a token that is not about to expire; `force` after one was refused. While it cannot be
         read, as when its file is just being written, the one at hand is as good as any."""
-        if reload or time.monotonic() - self._loaded > TOKEN_LIFE:
+        if force or time.monotonic() - self._loaded > TOKEN_LIFE:
             self._loaded = time.monotonic()
             try:
                 await self._load(self.configuration)

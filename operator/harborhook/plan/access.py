@@ -44,14 +44,14 @@ class Origin(NamedTuple):
         return f"{self.scheme}://{host}:{self.port}"
 
 
-_DEFAULT_PORTS = {"https": 443, "http": 80}
+DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 def origin_of(address: str) -> Origin | None:
     """With the default port of the scheme where the URL names none; None if there cannot be such an address."""
     try:
         parts = urlsplit(address)
-        port = parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme)
+        port = parts.port if parts.port is not None else DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
     return Origin(parts.scheme, parts.hostname, port) if parts.hostname and port is not None else None
@@ -66,7 +66,7 @@ def allows_harbor(patterns: Iterable[str], address: str) -> bool:
 
 def _is_at(pattern: str, origin: Origin) -> bool:
     host, port = _split_port(pattern)
-    has_port = origin.port == _DEFAULT_PORTS.get(origin.scheme) if port is None else matches(port, str(origin.port))
+    has_port = origin.port == DEFAULT_PORTS.get(origin.scheme) if port is None else matches(port, str(origin.port))
     return has_port and matches(_without_brackets(host), origin.host)
 
 

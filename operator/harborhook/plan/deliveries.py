@@ -215,14 +215,14 @@ class Event:
         return all(one.final for one in self.deliveries)
 
     @property
-    def telling(self) -> Delivery:
-        """The notification that decides what is reported for the event: the worst, of these the newest."""
+    def worst(self) -> Delivery:
+        """The notification that decides the status of the event; of several, the newest."""
         return max(self.deliveries, key=lambda one: (_SEVERITY[one.status], one.id))
 
     @property
     def status(self) -> DeliveryStatus:
         if self.settled:
-            return self.telling.status
+            return self.worst.status
         return next(s for s in ("Retrying", "Pending") if any(one.status == s for one in self.deliveries))
 
     @property
@@ -245,6 +245,11 @@ class Event:
         return self._failed_in_harbor and self._was_redelivered
 
     @property
+    def concluded(self) -> bool:
+        """Delivered or not, in the end: it was not stopped."""
+        return self.failed or self.succeeded or self.recovered
+
+    @property
     def _failed_in_harbor(self) -> bool:
         return self.settled and self.status == "Failed"
 
@@ -257,7 +262,7 @@ class Event:
         return any(one.stuck for one in self.deliveries)
 
     @property
-    def told(self) -> Delivery:
+    def representative(self) -> Delivery:
         """The notification whose attempts and message stand for the event."""
         candidates = [one for one in self.deliveries if one.status == self.status]
         return max(candidates, key=lambda one: (one.attempts or 0, one.id))
@@ -279,8 +284,8 @@ def to_explain(history: History) -> list[Delivery]:
     events = events_of(history.deliveries)
     shown = list({event.event_type: event for event in events}.values())
     shown += [event for event in events if event.failed][-1:]
-    told = {event.told.id: event.told for event in shown if event.status in ("Failed", "Retrying")}
-    return [one for one in told.values() if one.message is None]
+    unexplained = (event.representative for event in shown if event.status in ("Failed", "Retrying"))
+    return list({one.id: one for one in unexplained if one.message is None}.values())
 
 
 # The status
@@ -308,32 +313,37 @@ def advance(
 ) -> Progress:
     """The status after a reading. `history` is None while nothing was read in this process; `off` says what above the
     policy keeps it from being sent anything; `redelivery` adds what is known of redelivery."""
-    known = before.deliveries
-    if known and history and history.renumbered_from is not None and known.last_execution_id == history.renumbered_from:
-        known = _of_another_numbering(known)
-    cursor = known.last_execution_id if known else None
-    arrived = set(known.redelivered_ids) if known else set()
-    fresh = [
-        replace(one, redelivered=one.id in arrived)
-        for one in (history.deliveries if history else ())
-        if cursor is None or one.id > cursor
-    ]
-    events = events_of(fresh)
+    known = _still_valid(before.deliveries, history)
+    fresh = _beyond_cursor(known, history)
+    events, gap_after = events_of(fresh), history.gap_after if history else None
+    whole, passed = _whole(events, gap_after), _passed(events, gap_after)
     triggers = _with_deliveries(merge_triggers(before.triggers, event_types, rows), before.triggers, events)
-    times = [trigger.last_trigger_time for trigger in triggers] + [before.last_trigger_time]
-    passed = _passed(events, history.gap_after if history else None)
+    last_trigger_time = _latest(before.last_trigger_time, [one.last_trigger_time for one in triggers])
     was_read = history is not None and not history.forbidden
-    whole = _whole(events, history.gap_after if history else None)
     deliveries = _deliveries(known, fresh, whole, passed) if was_read and (known or fresh) else before.deliveries
     deliveries = redelivery(deliveries) if deliveries is not None else None
-    last_trigger_time = max((time for time in times if time is not None), default=None)
     return Progress(
         triggers=triggers,
         last_trigger_time=last_trigger_time,
         deliveries=deliveries,
         delivering=off or _delivering(before.conditions, history, whole, deliveries, last_trigger_time),
-        counted=_counted(passed) if cursor is not None else {},
+        counted=_counted(passed) if known and known.last_execution_id is not None else {},
     )
+
+
+def _still_valid(known: Deliveries | None, history: History | None) -> Deliveries | None:
+    """What the status knows, without the ids of a Harbor that has begun to number executions again."""
+    if known is None or history is None or history.renumbered_from is None:
+        return known
+    return _of_another_numbering(known) if known.last_execution_id == history.renumbered_from else known
+
+
+def _beyond_cursor(known: Deliveries | None, history: History | None) -> list[Delivery]:
+    """What was read of notifications that the status does not count yet."""
+    cursor = known.last_execution_id if known else None
+    arrived = set(known.redelivered_ids) if known else set()
+    read = history.deliveries if history else ()
+    return [replace(one, redelivered=one.id in arrived) for one in read if cursor is None or one.id > cursor]
 
 
 def _of_another_numbering(known: Deliveries) -> Deliveries:
@@ -352,9 +362,9 @@ def _with_deliveries(triggers: list[Trigger], before: Sequence[Trigger], events:
 
 
 def _row(event: Event, before: LastDelivery | None) -> LastDelivery:
-    told = event.told
-    message = told.message if event.status in ("Failed", "Retrying") or told.stuck else None
-    row = LastDelivery(status=event.status, time=event.time, attempts=told.attempts, message=message)
+    shown = event.representative
+    message = shown.message if event.status in ("Failed", "Retrying") or shown.stuck else None
+    row = LastDelivery(status=event.status, time=event.time, attempts=shown.attempts, message=message)
     if before is None or (message is not None and message not in WITHOUT_CAUSE):
         return row
     # A log that is gone by now does not make us forget what it said.
@@ -417,17 +427,17 @@ def _recent(before: Sequence[RecentDelivery], events: Sequence[Event]) -> list[R
 
 
 def _recent_row(event: Event, before: RecentDelivery | None) -> RecentDelivery:
-    told = event.told
-    same = before is not None and (before.status, before.attempts) == (event.status, told.attempts)
-    explained = told.message if event.status in ("Failed", "Retrying") or told.stuck else None
+    shown = event.representative
+    same = before is not None and (before.status, before.attempts) == (event.status, shown.attempts)
+    explained = shown.message if event.status in ("Failed", "Retrying") or shown.stuck else None
     known = before.message if before is not None and same else None
     return RecentDelivery(
-        execution_id=told.id,
+        execution_id=shown.id,
         event_type=event.event_type,
-        subject=told.subject,
+        subject=shown.subject,
         time=min(one.started for one in event.deliveries),
         status=event.status,
-        attempts=told.attempts,
+        attempts=shown.attempts,
         message=known if known and (explained is None or explained in WITHOUT_CAUSE) else explained,
         redelivery=before.redelivery if before is not None else None,
     )
@@ -447,14 +457,14 @@ def _consecutive(base: int, events: Sequence[Event], passed: Sequence[Event]) ->
     return sum(event.failed for event in beyond[successes[-1] + 1 :]) if successes else count
 
 
-def _latest(before: datetime | None, times: Sequence[datetime]) -> datetime | None:
-    return max([*times, *([before] if before else [])], default=None)
+def _latest(before: datetime | None, times: Sequence[datetime | None]) -> datetime | None:
+    return max((time for time in (before, *times) if time is not None), default=None)
 
 
 def _failure_message(before: Deliveries, last: Event | None) -> str | None:
     if last is None or (before.last_failure_time is not None and last.time < before.last_failure_time):
         return before.last_failure_message
-    message = last.told.message
+    message = last.representative.message
     same = before.last_failure_time == last.time
     known = before.last_failure_message if same else None
     return known if known and (message is None or message in WITHOUT_CAUSE) else message
@@ -498,16 +508,21 @@ def _delivering(
             "Harbor does not let the connection's principal read what became of the notifications: "
             "it needs the permission notification-policy:read.",
         )
-    settled = [event for event in events if event.failed or event.succeeded or event.recovered]
-    newest = settled[-1] if settled else None
-    if any(event.stuck and not event.settled and (newest is None or event.last > newest.last) for event in events):
+    newest = next((event for event in reversed(events) if event.concluded), None)
+    if _is_stuck(events, newest):
         return Delivering(DeliveringReason.DELIVERIES_STUCK, STUCK_MESSAGE)
     if newest is not None:
         return _of_event(newest, deliveries)
     before = next((condition for condition in conditions if condition.type == "Delivering"), None)
     if history is None and before is not None and before.reason in _REASONS and not is_recovered(deliveries):
         return Delivering(_REASONS[before.reason], before.message)
-    return _of_status(before, history, deliveries, last_trigger_time)
+    return _of_status(history, deliveries, last_trigger_time)
+
+
+def _is_stuck(events: Iterable[Event], newest: Event | None) -> bool:
+    """Whether an event newer than the newest that is concluded has been open for too long."""
+    newer = (event for event in events if newest is None or event.last > newest.last)
+    return any(event.stuck and not event.settled for event in newer)
 
 
 def _of_event(event: Event, deliveries: Deliveries | None) -> Delivering:
@@ -515,9 +530,9 @@ def _of_event(event: Event, deliveries: Deliveries | None) -> Delivering:
         return Delivering(DeliveringReason.LAST_DELIVERY_SUCCEEDED)
     if event.recovered:
         return _recovered_or_failed(deliveries)
-    if event.told.stuck:
+    if event.representative.stuck:
         return Delivering(DeliveringReason.DELIVERIES_STUCK, NEVER_SENT)
-    return _failed(deliveries.last_failure_message if deliveries else event.told.message)
+    return _failed(deliveries.last_failure_message if deliveries else event.representative.message)
 
 
 def is_recovered(deliveries: Deliveries | None) -> bool:
@@ -544,10 +559,7 @@ def _failed(message: str | None) -> Delivering:
 
 
 def _of_status(
-    before: Condition | None,
-    history: History | None,
-    deliveries: Deliveries | None,
-    last_trigger_time: datetime | None,
+    history: History | None, deliveries: Deliveries | None, last_trigger_time: datetime | None
 ) -> Delivering:
     """Where nothing newly settled was read, by what the status knows."""
     if deliveries is not None and deliveries.consecutive_failures:

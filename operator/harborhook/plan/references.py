@@ -8,15 +8,13 @@ policies.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
-from harborhook.api.names import AnyKey, DeliveriesKey, Key
+from harborhook.api.names import AnyKey, Body, DeliveriesKey, Key
 
 DEFAULT_CONNECTION = Key("ClusterHarborConnection", "", "default")
 PROJECT_CLAIM = "ProjectClaim"
 POLICY_CLAIM = "PolicyClaim"
-
-Body = dict[str, Any]
 
 
 def references(body: Body) -> Iterator[AnyKey]:

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 from harborhook.api.base import ANNOTATION_SHARD, AnyKey, Key
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
+from harborhook.api.names import Body
 from harborhook.plan.references import is_claim
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import retire
 from harborhook.runtime.queue import Cause
-from harborhook.runtime.store import Body
 
 
 def saw(context: Context, key: Key, body: Body, *, first: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from harborhook.api.base import Key, RecordedConnection, Resource
 from harborhook.api.conditions import NotReady, Reason, Verdict
@@ -23,6 +23,9 @@ from harborhook.runtime.queue import Cause
 
 HOLD_PAUSE = 2.0
 """Seconds after which a resource asks again for the finalizer of its connection, which wakes it when it has got it."""
+
+FOREIGN_GRACE = 60.0
+"""Seconds after its creation in which a resource of another operator claims its object before it has it."""
 
 CREDENTIALS_LOST = frozenset({Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_MISSING})
 
@@ -191,8 +194,10 @@ def effective_connection(project: HarborProject) -> Key:
 def check_project_owner(context: Context, link: Link, project: HarborProject) -> None:
     winner = project_owner(context, link, project.harbor_name, asking=project.key)
     if winner != project.key:
-        raise NotReady(
-            Reason.OWNED_BY_OTHER,
+        _refuse(
+            context,
+            project.key,
+            winner,
             f"{winner} already declares the Harbor project {project.harbor_name!r}. "
             "Delete one of the two; this one touches nothing.",
         )
@@ -223,7 +228,7 @@ def project_owner(
 
 def check_policy_owner(context: Context, link: Link, policy: WebhookPolicy, project_name: str) -> None:
     if policy.spec.project_ref is None:
-        _check_unmanaged(context, link, project_name)
+        _check_unmanaged(context, link, policy.key, project_name)
     claim, claims = policy_claim(context.store.get(policy.key) or policy.wire()), []
     name = claim.name
     for key in context.store.dependents(claim):
@@ -242,8 +247,10 @@ def check_policy_owner(context: Context, link: Link, policy: WebhookPolicy, proj
             claims.append(_claim(rival, holds=holds, eligible=eligible, granted=granted))
     winner = owner(claims)
     if winner != policy.key:
-        raise NotReady(
-            Reason.OWNED_BY_OTHER,
+        _refuse(
+            context,
+            policy.key,
+            winner,
             f"{winner} already declares the webhook policy {policy.harbor_name!r} of project {project_name!r}. "
             "Choose another policyName, or delete one of the two; this one touches nothing.",
         )
@@ -256,14 +263,16 @@ def _holds_name(policy: WebhookPolicy, name: str) -> bool:
     return policy.status.policy_name in (None, name) or (policy.harbor_name == name and not spec_is_new(policy))
 
 
-def _check_unmanaged(context: Context, link: Link, project_name: str) -> None:
+def _check_unmanaged(context: Context, link: Link, policy: Key, project_name: str) -> None:
     """`projectName` is for projects that no HarborProject manages. What a team declares over its own connection does
     not count for a policy over one of the cluster's."""
     is_granted = isinstance(link.connection, ClusterHarborConnection)
     manager = project_owner(context, link, project_name, granted_only=is_granted)
     if manager is not None:
-        raise NotReady(
-            Reason.OWNED_BY_OTHER,
+        _refuse(
+            context,
+            policy,
+            manager,
             f"The Harbor project {project_name!r} is managed by {manager}. "
             "Declare this policy in that namespace with projectRef.",
         )
@@ -309,10 +318,28 @@ def _is_eligible(context: Context, project: HarborProject) -> bool:
 
 
 def _has_claim(context: Context, resource: HarborProject | WebhookPolicy) -> bool:
-    """What another operator works on, or nobody, claims nothing before it has its object: a mark is easily made."""
-    if context.store.is_foreign(resource.key) or is_left_to_another(context, resource.key):
+    if _is_anothers(context, resource.key) and not _is_new_to_another(context, resource):
         return False
     return not resource.metadata.deleting and resource.status.ready_reason not in WITHOUT_CLAIM
+
+
+def _is_anothers(context: Context, key: Key) -> bool:
+    """Whether this operator does not work on the resource."""
+    return context.store.is_foreign(key) or is_left_to_another(context, key)
+
+
+def _is_new_to_another(context: Context, resource: HarborProject | WebhookPolicy) -> bool:
+    """Whether one of several operators may be about to make the resource's object. A mark is easily made, so what has
+    none after that time may be what nobody works on."""
+    age = (context.now() - resource.metadata.creation_timestamp).total_seconds()
+    return context.settings.divides and age < FOREIGN_GRACE
+
+
+def _refuse(context: Context, asking: Key, winner: Key | None, message: str) -> NoReturn:
+    """Raises NotReady for a claim that has lost."""
+    if winner is not None and _is_anothers(context, winner):
+        context.queue.add(asking, Cause.RETRY, after=FOREIGN_GRACE)  # nobody tells when its claim has become too old
+    raise NotReady(Reason.OWNED_BY_OTHER, message)
 
 
 def _named_connection(policy: WebhookPolicy) -> Key:

@@ -21,7 +21,7 @@ class Clients:
     """Raises when this process must not write any more."""
     user_agent: str = "harborhook"
     _limiters: dict[str, Limiter] = field(default_factory=dict)
-    """By Harbor's scheme, host and port, and by HarborConnection."""
+    """By Harbor's origin, and by HarborConnection."""
 
     def make(self, connection: AnyConnection, admission: Admission, breaker: Breaker) -> HarborClient:
         def observe(method: str, endpoint: str, status: int) -> None:
@@ -44,7 +44,8 @@ class Clients:
     def limit(self, connection: AnyConnection) -> tuple[Limiter, ...]:
         """The limiter of the Harbor, and a HarborConnection's own before it, with the limits stated now.
 
-        A Harbor's limits are those of its ClusterHarborConnection: a team's connection cannot raise them.
+        A Harbor's limits are those of its ClusterHarborConnection: a team's connection cannot raise them. Another port
+        of the same host is another server, which must not slow this one down.
         """
         harbor = str(origin_of(connection.spec.url))
         limits = connection.spec.limits

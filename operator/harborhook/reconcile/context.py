@@ -11,6 +11,7 @@ from typing import Any
 
 from harborhook.api.base import FINALIZER, Key, Resource
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
+from harborhook.api.names import Body
 from harborhook.clock import ServerClock
 from harborhook.kube.gateway import Gateway
 from harborhook.reconcile.clients import Clients
@@ -19,7 +20,7 @@ from harborhook.reconcile.secrets import Secrets
 from harborhook.reconcile.surveys import Surveys
 from harborhook.runtime.events import Recorder
 from harborhook.runtime.queue import Queue
-from harborhook.runtime.store import Body, Store
+from harborhook.runtime.store import Store
 from harborhook.settings import Settings
 from harborhook.telemetry import Metrics
 

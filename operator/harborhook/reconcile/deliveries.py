@@ -81,24 +81,30 @@ async def poll(context: Context, key: DeliveriesKey) -> float | None:
         return None
     if link is None or link.verdict is not None:
         return _pause(context, link, key.project, settings.poll_interval)
-    rows = await _last_triggers(link, key.project)
     policies = [policy for policy in map(context.load, keys) if isinstance(policy, WebhookPolicy)]
-    found = {policy.key: await _look(context, link, policy, rows) for policy in policies if _is_told(policy)}
-    for policy in policies:
-        if policy.key in found:
-            await redelivery.take_in(context, link, policy, found[policy.key].history)
-    # All at once: a time without its notifications would be taken for known.
-    link.mailbox.readings.update(found)
-    for policy in policies:
-        if policy.key in found:
-            _announce(context, link, policy.key)
-    is_open = any(reading.history is not None and reading.history.open for reading in found.values())
+    readings = await _read(context, link, key.project, [policy for policy in policies if _has_deliveries(policy)])
+    is_open = any(reading.history is not None and reading.history.open for reading in readings)
     interval = min(settings.open_poll_interval, settings.poll_interval) if is_open else settings.poll_interval
     return _pause(context, link, key.project, interval)
 
 
-def _is_told(policy: WebhookPolicy) -> bool:
+def _has_deliveries(policy: WebhookPolicy) -> bool:
     return policy.status.policy_id is not None and not policy.metadata.deleting
+
+
+async def _read(
+    context: Context, link: Link, project: str, policies: Sequence[WebhookPolicy]
+) -> Iterable[DeliveryReading]:
+    """Reads the news of these policies into the mailbox, and wakes those that have some. Raises HarborError."""
+    rows = await _last_triggers(link, project)
+    found = {policy.key: await _read_policy(context, link, policy, rows) for policy in policies}
+    for policy in policies:
+        await redelivery.take_in(context, link, policy, found[policy.key].history)
+    # All at once: a time without its notifications would be taken for known.
+    link.mailbox.readings.update(found)
+    for policy in policies:
+        _announce(context, link, policy.key)
+    return found.values()
 
 
 async def _last_triggers(link: Link, project: str) -> list[LastTrigger] | None:
@@ -109,7 +115,7 @@ async def _last_triggers(link: Link, project: str) -> list[LastTrigger] | None:
         return None
 
 
-async def _look(
+async def _read_policy(
     context: Context, link: Link, policy: WebhookPolicy, rows: Sequence[LastTrigger] | None
 ) -> DeliveryReading:
     """The news of one policy: its times, and its notifications if they have to be read (again)."""
@@ -153,7 +159,7 @@ def _moved(policy: WebhookPolicy, row: LastTrigger, before: DeliveryReading) -> 
     return known is None or row.time.replace(microsecond=0) > known
 
 
-# Telling
+# Into the status
 
 
 def _announce(context: Context, link: Link, key: Key) -> None:
@@ -179,7 +185,7 @@ async def take_news(visit: Visit[WebhookPolicy], link: Link) -> None:
     progress = _progress(context, link, _with_deliveries(policy, visit.status.deliveries), reading)
     if _is_news(policy, progress):
         link.mailbox.last_written[policy.key] = context.queue.clock()
-        await _tell(visit, progress)
+        await _record_event(visit, progress)
     visit.record(
         triggers=progress.triggers,
         last_trigger_time=progress.last_trigger_time,
@@ -234,7 +240,7 @@ def _is_urgent(policy: WebhookPolicy, progress: Progress) -> bool:
 _FAILING = (DeliveringReason.LAST_DELIVERY_FAILED, DeliveringReason.DELIVERIES_STUCK)
 
 
-async def _tell(visit: Visit[WebhookPolicy], progress: Progress) -> None:
+async def _record_event(visit: Visit[WebhookPolicy], progress: Progress) -> None:
     """An Event when notifications begin to fail, and when they arrive again; none for each that fails."""
     before = visit.resource.status.condition("Delivering")
     known = visit.resource.status.deliveries

@@ -122,14 +122,18 @@ async def _create(visit: ProjectVisit, link: Link) -> ObtainedProject:
         if made is None:
             raise NotReady(Reason.NOT_FOUND, f"Harbor made project {name!r}, but does not show it.")
         project_id = made.id
-    again = project.status.project_id is not None
+    await _record_creation(visit, project_id)
+    created = Project(project_id, name, registry_id=registry_id)
+    return ObtainedProject(plan.as_created(project.spec, created, version), made=True)
+
+
+async def _record_creation(visit: ProjectVisit, project_id: int) -> None:
+    name, was_removed = visit.resource.harbor_name, visit.resource.status.project_id is not None
     visit.record(project_id=project_id, origin="Created")
-    if again:
+    if was_removed:
         await visit.warn("Recreated", f"Project {name} had been removed in Harbor and was recreated.")
     else:
         await visit.tell("Created", f"Created project {name} in Harbor.")
-    created = Project(project_id, name, registry_id=registry_id)
-    return ObtainedProject(plan.as_created(project.spec, created, version), made=True)
 
 
 async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:

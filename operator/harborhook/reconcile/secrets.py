@@ -25,7 +25,7 @@ class Secrets:
     _kept: dict[Key, tuple[str, Data] | None] = field(default_factory=dict, repr=False)
     _readers: Counter[Key] = field(default_factory=Counter)
     _overtaken: set[Key] = field(default_factory=set)
-    """Objects of which the watch told while they were being read: what was read may be of the time before."""
+    """Objects that the watch reported while they were being read: what was read may be of the time before."""
 
     async def value(self, source: Key, key: str) -> bytes:
         """Raises NotReady with SecretNotFound or SecretKeyMissing."""

@@ -3,7 +3,8 @@
 An operator that is one of several has a name, its shard, and works on some namespaces or on what a label selector
 selects. Two things keep it apart from the others. It marks each resource that it works on by an annotation; one that
 another has marked it leaves alone, so that selectors that overlap do no harm. And before a resource claims its object
-in Harbor for the first time, all resources are listed, so that the claims of those that others work on count as well.
+in Harbor for the first time, all resources are listed, so that the claims of those that others work on count as well:
+of those that have their object, and of those that are too new to have one.
 An operator for some namespaces needs a right for that. Without it, access rules have to keep the claims apart.
 """
 
@@ -15,11 +16,11 @@ from http import HTTPStatus
 from typing import Any
 
 from harborhook.api.base import ANNOTATION_SHARD, Key
+from harborhook.api.names import Body
 from harborhook.kube.gateway import Gone, KubeError
 from harborhook.reconcile import changes
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.visit import Visit
-from harborhook.runtime.store import Body
 from harborhook.settings import Settings
 
 logger = logging.getLogger(__name__)

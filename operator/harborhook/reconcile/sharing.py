@@ -1,4 +1,5 @@
 """Which share of the workers a key of the queue uses: that of its connection, and there its namespace takes its turn.
+The senders are shared by namespaces alone: a receiver that never answers is of one namespace, whatever its Harbor.
 
 A HarborConnection can be made by any team and may lead to a server that never answers. All of a team's connections have
 one share in common, and all teams' connections another one, so ClusterHarborConnections always find workers.
@@ -15,10 +16,10 @@ TEAMS = "HarborConnections"
 
 
 def lane_of(store: Store, key: AnyKey) -> Lane:
+    if isinstance(key, SenderKey):
+        return Lane(turn=key.policy.namespace)
     if isinstance(key, DeliveriesKey):
         return Lane(_shares(key.connection))
-    if isinstance(key, SenderKey):  # in a queue of its own, for which a namespace gets a share
-        return Lane((key.namespace,))
     if key.kind == "ClusterHarborConnection":
         return Lane()  # its check is what finds out that it is slow, and admins decide how many there are
     if key.kind == "HarborConnection":

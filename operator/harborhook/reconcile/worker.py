@@ -67,10 +67,7 @@ async def work(context: Context) -> None:
 async def _attempt(context: Context, key: AnyKey, causes: Cause) -> str:
     """One visit whose every end is dealt with: nothing that a visit can raise stops a worker. Returns how it ended."""
     try:
-        if isinstance(key, DeliveriesKey):
-            await _poll(context, key)
-        elif isinstance(key, Key):
-            await _visit(context, key, causes)
+        await _do(context, key, causes)
     except Wait as wait:
         if wait.after is not None:
             context.queue.add(key, causes, after=wait.after)
@@ -91,6 +88,13 @@ async def _attempt(context: Context, key: AnyKey, causes: Cause) -> str:
         logger.exception("%s: unexpected error; tried again in %.0f s", key, context.queue.retry(key))
         return "error"
     return "done"
+
+
+async def _do(context: Context, key: AnyKey, causes: Cause) -> None:
+    if isinstance(key, DeliveriesKey):
+        await _poll(context, key)
+    elif isinstance(key, Key):
+        await _visit(context, key, causes)
 
 
 async def _poll(context: Context, key: DeliveriesKey) -> None:

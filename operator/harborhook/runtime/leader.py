@@ -1,9 +1,9 @@
 """Leader election: of several operators the one that holds a Lease works, the others wait.
 
-The leader renews the Lease every `retry_period` seconds. A follower takes it when it is free, or when it has
-not changed for `lease_duration` seconds by the waiter's own clock, so clocks need not agree. The leader in turn stops
-when it could not write it for `renew_deadline` seconds by its own clock, counted from before the last request that
-succeeded. That is the shorter time: the leader has stopped before another one can begin.
+The leader renews the Lease every `retry_period` seconds. An operator that waits takes it when it is free, or when it
+has not changed for `lease_duration` seconds by the waiter's own clock, so clocks need not agree. The leader in turn
+stops when it could not write it for `renew_deadline` seconds by its own clock, counted from before the last request
+that succeeded. That is the shorter time: the leader has stopped before another one can begin.
 
 A process can be paused at any point, so `check` is asked again right before each write.
 """
@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from harborhook.api.names import Body
+
 logger = logging.getLogger(__name__)
 
-Body = dict[str, Any]
 Spec = dict[str, Any]
 
 

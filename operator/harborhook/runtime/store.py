@@ -19,8 +19,7 @@ from harborhook.api.base import (
     AnyKey,
     Key,
 )
-
-Body = dict[str, Any]
+from harborhook.api.names import Body
 
 
 @dataclass

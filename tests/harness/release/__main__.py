@@ -2,8 +2,9 @@
 
     python -m harness.release [--image-repository ghcr.io/OWNER/harborhook] [--output dist]
 
-They are the wheel, the chart, `install.yaml` (kinds, roles and operator), the bill of materials, and their checksums.
-The same commit gives the same bytes, on any machine: only tracked files are packed, all with the commit's time.
+They are the wheel, the chart, `install.yaml` (kinds, roles and operator), the plugin for Krew with its manifest, the
+bill of materials, and their checksums. The same commit gives the same bytes with the same Python: only tracked files
+are packed, all with the commit's time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pathlib import Path
 import yaml
 
 from harborhook import __version__
-from harness.chart_files import REPOSITORY
+from harness import krew
+from harness.chart_files import REPOSITORY, project_metadata
 from harness.control_plane import ControlPlaneError, binaries
 from harness.release.bill_of_materials import bill_of_materials
 from harness.release.packed_chart import packed
@@ -40,6 +42,9 @@ def release(output: Path, image_repository: str) -> None:
         chart = packed(sources / "helm-chart", image_repository, date)
         (output / f"harborhook-{__version__}.tgz").write_bytes(chart)
         (output / "install.yaml").write_text(installation(sources, image_repository), encoding="utf-8")
+        plugin = krew.archive(sources)
+        (output / krew.archive_name()).write_bytes(plugin)
+        (output / "harborhook.yaml").write_text(plugin_manifest(plugin), encoding="utf-8")
         bill = bill_of_materials((sources / "requirements.lock").read_text(encoding="utf-8"), date)
         (output / f"harborhook-{__version__}.cdx.json").write_text(bill, encoding="utf-8")
         build_wheel(sources, output, date)
@@ -69,6 +74,13 @@ def installation(sources: Path, image_repository: str) -> str:
     if done.returncode != 0:
         raise ReleaseError(f"manifests/base cannot be rendered; kubectl says:\n{done.stderr}")
     return f"# Harborhook {__version__}: kubectl apply --server-side -f install.yaml\n{done.stdout}"
+
+
+def plugin_manifest(plugin: bytes) -> str:
+    """What Krew installs the plugin by: kubectl krew install --manifest=harborhook.yaml."""
+    urls = project_metadata()["urls"]
+    downloads = f"{urls['Repository']}/releases/download/v{{version}}/{{archive}}"
+    return yaml.safe_dump(krew.manifest(downloads, urls["Homepage"], plugin), sort_keys=False)
 
 
 def checksums(directory: Path) -> str:

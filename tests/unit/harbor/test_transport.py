@@ -1,0 +1,110 @@
+"""The transport, where no Harbor is needed to see it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from harborhook.harbor.errors import InvalidError, NotHarborError, ThrottledError, UnreachableError
+from harborhook.harbor.limiter import Limiter
+from harborhook.harbor.transport import THROTTLED_LIMIT, Credentials, Transport, _body
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://harbor:port", "https://a..example.com", "https://[x", f"https://{'a' * 64}.b", "http://127.0.0.1:99999"],
+)
+async def test_an_address_that_nobody_can_have_is_unreachable(url: str) -> None:
+    transport = Transport(url, Credentials("user", "password"))
+
+    with pytest.raises(UnreachableError):
+        await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
+    with pytest.raises(UnreachableError):
+        await transport.log_in()
+
+    await transport.close()
+
+
+async def test_a_pause_that_one_connection_is_asked_for_does_not_stop_others_of_the_host() -> None:
+    shared = Limiter(1, 1000)
+    answers = iter([httpx.Response(429, headers={"Retry-After": "30"})])
+    throttled, other = (
+        Transport("https://harbor", Credentials("robot", "secret"), limiters=(shared,)) for _ in range(2)
+    )
+    for transport in (throttled, other):
+        await transport._http.aclose()
+        transport._http = httpx.AsyncClient(
+            transport=httpx.MockTransport(lambda _: next(answers, httpx.Response(200, json={})))
+        )
+    waiting = asyncio.create_task(throttled.request("GET", "/systeminfo", endpoint="/systeminfo"))
+    await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(1):
+        assert (await other.request("GET", "/systeminfo", endpoint="/systeminfo")).status == 200
+    assert not waiting.done()
+
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.gather(throttled.close(), other.close())
+
+
+@pytest.mark.parametrize("wait", ["86400", "1e300", "inf"])
+async def test_an_absurd_retry_after_does_not_stop_all_for_longer_than_a_minute(wait: str) -> None:
+    transport = Transport("https://harbor", Credentials("robot", "secret"))
+    await transport._http.aclose()
+    transport._http = httpx.AsyncClient(
+        transport=httpx.MockTransport(lambda _: httpx.Response(429, headers={"Retry-After": wait}))
+    )
+
+    with pytest.raises(ThrottledError):
+        await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
+
+    assert 0 < transport._pause.rest <= THROTTLED_LIMIT
+    await transport.close()
+
+
+async def test_a_login_that_never_ends_is_given_up() -> None:
+    async def dribble(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        return httpx.Response(200)
+
+    transport = Transport("https://harbor", Credentials("user", "password"), total_timeout=0.05)
+    await transport._http.aclose()
+    transport._http = httpx.AsyncClient(transport=httpx.MockTransport(dribble))
+
+    with pytest.raises(UnreachableError):
+        await transport.log_in()
+
+    await transport.close()
+
+
+async def test_an_error_that_quotes_the_request_shows_neither_password_nor_basic_token() -> None:
+    credentials = Credentials("robot", "c4nary-password")
+
+    def echo(request: httpx.Request) -> httpx.Response:
+        said = f"blocked: {request.headers['authorization']} c4nary-password"
+        return httpx.Response(400, json={"errors": [{"code": "BAD_REQUEST", "message": said}]})
+
+    transport = Transport("https://harbor", credentials)
+    await transport._http.aclose()
+    transport._http = httpx.AsyncClient(transport=httpx.MockTransport(echo))
+
+    with pytest.raises(InvalidError) as refused:
+        await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
+
+    assert refused.value.message == "blocked: Basic *** ***"
+    await transport.close()
+
+
+@pytest.mark.parametrize("content", [rb'"\ud83d\ude00"', rb'"\\ud800"', '"\U0001f600"'.encode()])
+def test_characters_of_two_halves_are_read(content: bytes) -> None:
+    found = _body("application/json", content, "GET /projects")
+    assert found.encode().decode() == found
+
+
+@pytest.mark.parametrize("content", [rb'"\ud83d"', rb'{"a": [{"\uDE00": 1}]}', b"[" * 100_000 + rb'"\ud83d"'])
+def test_half_a_character_is_broken_json(content: bytes) -> None:
+    with pytest.raises(NotHarborError):
+        _body("application/json", content, "GET /projects")

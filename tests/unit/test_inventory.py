@@ -1,0 +1,332 @@
+"""What is known of the cluster stays true when answers and watch events cross each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from harborhook.api.base import FINALIZER, Key
+from harborhook.api.conditions import NotReady, Reason
+from harborhook.api.connections import ClusterHarborConnection, Principal
+from harborhook.harbor.client import HarborClient
+from harborhook.inventory import Inventory, View
+from harborhook.kube.gateway import Gateway
+from harborhook.plan.references import references
+from harborhook.reconcile import changes, claims, worker
+from harborhook.reconcile.context import Context, Wait
+from harborhook.reconcile.links import Link
+from harborhook.reconcile.secrets import Secrets
+from harborhook.reconcile.visit import Visit
+from harborhook.runtime.events import Recorder
+from harborhook.runtime.queue import Cause, Queue
+from harborhook.runtime.store import Store
+from harborhook.settings import Settings
+
+CONNECTION = Key("ClusterHarborConnection", "", "default")
+OLDER, YOUNGER = Key("HarborProject", "a", "older"), Key("HarborProject", "b", "younger")
+
+
+class Cluster:
+    """An API server: what a list brings, and what happens meanwhile."""
+
+    def __init__(self) -> None:
+        self.listed: list[dict[str, Any]] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    async def list(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[dict[str, Any]]:
+        page = [body for body in self.listed if body["kind"] == kind]
+        self.meanwhile()
+        for body in page:
+            yield body
+
+    async def patch(self, key: Key, patch: dict[str, Any]) -> dict[str, Any]:
+        assert key == CONNECTION
+        body = connection()
+        metadata = {**body["metadata"], **patch["metadata"], "resourceVersion": "2"}
+        return {**body, "metadata": metadata}
+
+    async def data(self, source: Key) -> tuple[str, dict[str, bytes]] | None:
+        return None
+
+    async def create_event(self, namespace: str, event: dict[str, Any]) -> None:
+        return None
+
+
+def project(key: Key, minute: int, reason: str = "") -> dict[str, Any]:
+    conditions = [
+        {
+            "type": "Ready",
+            "status": "False",
+            "reason": reason,
+            "observedGeneration": 1,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+    ]
+    return {
+        "kind": key.kind,
+        "metadata": {
+            "name": key.name,
+            "namespace": key.namespace,
+            "uid": str(key),
+            "generation": 1,
+            "resourceVersion": str(minute),
+            "creationTimestamp": f"2026-01-01T00:{minute:02}:00Z",
+        },
+        "spec": {"projectName": "wanted"},
+        "status": {"observedGeneration": 1, "conditions": conditions if reason else []},
+    }
+
+
+def connection() -> dict[str, Any]:
+    ready = project(CONNECTION, 1, "Reconciled")["status"]["conditions"][0]
+    return {
+        **project(CONNECTION, 1),
+        "spec": {
+            "url": "https://harbor.example.com",
+            "credentialsSecretRef": {"namespace": "x", "name": "y"},
+            "access": [{"namespaces": ["*"], "projects": ["*"]}],
+        },
+        "status": {"observedGeneration": 1, "conditions": [{**ready, "status": "True"}]},
+    }
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def context(cluster: Cluster) -> Context:
+    found = Context(
+        settings=Settings(),
+        store=Store(references),
+        queue=Queue(clock=time.monotonic),
+        gateway=cast(Gateway, cluster),
+        recorder=Recorder(cluster.create_event, instance="test", clock=time.monotonic),
+        secrets=Secrets(read=cluster.data, watched=lambda _: True),
+        cluster="test",
+    )
+    changes.saw(found, CONNECTION, connection())
+    return found
+
+
+def link(context: Context) -> Link:
+    loaded = context.load(CONNECTION)
+    assert isinstance(loaded, ClusterHarborConnection)
+    return Link.over(loaded, cast(HarborClient, None), clock=time.monotonic)
+
+
+async def test_what_is_deleted_while_a_list_is_on_its_way_does_not_come_back(
+    context: Context, cluster: Cluster
+) -> None:
+    body = project(OLDER, 1)
+    changes.saw(context, OLDER, body)
+    inventory = Inventory(context, View(context.settings))
+    cluster.listed = [connection(), body]
+
+    def deleted() -> None:
+        inventory.saw_deleted(body)
+
+    cluster.meanwhile = deleted
+    await inventory.list_all()
+
+    assert OLDER not in context.store
+    assert CONNECTION in context.store
+
+
+async def holds(context: Context) -> None:
+    """Raises what a project's visit meets before it makes something over the connection."""
+    resource = context.load(OLDER)
+    assert resource is not None
+    visit: Visit[Any] = Visit(context, resource, Cause.CHANGE, status=None)
+    await claims.hold(visit, link(context))
+
+
+def due(context: Context) -> dict[Key, Cause]:
+    """Takes everything that is due."""
+    taken = {}
+    while (found := context.queue._take()) is not None:
+        key, causes = found
+        context.queue.done(key)
+        assert isinstance(key, Key)
+        taken[key] = causes
+    return taken
+
+
+async def test_a_connection_that_vanished_takes_nobody_with_it(context: Context) -> None:
+    changes.saw(context, OLDER, project(OLDER, 1))
+    found = link(context)
+    changes.forget(context, CONNECTION)
+    resource = context.load(OLDER)
+    assert resource is not None
+
+    with pytest.raises(NotReady) as refusal:
+        await claims.hold(Visit(context, resource, Cause.CHANGE, status=None), found)
+
+    assert refusal.value.verdict.reason is Reason.CONNECTION_NOT_FOUND
+    assert OLDER in context.store
+
+
+async def test_the_connection_gets_its_finalizer_by_its_own_visit_before_anything_is_made_over_it(
+    context: Context,
+) -> None:
+    changes.saw(context, OLDER, project(OLDER, 1))
+    due(context)
+
+    with pytest.raises(Wait):
+        await holds(context)
+    assert due(context) == {CONNECTION: Cause.HOLD}
+    await worker._attempt(context, CONNECTION, Cause.HOLD)
+
+    held = context.load(CONNECTION)
+    assert held is not None
+    assert held.metadata.finalizers == [FINALIZER]
+    assert due(context) == {OLDER: Cause.CONNECTION}
+    await holds(context)
+
+
+async def test_nothing_new_is_made_over_a_connection_that_is_being_deleted(context: Context) -> None:
+    body = connection()
+    body["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "2"}
+    changes.saw(context, CONNECTION, body)
+    changes.saw(context, OLDER, project(OLDER, 1))
+
+    with pytest.raises(NotReady) as refusal:
+        await holds(context)
+
+    assert refusal.value.verdict.reason is Reason.CONNECTION_NOT_READY
+
+
+@pytest.mark.parametrize("reason", [Reason.SUSPENDED, Reason.FORBIDDEN, Reason.HARBOR_REJECTED, Reason.ALREADY_EXISTS])
+def test_an_older_claim_that_comes_to_nothing_keeps_nobody_from_the_name(context: Context, reason: Reason) -> None:
+    changes.saw(context, OLDER, project(OLDER, 1, reason))
+    changes.saw(context, YOUNGER, project(YOUNGER, 2))
+
+    assert claims.project_owner(context, link(context), "wanted", asking=YOUNGER) == YOUNGER
+
+
+@pytest.mark.parametrize("reason", ["", Reason.HARBOR_UNREACHABLE])
+def test_an_older_claim_that_is_still_under_way_goes_first(context: Context, reason: str) -> None:
+    changes.saw(context, OLDER, project(OLDER, 1, reason))
+    changes.saw(context, YOUNGER, project(YOUNGER, 2))
+
+    assert claims.project_owner(context, link(context), "wanted", asking=YOUNGER) == OLDER
+
+
+@pytest.mark.parametrize(
+    ("watched", "secrets", "source", "expected"),
+    [
+        ([], True, Key("Secret", "harborhook", "x"), True),
+        ([], False, Key("Secret", "harborhook", "x"), False),
+        ([], False, Key("ConfigMap", "harborhook", "x"), True),
+        (["team"], True, Key("Secret", "team", "x"), True),
+        (["team"], True, Key("Secret", "harborhook", "x"), True),
+        (["team"], True, Key("ConfigMap", "harborhook", "x"), True),
+        (["team"], True, Key("Secret", "other", "x"), False),
+    ],
+)
+def test_values_are_kept_only_where_the_watch_looks(
+    watched: list[str], secrets: bool, source: Key, expected: bool
+) -> None:
+    view = View(Settings(watch_namespaces=watched, watch_secrets=secrets))
+
+    assert view.watches_source(source) is expected
+
+
+# Claims that nobody stands behind
+
+
+MARK = "harborhook.io/shard"
+
+
+def marked(key: Key, minute: int, mark: str, origin: str | None = None) -> dict[str, Any]:
+    body = project(key, minute)
+    body["metadata"]["annotations"] = {MARK: mark}
+    if origin is not None:
+        body["status"]["origin"] = origin
+    return body
+
+
+@pytest.mark.parametrize(("origin", "owner"), [(None, YOUNGER), ("Created", OLDER)])
+def test_what_no_operator_works_on_claims_nothing_before_it_has_its_object(
+    context: Context, origin: str | None, owner: Key
+) -> None:
+    changes.saw(context, OLDER, marked(OLDER, 1, "harborhook/nobody", origin))
+    changes.saw(context, YOUNGER, project(YOUNGER, 2))
+
+    assert claims.project_owner(context, link(context), "wanted", asking=YOUNGER) == owner
+
+
+def test_a_mark_that_comes_or_goes_wakes_the_rivals(context: Context) -> None:
+    changes.saw(context, OLDER, project(OLDER, 1))
+    changes.saw(context, YOUNGER, project(YOUNGER, 2))
+    due(context)
+
+    changes.saw(context, OLDER, marked(OLDER, 3, "harborhook/nobody"))
+
+    assert due(context)[YOUNGER] == Cause.CLAIM
+
+
+TEAMS = Key("HarborConnection", "a", "own")
+
+
+def over_own_connection(key: Key, minute: int, origin: str | None = "Adopted") -> dict[str, Any]:
+    body = project(key, minute)
+    body["spec"]["connectionRef"] = {"kind": "HarborConnection", "name": "own"}
+    if origin is not None:
+        body["status"]["origin"] = origin
+    return body
+
+
+def own_connection(**spec: Any) -> dict[str, Any]:
+    body = connection()
+    metadata = {**body["metadata"], "name": TEAMS.name, "namespace": TEAMS.namespace, "resourceVersion": "9"}
+    stated = {"url": "https://harbor.example.com", "credentialsSecretRef": {"name": "y"}, **spec}
+    return {**body, "kind": TEAMS.kind, "metadata": metadata, "spec": stated}
+
+
+@pytest.mark.parametrize("origin", [None, "Adopted"])
+def test_what_a_team_has_over_its_own_connection_gives_way_to_what_is_granted(
+    context: Context, origin: str | None
+) -> None:
+    changes.saw(context, TEAMS, own_connection())
+    changes.saw(context, OLDER, over_own_connection(OLDER, 1, origin))
+    changes.saw(context, YOUNGER, project(YOUNGER, 2))
+
+    assert claims.project_owner(context, link(context), "wanted", asking=YOUNGER) == YOUNGER
+    assert claims.project_owner(context, link(context), "wanted", asking=OLDER) == YOUNGER
+
+
+def test_the_aliases_of_a_teams_connection_make_no_claim_on_another_harbor(context: Context) -> None:
+    changes.saw(
+        context, TEAMS, own_connection(url="https://theirs.example.com", aliases=["https://harbor.example.com"])
+    )
+    changes.saw(context, OLDER, over_own_connection(OLDER, 1))
+
+    assert claims.project_owner(context, link(context), "wanted") is None
+
+
+async def test_only_who_may_change_a_project_may_adopt_in_it(context: Context) -> None:
+    found = link(context)
+    asked: list[int] = []
+
+    async def rights(project_id: int) -> frozenset[str]:
+        asked.append(project_id)
+        return frozenset({"project:read"})
+
+    found.client = cast(HarborClient, SimpleNamespace(rights=rights))
+    found.principal = Principal(name="outsider", kind="User")
+
+    await claims.check_adoptable(found, "library", 1, "project:read")
+    with pytest.raises(NotReady) as refusal:
+        await claims.check_adoptable(found, "library", 1, "project:update")
+    assert refusal.value.verdict.reason is Reason.FORBIDDEN
+    assert asked == [1, 1]
+
+    found.principal = Principal(name="admin", kind="SystemAdmin")
+    await claims.check_adoptable(found, "library", 1, "project:update")
+    assert asked == [1, 1]
