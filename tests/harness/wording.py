@@ -12,7 +12,7 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).parents[2]
 WORDS = Path(__file__).with_name("wording.txt")
 CHECKED = ("*.md", "*.py", "*.yaml", "*.sh", "*.toml", "*.lua", "Makefile", "Dockerfile")
-EXCLUDED = ("tests/data/", "tests/unit/test_wording.py")
+EXCLUDED = ("tests/data/", "tests/tooling/test_wording.py")
 """Recordings of other programs, and the test that has to write such words."""
 
 
