@@ -93,12 +93,13 @@ release-check: $(STAMP)  ## Check that this version can be released (TAG=v1.2.3,
 	$(BIN)/python -m harness.release.check '$(TAG)' '$(ADDRESS)'
 
 .PHONY: lint
-lint: $(STAMP)  ## Check style, formatting, types, import contracts and workflows
+lint: $(STAMP)  ## Check style, types, import contracts, workflows and wording
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy operator tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m harness.workflows
+	$(BIN)/python -m harness.wording
 
 .PHONY: format
 format: $(STAMP)  ## Format the code and fix what can be fixed by itself
@@ -130,7 +131,7 @@ check-go:
 	@tests/harness/bootstrap.sh go
 
 .PHONY: lock
-lock:  ## Pin the dependencies of pyproject.toml (ARGS=--upgrade for newer ones; needs uv)
+lock:  ## Pin the dependencies of pyproject.toml again (ARGS=--upgrade for newer ones; needs uv)
 	@PATH="$$PATH:$(BIN)"; python=$$(PYTHON='$(REQUESTED_PYTHON)' tests/harness/bootstrap.sh python) || exit 1; \
 	command -v uv >/dev/null || { echo "uv is needed to pin dependencies: pip install uv" >&2; exit 1; }; \
 	set -e; \

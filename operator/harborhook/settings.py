@@ -18,7 +18,7 @@ def _listed(value: Any) -> Any:
         try:
             return json.loads(value)
         except ValueError:
-            raise ValueError("this is no JSON list; names separated by commas do as well") from None
+            raise ValueError("this is not a JSON list; names separated by commas work as well") from None
     return [name.strip() for name in value.split(",") if name.strip()]
 
 
@@ -61,8 +61,8 @@ class Settings(BaseSettings):
     manage_connections: bool = Field(
         True,
         description=(
-            "Whether this operator writes the status of connections that several operators share, and switches "
-            "Harbor's notifications. Of several operators exactly one should."
+            "Whether this operator writes the status of shared connections, and switches "
+            "Harbor's notifications. Exactly one operator of a cluster should."
         ),
     )
     cluster_name: str = Field(
@@ -70,13 +70,13 @@ class Settings(BaseSettings):
         max_length=100,
         pattern=r"^[A-Za-z0-9._-]*$",
         description=(
-            "Name of this cluster, by which it knows its own webhook policies in Harbor again. "
+            "Name of this cluster, by which the operator recognises its webhook policies in Harbor. "
             "Empty: the UID of namespace kube-system."
         ),
     )
     watch_secrets: bool = Field(
         True,
-        description="Whether Secrets are watched. Without, a rotated Secret is noticed at the next look for drift.",
+        description="Whether Secrets are watched. If not, a rotated Secret is noticed at the next drift check.",
     )
     global_config_map: str = Field(
         "harborhook-global",
@@ -85,21 +85,19 @@ class Settings(BaseSettings):
     leader_election: bool = Field(
         False,
         description=(
-            "Whether operators of which only one may work agree on it by a Lease in the operator's namespace. "
-            "Needed for more than one replica, and for a new one to be started before the old one has ended."
+            "Whether replicas elect a leader by a Lease in the operator's namespace. "
+            "Needed for more than one replica, and for starting a new pod before the old one has ended."
         ),
     )
-    lease_name: str = Field(
-        "", description="Name of that Lease. Empty: harborhook, for a shard with -<its name> at the end."
-    )
+    lease_name: str = Field("", description="Name of the Lease. Empty: harborhook, or harborhook-<shard> for a shard.")
     lease_duration: int = Field(
-        15, gt=0, description="How long a leader that says nothing any more is waited for by the others."
+        15, gt=0, description="How long followers wait before they take over from an unresponsive leader."
     )
     renew_deadline: FiniteFloat = Field(
-        10.0, gt=0, description="How long a leader goes on that cannot renew the Lease; less than the lease duration."
+        10.0, gt=0, description="How long a leader that cannot renew the Lease continues; less than the lease duration."
     )
     retry_period: FiniteFloat = Field(
-        2.0, gt=0, description="How often the Lease is renewed or looked at; less than the renew deadline."
+        2.0, gt=0, description="How often the Lease is renewed or checked; less than the renew deadline."
     )
     allowed_harbor_hosts: Names = Field(
         [],
@@ -113,7 +111,7 @@ class Settings(BaseSettings):
         60.0, gt=0, description="How often the last-trigger times of a project are read."
     )
     open_poll_interval: FiniteFloat = Field(
-        15.0, gt=0, description="The same for a project with notifications that are not yet delivered."
+        15.0, gt=0, description="The same for a project with notifications in progress."
     )
     status_interval: FiniteFloat = Field(
         60.0,
@@ -126,7 +124,7 @@ class Settings(BaseSettings):
     prune_after: FiniteFloat = Field(
         600.0,
         gt=0,
-        description="How long a webhook policy that nobody declares stays after webhooks.prune was announced for it.",
+        description="How long an undeclared webhook policy stays after its pruning was announced.",
     )
     stuck_after: FiniteFloat = Field(
         60.0, gt=0, description="How long Harbor may take to hand a notification to its job service."
@@ -141,25 +139,25 @@ class Settings(BaseSettings):
         300.0,
         gt=0,
         description=(
-            "How long a resource of a terminating namespace waits for credentials that are lost, before it is let go "
-            "and what it made stays in Harbor."
+            "How long a resource of a terminating namespace waits for lost credentials before it is released "
+            "and its object stays in Harbor."
         ),
     )
     connection_interval: FiniteFloat = Field(60.0, gt=0, description="How often a connection is checked.")
     relist_interval: FiniteFloat = Field(
-        900.0, gt=0, description="How often all resources are listed anew, in case the watch missed a deletion."
+        900.0, gt=0, description="How often all resources are listed again, in case the watch missed a deletion."
     )
     workers: int = Field(
         40,
         ge=1,
         le=512,
         description=(
-            "How many resources are reconciled at the same time. One connection gets about half of them at most, so "
+            "How many resources are reconciled at the same time. One connection gets at most about half of them, so "
             "that a slow Harbor leaves workers for the others."
         ),
     )
     senders: int = Field(
-        8, ge=1, le=128, description="How many receivers are sent tests and failed notifications at the same time."
+        8, ge=1, le=128, description="How many receivers are tested or sent failed notifications at the same time."
     )
     listen_host: str = Field(
         "", description="Address of the probes and metrics. Empty: all addresses, of IPv4 and of IPv6."

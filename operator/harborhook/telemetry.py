@@ -93,7 +93,7 @@ class Metrics:
             self._redeliveries.labels(result)  # shown as 0, so that the first one is seen as an increase
         self._released = Counter(
             "harborhook_released",
-            "Resources that were let go although what they made stays in Harbor, because credentials were lost.",
+            "Resources that were released while their object stays in Harbor, because credentials were lost.",
             ("kind",),
             registry=self.registry,
         )
@@ -160,7 +160,7 @@ class _State(Collector):
                 "last_success_timestamp_seconds": "When an event was last delivered to every target.",
                 "last_failure_timestamp_seconds": "When Harbor last gave up a notification.",
                 "consecutive_failures": "Events in a row, up to the newest, that were not delivered.",
-                "deliveries_in_progress": "Notifications that are neither delivered nor given up.",
+                "deliveries_in_progress": "Notifications that are neither delivered nor finally failed.",
                 "undelivered": "Events that failed, were not sent again with success, and are still in Harbor.",
             }.items()
         }

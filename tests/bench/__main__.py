@@ -97,7 +97,7 @@ def _show(console: Console, scenario: Scenario, result: Result, figures: Sequenc
 
 
 def _judge(console: Console, before: Run | None, run: Run) -> int:
-    """Says which targets are missed; the exit code tells of regressions only, since targets are for a quiet machine."""
+    """Says which targets are missed; the exit code reports regressions only, since targets are for a quiet machine."""
     missed = [figure for figure in run.figures if figure.met is False]
     console.print()
     console.print("All targets are met." if not missed else f"{len(missed)} targets are not met:")

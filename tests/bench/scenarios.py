@@ -330,7 +330,7 @@ def outage(stage: Stage, name: str) -> Result:
 
 
 def _recovered(stage: Stage, follower: Follower, touched: Set[tuple[str, str]]) -> bool:
-    """Every resource whose status told of the outage has been written again, and the connection works."""
+    """Every resource whose status reported the outage has been written again, and the connection works."""
     if not touched <= follower.first_status().keys():
         return False
     connection = stage.world.get("ClusterHarborConnection", "default")
@@ -338,14 +338,14 @@ def _recovered(stage: Stage, follower: Follower, touched: Set[tuple[str, str]]) 
 
 
 def change(stage: Stage, name: str) -> Result:
-    """People change specs while everything is being looked at for drift."""
+    """People change specs while everything is being checked for drift."""
     stand_in = stage.harbor.stand_in
     assert stand_in is not None
     projects = stage.populated
     changes = min(projects, stage.options.numbers.changes)
     stage.restart_operator(drift_interval=QUICK_DRIFT)
     stage.until_visited(projects, projects * POLICIES)
-    time.sleep(QUICK_DRIFT if stage.options.size != "tiny" else 1)  # the first look for drift after the start has begun
+    time.sleep(QUICK_DRIFT if stage.options.size != "tiny" else 1)  # the first drift check after the start has begun
     made: dict[str, float] = {}
     visits = stage.visits()
     with stage.window() as window:

@@ -1,4 +1,4 @@
-"""Did it arrive, and when was it last triggered: what the status of a WebhookPolicy says of its notifications."""
+"""Did it arrive, and when was it last triggered: what the status of a WebhookPolicy reports about its notifications."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_a_failure_whose_log_is_gone_says_so(own: World, receiver: Receiver) -> 
     standing(own).set_fault({"path": "/log$"}, status=404, body='{"errors":[{"code":"NOT_FOUND","message":"gone"}]}')
     standing(own).happen(PUSH, project)
     found = until_delivering(own, "LastDeliveryFailed")
-    assert last_delivery(found)["message"] == "Harbor no longer has the log that tells why."
+    assert last_delivery(found)["message"] == "Harbor no longer has the log with the reason."
 
 
 def test_history_that_the_principal_may_not_read_is_unavailable(own: World, receiver: Receiver) -> None:
@@ -464,7 +464,7 @@ def test_harbor_2_7_is_read_by_its_jobs(own_27: World, receiver: Receiver) -> No
     receiver.set_status("legacy", 500)
     standing(own_27).happen(PUSH, project, tag="v2")
     found = until_delivering(own_27, "LastDeliveryFailed")
-    assert last_delivery(found)["message"] == "Harbor tells the reason from version 2.8 on."
+    assert last_delivery(found)["message"] == "Harbor reports the reason since version 2.8."
     assert requests(own_27, 0, "/executions") == []
 
 

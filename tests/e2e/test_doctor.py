@@ -154,7 +154,7 @@ def test_a_connection_is_examined_with_its_own_secret_and_with_what_the_operator
     standing(own).clear_requests()
     ended = by_connection(own, own.connection)
     assert ended.returncode == 0, ended.stdout
-    assert "The operator says of the connection: Reconciled: Connected to Harbor v2.16" in ended.stdout
+    assert "The operator reports about the connection: Reconciled: Connected to Harbor v2.16" in ended.stdout
     assert [one for one in writes(own) if "standin" not in one] == []
     own.connect(own.connection, credentialsSecretRef={"namespace": "harborhook", "name": "no-such"})
     ended = by_connection(own, own.connection)

@@ -125,14 +125,14 @@ def writes(own: World) -> list[str]:
 
 
 def adopt_all(own: World, ended: subprocess.CompletedProcess[str], secrets: Path) -> list[Object]:
-    """Applies what was exported and waits until all of it is as the spec says."""
+    """Applies what was exported and waits until all of it matches the spec."""
     own.control_plane.apply(secrets, "--namespace", own.namespace)
     own.control_plane.apply(ended.stdout, "--namespace", own.namespace)
     keys = [(resource["kind"], resource["metadata"]["name"]) for resource in resources(ended.stdout)]
     for key in keys:
         own.ready(*key)
     own.reconcile_all()
-    time.sleep(2.5)  # a look for drift, which the tests' operator makes every two seconds
+    time.sleep(2.5)  # a drift check, which the tests' operator makes every two seconds
     return [own.ready(*key) for key in keys]
 
 

@@ -33,7 +33,7 @@ def proxy(own_cluster: ControlPlane) -> Iterator[ApiProxy]:
 
 @pytest.fixture
 def own_operator(own_cluster: ControlPlane, proxy: ApiProxy, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """It reaches the API server through the proxy, and lists anew only after a quarter of an hour."""
+    """It reaches the API server through the proxy, and lists again only after a quarter of an hour."""
     with OperatorProcess(own_cluster, tmp_path, dict(QUICK), proxy.url) as running:
         running.restart()
         yield running
@@ -186,7 +186,7 @@ def test_what_was_deleted_while_the_watch_was_cut_is_forgotten(faulty: World, pr
     proxy.cut_watches()
     time.sleep(1)
     faulty.delete("HarborProject", "first")
-    # Where the watch stopped is too old meanwhile: kopf lists anew and does not tell what is missing.
+    # Where the watch stopped is too old meanwhile: kopf lists again and does not report what is missing.
     proxy.heal()
     proxy.fail("GET", "/harborprojects.*watch=true", 410, times=1)
 

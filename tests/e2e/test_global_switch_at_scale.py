@@ -27,7 +27,7 @@ MOST_MEMORY = 180.0
 
 @pytest.fixture
 def crowded(tmp_path: Path, stand_in: StandIn) -> Iterator[World]:
-    """A thousand policies, over a robot's connection, and an operator that looks for drift and news as it does by
+    """A thousand policies, over a robot's connection, and an operator that checks for drift and news as it does by
     default: hardly ever, for a test."""
     with ControlPlane.start() as cluster:
         install_crds(cluster)

@@ -74,7 +74,7 @@ def harbor_writes(world: World, since: int = 0) -> list[RequestRecord]:
 
 
 def make(world: World) -> str:
-    """Has a project made by whoever leads."""
+    """Has a project made by the leader."""
     project = world.project_name(f"team{time.monotonic_ns() % 10**9}")
     world.project(project)
     world.ready("HarborProject", project)

@@ -42,7 +42,7 @@ def test_an_outage_costs_one_status_write_per_resource_and_no_event_and_few_requ
         stand_in.kill()
         for kind, name in everybody:
             own.reason(kind, name, "HarborUnreachable")
-        time.sleep(6)  # three looks for drift
+        time.sleep(6)  # three drift checks
         during, position = writes(own, position), own.control_plane.audit_position()
         stand_in.restart()
         for kind, name in everybody:

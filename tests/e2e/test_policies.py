@@ -104,7 +104,7 @@ def test_a_secret_that_holds_no_address_is_refused_without_showing_it(world: Wor
     world.project(project)
     world.policy("ci", project, targets=[address_from("hooks")])
     found = world.reason("WebhookPolicy", "ci", "InvalidSpec")
-    assert "Key 'url' of Secret hooks is no address" in ready_condition(found)["message"]
+    assert "Key 'url' of Secret hooks is not an address" in ready_condition(found)["message"]
     assert "c4nary" not in str([found, world.events("ci")])
     assert world.harbor_policies(project) == []
 
@@ -288,7 +288,7 @@ def test_under_report_drift_is_listed_and_left_until_the_spec_changes(world: Wor
         "Harbor differs from the spec in enabled, targets[0].authHeaderFrom, targets[0].payloadFormat."
     ]
     assert world.harbor_policy(project, "ci") == changed
-    world.policy("ci", project, targets=[stated], driftPolicy="Report", description="anew")
+    world.policy("ci", project, targets=[stated], driftPolicy="Report", description="again")
     found = world.ready("WebhookPolicy", "ci")
     assert found["status"]["drift"] == []
     assert targets(world, project)[0]["auth_header"] == "Bearer c4nary-ours"

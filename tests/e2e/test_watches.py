@@ -1,4 +1,4 @@
-"""A watch that goes silent is opened anew, and one that has ended fails the liveness probe.
+"""A watch that goes silent is reopened, and one that has ended fails the liveness probe.
 
 The operator runs in the test's own process, where its patience can be shortened and a watch of it ended.
 """
@@ -50,7 +50,7 @@ def proxy(own_cluster: ControlPlane) -> Iterator[ApiProxy]:
 async def operator(
     own_cluster: ControlPlane, proxy: ApiProxy, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Operator]:
-    """One that has started, with little patience; it never lists anew by itself."""
+    """One that has started, with little patience; it never lists again on its own."""
     monkeypatch.setattr(handlers, "WATCH_SILENCE", SILENCE)
     monkeypatch.setattr(lifecycle, "WATCH_LIMIT", LIMIT)
     monkeypatch.setattr(handlers, "Backoffs", lambda: itertools.repeat(1.0))

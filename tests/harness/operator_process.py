@@ -125,7 +125,7 @@ class OperatorProcess:
                 env=self._environment,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # a terminal's Ctrl-C is for whoever started it to handle
+                start_new_session=True,  # a terminal's Ctrl-C is for the program that started it to handle
             )
         if wait:
             self.wait_until_ready()

@@ -45,7 +45,7 @@ def picture() -> str:
 def _resources() -> list[dict[str, Any]]:
     return [
         _resource("ClusterHarborConnection", "default", "4d", ready="Connected to Harbor v2.16.0."),
-        _resource("HarborProject", "team-a", "4d", ready="Project team-a is as the spec says."),
+        _resource("HarborProject", "team-a", "4d", ready="Project team-a matches the spec."),
         _resource("WebhookPolicy", "ci", "4d", delivering="The newest event was delivered to every target."),
         _resource(
             "WebhookPolicy",

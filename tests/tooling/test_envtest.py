@@ -90,7 +90,7 @@ def releases() -> Iterator[Releases]:
 
 
 class Told(list[str]):
-    """What was said of the progress."""
+    """What was reported about the progress."""
 
     def __call__(self, line: str) -> None:
         self.append(line)

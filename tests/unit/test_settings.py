@@ -34,7 +34,7 @@ OTHER_VALUES: dict[str, tuple[Any, Any]] = {
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the shell of whoever runs the tests has set does not count."""
+    """What the shell that runs the tests has set does not count."""
     for name in Settings.model_fields:
         monkeypatch.delenv(f"HARBORHOOK_{name.upper()}", raising=False)
 

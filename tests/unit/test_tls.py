@@ -264,7 +264,7 @@ async def test_without_a_common_cipher_both_causes_are_named(tmp_path: Path) -> 
     with Front(context=context) as server:
         reason, message = await why(server.url, TRUSTING)
     assert reason is Reason.HARBOR_UNREACHABLE
-    assert "refuses the TLS handshake. Either there is no cipher in common, or it requires a client" in message
+    assert "refuses the TLS handshake. Either they have no cipher in common, or it requires a client" in message
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class Metadata(ApiModel):
 
     @property
     def released(self) -> bool:
-        """The person in charge asked to let go of the object whatever Harbor says."""
+        """The person in charge asked to release the object without a change in Harbor."""
         return self.annotations.get(ANNOTATION_RELEASE) == "true"
 
 
@@ -102,7 +102,7 @@ class Condition(ApiModel):
     message: str = Field(
         "", description="What happened and what to do about it, in one or two sentences.", max_length=512
     )
-    observed_generation: int = Field(description="The generation of the spec that the condition was made for.")
+    observed_generation: int = Field(description="The generation of the spec that the condition describes.")
     last_transition_time: Time = Field(description="When the status of the condition last changed.")
 
 
@@ -131,7 +131,7 @@ class RecordedConnection(ApiModel):
 
     kind: ConnectionKind = Field(description="Kind of the connection in use.")
     name: str = Field(description="Name of the connection in use.")
-    url: str = Field(description="URL of the Harbor at the time the object was made or adopted.")
+    url: str = Field(description="URL of Harbor when the object was created or adopted.")
 
 
 Origin = Literal["Created", "Adopted"]
@@ -178,9 +178,9 @@ ConditionList = Annotated[
 class CommonStatus(ApiModel):
     """The part of the status that every kind has."""
 
-    observed_generation: int | None = Field(None, description="The generation of the spec that this status speaks of.")
+    observed_generation: int | None = Field(None, description="The generation of the spec that this status describes.")
     last_handled_reconcile_at: str | None = Field(
-        None, description="The value of annotation harborhook.io/reconcile-at that was last acted upon."
+        None, description="The last value of annotation harborhook.io/reconcile-at that was handled."
     )
     conditions: ConditionList = []
 

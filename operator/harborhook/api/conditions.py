@@ -38,11 +38,11 @@ class Reason(StrEnum):
         member.sentence = sentence
         return member
 
-    RECONCILED = "Reconciled", Outcome.READY, "Harbor is as the spec says."
+    RECONCILED = "Reconciled", Outcome.READY, "Harbor matches the spec."
     QUOTA_UNAVAILABLE = (
         "QuotaUnavailable",
         Outcome.READY,
-        "Harbor is as the spec says but for storageQuota: it keeps no quota for the project.",
+        "Harbor matches the spec except for storageQuota: it keeps no quota for the project.",
     )
     DRIFT_DETECTED = (
         "DriftDetected",
@@ -53,7 +53,7 @@ class Reason(StrEnum):
     ALREADY_EXISTS = (
         "AlreadyExists",
         Outcome.STALLED,
-        "Harbor has an object of that name which this resource did not make; set creationPolicy to take it over.",
+        "Harbor has an object of that name that this resource did not create; set creationPolicy to adopt it.",
     )
     OWNED_BY_OTHER = "OwnedByOther", Outcome.STALLED, "Another resource or another cluster owns that object in Harbor."
     NOT_ALLOWED_BY_CONNECTION = (
@@ -69,12 +69,12 @@ class Reason(StrEnum):
     UNSUPPORTED_EVENT_TYPE = (
         "UnsupportedEventType",
         Outcome.STALLED,
-        "This Harbor does not know one of the event types.",
+        "This Harbor does not support one of the event types.",
     )
     UNSUPPORTED_PAYLOAD_FORMAT = (
         "UnsupportedPayloadFormat",
         Outcome.STALLED,
-        "This Harbor does not know one of the payload formats.",
+        "This Harbor does not support one of the payload formats.",
     )
     UNSUPPORTED_HARBOR_VERSION = (
         "UnsupportedHarborVersion",
@@ -86,8 +86,8 @@ class Reason(StrEnum):
     IMMUTABLE_FIELD = (
         "ImmutableField",
         Outcome.STALLED,
-        "Harbor fixes that setting when a project is made, and the project has another; the rest is applied. "
-        "Of a webhook policy: its HarborProject is now another project.",
+        "Harbor sets that field only when it creates a project, and this one has another value; the rest is applied. "
+        "For a webhook policy: its HarborProject is now another project.",
     )
     QUOTA_FORBIDDEN = (
         "QuotaForbidden",
@@ -102,12 +102,12 @@ class Reason(StrEnum):
     PROJECT_NOT_EMPTY = (
         "ProjectNotEmpty",
         Outcome.STALLED,
-        "Harbor does not delete a project that is not empty, and images are never removed for you.",
+        "Harbor deletes only empty projects, and the operator never removes images.",
     )
 
     SECRET_NOT_FOUND = "SecretNotFound", Outcome.RECONCILING, "A Secret or ConfigMap that the spec names is missing."
     SECRET_KEY_MISSING = "SecretKeyMissing", Outcome.RECONCILING, "A key that the spec names is missing."
-    CONNECTION_NOT_FOUND = "ConnectionNotFound", Outcome.RECONCILING, "There is no connection of that name."
+    CONNECTION_NOT_FOUND = "ConnectionNotFound", Outcome.RECONCILING, "The connection does not exist."
     CONNECTION_NOT_READY = "ConnectionNotReady", Outcome.RECONCILING, "The connection to Harbor does not work yet."
     PROJECT_NOT_READY = (
         "ProjectNotReady",
@@ -128,21 +128,21 @@ class Reason(StrEnum):
     REQUEST_FAILED = (
         "RequestFailed",
         Outcome.RECONCILING,
-        "A request for this resource gets no answer of Harbor, while the connection works: a gateway blocks it, or it "
-        "takes too long.",
+        "A request for this resource gets no answer from Harbor, although the connection works: a gateway blocks it, "
+        "or it takes too long.",
     )
-    HARBOR_REJECTED = "HarborRejected", Outcome.RECONCILING, "Harbor refused a request for a reason of its own."
+    HARBOR_REJECTED = "HarborRejected", Outcome.RECONCILING, "Harbor refused a request; the message has its reason."
     DELIVERIES_PENDING = (
         "DeliveriesPending",
         Outcome.RECONCILING,
-        "Harbor does not delete a policy while notifications are under way.",
+        "Harbor does not delete a policy while notifications are in progress.",
     )
     WAITING_FOR_POLICIES = (
         "WaitingForPolicies",
         Outcome.RECONCILING,
-        "A project that is being deleted lets its webhook policies go first.",
+        "A project that is being deleted waits until its webhook policies are deleted.",
     )
-    IN_USE = "InUse", Outcome.RECONCILING, "A connection is kept until no resource uses it any more."
+    IN_USE = "InUse", Outcome.RECONCILING, "A connection that is being deleted waits until no resource uses it."
 
     SUSPENDED = "Suspended", Outcome.UNCHANGED, "Nothing is written to Harbor while suspend is true."
 
@@ -162,16 +162,20 @@ class DeliveringReason(StrEnum):
 
     LAST_DELIVERY_SUCCEEDED = "LastDeliverySucceeded", "True", "The newest event was delivered to every target."
     REDELIVERED = "Redelivered", "True", "Every event that had failed was sent again and has arrived."
-    LAST_DELIVERY_FAILED = "LastDeliveryFailed", "False", "The newest event was not delivered; Harbor has given it up."
-    DELIVERIES_STUCK = "DeliveriesStuck", "False", "Harbor's job service does not send what happened."
+    LAST_DELIVERY_FAILED = (
+        "LastDeliveryFailed",
+        "False",
+        "The newest event was not delivered, and Harbor has stopped retrying.",
+    )
+    DELIVERIES_STUCK = "DeliveriesStuck", "False", "Harbor's job service does not send notifications."
     GLOBALLY_DISABLED = "GloballyDisabled", "False", "Notifications are switched off for the whole Harbor."
     PROJECT_DISABLED = "ProjectDisabled", "False", "Notifications are switched off for the project."
     POLICY_DISABLED = "PolicyDisabled", "False", "The policy is disabled."
-    NEVER_TRIGGERED = "NeverTriggered", "Unknown", "Nothing has happened yet that the policy notifies of."
+    NEVER_TRIGGERED = "NeverTriggered", "Unknown", "No event of the policy's types has occurred yet."
     HISTORY_UNAVAILABLE = (
         "HistoryUnavailable",
         "Unknown",
-        "Harbor does not tell what became of the notifications: it has forgotten, or the principal may not read it.",
+        "Harbor does not report the results of notifications: it has deleted them, or the principal may not read them.",
     )
 
 

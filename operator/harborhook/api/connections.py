@@ -23,14 +23,14 @@ _URL_RULES = rules(
     (
         "!self.matches('^[^:]*://[^/?#]*(/.|[?#])')",
         "an address of Harbor has no path, query or fragment: Harbor is always at the root of its host, "
-        "as in https://harbor.example.com",
+        "for example https://harbor.example.com",
     ),
     (
         "!self.matches('^[^:]*://([/?#]|$)') && !self.matches('[ \\t\\n\\r\\f\\v\\\\\\\\]')",
         "an address has a host, and neither blanks nor backslashes",
     ),
 )
-"""As rules and not as a pattern: a pattern is all that the API server would say of a mistake."""
+"""Rules instead of a pattern, because the API server would only quote the pattern at a mistake."""
 UrlString = Annotated[str, Field(max_length=512, json_schema_extra=_URL_RULES)]
 _IPV6_PART = "[A-Fa-f0-9.*]*"
 HOST_PATTERN = rf"^([A-Za-z0-9.*-]+|\[?{_IPV6_PART}:{_IPV6_PART}:[A-Fa-f0-9:.*]*\]?)$"
@@ -100,20 +100,24 @@ class ClusterCABundleRef(CABundleRef):
 
 _SERVER_NAME = "^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?([.][A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*$"
 _CLIENT_CERTIFICATE = (
-    "The certificate that the operator shows a gateway in front of Harbor that requires one: a Secret of type "
+    "Client certificate for a gateway in front of Harbor that requires one: a Secret of type "
     "kubernetes.io/tls, with keys tls.crt and tls.key. A change is picked up at once."
 )
 
 
 class TLS(ApiModel):
-    """How Harbor's certificate is verified, and what Harbor is shown."""
+    """How Harbor's certificate is verified, and the client certificate."""
 
     ca_bundle_ref: CABundleRef | None = Field(
         None,
         description="Certificate authorities that are trusted besides the system's. A change is picked up at once.",
     )
     insecure_skip_verify: bool = Field(
-        False, description="true accepts any certificate of Harbor. Anybody on the way can then read the credentials."
+        False,
+        description=(
+            "true accepts any certificate from Harbor. Anybody who can intercept the connection can then read the "
+            "credentials."
+        ),
     )
     server_name: str | None = Field(
         None,
@@ -142,7 +146,7 @@ class AccessRule(ApiModel):
     """Some namespaces, and the Harbor projects that they may declare."""
 
     namespaces: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
-        description='Namespaces the rule speaks of. Only * is special: "team-*".',
+        description='Namespaces that the rule applies to. Only * is special, for example "team-*".',
         min_length=1,
         max_length=64,
         json_schema_extra={"x-kubernetes-list-type": "set"},
@@ -160,18 +164,18 @@ class AccessRule(ApiModel):
 
 class Limits(ApiModel):
     max_concurrent_requests: int = Field(
-        8, description="How many requests this Harbor is sent at the same time.", ge=1, le=256
+        8, description="Maximum number of concurrent requests to this Harbor.", ge=1, le=256
     )
     requests_per_second: int = Field(
-        50, description="How many requests this Harbor is sent in a second, on average.", ge=1, le=10000
+        50, description="Maximum average number of requests per second to this Harbor.", ge=1, le=10000
     )
 
 
 class _ConnectionSpec(ApiModel):
     url: UrlString = Field(
         description=(
-            "Harbor's address without a path, as https://harbor.example.com. It may change only when the old one is "
-            "in aliases."
+            "Address of Harbor without a path, such as https://harbor.example.com. It may change only when the old one "
+            "is in aliases."
         )
     )
     allow_insecure_http: bool = Field(
@@ -188,20 +192,21 @@ class _ConnectionSpec(ApiModel):
     limits: Limits = Field(
         Limits(),
         description=(
-            "How much this Harbor is asked. All connections to one host share what the ClusterHarborConnection states."
+            "Limits on requests to this Harbor. All connections to one host share those of the ClusterHarborConnection."
         ),
     )
     delivery_max_attempts: int | None = Field(
         None,
         description=(
-            "How often this Harbor tries to deliver a notification: webhook_job_max_retry in its harbor.yml. "
+            "How many times this Harbor tries to deliver a notification: webhook_job_max_retry in its harbor.yml. "
             "Absent: 3, which is Harbor's default, or 10 before Harbor 2.8."
         ),
         ge=1,
         le=100,
     )
     suspend: bool = Field(
-        False, description="true stops all requests to this Harbor, as for its maintenance. Everything keeps its state."
+        False,
+        description="true stops all requests to this Harbor, such as during maintenance. Resources keep their state.",
     )
 
     @property
@@ -230,7 +235,7 @@ CONNECTION_RULES = rules(
 _HEADERS_FROM: Any = Field(
     [],
     description=(
-        "Headers for a gateway in front of Harbor, sent with every request to Harbor and to nobody else. "
+        "Headers for a gateway in front of Harbor. They are sent with every request to Harbor and to no other host. "
         "A change is picked up at once."
     ),
     max_length=8,
@@ -256,7 +261,9 @@ class ClusterHarborConnectionSpec(_ConnectionSpec):
         description="The Secret with the name and password of a Harbor robot account or user."
     )
     headers_from: list[ClusterHeaderFrom] = _HEADERS_FROM
-    tls: ClusterTLS = Field(ClusterTLS(), description="How Harbor's certificate is verified, and what Harbor is shown.")
+    tls: ClusterTLS = Field(
+        ClusterTLS(), description="How Harbor's certificate is verified, and the client certificate."
+    )
     access: list[AccessRule] = Field(
         description="Which namespaces may declare which Harbor projects over this connection. At least one rule.",
         min_length=1,
@@ -296,11 +303,11 @@ class HarborConnectionSpec(_ConnectionSpec):
         description="The Secret of this namespace with the name and password of a Harbor robot account or user."
     )
     headers_from: list[HeaderFrom] = _HEADERS_FROM
-    tls: TLS = Field(TLS(), description="How Harbor's certificate is verified, and what Harbor is shown.")
+    tls: TLS = Field(TLS(), description="How Harbor's certificate is verified, and the client certificate.")
 
 
 class Principal(ApiModel):
-    """Who the operator is in Harbor."""
+    """The account that the operator uses in Harbor."""
 
     name: str = Field(description="Name of the robot account or user that the operator works as.")
     kind: Literal["SystemAdmin", "User", "Robot"] = Field(description="SystemAdmin, User or Robot.")
@@ -309,9 +316,9 @@ class Principal(ApiModel):
 class Notifications(ApiModel):
     """Whether Harbor sends notifications at all."""
 
-    enabled: bool = Field(description="Whether notifications are sent, as far as the switches above a policy go.")
+    enabled: bool = Field(description="Whether the switches above a policy allow notifications.")
     source: Literal["Harbor", "ConfigMap"] = Field(
-        description="Harbor (its own switch as somebody set it) or ConfigMap (the global switch of this cluster)."
+        description="Harbor (its own switch, as set in Harbor) or ConfigMap (the global switch of this cluster)."
     )
     enforcement: Literal["Harbor", "ManagedPolicies", "None"] = Field(
         description=(
@@ -319,31 +326,31 @@ class Notifications(ApiModel):
             "enforced)."
         )
     )
-    message: str = Field("", description="Why it is enforced this way, and what that leaves out.", max_length=512)
+    message: str = Field("", description="Why it is enforced this way, and what is not covered.", max_length=512)
 
 
 class ConnectionStatus(CommonStatus):
     """What was found at the other end of the connection. Written by the operator."""
 
     harbor_version: str | None = Field(None, description="The version that Harbor reports.")
-    principal: Principal | None = Field(None, description="Who the operator is in Harbor.")
+    principal: Principal | None = Field(None, description="The account that the operator uses in Harbor.")
     authentication: Literal["Session", "Basic"] | None = Field(
         None, description="Session (logged in once) or Basic (credentials with every request)."
     )
     supported_event_types: list[str] = Field(
         [],
-        description="The event types that webhook policies can have in this Harbor. Known once there is a policy.",
+        description="Event types that this Harbor supports. Known once there is a policy.",
         max_length=64,
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
     supported_payload_formats: list[str] = Field(
         [],
-        description="The payload formats that http targets can have in this Harbor; none before Harbor 2.8.",
+        description="Payload formats that this Harbor supports for http targets; none before Harbor 2.8.",
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
     notifications: Notifications | None = Field(
-        None, description="The state of the switch over all notifications of this Harbor."
+        None, description="The state of the switch for all notifications of this Harbor."
     )
     read_only: bool | None = Field(None, description="Whether Harbor is in read-only mode.")
 

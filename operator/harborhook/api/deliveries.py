@@ -27,11 +27,11 @@ class LastDelivery(ApiModel):
     status: DeliveryStatus = Field(
         description=(
             "Succeeded, Failed (no attempt is left), Retrying (the last attempt failed, Harbor tries again), "
-            "Pending (not sent yet) or Stopped (by somebody in Harbor)."
+            "Pending (not sent yet) or Stopped (in Harbor, by a person)."
         )
     )
     time: Time | None = Field(None, description="When the last attempt ended; for Pending, when the event happened.")
-    attempts: int | None = Field(None, description="How often Harbor tried, where it tells.", ge=0)
+    attempts: int | None = Field(None, description="Number of attempts, where Harbor reports it.", ge=0)
     message: str | None = Field(
         None, description="Why the last attempt failed, from Harbor's log.", max_length=MESSAGE_LIMIT
     )
@@ -42,12 +42,12 @@ class RecentRedelivery(ApiModel):
 
     status: RedeliveryStatus = Field(
         description=(
-            "Pending (it waits for its turn), Succeeded, Failed (the last attempt was not answered with 2xx) or "
+            "Pending (waiting), Succeeded, Failed (the last attempt was not answered with 2xx) or "
             "Expired (it is older than spec.redelivery.maxAge)."
         )
     )
     time: Time | None = Field(None, description="When the last attempt ended.")
-    attempts: int | None = Field(None, description="How often the operator tried.", ge=0)
+    attempts: int | None = Field(None, description="Number of attempts by the operator.", ge=0)
     message: str | None = Field(None, description="Why the last attempt failed.", max_length=MESSAGE_LIMIT)
 
 
@@ -65,20 +65,20 @@ class RecentDelivery(ApiModel):
         max_length=SUBJECT_LIMIT,
     )
     time: Time = Field(description="When the event happened.")
-    status: DeliveryStatus = Field(description="What became of it, as in lastDelivery.")
-    attempts: int | None = Field(None, description="How often Harbor tried, where it reports that.", ge=0)
+    status: DeliveryStatus = Field(description="The result of the delivery, as in lastDelivery.")
+    attempts: int | None = Field(None, description="Number of attempts, where Harbor reports it.", ge=0)
     message: str | None = Field(
         None, description="Why the last attempt failed, from Harbor's log.", max_length=MESSAGE_LIMIT
     )
     redelivery: RecentRedelivery | None = Field(
-        None, description="What became of the event when the operator sent it again. Absent if it does not."
+        None, description="Result of the redelivery by the operator. Absent if there was none."
     )
 
 
 class TargetRedelivery(ApiModel):
     """The notifications to one target that wait to be sent again."""
 
-    target: int = Field(description="The place of the target in spec.targets, from 0.", ge=0, le=15)
+    target: int = Field(description="Index of the target in spec.targets, from 0.", ge=0, le=15)
     waiting: int = Field(description="How many notifications wait.", ge=0)
     attempts: int = Field(0, description="How many attempts in a row have failed.", ge=0)
     last_attempt_time: Time | None = Field(None, description="When the last attempt was made.")
@@ -89,23 +89,27 @@ class TargetRedelivery(ApiModel):
 class Deliveries(ApiModel):
     """The notifications of a policy, counted by event: one event is one notification to each target."""
 
-    in_progress: int = Field(0, description="How many notifications are not yet delivered and not yet given up.", ge=0)
-    consecutive_failures: int = Field(
-        0, description="How many events in a row, up to the newest, were not delivered to every target.", ge=0
+    in_progress: int = Field(
+        0, description="Number of notifications that are neither delivered nor finally failed.", ge=0
     )
-    last_success_time: Time | None = Field(None, description="When an event was last delivered. It never goes back.")
-    last_failure_time: Time | None = Field(None, description="When Harbor last gave one up. It never goes back.")
+    consecutive_failures: int = Field(
+        0, description="Number of consecutive events, up to the newest, that were not delivered to every target.", ge=0
+    )
+    last_success_time: Time | None = Field(None, description="When an event was last delivered. It never moves back.")
+    last_failure_time: Time | None = Field(
+        None, description="When Harbor last stopped retrying a notification. It never moves back."
+    )
     last_failure_message: str | None = Field(
         None, description="Why the last failure happened, from Harbor's log.", max_length=MESSAGE_LIMIT
     )
     last_execution_id: int | None = Field(
         None,
         alias="lastExecutionID",
-        description="All of Harbor's executions up to this one have been counted; those above it are read again.",
+        description="The operator has counted all of Harbor's executions up to this ID, and reads later ones again.",
     )
     recent: list[RecentDelivery] = Field(
         [],
-        description="The newest events, newest first: what Harbor's own list shows.",
+        description="The newest events, newest first, as in Harbor's own list.",
         max_length=RECENT_LIMIT,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["executionID"]},
     )
@@ -114,7 +118,7 @@ class Deliveries(ApiModel):
     )
     redeliveries: list[TargetRedelivery] = Field(
         [],
-        description="What waits to be sent again, one row per target.",
+        description="Notifications waiting for redelivery, one row per target.",
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["target"]},
     )

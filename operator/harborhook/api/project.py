@@ -61,12 +61,13 @@ class PreventPull(ApiModel):
     """Whether images with vulnerabilities can be pulled."""
 
     enabled: bool | None = Field(
-        None, description="Whether pulling is prevented at all. Absent: Harbor's value is left alone."
+        None, description="Whether pulling is prevented. Absent: Harbor's value is left alone."
     )
     severity: Severity | None = Field(
         None,
         description=(
-            "From which severity on: none, low, medium, high or critical. Absent: Harbor's value is left alone."
+            "Lowest severity that prevents pulling: none, low, medium, high or critical. "
+            "Absent: Harbor's value is left alone."
         ),
     )
 
@@ -88,7 +89,8 @@ class Sbom(ApiModel):
     auto_generate: bool | None = Field(
         None,
         description=(
-            "Whether an SBOM is made when an image is pushed. Absent: Harbor's value is left alone. Since Harbor 2.11."
+            "Whether an SBOM is generated when an image is pushed. "
+            "Absent: Harbor's value is left alone. Since Harbor 2.11."
         ),
     )
 
@@ -158,7 +160,7 @@ class ProxyCache(ApiModel):
 
     registry_name: str = Field(
         description=(
-            "Name of the registry endpoint in Harbor, which an administrator has made there. It can change only to "
+            "Name of the registry endpoint in Harbor, created there by an administrator. It can change only to "
             "the new name of the same endpoint, when that was renamed: the project keeps its registry."
         ),
         min_length=1,
@@ -167,7 +169,7 @@ class ProxyCache(ApiModel):
     speed_limit_kbps: int | None = Field(
         None,
         description=(
-            "The most kilobits per second that are fetched for one request, -1 for no limit. "
+            "Maximum kilobits per second for one request, -1 for no limit. "
             "Absent: Harbor's value is left alone. Since Harbor 2.12."
         ),
         ge=-1,
@@ -176,7 +178,7 @@ class ProxyCache(ApiModel):
     max_upstream_connections: int | None = Field(
         None,
         description=(
-            "The most connections to the upstream registry for one artifact, -1 for no limit. "
+            "Maximum number of connections to the upstream registry for one artifact, -1 for no limit. "
             "Absent: Harbor's value is left alone. Since Harbor 2.15."
         ),
         ge=-1,
@@ -207,7 +209,7 @@ class ProxyCache(ApiModel):
 
 
 class ProjectWebhooks(ApiModel):
-    """What concerns all webhook policies of the project."""
+    """Settings for all webhook policies of the project."""
 
     enabled: bool = Field(
         True,
@@ -233,7 +235,7 @@ SPEC_RULES = rules(
 
 
 class HarborProjectSpec(ApiModel):
-    """What the project should be like. A setting that is absent is left as it is in Harbor."""
+    """Desired state of the project. A setting that is absent is left as it is in Harbor."""
 
     model_config = ConfigDict(json_schema_extra=SPEC_RULES)
 
@@ -251,17 +253,18 @@ class HarborProjectSpec(ApiModel):
         pattern=PROJECT_NAME_PATTERN,
     )
     public: bool | None = Field(
-        None, description="Whether anybody may pull. Absent: Harbor's value is left alone (false for a new project)."
+        None,
+        description="Whether anonymous users may pull. Absent: Harbor's value is left alone (false for a new project).",
     )
     storage_quota: StorageQuota | None = Field(
         None,
         description=(
-            'The most storage that the project may use: a quantity such as 50Gi, a number of bytes, or "unlimited". '
+            'Maximum storage of the project: a quantity such as 50Gi, a number of bytes, or "unlimited". '
             "At most 1024Ti. Absent: Harbor's value is left alone (Harbor's default for a new project)."
         ),
     )
     vulnerability: Vulnerability | None = Field(
-        None, description="What Harbor does about vulnerabilities. Absent: Harbor's values are left alone."
+        None, description="Vulnerability settings. Absent: Harbor's values are left alone."
     )
     sbom: Sbom | None = Field(None, description="Software bills of materials. Absent: Harbor's value is left alone.")
     content_trust: ContentTrust | None = Field(
@@ -279,13 +282,13 @@ class HarborProjectSpec(ApiModel):
         ),
     )
     webhooks: ProjectWebhooks = Field(
-        ProjectWebhooks(), description="What concerns all webhook policies of the project."
+        ProjectWebhooks(), description="Settings for all webhook policies of the project."
     )
     creation_policy: CreationPolicy = Field(
         "Create",
         description=(
-            "Create (make the project; refuse one that this resource did not make), Adopt (take an existing one, never "
-            "make one) or CreateOrAdopt (either)."
+            "Create (create the project; refuse one that exists), Adopt (take over an existing one, never "
+            "create one) or CreateOrAdopt (either)."
         ),
     )
     deletion_policy: DeletionPolicy = Field(
@@ -309,7 +312,7 @@ class QuotaStatus(ApiModel):
     """The project's quota as Harbor has it."""
 
     hard: str = Field(description='The most storage that may be used, exact, or "unlimited".', max_length=32)
-    used: str = Field(description="The storage that is used, exact.", max_length=32)
+    used: str = Field(description="The storage in use, exact.", max_length=32)
 
 
 class WebhooksStatus(ApiModel):
@@ -327,7 +330,7 @@ class WebhooksStatus(ApiModel):
 
 
 class HarborProjectStatus(CommonStatus):
-    """What Harbor has. Written by the operator."""
+    """Observed state of the project in Harbor. Written by the operator."""
 
     project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
     project_name: RecordedProjectName | None = Field(None, description="Name of the project in Harbor.")
@@ -343,9 +346,7 @@ class HarborProjectStatus(CommonStatus):
     drift: DriftList = Field([])
     applied_generation: int | None = Field(
         None,
-        description=(
-            "The generation of the spec that was last applied in full: what is found to differ later is drift."
-        ),
+        description=("The generation of the spec that was last applied in full: later differences are drift."),
     )
 
 

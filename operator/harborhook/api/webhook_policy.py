@@ -104,8 +104,8 @@ class Redelivery(ApiModel):
     mode: Literal["Automatic", "Manual"] = Field(
         "Manual",
         description=(
-            "Automatic (what failed is sent again until it arrives or is older than maxAge) or Manual (only what "
-            "annotation harborhook.io/redeliver asks for)."
+            "Automatic (failed notifications are sent again until they arrive or are older than maxAge) or Manual "
+            "(only what annotation harborhook.io/redeliver asks for)."
         ),
     )
     max_age: str = Field(
@@ -151,7 +151,7 @@ SPEC_RULES = rules(
 
 
 class WebhookPolicySpec(ApiModel):
-    """What the webhook policy should be like."""
+    """Desired state of the webhook policy."""
 
     model_config = ConfigDict(json_schema_extra=SPEC_RULES)
 
@@ -184,7 +184,8 @@ class WebhookPolicySpec(ApiModel):
     enabled: bool = Field(True, description="false stops notifications; the policy stays in Harbor.")
     event_types: list[EventType] = Field(
         description=(
-            "What is notified, in Harbor's words: PUSH_ARTIFACT, PULL_ARTIFACT, DELETE_ARTIFACT, SCANNING_COMPLETED, …"
+            "Events that Harbor notifies about, by Harbor's names: PUSH_ARTIFACT, PULL_ARTIFACT, DELETE_ARTIFACT, "
+            "SCANNING_COMPLETED, …"
         ),
         min_length=1,
         max_length=32,
@@ -199,7 +200,7 @@ class WebhookPolicySpec(ApiModel):
     creation_policy: CreationPolicy = Field(
         "Create",
         description=(
-            "Create (make the policy; refuse one that exists and is not ours), Adopt (take an existing one, never make "
+            "Create (create the policy; refuse one that exists), Adopt (take over an existing one, never create "
             "one) or CreateOrAdopt (either)."
         ),
     )
@@ -226,11 +227,11 @@ class WebhookPolicySpec(ApiModel):
 class Trigger(ApiModel):
     """What is known of one event type."""
 
-    event_type: EventType = Field(description="The event type this row speaks of.")
+    event_type: EventType = Field(description="The event type of this row.")
     last_trigger_time: Time | None = Field(
-        None, description="When Harbor last queued a notification of this type. It never goes back."
+        None, description="When Harbor last queued a notification of this type. It never moves back."
     )
-    last_delivery: LastDelivery | None = Field(None, description="What became of the newest event of this type.")
+    last_delivery: LastDelivery | None = Field(None, description="Result of the newest event of this type.")
 
 
 class AppliedSecret(ApiModel):
@@ -243,10 +244,10 @@ class AppliedSecret(ApiModel):
 class EndpointResult(ApiModel):
     """How one target answered."""
 
-    target: int = Field(description="Its place in spec.targets, from 0.")
-    reachable: bool = Field(description="Whether it answered, whatever the answer.")
-    http_status: int | None = Field(None, alias="httpStatus", description="The status of its answer.")
-    message: str = Field(description="What that means, or why there was no answer.", max_length=256)
+    target: int = Field(description="Index of the target in spec.targets, from 0.")
+    reachable: bool = Field(description="Whether the target answered, with any status.")
+    http_status: int | None = Field(None, alias="httpStatus", description="HTTP status of the answer.")
+    message: str = Field(description="What the status means, or why there was no answer.", max_length=256)
 
 
 class EndpointTest(ApiModel):
@@ -273,7 +274,7 @@ class RedeliveryAnswer(ApiModel):
 
 
 class WebhookPolicyStatus(CommonStatus):
-    """What Harbor has, and what it knows of the notifications. Written by the operator."""
+    """Observed state of the policy in Harbor, and of its notifications. Written by the operator."""
 
     policy_id: int | None = Field(None, alias="policyID", description="Harbor's id of the policy.")
     project_id: int | None = Field(None, alias="projectID", description="Harbor's id of the project.")
@@ -286,8 +287,8 @@ class WebhookPolicyStatus(CommonStatus):
     cluster_name: str | None = Field(
         None,
         description=(
-            "Name of this cluster in the policy's creator in Harbor. When the operator's setting clusterName has "
-            "changed, it proves that a policy with the former name belongs to this resource."
+            "Name of this cluster in the field creator of the policy in Harbor. When the operator's setting "
+            "clusterName has changed, it proves that a policy with the former name belongs to this resource."
         ),
     )
     enabled: bool | None = Field(
@@ -297,7 +298,7 @@ class WebhookPolicyStatus(CommonStatus):
         ),
     )
     last_trigger_time: Time | None = Field(
-        None, description="When Harbor last queued a notification of any type. It never goes back."
+        None, description="When Harbor last queued a notification of any type. It never moves back."
     )
     triggers: list[Trigger] = Field(
         [],
@@ -307,23 +308,20 @@ class WebhookPolicyStatus(CommonStatus):
     )
     deliveries: Deliveries | None = Field(None, description="Whether notifications arrive. Absent before the first.")
     endpoint_test: EndpointTest | None = Field(
-        None, description="The last test that annotation harborhook.io/test-endpoint asked for."
+        None, description="The last test requested by annotation harborhook.io/test-endpoint."
     )
     redelivery: RedeliveryAnswer | None = Field(
-        None, description="The last redelivery that annotation harborhook.io/redeliver asked for."
+        None, description="The last redelivery requested by annotation harborhook.io/redeliver."
     )
     drift: DriftList = Field([])
     applied_generation: int | None = Field(
         None,
-        description=(
-            "The generation of the spec that was last dealt with in full: what is found to differ later is drift."
-        ),
+        description=("The generation of the spec that was last applied in full: later differences are drift."),
     )
     applied_secrets: list[AppliedSecret] | None = Field(
         None,
         description=(
-            "The Secrets of the targets as they were last applied, while driftPolicy is Report: a newer version is "
-            "applied, too."
+            "The Secrets of the targets as last applied, while driftPolicy is Report: a newer version is applied, too."
         ),
         max_length=32,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},

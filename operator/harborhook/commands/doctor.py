@@ -121,7 +121,7 @@ def _as_the_operator_sees_it(connection: AnyConnection) -> Iterator[Finding]:
     if ready is None:
         yield Finding("connection", Grade.NOTE, "No operator has looked at this connection yet: is one running?")
         return
-    said = f"The operator says of the connection: {ready.reason}: {ready.message}"
+    said = f"The operator reports about the connection: {ready.reason}: {ready.message}"
     is_bad = ready.status == "False" and not connection.spec.suspend
     yield Finding("connection", Grade.FAIL if is_bad else Grade.OK, said)
 
@@ -207,7 +207,7 @@ def _permission(known: Known, evidence: Evidence) -> Finding:
 
 async def _supported(harbor: Reached, project: Project | None) -> Finding:
     if project is None:
-        return Finding("events", Grade.NOTE, "Harbor tells its event types within a project, and none can be seen.")
+        return Finding("events", Grade.NOTE, "Harbor lists its event types by project, and no project is visible.")
     try:
         supported = await harbor.client.supported(project.name)
     except ForbiddenError as error:

@@ -16,7 +16,7 @@ from harborhook.commands.options import ByConnection, ByUrl, Where, which_harbor
 @click.option(
     "--project",
     metavar="NAME",
-    help="The one in which to look at permissions. Default: that of the first 25 in which the most is allowed.",
+    help="Project in which to check permissions. Default: of the first 25, the one that allows most.",
 )
 @click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def doctor(where: Where, namespace: str | None, project: str | None, output: str) -> None:
@@ -42,7 +42,7 @@ def doctor(where: Where, namespace: str | None, project: str | None, output: str
     "projects",
     metavar="NAME",
     multiple=True,
-    help="A project in Harbor; can be repeated. Default: all that can be seen.",
+    help="A project in Harbor; can be repeated. Default: all visible projects.",
 )
 @click.option(
     "--namespace", "-n", metavar="NAME", help="Namespace of the resources. Default: none; kubectl apply -n decides."
@@ -57,7 +57,7 @@ def doctor(where: Where, namespace: str | None, project: str | None, output: str
 @click.option(
     "--include-managed",
     is_flag=True,
-    help="Also policies that an operator has made, to take them over from another cluster.",
+    help="Include policies that an operator created, to take them over from another cluster.",
 )
 def export(
     where: Where,

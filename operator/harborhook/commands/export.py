@@ -95,7 +95,7 @@ def _summary(counts: Mapping[str, int], secrets_file: Path | None) -> str:
     if secrets_file is not None:
         return f"Exported: {said}, and {counts['Secret']} of kind Secret to {secrets_file}: apply that first."
     return (
-        f"Exported: {said}. {counts['Secret']} of kind Secret must be there first: comments tell what is in "
+        f"Exported: {said}. {counts['Secret']} of kind Secret must be there first: comments list what is in "
         "each, and --secrets-file writes them."
     )
 

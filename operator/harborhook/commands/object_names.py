@@ -32,13 +32,13 @@ def project_names(names: Sequence[str]) -> dict[str, str]:
 def policy_names(policies: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
     """By project and name of the policy in Harbor; `policies` has the name of the HarborProject's object for each.
 
-    The project's name goes before the policy's, so that a policy in another project never changes it.
+    The project's name precedes the policy's, so that a policy in another project never changes it.
     """
     return _unique({key: _cut(f"{project}-{_slug(key[1]) or 'policy'}", key) for key, project in policies.items()})
 
 
 def _unique(wanted: Mapping[HarborName, str]) -> dict[HarborName, str]:
-    """Whoever comes later than another of the same name has a piece of its Harbor name's digest appended."""
+    """The later of two objects with the same name has a piece of its Harbor name's digest appended."""
     given: dict[HarborName, str] = {}
     taken: set[str] = set()
     for source, name in wanted.items():

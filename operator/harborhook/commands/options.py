@@ -214,4 +214,4 @@ def _decoded(stated: bytes, what: str) -> str:
     try:
         return stated.decode()
     except UnicodeDecodeError:  # whose text shows some of it
-        raise click.UsageError(f"{what} is no UTF-8 text.") from None
+        raise click.UsageError(f"{what} is not UTF-8 text.") from None

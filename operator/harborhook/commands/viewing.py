@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _FOR_PROGRAMS = ("json", "yaml", "name")
 
-watch_option = click.option("--watch", "-w", is_flag=True, help="Show it again and again, until Ctrl-C.")
+watch_option = click.option("--watch", "-w", is_flag=True, help="Refresh until Ctrl-C.")
 
 
 @click.command()

@@ -34,7 +34,7 @@ ADVICE = {
     Failure.NOT_TLS: "Check the port in url; a Harbor without TLS has an http:// url and allowInsecureHTTP: true.",
     Failure.OLD_PROTOCOL: "Let Harbor, or what stands in front of it, offer TLS 1.2 or 1.3.",
     Failure.HANDSHAKE_REFUSED: (
-        "Either there is no cipher in common, or it requires a client certificate: the connection's "
+        "Either they have no cipher in common, or it requires a client certificate: the connection's "
         "tls.clientCertificateRef names one."
     ),
     Failure.CLIENT_CERTIFICATE_REQUIRED: "Name one in the connection's tls.clientCertificateRef.",
@@ -81,7 +81,7 @@ def tls_error(url: str, failure: Failure, reason: str) -> UntrustedError | Unrea
 
 
 async def details_of(url: str, failure: Failure, tls: TLSOptions) -> str:
-    """A sentence with what the certificate itself says of the failure, such as its issuer; "" if it cannot be had."""
+    """A sentence with what the certificate shows about the failure, such as its issuer; "" if it cannot be had."""
     certificate = await _certificate_of(url, tls)
     if certificate is None:
         return ""

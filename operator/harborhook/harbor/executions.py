@@ -1,4 +1,4 @@
-"""What Harbor tells of notifications: executions and their tasks (2.8 and later), jobs (before).
+"""What Harbor reports about notifications: executions and their tasks (2.8 and later), jobs (before).
 
 An event makes one execution for each target. Harbor does not say which ones are the same event's, but they carry the
 same event data, in one of three formats (payloads.py). Payloads are not kept: they hold what nobody asked for, and

@@ -1,4 +1,4 @@
-"""How much one Harbor is asked at a time: shared by all connections to it, whoever owns them."""
+"""How much one Harbor is asked at a time: shared by all connections to it, of all owners."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Limiter:
 
 class Pause:
     """A time in which one connection asks nothing, because Harbor or a proxy in front of it has asked for that. Others
-    go on: whoever answers a team's connection must not stop those of others."""
+    go on: a server that answers one team's connection must not stop those of others."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

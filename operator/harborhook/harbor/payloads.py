@@ -1,4 +1,4 @@
-"""What a notification's payload says of its event, in the three formats that Harbor sends.
+"""What a notification's payload says about its event, in the three formats that Harbor sends.
 
 Default is Harbor's own JSON, CloudEvents wraps the same data, and a Slack message is a template with that data as
 quoted JSON in it. Whatever the format, the event, and the repository and tag that it is about, are found out here;

@@ -112,7 +112,7 @@ Fence = Callable[[], None]
 """Asked right before anything that could change Harbor is sent; what it raises keeps it from being sent."""
 
 Observer = Callable[[str, str, int], None]
-"""Told of each exchange: method, endpoint class such as `/projects/{project}`, status (0: no answer)."""
+"""Called for each exchange: method, endpoint class such as `/projects/{project}`, status (0: no answer)."""
 
 
 class Transport:

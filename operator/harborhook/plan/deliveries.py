@@ -1,7 +1,7 @@
 """Delivery status: from what Harbor shows of a policy's notifications to what the status says. No clock, no memory.
 
 The status itself is all the memory there is. `lastExecutionID` is the cursor: every execution up to it belongs to an
-event that is settled and counted; all above it are read again and judged anew. The cursor moves only to where no event
+event that is settled and counted; all above it are read and judged again. The cursor moves only to where no event
 has executions on both sides and none below is open. So it does not matter in which order notifications are settled,
 how often they are read, or when the operator is restarted: nothing is counted twice and nothing is lost.
 """
@@ -86,7 +86,7 @@ class History:
     forbidden: bool = False
     """Harbor does not let us read them."""
     renumbered_from: int | None = None
-    """The cursor that means nothing any more, because Harbor numbers anew; these are then all there are."""
+    """The cursor that has lost its meaning, because Harbor's numbers started again; these are then all there are."""
 
     @property
     def open(self) -> bool:
@@ -581,5 +581,5 @@ def _of_status(
     if last_trigger_time is None:
         return Delivering(DeliveringReason.NEVER_TRIGGERED)
     if history is None or (deliveries is not None and deliveries.in_progress):
-        return Delivering(DeliveringReason.NEVER_TRIGGERED, "The first notification is under way.")
+        return Delivering(DeliveringReason.NEVER_TRIGGERED, "The first notification is in progress.")
     return Delivering(DeliveringReason.HISTORY_UNAVAILABLE, "Harbor has forgotten what became of the notifications.")

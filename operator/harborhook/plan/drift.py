@@ -41,7 +41,7 @@ def drift_rows(differences: Sequence[Difference]) -> list[DriftRow]:
 
 
 def drift_verdict(differences: Iterable[Difference]) -> Verdict:
-    """What to say of differences that are only reported."""
+    """The message about differences that are only reported."""
     return Verdict(
         Reason.DRIFT_DETECTED,
         f"Harbor differs in {field_names(differences)}, see status.drift. driftPolicy Report leaves it so: change the "

@@ -21,9 +21,9 @@ from harborhook.api.deliveries import MESSAGE_LIMIT
 from harborhook.harbor.errors import SHORTEST_SECRET, clip
 from harborhook.plan.access import allows_host, host_of
 
-LOG_GONE = "Harbor no longer has the log that tells why."
-LOG_UNREADABLE = "Harbor does not give the log that tells why."
-NO_LOGS = "Harbor tells the reason from version 2.8 on."
+LOG_GONE = "Harbor no longer has the log with the reason."
+LOG_UNREADABLE = "Harbor refuses the log with the reason."
+NO_LOGS = "Harbor reports the reason since version 2.8."
 NEVER_SENT = "Harbor's job service was not running when this happened: the notification was never sent."
 WITHOUT_CAUSE = frozenset({LOG_GONE, LOG_UNREADABLE})
 

@@ -83,7 +83,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What reading has told of an account's rights; None: could not be read."""
+    """What reading has shown about an account's rights; None: could not be read."""
 
     principal: Principal
     version: Version | None
@@ -99,7 +99,7 @@ class Evidence:
 
     @property
     def has_projects_of_its_own(self) -> bool:
-        """Whoever makes a project is its administrator; a robot is not."""
+        """A user who makes a project is its administrator; a robot is not."""
         return self.principal.kind == "User" and self.creation == "everyone"
 
 
@@ -116,7 +116,7 @@ def known_permissions(evidence: Evidence) -> Iterator[Known]:
 
 def _in_project(permission: Permission, evidence: Evidence) -> Known:
     if evidence.project is None or evidence.rights is None:
-        return Known(permission, Presence.UNKNOWN, "Harbor tells it project by project, and none can be seen")
+        return Known(permission, Presence.UNKNOWN, "Harbor reports it by project, and no project is visible")
     if permission.name in evidence.rights:
         return Known(permission, Presence.THERE, f"Harbor lists it among the rights in project {evidence.project}")
     how = f"Harbor does not list it among the rights in project {evidence.project}"

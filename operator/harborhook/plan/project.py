@@ -167,7 +167,7 @@ def _setting_obstacles(spec: HarborProjectSpec, observed: Project, version: Vers
             Reason.UNSUPPORTED_HARBOR_VERSION,
             f"Harbor {short(version)} does not know {needed}. Remove it or upgrade Harbor; the rest is applied.",
         )
-    # That an ordinary project has no settings of a proxy cache is said of registryName.
+    # That an ordinary project has no settings of a proxy cache is reported under registryName.
     for setting in stated:
         if setting.projects is Projects.NOT_PROXY_CACHES and not setting.applies_to(observed):
             yield Verdict(
@@ -184,7 +184,7 @@ def _registry_obstacles(
     if cached is None:
         yield Verdict(
             Reason.IMMUTABLE_FIELD,
-            "proxyCache.registryName: the project is not a proxy cache, and Harbor fixes that when a project is made. "
+            "proxyCache.registryName: the project is not a proxy cache, and Harbor sets that only at creation. "
             "Remove proxyCache, or declare a project of another name.",
         )
         return
@@ -193,7 +193,7 @@ def _registry_obstacles(
     if _caches_another(spec, observed, registries):
         yield Verdict(
             Reason.IMMUTABLE_FIELD,
-            f"proxyCache.registryName: {cache}, not of {stated!r}, and Harbor fixes that when a project is made. "
+            f"proxyCache.registryName: {cache}, not of {stated!r}, and Harbor sets that only at creation. "
             f"Set registryName to {name!r}, or declare a project of another name for {stated!r}.",
         )
     elif name not in (stated, None):
@@ -205,9 +205,9 @@ def _registry_obstacles(
 
 
 def conclusion(name: str, findings: Sequence[Verdict]) -> Verdict:
-    """One verdict of all: what a person has to change goes before what is only to be known."""
+    """One verdict of all: what a person has to change takes precedence over information."""
     if not findings:
-        return Verdict(Reason.RECONCILED, f"Project {name} is as the spec says.")
+        return Verdict(Reason.RECONCILED, f"Project {name} matches the spec.")
     ordered = sorted(findings, key=lambda finding: finding.reason.outcome is not Outcome.STALLED)
     return Verdict(ordered[0].reason, " ".join(finding.message for finding in ordered))
 

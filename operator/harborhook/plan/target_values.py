@@ -67,13 +67,13 @@ def address_of(raw: bytes) -> str:
     try:
         address = raw.decode().strip("\r\n")
     except UnicodeDecodeError:
-        raise UnusableError("is no address: it is not UTF-8.") from None
+        raise UnusableError("is not an address: it is not UTF-8.") from None
     if not re.fullmatch(ADDRESS_PATTERN, address) or not address.isprintable():
-        raise UnusableError("is no address: it has to be one line that begins with https:// or http:// and a host.")
+        raise UnusableError("is not an address: it must be one line that begins with https:// or http:// and a host.")
     if len(address) > ADDRESS_LIMIT:
-        raise UnusableError(f"is no address: it is longer than {ADDRESS_LIMIT} characters.")
+        raise UnusableError(f"is not an address: it is longer than {ADDRESS_LIMIT} characters.")
     if _BAD_ESCAPE.search(address) or not _has_host_and_port(address):
-        raise UnusableError("is no address: its host, its port or a % in it is wrong.")
+        raise UnusableError("is not an address: its host, its port or a % in it is wrong.")
     return address
 
 

@@ -74,7 +74,7 @@ def link_to(visit: Visit[Any], key: Key, *, deleting: bool = False) -> Link:
 
 
 def _missing(key: Key) -> str:
-    return f"There is no {key}. Create it, or name another one in connectionRef."
+    return f"{key} does not exist. Create it, or name another one in connectionRef."
 
 
 LOST = {
@@ -88,7 +88,7 @@ LOST = {
 
 def lost(key: Key, reason: Reason) -> Verdict:
     """The same sentence for all resources and the whole time, so that each status is written once."""
-    return Verdict(reason, f"{LOST[reason]}: see {key}. It goes on by itself when that is over.")
+    return Verdict(reason, f"{LOST[reason]}: see {key}. It continues automatically when that is resolved.")
 
 
 def link_of(context: Context, resource: Key) -> Link | None:
@@ -132,7 +132,7 @@ def _ask_for_finalizer(context: Context, link: Link) -> None:
     if context.finalizer(link.key) in connection.metadata.finalizers:
         return
     if connection.metadata.deleting:
-        raise NotReady(Reason.CONNECTION_NOT_READY, f"{link.key} is being deleted: nothing new is made over it.")
+        raise NotReady(Reason.CONNECTION_NOT_READY, f"{link.key} is being deleted: nothing new is created over it.")
     context.queue.add(link.key, Cause.HOLD)
     raise Wait(after=HOLD_PAUSE)
 
@@ -156,7 +156,7 @@ def check_unmoved(recorded: RecordedConnection | None, link: Link) -> None:
         Reason.CONNECTION_CHANGED,
         f"The object lives in the Harbor at {recorded.url}, but {link.key} reaches {link.connection.spec.url}. "
         "Point connectionRef back, or list the old url in the connection's aliases if it is the same Harbor; "
-        "to start anew there, delete this resource and create it again.",
+        "to start again there, delete this resource and recreate it.",
     )
 
 

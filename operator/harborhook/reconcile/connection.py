@@ -168,7 +168,7 @@ async def _is_answered_again(link: Link) -> bool:
 
 
 def _record_supported(visit: Visit[AnyConnection], link: Link) -> None:
-    """Until the first policy has asked, as after a restart, what the status says of the same Harbor version stays."""
+    """Until the first policy has asked, for example after a restart, the status of the same Harbor version stays."""
     if link.supported is None and link.version == visit.resource.status.harbor_version:
         return
     visit.record(

@@ -27,7 +27,7 @@ from harborhook.telemetry import Metrics
 
 
 class Wait(Exception):  # noqa: N818 - not an error: something else must happen first, and will wake the resource
-    """Nothing can be said of the resource yet; `after` seconds later it can be asked again, if nothing wakes it."""
+    """The resource has to wait; it is visited again after `after` seconds, or when something wakes it."""
 
     def __init__(self, after: float | None = None) -> None:
         super().__init__()

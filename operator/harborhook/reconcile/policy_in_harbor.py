@@ -119,7 +119,7 @@ async def _create(
     if policy_id is not None:
         location.link.readings.policy_written(location.project, policy_id)
     if again:
-        await visit.warn("Recreated", f"Webhook policy {desired.name} had been removed in Harbor and was made again.")
+        await visit.warn("Recreated", f"Webhook policy {desired.name} had been removed in Harbor and was recreated.")
     else:
         await visit.tell("Created", f"Created webhook policy {desired.name} in project {location.project}.")
     return None

@@ -54,7 +54,7 @@ def _located_by_reference(visit: PolicyVisit, name: str) -> PolicyLocation:
         if 0 <= age < PROJECT_GRACE:
             raise Wait(after=1.0)
         raise NotReady(
-            Reason.PROJECT_NOT_READY, f"There is no HarborProject {name!r} in namespace {namespace!r}: create it."
+            Reason.PROJECT_NOT_READY, f"HarborProject {name!r} does not exist in namespace {namespace!r}: create it."
         )
     status = project.status
     if status.project_id is None or status.project_name is None or status.connection is None:

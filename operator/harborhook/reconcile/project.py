@@ -131,7 +131,7 @@ async def _record_creation(visit: ProjectVisit, project_id: int) -> None:
     name, was_removed = visit.resource.harbor_name, visit.resource.status.project_id is not None
     visit.record(project_id=project_id, origin="Created")
     if was_removed:
-        await visit.warn("Recreated", f"Project {name} had been removed in Harbor and was made again.")
+        await visit.warn("Recreated", f"Project {name} had been removed in Harbor and was recreated.")
     else:
         await visit.tell("Created", f"Created project {name} in Harbor.")
 
@@ -160,7 +160,7 @@ async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_crea
         if observed.id != project.status.project_id:
             await visit.warn(
                 "ProjectReplaced",
-                f"Project {observed.name} was removed and made again in Harbor; its id is now {observed.id}.",
+                f"Project {observed.name} was removed and recreated in Harbor; its id is now {observed.id}.",
             )
         visit.record(project_id=observed.id)
     elif lost_creation:
@@ -180,7 +180,7 @@ async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_crea
 
 
 async def _apply_parts(visit: ProjectVisit, link: Link, found: ObtainedProject) -> list[Verdict]:
-    """Writes each part of the project that differs from the spec, or reports it; returns what there is to say of it."""
+    """Writes each part of the project that differs from the spec, or reports it; returns the messages."""
     applies = found.made or plan.is_to_apply(visit.resource, visit.status.origin)
     parts = _parts(visit, link, found)
     findings: list[Verdict] = []

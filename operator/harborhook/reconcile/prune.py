@@ -70,7 +70,7 @@ async def _announce(visit: Visit[HarborProject], policy: Policy) -> None:
     minutes = visit.context.settings.prune_after / 60
     await visit.warn(
         "PruneAnnounced",
-        f"Webhook policy {_quoted_name(policy)} is declared by no WebhookPolicy and is going to be removed from Harbor "
+        f"Webhook policy {_quoted_name(policy)} is declared by no WebhookPolicy and will be removed from Harbor "
         f"in {minutes:.0f} minutes. Declare it with creationPolicy CreateOrAdopt, or set webhooks.prune to false.",
     )
 
@@ -97,7 +97,9 @@ async def _remove(
     try:
         await link.client.delete_policy(name, policy.id)
     except PreconditionError as error:  # notifications are in progress, as a rule: a later pass
-        await visit.warn("PruneRefused", f"{harbors_refusal(error)} Webhook policy {_quoted_name(policy)} goes later.")
+        await visit.warn(
+            "PruneRefused", f"{harbors_refusal(error)} Webhook policy {_quoted_name(policy)} will be removed later."
+        )
         return
     except NotFoundError:
         pass

@@ -56,7 +56,7 @@ class Redeliveries:
     """Those that the status does not have yet."""
     request: OpenRequest | None = None
     answer: RedeliveryAnswer | None = None
-    """What the status has to say of a request, and does not yet."""
+    """What the status has to report about a request, and does not yet."""
     sent: int = 0
     since: datetime | None = None
     """How many notifications of one batch have arrived, and since when the oldest of them had waited."""

@@ -1,7 +1,7 @@
-"""Letting go of what can no longer be deleted in Harbor: its namespace goes, and the credentials went before it.
+"""Releases resources whose object cannot be deleted in Harbor any more: namespace and credentials are gone.
 
 Credentials of a deleted Secret stay in memory while something is being deleted over them. After a restart they are
-lost, and nothing can bring them back into a namespace that is terminating. What would hang there for ever is let go
+lost, and nothing can bring them back into a namespace that is terminating. What would hang there for ever is released
 after a while; a log line, a metric and an Event on the connection name what stays in Harbor.
 """
 
@@ -65,8 +65,8 @@ async def _is_terminating(context: Context, namespace: str) -> bool:
 async def _tell(visit: Visit[Any], connection: Key) -> None:
     context, what = visit.context, _in_harbor(visit.resource)
     note = (
-        f"{what} stays in Harbor: {visit.resource.key} was let go without deleting it, because the credentials for it "
-        "are gone and its namespace is terminating."
+        f"{what} stays in Harbor: {visit.resource.key} was released without deleting it, because the "
+        "credentials for it are gone and its namespace is terminating."
     )
     logger.warning("%s (%s)", note, connection)
     context.metrics.count_released(visit.resource.kind)

@@ -45,7 +45,7 @@ ADVICE = {
     Failure.UNACCEPTABLE: "It has to be issued again.",
     Failure.NOT_TLS: "Check the port; the address of a receiver without TLS begins with http://.",
     Failure.OLD_PROTOCOL: "Let it offer TLS 1.2 or 1.3.",
-    Failure.HANDSHAKE_REFUSED: "Either there is no cipher in common, or it requires a client certificate.",
+    Failure.HANDSHAKE_REFUSED: "Either they have no cipher in common, or it requires a client certificate.",
     Failure.CLIENT_CERTIFICATE_REQUIRED: _NO_CLIENT_CERTIFICATE,
     Failure.CLIENT_CERTIFICATE_REFUSED: _NO_CLIENT_CERTIFICATE,
     Failure.UNKNOWN_SERVER_NAME: "Check the host in the address.",

@@ -149,7 +149,7 @@ def _sees_others(context: Context) -> bool:
 
 
 def _is_ours(context: Context, key: Key) -> bool:
-    """Whether we work on it, or will when the watch has told of it."""
+    """Whether we work on it, or will when the watch has reported it."""
     if key in context.store and not context.store.is_foreign(key):
         return True
     return not context.settings.resource_selector and _is_in_reach(context.settings, key)
@@ -160,7 +160,7 @@ def _is_in_reach(settings: Settings, key: Key) -> bool:
 
 
 async def _let_go(context: Context, key: Key, body: Body) -> None:
-    """Takes our mark from a resource that has left our selector, so that whoever selects it now may begin."""
+    """Takes our mark from a resource that has left our selector, so that the operator that selects it now may begin."""
     if context.queue.holds(key):
         context.doubtful.set()
         return

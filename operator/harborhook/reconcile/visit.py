@@ -49,14 +49,14 @@ class Visit(Generic[R]):
 
     @property
     def connection_is_lost(self) -> bool:
-        """The trouble is the connection's, which tells of it and wakes everybody when it is over."""
+        """The trouble is the connection's, which reports it and wakes everybody when it is over."""
         return self.link is not None and self.link.key != self.resource.key and self.link.verdict is not None
 
     def record(self, **fields: Any) -> None:
         self.status = self.status.model_copy(update=fields)
 
     async def finish(self, verdict: Verdict) -> None:
-        """Writes the status if it means something else than before, and tells of a new reason by an Event. Of a
+        """Writes the status if it means something else than before, and reports a new reason by an Event. Of a
         connection that several operators share, one of them does."""
         if not self.context.reports_on(self.resource.key):
             self._follow_up()

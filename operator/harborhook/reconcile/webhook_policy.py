@@ -102,7 +102,7 @@ async def _apply(visit: PolicyVisit, location: PolicyLocation) -> Verdict:
 
 
 def _conclusion(location: PolicyLocation, desired: plan.DesiredPolicy) -> str:
-    said = f"Webhook policy {desired.name} of project {location.project} is as the spec says."
+    said = f"Webhook policy {desired.name} of project {location.project} matches the spec."
     version = parse_version(location.link.version or "")
     if len(desired.targets) > 1 and version is not None and version < SEVERAL_TARGETS:
         said += " Before Harbor 2.11 all notifications may go to the last target: declare a policy for each target."

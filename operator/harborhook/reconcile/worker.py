@@ -163,7 +163,7 @@ class _Controller(Generic[R]):
         try:
             if visit.resource.metadata.released:
                 await visit.warn(
-                    "Released", "Let go as asked by annotation harborhook.io/release; Harbor was not touched."
+                    "Released", "Released because of annotation harborhook.io/release; Harbor was not changed."
                 )
             else:
                 await self.reconciler.delete(visit)

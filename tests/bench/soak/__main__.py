@@ -20,7 +20,7 @@ from harness.control_plane import ControlPlaneError
 PATIENCE = 240.0
 """Seconds within which everything has to be right again after a fault; pauses grow to a minute or two in a long one."""
 QUIET = 8.0
-"""Seconds without a write that prove that nothing is left to do: more than two looks for drift."""
+"""Seconds without a write that prove that nothing is left to do: more than two drift checks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

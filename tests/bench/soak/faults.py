@@ -68,7 +68,7 @@ def _watches_stall(scene: Scene, seconds: Seconds) -> Iterator[None]:
 
 
 KOPF_INACTIVITY = 75.0
-"""Seconds after which a watch without a sign of life is opened anew, with some to spare."""
+"""Seconds after which a watch without a sign of life is reopened, with some to spare."""
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def check(scene: Scene, patience: float) -> float:
 
 def check_quiet(scene: Scene, patience: float, quiet: float) -> None:
     """Then nothing may be written for `quiet` seconds."""
-    # Deliveries that are under way, and counts that are written a little later, may still be told of.
+    # Deliveries that are under way, and counts that are written a little later, may still be reported.
     until(scene, lambda: writes_within(scene, quiet), patience, f"never quiet for {quiet:.0f} s")
     until(scene, lambda: differences(scene), 5, "not as declared any more")
 

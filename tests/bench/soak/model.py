@@ -68,7 +68,7 @@ class Model:
         return [policy for policy in self.policies.values() if policy.project == project]
 
     def forget_project(self, name: str) -> None:
-        """The project goes, with all policies in it, whoever made them."""
+        """The project goes, with all policies in it, also those of others."""
         del self.projects[name]
         for policy in self.policies_of(name):
             del self.policies[policy.resource]

@@ -86,7 +86,7 @@ class GoProgram:
         return digest.hexdigest()[:16]
 
     def _build_into(self, directory: Path, go: _Go, progress: Progress) -> None:
-        """Build beside the final place, then move: whoever sees the directory sees it complete."""
+        """Build beside the final place, then move: every process that sees the directory sees it complete."""
         progress(f"Building {self.title} with {go.version} into {directory}.")
         started = time.monotonic()
         unfinished = Path(tempfile.mkdtemp(prefix=".building-", dir=directory.parent))

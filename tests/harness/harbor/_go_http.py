@@ -80,7 +80,7 @@ class Address:
 
     @property
     def escaped_path(self) -> str:
-        """The path as written when that is a valid encoding, else escaped anew."""
+        """The path as written when that is a valid encoding, else escaped again."""
         if self.opaque or _VALID_PATH.fullmatch(self.path):
             return self.path
         return quote(unquote(self.path), safe=_ESCAPED_PATH_KEEPS)
@@ -263,7 +263,7 @@ async def _not_tls(address: Address) -> str:
 
 
 async def _exchange_reason(error: BaseException, address: Address) -> str:
-    """What Go says of a connection that broke after it was made (1010: EOF)."""
+    """What Go reports about a connection that broke after it was made (1010: EOF)."""
     if any(isinstance(cause, ConnectionResetError) for cause in _causes(error)):
         return await _reset(address)
     if "without sending a response" in str(error) or not str(error):

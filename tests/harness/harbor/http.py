@@ -119,7 +119,7 @@ Handler = Callable[[Request], "Response | Awaitable[Response]"]
 
 
 class Routes:
-    """The paths below `/api/v2.0` and their handlers. A literal segment goes before a parameter."""
+    """The paths below `/api/v2.0` and their handlers. A literal segment takes precedence over a parameter."""
 
     def __init__(self) -> None:
         self._root: dict[str, Any] = {}

@@ -57,7 +57,7 @@ class Registry(Protocol):
         """Serve `/v2/` and `/service/token`."""
 
     def close(self) -> None:
-        """Let go of its files."""
+        """Close its files."""
 
     def repositories(self, project_name: str) -> Sequence[Wire]:
         """The repositories of a project."""

@@ -128,7 +128,7 @@ class StandIn:
             stdin=subprocess.PIPE,  # it ends with this process, which holds the other end
             text=True,
             env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # a terminal's Ctrl-C is for whoever started it to handle
+            start_new_session=True,  # a terminal's Ctrl-C is for the program that started it to handle
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

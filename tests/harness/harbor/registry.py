@@ -95,7 +95,7 @@ def _time(when: float) -> str:
 class Registry:
     """An ASGI application for ``/v2/...`` and ``/service/token``.
 
-    ``charge(project_id, bytes)`` is asked before anything is stored, and told of what deletions free with a negative
+    ``charge(project_id, bytes)`` is asked before anything is stored, and called for what deletions free with a negative
     number, whose answer does not count. ``quota(project_id)`` gives the limit and what is used, for the message of a
     refusal (-1: no limit). ``may`` is never asked for somebody anonymous: they may pull from public projects.
     """
@@ -177,7 +177,7 @@ class Registry:
         return self._authenticate(user, password)
 
     def _principal(self, request: Request) -> Any | None:
-        """Whoever asks: by token, by Basic, or anonymous; None when what they showed is wrong."""
+        """The caller: by token, by Basic, or anonymous; None when what they showed is wrong."""
         header = request.headers.get("authorization", "")
         kind, _, value = header.partition(" ")
         if kind.lower() == "basic":

@@ -272,7 +272,7 @@ def _kubelet(directory: Path, runtime: Path) -> dict[str, object]:
         "kind": "KubeletConfiguration",
         "address": ADDRESS,
         "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
-        "authorization": {"mode": "AlwaysAllow"},  # whoever asks is in this network namespace
+        "authorization": {"mode": "AlwaysAllow"},  # every client is in this network namespace
         "containerRuntimeEndpoint": f"unix://{runtime}",
         "clusterDNS": [ADDRESS],
         "clusterDomain": DOMAIN,

@@ -1,4 +1,4 @@
-"""Prints what the changelog says of a version, as the text of its release: python -m harness.release.notes VERSION."""
+"""Prints the changelog of a version, as the text of its release: python -m harness.release.notes VERSION."""
 
 from __future__ import annotations
 

@@ -270,7 +270,10 @@ def test_an_address_that_may_hold_a_credential_is_taken_for_one(address: str, is
         ({"name": ""}, "policyName"),
         ({"targets": [{"type": "teams", "address": "https://a.example.com"}]}, "targets[0].type"),
         ({"targets": [{"type": "http", "address": f"a.example.com/{CANARY}"}]}, "targets[0].address"),
-        ({"targets": [{"type": "slack", "address": f"ftp://{CANARY}"}]}, "what would be in its Secret is no address"),
+        (
+            {"targets": [{"type": "slack", "address": f"ftp://{CANARY}"}]},
+            "what would be in its Secret is not an address",
+        ),
         (
             {"targets": [{"type": "http", "address": "https://a.example.com", "auth_header": f"{CANARY}\n"}]},
             "targets[0].authHeaderFrom",

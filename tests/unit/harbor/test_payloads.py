@@ -1,4 +1,4 @@
-"""What a payload says of its event, by recordings of both versions of Harbor."""
+"""What a payload says about its event, by recordings of both versions of Harbor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivery status: what is told of events, in whatever order they are settled, read and forgotten."""
+"""Delivery status: what is reported about events, in whatever order they are settled, read and forgotten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redelivery: which notifications wait, which one is next, and what the status says of it."""
+"""Redelivery: which notifications wait, which one is next, and what the status says about it."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def declaration(name: str, status: dict[str, Any] | None = None, **spec: Any) ->
         "declared in other case, which is another policy",
         "about to be renamed",
         "still under its former name",
-        "an orphan of a project that was made anew",
+        "an orphan of a project that was recreated",
         "another cluster's",
         "ours, whose resource was deleted under Retain",
         "ours, of another namespace",

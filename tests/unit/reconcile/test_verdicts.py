@@ -1,4 +1,4 @@
-"""What a resource's condition says of an error of Harbor's."""
+"""What a resource's condition says about an error of Harbor's."""
 
 from __future__ import annotations
 

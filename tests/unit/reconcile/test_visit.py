@@ -47,7 +47,7 @@ def body(**metadata: Any) -> dict[str, Any]:
 
 
 def visit(api: Api, **metadata: Any) -> Visit[WebhookPolicy]:
-    """To the object as the watch last told of it."""
+    """To the object as the watch last showed it."""
     context = bare_context(Clock())
     context.gateway = cast(Gateway, api)
     context.store.upsert(KEY, body(**metadata))

@@ -118,7 +118,7 @@ async def test_a_lease_that_nobody_renews_is_taken_when_it_is_over(fixture: Fixt
 
 
 async def test_the_time_in_the_lease_does_not_matter(fixture: Fixture) -> None:
-    """Whoever wrote it may have a clock that is years off: only what the waiting one has seen itself counts."""
+    """Its writer may have a clock that is years off: only what the waiting one has seen itself counts."""
     first, second = fixture.candidate("a"), fixture.candidate("b")
     await attempt(first)
     assert fixture.cluster.lease is not None

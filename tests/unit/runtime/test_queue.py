@@ -41,7 +41,7 @@ class Fixture:
         return taken
 
     async def visit(self) -> tuple[AnyKey, Cause] | None:
-        """Takes a key and lets go of it at once."""
+        """Takes a key and releases it at once."""
         taken = await self.take()
         if taken is not None:
             self.queue.done(taken[0])
