@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
-
 from harborhook.api.connections import ClusterHarborConnection, HarborConnection
 from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.transport import Credentials, Transport
 from harborhook.reconcile.clients import Clients
+from harness.hostile import answer, hostile, json_answer
 
 
 def of_cluster(url: str) -> ClusterHarborConnection:
@@ -46,22 +45,16 @@ def test_another_port_or_scheme_of_a_host_is_another_harbor() -> None:
 
 async def test_a_pause_that_one_connection_is_asked_for_does_not_stop_others_of_the_host() -> None:
     shared = Limiter(1, 1000)
-    answers = iter([httpx.Response(429, headers={"Retry-After": "30"})])
-    throttled, other = (
-        Transport("https://harbor", Credentials("robot", "secret"), limiters=(shared,)) for _ in range(2)
-    )
-    for transport in (throttled, other):
-        await transport._http.aclose()
-        transport._http = httpx.AsyncClient(
-            transport=httpx.MockTransport(lambda _: next(answers, httpx.Response(200, json={})))
-        )
-    waiting = asyncio.create_task(throttled.request("GET", "/systeminfo", endpoint="/systeminfo"))
-    await asyncio.sleep(0.05)
+    answers = iter([answer(b"", "Retry-After: 30", status="429 Slow down")])
+    async with hostile(lambda _: next(answers, json_answer({}))) as server:
+        throttled, other = (Transport(server.url, Credentials("robot", "secret"), limiters=(shared,)) for _ in range(2))
+        waiting = asyncio.create_task(throttled.request("GET", "/systeminfo", endpoint="/systeminfo"))
+        await asyncio.sleep(0.2)
 
-    async with asyncio.timeout(1):
-        assert (await other.request("GET", "/systeminfo", endpoint="/systeminfo")).status == 200
-    assert not waiting.done()
+        async with asyncio.timeout(2):
+            assert (await other.request("GET", "/systeminfo", endpoint="/systeminfo")).status == 200
+        assert not waiting.done()
 
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    await asyncio.gather(throttled.close(), other.close())
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.gather(throttled.close(), other.close())
