@@ -833,7 +833,6 @@ async def test_a_certificate_is_trusted_only_if_its_authority_is(tmp_path: Path,
 
 CALLS: dict[str, Call] = {
     "system_info": lambda client, _: client.system_info(),
-    "probe": lambda client, _: client.probe(),
     "current_user": lambda client, _: client.current_user(),
     "probe": lambda client, _: client.probe(),
     "rights": lambda client, _: client.rights(1),

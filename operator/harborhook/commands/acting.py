@@ -218,7 +218,7 @@ def _performed(key: Key, timeout: float | None, deadline: float, perform: _Perfo
 def _print(answers: Sequence[ActionResult], output_format: str | None) -> None:
     from harborhook.commands import output
     from harborhook.commands.naming import name_of
-    from harborhook.commands.tables import safe
+    from harborhook.foreign_text import printable
 
     if output_format == "name":
         output.put_out("".join(f"{name_of(answer.key)}\n" for answer in answers if answer.is_well))
@@ -228,9 +228,9 @@ def _print(answers: Sequence[ActionResult], output_format: str | None) -> None:
         if not output_format:
             output.show(answer.blocks)
         if not answer.is_well:
-            click.echo(f"Error: {safe(_named(answer))}", err=True)
+            click.echo(f"Error: {printable(_named(answer))}", err=True)
         elif not output_format:
-            output.say(f"{safe(_named(answer))}\n")
+            output.say(f"{printable(_named(answer))}\n")
 
 
 def _named(answer: ActionResult) -> str:

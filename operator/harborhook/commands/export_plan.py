@@ -21,8 +21,8 @@ from harborhook.api.base import API_VERSION, format_time
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection
 from harborhook.api.project import HarborProjectSpec
 from harborhook.api.webhook_policy import DESCRIPTION_LIMIT, Target, WebhookPolicy
+from harborhook.foreign_text import clip
 from harborhook.harbor.capabilities import Version
-from harborhook.harbor.errors import clip
 from harborhook.harbor.models import Allowlist, Policy, Project, Quota
 from harborhook.plan.access import allows_host, allows_project
 from harborhook.plan.drift import field_names

@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
+from harborhook.foreign_text import clip
 from harborhook.harbor.errors import (
     NAME_SHOWN,
     ForbiddenError,
@@ -21,7 +22,6 @@ from harborhook.harbor.errors import (
     PreconditionError,
     ProjectNameError,
     RefusedError,
-    clip,
 )
 from harborhook.harbor.executions import Execution, Job, Stored, Task
 from harborhook.harbor.models import (
@@ -50,6 +50,10 @@ PAGE_SIZE = 100
 """The most rows Harbor gives in one page."""
 UNDELIVERED_PAGES = 5
 """Pages of undelivered notifications that are read: their bodies come with them."""
+MOST_PAGES = 1000
+"""Of one listing: 100,000 projects are more than any Harbor has."""
+LISTING_LIMIT = 64 * 1024 * 1024
+"""Bytes of all pages of a listing; a project has one kilobyte."""
 
 
 class HarborClient:
@@ -347,16 +351,20 @@ class HarborClient:
     async def _pages(self, path: str, endpoint: str, sort: str, parse: Callable[[Any], Row | None]) -> list[Row]:
         """All pages, by ascending id: in Harbor's default orders a row can move to another page while one reads."""
         rows: list[Row] = []
-        page, before = 1, None
-        while True:
+        before, size = None, 0
+        for page in range(1, MOST_PAGES + 1):
             params: dict[str, str | int] = {"page": page, "page_size": PAGE_SIZE, "sort": sort}
             answer = await self._get(path, endpoint=endpoint, params=params)
             rows += _rows(answer, parse)
+            size += answer.size
             if len(answer.body) < PAGE_SIZE:
                 return rows
+            if size > LISTING_LIMIT:
+                break
             if answer.body == before:  # then there is no end to it
                 raise NotHarborError(f"Pages {page - 1} and {page} of {endpoint} are the same.")
-            page, before = page + 1, answer.body
+            before = answer.body
+        raise NotHarborError(f"The list of {endpoint} does not end: {page} pages with {size} bytes were read.")
 
     async def _newest(
         self,

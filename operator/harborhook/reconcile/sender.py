@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 
 from harborhook import __version__
-from harborhook.harbor.errors import clip, words_of
+from harborhook.foreign_text import clip
+from harborhook.harbor.errors import words_of
 from harborhook.harbor.proxies import UnusableProxyError, proxy_for
 from harborhook.plan.failures import masked, secrets_of
 from harborhook.tls import Failure, TLSOptions, UnusableAuthoritiesError, failure_of

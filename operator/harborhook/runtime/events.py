@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from harborhook.api.base import API_VERSION, Resource
 from harborhook.api.kinds import KINDS
+from harborhook.foreign_text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ def _prefix(name: str) -> str:
 
 
 def _cut(note: str) -> str:
+    note = printable(note)
     encoded = note.encode()
     if len(encoded) <= NOTE_LIMIT:
         return note

@@ -18,7 +18,8 @@ from harborhook.api.names import KIND_NAMES, Key
 from harborhook.commands import asking, chain, naming, owned_fields
 from harborhook.commands.health import SWITCHED_OFF_REASONS, State, health
 from harborhook.commands.overview import only_used, overview
-from harborhook.commands.tables import Line, Table, age, plain, rendered, safe
+from harborhook.commands.tables import Line, Table, age, plain, rendered
+from harborhook.foreign_text import printable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TIME = "2026-01-02T03:00:05Z"
@@ -191,8 +192,8 @@ def test_on_a_terminal_nothing_is_cut_at_any_width(width: int) -> None:
 
 
 def test_what_a_terminal_would_obey_is_replaced() -> None:
-    assert safe("a\x1b[31mb\nc\u202ed\u200be") == "a\ufffd[31mb c\ufffdd\ufffde"
-    assert safe("☃ ünï") == "☃ ünï"
+    assert printable("a\x1b[31mb\nc\u202ed\u200be") == "a\ufffd[31mb c\ufffdd\ufffde"
+    assert printable("☃ ünï") == "☃ ünï"
 
 
 @pytest.mark.parametrize(
