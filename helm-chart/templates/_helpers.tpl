@@ -125,12 +125,9 @@ namespace: {{ .Release.Namespace }}
 - apiGroups: [harborhook.io]
   resources:
   - harborconnections/status
-  - harborconnections/finalizers
   - harborprojects/status
-  - harborprojects/finalizers
   - webhookpolicies/status
-  - webhookpolicies/finalizers
-  verbs: [patch, update]
+  verbs: [patch]
 {{ include "harborhook.rules.sources" . }}
 {{- end -}}
 
@@ -146,7 +143,7 @@ namespace: {{ .Release.Namespace }}
   verbs: [get, list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
 
 {{/* Rights for what belongs to no namespace. */}}
@@ -157,8 +154,7 @@ namespace: {{ .Release.Namespace }}
 - apiGroups: [harborhook.io]
   resources:
   - clusterharborconnections/status
-  - clusterharborconnections/finalizers
-  verbs: [patch, update]
+  verbs: [patch]
 {{- if and .Values.watchNamespaces .Values.shard.name }}
 - # What other operators of this cluster claim in Harbor.
   apiGroups: [harborhook.io]

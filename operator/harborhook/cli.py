@@ -13,6 +13,7 @@ import click
 
 from harborhook.commands import acting, completion, examining, switching, viewing
 from harborhook.commands.failures import INTERRUPTED, FailedError
+from harborhook.foreign_text import printable
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -25,7 +26,7 @@ class _Program(click.Group):
         try:
             return super().invoke(ctx)
         except FailedError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(printable(str(error))) from None
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] == "harborhook":
                 raise

@@ -183,7 +183,7 @@ class Operator:
 
     async def _make_context(self, gateway: Gateway) -> Context:
         settings = self.settings
-        cluster = settings.cluster_name
+        cluster, fence = settings.cluster_name, self._leader.check if self._leader else None
         if not cluster:
             cluster = await until_answered(lambda: gateway.namespace_uid(CLUSTER_NAMESPACE), "read the cluster's name")
         store = Store(references)
@@ -198,9 +198,10 @@ class Operator:
             cluster=cluster,
             clock=gateway.clock,
             metrics=self.metrics,
+            fence=fence,
             clients=Clients(
                 observer=self.metrics.count_request,
-                fence=self._leader.check if self._leader else None,
+                fence=fence,
                 user_agent=self._user_agent,
             ),
         )

@@ -22,13 +22,14 @@ from prometheus_client.registry import Collector
 
 from harborhook.api.base import Key
 from harborhook.api.kinds import CONNECTION_KINDS
+from harborhook.foreign_text import escaped
 from harborhook.harbor.models import parse_time
 from harborhook.runtime.queue import Queue
 from harborhook.runtime.store import Store
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line, for a log collector."""
+    """One JSON object per line, for a log collector; nothing in it commands a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -39,7 +40,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return escaped(json.dumps(line, ensure_ascii=False))
 
 
 def set_up_logging(level: str) -> None:
@@ -89,6 +90,8 @@ class Metrics:
             ("result",),
             registry=self.registry,
         )
+        for result in ("succeeded", "failed", "expired", "gone"):
+            self._redeliveries.labels(result)  # shown as 0, so that the first one is seen as an increase
         self._released = Counter(
             "harborhook_released",
             "Resources that were released while their object stays in Harbor, because credentials were lost.",

@@ -18,6 +18,10 @@ class Size:
     idle_seconds: float
     outage_seconds: float
     changes: int
+    failing_projects: int
+    """As `projects`, for the scenario in which notifications fail."""
+    failures: int
+    """Events there that each policy could not deliver."""
     many_projects: int
     """As `projects`, for the scenario with very many."""
     helm_secrets: int
@@ -25,9 +29,9 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size(5, 2, 2, 3, 3, 3, 3, 3),
-    "small": Size(100, 100, 50, 60, 20, 50, 200, 300),
-    "full": Size(1000, 1000, 500, 60, 60, 200, 2000, 300),
+    "tiny": Size(5, 2, 2, 3, 3, 3, 1, 5, 3, 3),
+    "small": Size(100, 100, 50, 60, 20, 50, 25, 50, 200, 300),
+    "full": Size(1000, 1000, 500, 60, 60, 200, 125, 50, 2000, 300),
 }
 POLICIES = 4
 """Webhook policies of each project in the steady state."""

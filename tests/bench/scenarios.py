@@ -12,7 +12,7 @@ from bench.options import POLICIES, Size
 from bench.processes import cpu_seconds, peak_rss, rss
 from bench.stage import MEASURED, BenchError, Follower, Stage, Window, kind_of_request, kind_of_write, wait
 from harness.control_plane.audit import AuditEntry
-from harness.world import condition
+from harness.world import condition, http_target
 
 LASTTRIGGER = "GET /projects/{project}/webhook/lasttrigger"
 OF_THE_CONNECTION = ("GET /systeminfo", "GET /users/current", "POST /c/login", "GET /c/login", "GET /c/log_out")
@@ -23,6 +23,8 @@ SETTLE_SECONDS = 8.0
 QUICK_DRIFT = 20
 """Drift interval, in seconds, at which looking for drift keeps the operator busy all the time."""
 CHANGES_PER_SECOND = 5.0
+NOBODY = "http://127.0.0.1:9"
+"""Where nobody takes notifications."""
 STATED_FOR = 5000
 """Resources up to which the target for a restart is stated."""
 
@@ -207,6 +209,47 @@ def idle(stage: Stage, name: str) -> Result:
         ],
         _tables(window),
     )
+
+
+def undelivered(stage: Stage, name: str) -> Result:
+    """A minute before, and a minute after, many notifications of all policies could not be delivered."""
+    stand_in = stage.harbor.stand_in
+    assert stand_in is not None
+    projects, failures = stage.options.numbers.failing_projects, stage.options.numbers.failures
+    for number in range(projects):
+        for policy in range(POLICIES):
+            target = {"targets": [http_target(f"{NOBODY}/{policy}")]}
+            stage.world.patch("WebhookPolicy", f"{stage.prefix}-{number}-{policy}", {"spec": target})
+    stage.restart_operator(status_interval=2)
+    stage.until_visited(projects, projects * POLICIES)
+    time.sleep(SETTLE_SECONDS)
+    before, memory_before = _minute(stage), rss(stage.operator.pid)
+    for number in range(projects):
+        for event in range(failures):
+            stand_in.happen("PUSH_ARTIFACT", f"{stage.prefix}-{number}", tag=f"v{event}")
+    number = projects * POLICIES * failures
+    wait(lambda: stage.undelivered() == number, f"{number} events are known to be undelivered", pause=2.0)
+    time.sleep(SETTLE_SECONDS)
+    after, memory_after = _minute(stage), rss(stage.operator.pid)
+    return Result(
+        [
+            Figure(name, "CPU seconds of the operator in a minute before", before.cpu["operator"], Kind.CPU, "s"),
+            Figure(name, f"CPU seconds in a minute, {number:,} undelivered", after.cpu["operator"], Kind.CPU, "s"),
+            Figure(name, "requests to Harbor in a minute before", before.requests.total(), Kind.PACED),
+            Figure(name, f"requests to Harbor, {number:,} undelivered", after.requests.total(), Kind.PACED),
+            Figure(name, "writes to Kubernetes meanwhile", after.writes.total(), Kind.COUNT, most=0),
+            Figure(name, "memory before", memory_before, Kind.SHOWN, "MB"),
+            Figure(name, f"memory with {number:,} undelivered", memory_after, Kind.MEMORY, "MB"),
+            *_memory(stage, name),
+        ],
+        _tables(after),
+    )
+
+
+def _minute(stage: Stage) -> Window:
+    with stage.window() as window:
+        time.sleep(stage.options.numbers.idle_seconds)
+    return window
 
 
 HELM_SECRET_BYTES = 700_000
@@ -399,6 +442,13 @@ SCENARIOS = (
     ),
     Scenario("outage", "Harbor is away for a while", lambda size: size.projects, outage, "it has to be stopped"),
     Scenario("memory", "memory with many resources", lambda size: size.projects, memory),
+    Scenario(
+        "undelivered",
+        "many notifications that could not be delivered",
+        lambda size: size.failing_projects,
+        undelivered,
+        "it would take hours",
+    ),
     Scenario("restart-many", "a restart with very many resources", lambda size: size.many_projects, restart),
 )
 """Those that need the same number of resources follow each other and share them."""

@@ -124,6 +124,11 @@ class Stage:
                 found[server.name] = server.pid
         return found
 
+    def undelivered(self) -> int:
+        """How many events the operator knows to be undelivered."""
+        values = self.operator.metrics().items()
+        return int(sum(value for name, value in values if name.startswith("harborhook_webhook_undelivered{")))
+
     # Measuring
 
     @contextmanager

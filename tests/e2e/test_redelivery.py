@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import secrets
+import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from harness.harbor.process import StandIn
-from harness.own import own_harbor
+from harness.own import leave, own_harbor, standing
 from harness.push import push_artifact
 from harness.receiver import Received, Receiver
 from harness.world import Object, World, condition, eventually, header_from, http_target
@@ -31,6 +35,32 @@ def one_attempt_27(world: World) -> Iterator[World]:
         own_harbor(world, stand_in, "2.7", deliveryMaxAttempts=1, **ALLOWED) as found,
     ):
         yield found
+
+
+@pytest.fixture
+def one_attempt(world: World) -> Iterator[World]:
+    """With a Harbor that makes a single attempt, as its connection says."""
+    with (
+        StandIn.start(extra=["--max-attempts=1"]) as stand_in,
+        own_harbor(world, stand_in, deliveryMaxAttempts=1, **ALLOWED) as found,
+    ):
+        yield found
+
+
+@pytest.fixture
+def reachable(world: World) -> Iterator[tuple[World, Receiver, str]]:
+    """The Harbor under test, which may be a real one, over a connection that allows redelivery; a receiver for it, and
+    the receiver's address."""
+    if world.harbor.receiver_url is None:
+        pytest.skip("nobody said where this Harbor reaches a receiver")
+    url = urlsplit(world.harbor.receiver_url)
+    own = f"own-{world._unique}"
+    found = World(world.control_plane, world.harbor, world.operator, world.namespace, connection=own)
+    found.connect(found.connection, allowRedelivery=True, allowedTargetHosts=[str(url.hostname)])
+    found.ready("ClusterHarborConnection", found.connection)
+    with Receiver(host="0.0.0.0" if world.harbor.is_real else "127.0.0.1", port=url.port or 0) as receiver:
+        yield found, receiver, f"{url.scheme}://{url.hostname}:{receiver.port}"
+    leave(found)
 
 
 @pytest.fixture
@@ -207,3 +237,63 @@ def test_before_harbor_2_8_what_failed_is_sent_as_harbor_sends_it_to_slack_too(
     for path in ("/hook", "/slack"):
         by_harbor, by_us = receiver.received(path)[0], [one for one in again(receiver) if one.path == path][-1]
         assert (by_us.body, by_us.content_type) == (by_harbor.body, by_harbor.content_type)
+
+
+def test_every_format_is_sent_again_as_harbor_sent_it(reachable: tuple[World, Receiver, str]) -> None:
+    world, receiver, address = reachable
+    targets: dict[str, Object] = {
+        "default": http_target(f"{address}/default"),
+        "events": http_target(f"{address}/events", payloadFormat="CloudEvents"),
+        "slack": {"type": "slack", "address": f"{address}/slack"},
+    }
+    project = world.project_name()
+    world.project(project)
+    for name, target in targets.items():
+        world.policy(name, project, targets=[target])
+        world.ready("WebhookPolicy", name)
+    push(world, project, "v1")
+    for name in targets:
+        found = world.until(
+            "WebhookPolicy", name, lambda found: (found["status"].get("deliveries") or {}).get("lastSuccessTime")
+        )
+        (event,) = found["status"]["deliveries"]["recent"]
+        assert ask(world, str(event["executionID"]), name)["succeeded"] == 1
+        by_harbor, by_us = receiver.received(f"/{name}")
+        assert (by_us.body, by_us.content_type) == (by_harbor.body, by_harbor.content_type)
+        assert (by_harbor.redelivery, by_us.redelivery) == (None, event["executionID"])
+
+
+def test_killed_again_and_again_it_sends_what_harbor_keeps_once_each_and_one_more_per_kill_at_most(
+    one_attempt: World, receiver: Receiver
+) -> None:
+    """120 events while the receiver is down: of http and of slack, Harbor keeps the newest 50."""
+    own, moments = one_attempt, random.Random(16)
+    slack = {"type": "slack", "address": f"{receiver.url}/slack"}
+    project = declare(own, http_target(f"{receiver.url}/http"), slack, redelivery=AUTOMATIC)
+    receiver.down(503)
+    for number in range(120):
+        standing(own).happen("PUSH_ARTIFACT", project, tag=f"v{number}")
+    until_undelivered(own, 120)
+    standing(own).sweep()
+    own.operator.kill()
+    start = receiver.received()[-1].number
+    receiver.up()
+    own.operator.restart()
+    kills = 0
+    while len({(one.path, one.redelivery) for one in again(receiver) if one.number > start}) < 100:
+        time.sleep(moments.uniform(0.5, 4))
+        if kills < 3:
+            own.operator.kill()
+            own.operator.restart()
+            kills += 1
+    until_redelivered(own)
+    sent = [one for one in again(receiver) if one.number > start]
+    arrived = Counter((one.path, one.redelivery) for one in sent)
+    assert Counter(path for path, _ in arrived) == {"/http": 50, "/slack": 50}
+    assert sum(arrived.values()) - len(arrived) <= kills
+    firsts = list(dict.fromkeys(tag for one in sent if one.path == "/http" for tag in tags_of([one])))
+    assert firsts == [f"v{number}" for number in range(70, 120)], "oldest first"
+    eventually(
+        lambda: any("Harbor has forgotten them" in event["note"] for event in own.events("ci")),
+        lambda: str(own.events("ci")),
+    )

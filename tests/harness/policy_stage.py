@@ -79,9 +79,17 @@ class Api:
 
     async def patch_status(self, key: Key, patch: Object) -> Object:
         body = await self.get(key)
-        merged = {**body.get("status", {}), **patch}
-        status = {name: value for name, value in merged.items() if value is not None}
+        status = _merged(body.get("status") or {}, patch)
         return {**body, "metadata": {**body["metadata"], "resourceVersion": _next_version(body)}, "status": status}
+
+
+def _merged(value: Any, patch: Any) -> Any:
+    """A JSON merge patch applied."""
+    if not isinstance(patch, dict):
+        return patch
+    old = value if isinstance(value, dict) else {}
+    kept = {name: old[name] for name in old if name not in patch}
+    return kept | {name: _merged(old.get(name), change) for name, change in patch.items() if change is not None}
 
 
 def _next_version(body: Object) -> str:
@@ -92,7 +100,7 @@ class Stage:
     """A policy, its project, its connection, a Secret with its header, and an operator that may be started again."""
 
     def __init__(self, project: Object | None = None, **spec: Any) -> None:
-        self.harbor = Harbor()
+        self.harbor = self._new_harbor()
         self.secrets: dict[Key, tuple[str, Data]] = {SECRET: ("1", {"header": b"Bearer one"})}
         self.bodies: dict[Key, Object] = {}
         self.bodies[CONNECTION] = _body(
@@ -113,6 +121,9 @@ class Stage:
         )
         self.events: list[str] = []
         self._start()
+
+    def _new_harbor(self) -> Harbor:
+        return Harbor()
 
     def restart(self) -> None:
         """Another process: what the one before had in memory is lost, what is in the API server is there."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harborhook.api.base import ANNOTATION_RECONCILE_AT, ANNOTATION_TEST_ENDPOINT, Condition
+from harborhook.api.base import ANNOTATION_RECONCILE_AT, ANNOTATION_REDELIVER, ANNOTATION_TEST_ENDPOINT, Condition
 from harborhook.api.conditions import (
     Delivering,
     DeliveringReason,
@@ -26,6 +26,7 @@ from harborhook.api.conditions import (
     with_delivering,
 )
 from harborhook.api.kinds import KINDS
+from harborhook.plan.redelivery import RedeliveryRequest, parse_request
 from harness.argocd import ArgoCD, LuaError, ScriptError
 from harness.paths import REPOSITORY
 from harness.readme import blocks
@@ -112,7 +113,10 @@ def test_by_option_the_global_switch_suspends_what_needs_nobody(
     suspending: ArgoCD, reason: Reason, delivering: DeliveringReason
 ) -> None:
     health, message = suspending.health(policy(reason, delivering))
-    if delivering is DeliveringReason.GLOBALLY_DISABLED and reason.outcome in (Outcome.READY, Outcome.RECONCILING):
+    if delivering is DeliveringReason.GLOBALLY_DISABLED and reason.outcome in (
+        Outcome.READY,
+        Outcome.RECONCILING,
+    ):
         assert (health, message) == ("Suspended", delivering.sentence)
     else:
         assert (health, message) == (EXPECTED[reason.outcome], reason.sentence)
@@ -160,7 +164,11 @@ def test_every_action_that_is_offered_is_defined_and_the_other_way_round(argocd:
     assert set(argocd.actions(found)) == {definition["name"] for definition in parsed["definitions"]}
 
 
-ACTIONS = {"reconcile": ANNOTATION_RECONCILE_AT, "test-endpoint": ANNOTATION_TEST_ENDPOINT}
+ACTIONS = {
+    "reconcile": ANNOTATION_RECONCILE_AT,
+    "test-endpoint": ANNOTATION_TEST_ENDPOINT,
+    "redeliver-failed": ANNOTATION_REDELIVER,
+}
 
 
 @each_kind
@@ -171,7 +179,7 @@ def test_an_action_sets_its_annotation_to_the_time_and_nothing_else(
 ) -> None:
     before = resource(kind, visited(Reason.RECONCILED), annotations=annotations)
     after = argocd.act(deepcopy(before), action)
-    stamp = after["metadata"]["annotations"].pop(ACTIONS[action])
+    stamp = after["metadata"]["annotations"].pop(ACTIONS[action]).removeprefix("failed ")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stamp)
     assert after["metadata"]["annotations"] == (annotations or {})
     assert after["metadata"] | {"annotations": annotations} == before["metadata"]
@@ -182,6 +190,12 @@ def test_an_action_sets_its_annotation_to_the_time_and_nothing_else(
 def test_an_endpoint_can_be_tested_where_there_is_one(argocd: ArgoCD, kind: str) -> None:
     offered = argocd.actions(resource(kind, visited(Reason.RECONCILED)))
     assert offered["test-endpoint"]["disabled"] is (kind != "WebhookPolicy")
+    assert offered["redeliver-failed"]["disabled"] is (kind != "WebhookPolicy")
+
+
+def test_what_the_action_asks_for_is_understood(argocd: ArgoCD) -> None:
+    wanted = argocd.act(resource("WebhookPolicy", visited(Reason.RECONCILED)), "redeliver-failed")
+    assert parse_request(wanted["metadata"]["annotations"][ANNOTATION_REDELIVER]) == RedeliveryRequest()
 
 
 # The interpreter of the tests is as poor as Argo CD's

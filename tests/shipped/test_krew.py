@@ -47,7 +47,7 @@ def test_tables_for_terminals_need_nothing_else(plugin: Path) -> None:
         f"import sys; sys.path.insert(0, {str(plugin)!r})\n"
         "from rich.console import Console; from rich.live import Live\n"
         "from harborhook.commands.tables import Table, rendered\n"
-        "from harborhook.commands.asking import Answer; import harborhook.commands.switch_map\n"
+        "from harborhook.commands.asking import ActionResult; import harborhook.commands.switch_map\n"
         "from harborhook.commands.unambiguous_yaml import manifest_yaml\n"
         "table = Table(('A', 'B')); table.add('a', 'b'); console = Console(force_terminal=True, width=60)\n"
         "[console.print(piece) for piece in rendered([table], console)]\n"

@@ -91,11 +91,46 @@ def test_the_kustomization_has_every_manifest_beside_it() -> None:
     assert listed == {"../../crds"} | {path.name for path in BASE.glob("*.yaml")} - {"kustomization.yaml"}
 
 
-def test_the_role_of_the_operator_covers_every_kind_with_its_status_and_finalizers() -> None:
+USED: dict[tuple[str, str], dict[str, str]] = {
+    **{
+        ("harborhook.io", kind.plural): {
+            "list": "what is declared, when a watch begins",
+            "watch": "what changes",
+            "get": "before something is made in Harbor: whether the resource is still there",
+            "patch": "finalizer and annotations",
+        }
+        for kind in KINDS.values()
+    },
+    **{
+        ("harborhook.io", f"{kind.plural}/status"): {"patch": "the only way a status is written"}
+        for kind in KINDS.values()
+    },
+    ("", "secrets"): {"list": "metadata", "watch": "a new version", "get": "values of those that a resource names"},
+    ("", "configmaps"): {"list": "metadata", "watch": "a new version", "get": "authorities, the global switch"},
+    ("", "namespaces"): {"get": "the UID of kube-system"},
+    ("events.k8s.io", "events"): {"create": "an Event is created, never changed"},
+}
+"""What the operator does in the cluster, and for what. It sets no ownerReferences, so that the admission plug-in
+OwnerReferencesPermissionEnforcement asks for no `update` on finalizers."""
+
+
+def test_the_role_of_the_operator_has_no_right_that_is_not_used_and_lacks_none() -> None:
     (role,) = of_kind("ClusterRole", BASE / "rbac-operator.yaml")
-    covered = {what for rule in role["rules"] if rule["apiGroups"] == ["harborhook.io"] for what in rule["resources"]}
-    plurals = {kind.plural for kind in KINDS.values()}
-    assert covered == {f"{plural}{part}" for plural in plurals for part in ("", "/status", "/finalizers")}
+    granted = {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+    assert granted == {(*what, verb) for what, verbs in USED.items() for verb in verbs}
+
+
+def test_nothing_in_the_operator_sets_an_owner_reference() -> None:
+    sources = [path.read_text() for path in (REPOSITORY / "operator").rglob("*.py")]
+
+    assert [source for source in sources if "ownerReferences" in source or "owner_references" in source] == []
 
 
 def test_the_deployment_elects_a_leader_and_may() -> None:

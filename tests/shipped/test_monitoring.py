@@ -61,6 +61,7 @@ def shown() -> list[Series]:
             "deliveries": {
                 "inProgress": 1,
                 "consecutiveFailures": 2,
+                "undelivered": 1,
                 "lastSuccessTime": "2026-01-02T03:04:05Z",
                 "lastFailureTime": "2026-01-02T03:04:05Z",
             },

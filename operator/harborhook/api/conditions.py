@@ -12,6 +12,7 @@ from enum import Enum, StrEnum
 from typing import Literal
 
 from harborhook.api.base import Condition
+from harborhook.foreign_text import cut, printable
 
 MESSAGE_LIMIT = 512
 
@@ -264,4 +265,5 @@ def _ready_status(verdict: Verdict, previous: Condition | None) -> str:
 
 
 def shorten(message: str, limit: int = MESSAGE_LIMIT) -> str:
-    return message if len(message) <= limit else message[: limit - 1] + "…"
+    """As it may stand in a status."""
+    return printable(cut(message, limit))

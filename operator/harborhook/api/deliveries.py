@@ -13,10 +13,9 @@ SUBJECT_LIMIT = 512
 
 RECENT_LIMIT = 10
 """Events that `recent` lists: what fits on a screen."""
-KEPT_LIMIT = 50
-"""Executions that Harbor keeps of each policy and vendor type so the most that can be sent again."""
-REDELIVERED_LIMIT = 2 * KEPT_LIMIT
-"""There are two vendor types: WEBHOOK and SLACK."""
+REDELIVERED_LIMIT = 500
+"""Executions that are remembered as sent again. Harbor keeps the newest 50 of each policy and vendor type (WEBHOOK and
+SLACK), but sweeps only once a day: until then there can be more."""
 
 DeliveryStatus = Literal["Succeeded", "Failed", "Retrying", "Pending", "Stopped"]
 RedeliveryStatus = Literal["Pending", "Succeeded", "Failed", "Expired"]

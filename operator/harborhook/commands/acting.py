@@ -16,10 +16,10 @@ from harborhook.commands.failures import NOT_WELL, FailedError
 
 if TYPE_CHECKING:
     from harborhook.api.names import Key
-    from harborhook.commands.asking import Answer, Progress, Wait
+    from harborhook.commands.asking import ActionResult, ReportProgress, WaitOptions
 
 _FORMATS = ("json", "yaml", "name")
-_Perform = Callable[["Key", "Wait"], "Answer"]
+_Perform = Callable[["Key", "WaitOptions"], "ActionResult"]
 
 
 def _waits(seconds: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -205,20 +205,20 @@ def _perform(
     raise SystemExit(0 if all(answer.is_well for answer in answers) else NOT_WELL)
 
 
-def _performed(key: Key, timeout: float | None, deadline: float, perform: _Perform) -> Answer:
-    from harborhook.commands.asking import Answer, Wait
+def _performed(key: Key, timeout: float | None, deadline: float, perform: _Perform) -> ActionResult:
+    from harborhook.commands.asking import ActionResult, WaitOptions
 
     try:
         with progress_line(str(key)) as progress:
-            return perform(key, Wait(timeout, progress, deadline))
+            return perform(key, WaitOptions(timeout, progress, deadline))
     except FailedError as error:
-        return Answer(key, False, str(error))
+        return ActionResult(key, False, str(error))
 
 
-def _print(answers: Sequence[Answer], output_format: str | None) -> None:
+def _print(answers: Sequence[ActionResult], output_format: str | None) -> None:
     from harborhook.commands import output
     from harborhook.commands.naming import name_of
-    from harborhook.commands.tables import safe
+    from harborhook.foreign_text import printable
 
     if output_format == "name":
         output.put_out("".join(f"{name_of(answer.key)}\n" for answer in answers if answer.is_well))
@@ -228,18 +228,18 @@ def _print(answers: Sequence[Answer], output_format: str | None) -> None:
         if not output_format:
             output.show(answer.blocks)
         if not answer.is_well:
-            click.echo(f"Error: {safe(_named(answer))}", err=True)
+            click.echo(f"Error: {printable(_named(answer))}", err=True)
         elif not output_format:
-            output.say(f"{safe(_named(answer))}\n")
+            output.say(f"{printable(_named(answer))}\n")
 
 
-def _named(answer: Answer) -> str:
+def _named(answer: ActionResult) -> str:
     """Sentences about failures mostly name the resource themselves."""
     return answer.sentence if str(answer.key) in answer.sentence else f"{answer.key}: {answer.sentence}"
 
 
 @contextmanager
-def progress_line(what: str) -> Iterator[Progress]:
+def progress_line(what: str) -> Iterator[ReportProgress]:
     """On a terminal a line that moves, on standard error; elsewhere nothing."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _: None

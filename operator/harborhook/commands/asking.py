@@ -1,6 +1,6 @@
 """Asking the operator for something: an annotation is set, and its answer in the status waited for.
 
-What flows in is one resource and what is asked of it; what flows out is an Answer, the same for every command.
+What flows in is one resource and what is asked of it; what flows out is an ActionResult, the same for every command.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ CHECK_OPERATOR = (
     "kubectl get deployments,pods -A -l app.kubernetes.io/name=harborhook shows that."
 )
 
-Progress = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 """Called with what is going on, again whenever that changes."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class ActionResult:
     """What became of a request about one resource."""
 
     key: Key
@@ -67,18 +67,18 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Wait:
+class WaitOptions:
     """How long answers are waited for, and where the progress goes.
 
     `timeout` None: not at all. `deadline`, of time.monotonic(), is one for all resources of a command.
     """
 
     timeout: float | None
-    progress: Progress
+    progress: ReportProgress
     deadline: float = 0.0
 
 
-def reconcile(cluster: Cluster, key: Key, wait: Wait) -> Answer:
+def reconcile(cluster: Cluster, key: Key, wait: WaitOptions) -> ActionResult:
     """Has the operator compare the resource with Harbor now."""
     token = _token()
     _annotate(cluster, key, {ANNOTATION_RECONCILE_AT: token})
@@ -86,10 +86,12 @@ def reconcile(cluster: Cluster, key: Key, wait: Wait) -> Answer:
         return _asked(key)
     body = _until(cluster, key, wait, lambda body: _reconciled(body, token), ANNOTATION_RECONCILE_AT)
     found = health(body)
-    return Answer(key, found.is_ready, f"Reconciled. {found.state.label}: {found.sentence}", {"reason": found.reason})
+    return ActionResult(
+        key, found.is_ready, f"Reconciled. {found.state.label}: {found.sentence}", {"reason": found.reason}
+    )
 
 
-def send_test(cluster: Cluster, key: Key, wait: Wait) -> Answer:
+def send_test(cluster: Cluster, key: Key, wait: WaitOptions) -> ActionResult:
     """Has the operator send an empty notification to each target.
 
     It is asked to reconcile as well: a policy that it may not send anything for is reconciled and not tested, and then
@@ -109,11 +111,11 @@ def send_test(cluster: Cluster, key: Key, wait: Wait) -> Answer:
         ANNOTATION_TEST_ENDPOINT,
     )
     if not _tested(body, token):
-        return Answer(key, False, f"Not tested. {health(body).state.label}: {health(body).sentence}")
+        return ActionResult(key, False, f"Not tested. {health(body).state.label}: {health(body).sentence}")
     return _test_answer(key, body)
 
 
-def redeliver(cluster: Cluster, key: Key, ids: Sequence[int], wait: Wait) -> Answer:
+def redeliver(cluster: Cluster, key: Key, ids: Sequence[int], wait: WaitOptions) -> ActionResult:
     """Has the operator send notifications again: those with these ids of Harbor's, or all that failed."""
     body = _check_not_suspended(cluster, key)
     waiting = ((body.get("status") or {}).get("deliveries") or {}).get("undelivered") or 0
@@ -134,21 +136,21 @@ def redeliver(cluster: Cluster, key: Key, ids: Sequence[int], wait: Wait) -> Ans
     succeeded, failed = found.get("succeeded", 0), found.get("failed", 0)
     is_well = failed == 0 and (succeeded >= len(ids) if ids else succeeded > 0 or waiting == 0)
     said = f"{succeeded} delivered, {failed} failed. {found.get('message', '')}".strip()
-    return Answer(key, is_well, said, {"succeeded": succeeded, "failed": failed})
+    return ActionResult(key, is_well, said, {"succeeded": succeeded, "failed": failed})
 
 
-def release(cluster: Cluster, key: Key, wait: Wait) -> Answer:
+def release(cluster: Cluster, key: Key, wait: WaitOptions) -> ActionResult:
     """Has the operator let a resource go without touching Harbor."""
     body = find(cluster, key)
     _annotate(cluster, key, {ANNOTATION_RELEASE: "true"})
     if "deletionTimestamp" not in body["metadata"]:
-        return Answer(key, True, "It will be released without touching Harbor when it is deleted.")
+        return ActionResult(key, True, "It will be released without touching Harbor when it is deleted.")
     if wait.timeout is None:
         return _asked(key)
     uid = body["metadata"]["uid"]
     with suppress(_GoneError):
         _until(cluster, key, wait, lambda body: body["metadata"]["uid"] != uid, ANNOTATION_RELEASE)
-    return Answer(key, True, "Released: the resource is gone, and what it had in Harbor stays there.")
+    return ActionResult(key, True, "Released: the resource is gone, and what it had in Harbor stays there.")
 
 
 # The answers
@@ -167,7 +169,7 @@ def _redelivery(body: Body, request: str) -> Body:
     return dict(found) if found.get("request") == request else {}
 
 
-def _test_answer(key: Key, body: Body) -> Answer:
+def _test_answer(key: Key, body: Body) -> ActionResult:
     results = body["status"]["endpointTest"].get("results") or []
     targets = body["spec"]["targets"]
     table = Table(("TARGET", "ADDRESS", "STATUS", "RESULT"))
@@ -177,7 +179,7 @@ def _test_answer(key: Key, body: Body) -> Answer:
         table.add(str(index), address, str(result.get("httpStatus", "")), Cell(result.get("message", ""), style))
     reached = sum(bool(result["reachable"]) for result in results)
     said = f"{reached} of {len(results)} targets answered."
-    return Answer(key, reached == len(results), said, {"results": results}, [table])
+    return ActionResult(key, reached == len(results), said, {"results": results}, [table])
 
 
 # Asking and waiting
@@ -210,7 +212,7 @@ def _annotate(cluster: Cluster, key: Key, annotations: dict[str, str]) -> None:
         raise
 
 
-def _until(cluster: Cluster, key: Key, wait: Wait, is_answered: Callable[[Body], bool], annotation: str) -> Body:
+def _until(cluster: Cluster, key: Key, wait: WaitOptions, is_answered: Callable[[Body], bool], annotation: str) -> Body:
     assert wait.timeout is not None
     wait.progress("waiting for the operator")
     while True:
@@ -243,8 +245,8 @@ def _check_not_suspended(cluster: Cluster, key: Key) -> Body:
     return body
 
 
-def _asked(key: Key) -> Answer:
-    return Answer(key, True, "Requested. The operator answers in the status.")
+def _asked(key: Key) -> ActionResult:
+    return ActionResult(key, True, "Requested. The operator answers in the status.")
 
 
 def _token() -> str:

@@ -24,7 +24,7 @@ _ORIGIN = re.compile(r"(https?://)(?:[^/?#@]*@)?([^/?#]+)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Link:
+class ChainLink:
     """What the policy depends on: `body` is None where it does not exist or, with a `refusal`, may not be read."""
 
     key: Key
@@ -37,7 +37,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Impediment:
     """Something that is in the way of notifications, and where."""
 
     where: str
@@ -52,9 +52,9 @@ class Finding:
 @dataclass(frozen=True)
 class Chain:
     policy: Body
-    project: Link | None
+    project: ChainLink | None
     """The HarborProject; None for a policy of a project that nobody manages."""
-    connection: Link | None
+    connection: ChainLink | None
     """None: not known, because the project could not be read."""
     events: Sequence[Body] = field(default=())
 
@@ -70,63 +70,63 @@ class Chain:
 # What is wrong
 
 
-def findings(chain: Chain) -> list[Finding]:
+def findings(chain: Chain) -> list[Impediment]:
     """From the connection down, without repeating a cause as the message of what depends on it."""
-    found: list[Finding] = []
+    found: list[Impediment] = []
     for look in (_of_connection, _of_project, _of_policy):
         found += look(chain, is_explained=any(one.is_fault for one in found))
     return [*found, *_of_receivers(chain)]
 
 
-def _of_connection(chain: Chain, *, is_explained: bool) -> Iterator[Finding]:
+def _of_connection(chain: Chain, *, is_explained: bool) -> Iterator[Impediment]:
     link = chain.connection
     if link is None:
         return
     if link.body is None:
-        yield from [Finding("connection", f"There is no {link.key}.")] if link.is_missing else []
+        yield from [Impediment("connection", f"There is no {link.key}.")] if link.is_missing else []
         return
     found = health(link.body)
     if (link.body.get("spec") or {}).get("suspend"):
-        yield Finding("connection", f"{link.key} is suspended: nothing is asked of this Harbor.", is_fault=False)
+        yield Impediment("connection", f"{link.key} is suspended: nothing is asked of this Harbor.", is_fault=False)
     elif found.state is State.SWITCHED_OFF:
-        yield Finding("connection", found.sentence, is_fault=False)
+        yield Impediment("connection", found.sentence, is_fault=False)
     elif not found.is_ready and not is_explained:
-        yield Finding("connection", f"{link.key} is not Ready: {found.sentence}")
+        yield Impediment("connection", f"{link.key} is not Ready: {found.sentence}")
 
 
-def _of_project(chain: Chain, *, is_explained: bool) -> Iterator[Finding]:
+def _of_project(chain: Chain, *, is_explained: bool) -> Iterator[Impediment]:
     link = chain.project
     if link is None:
         return
     if link.body is None:
-        yield from [Finding("project", f"There is no {link.key}.")] if link.is_missing else []
+        yield from [Impediment("project", f"There is no {link.key}.")] if link.is_missing else []
         return
     spec, found = link.body.get("spec") or {}, health(link.body)
     if (spec.get("webhooks") or {}).get("enabled") is False:
-        yield Finding("project", f"{link.key} switches its policies off by spec.webhooks.enabled.", is_fault=False)
+        yield Impediment("project", f"{link.key} switches its policies off by spec.webhooks.enabled.", is_fault=False)
     if spec.get("suspend"):
-        yield Finding("project", f"{link.key} is suspended.", is_fault=False)
+        yield Impediment("project", f"{link.key} is suspended.", is_fault=False)
     elif not found.is_ready and not is_explained:
-        yield Finding("project", f"{link.key} is not Ready: {found.sentence}")
+        yield Impediment("project", f"{link.key} is not Ready: {found.sentence}")
 
 
-def _of_policy(chain: Chain, *, is_explained: bool) -> Iterator[Finding]:
+def _of_policy(chain: Chain, *, is_explained: bool) -> Iterator[Impediment]:
     spec, found = chain.policy.get("spec") or {}, health(chain.policy)
     if spec.get("suspend"):
-        yield Finding("policy", "The policy is suspended: nothing is written to Harbor for it.", is_fault=False)
+        yield Impediment("policy", "The policy is suspended: nothing is written to Harbor for it.", is_fault=False)
     elif found.state is State.PENDING or (not found.is_ready and not is_explained):
-        yield Finding("policy", found.sentence)
+        yield Impediment("policy", found.sentence)
     if spec.get("enabled") is False:
-        yield Finding("policy", "The policy is disabled by spec.enabled.", is_fault=False)
+        yield Impediment("policy", "The policy is disabled by spec.enabled.", is_fault=False)
 
 
-def _of_receivers(chain: Chain) -> Iterator[Finding]:
+def _of_receivers(chain: Chain) -> Iterator[Impediment]:
     delivering = condition(chain.policy, "Delivering")
     if health(chain.policy).state is State.FAILING:
-        yield Finding("receiver", _failing(chain, delivering))
+        yield Impediment("receiver", _failing(chain, delivering))
     for result in (chain.status.get("endpointTest") or {}).get("results") or []:
         if not result.get("reachable"):
-            yield Finding("receiver", f"Target {result['target']} failed its last test: {result.get('message', '')}")
+            yield Impediment("receiver", f"Target {result['target']} failed its last test: {result.get('message', '')}")
 
 
 def _failing(chain: Chain, delivering: Body) -> str:
@@ -164,7 +164,7 @@ def wire(chain: Chain) -> dict[str, Any]:
     return {name: value for name, value in stated.items() if value is not None}
 
 
-def _link_wire(link: Link | None) -> dict[str, Any] | None:
+def _link_wire(link: ChainLink | None) -> dict[str, Any] | None:
     if link is None:
         return None
     if link.body is not None:
@@ -241,7 +241,7 @@ def _with_gap(table: Table) -> list[Block]:
     return [Line(""), table] if table.rows else []
 
 
-def _link_cells(link: Link) -> tuple[Cell | str, ...]:
+def _link_cells(link: ChainLink) -> tuple[Cell | str, ...]:
     if link.body is None:
         return "missing" if link.is_missing else "unknown", argument_of(link.key), link.refusal
     state, status = health(link.body).state, link.body.get("status") or {}

@@ -13,7 +13,8 @@ from harborhook.api.connections import AnyConnection
 from harborhook.commands.connecting import LINE, Reached, reached
 from harborhook.commands.failures import FailedError
 from harborhook.commands.options import Where
-from harborhook.harbor.errors import ForbiddenError, RefusedError, UnauthorizedError, clip
+from harborhook.foreign_text import clip
+from harborhook.harbor.errors import ForbiddenError, RefusedError, UnauthorizedError
 from harborhook.harbor.models import Project
 from harborhook.plan.permissions import BOTH_LEVELS, Evidence, Known, Presence, advice, known_permissions
 from harborhook.reconcile.verdicts import harbors_refusal, verdict_of

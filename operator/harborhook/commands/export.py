@@ -27,7 +27,8 @@ from harborhook.commands.object_names import is_project_name, policy_names, proj
 from harborhook.commands.options import ByConnection, Where
 from harborhook.commands.output import put_out
 from harborhook.commands.progress import Advance, progress
-from harborhook.harbor.errors import ForbiddenError, NotFoundError, RefusedError, UnauthorizedError, clip
+from harborhook.foreign_text import clip
+from harborhook.harbor.errors import ForbiddenError, NotFoundError, RefusedError, UnauthorizedError
 from harborhook.harbor.models import Policy, Project
 from harborhook.plan.references import DEFAULT_CONNECTION
 from harborhook.reconcile.verdicts import verdict_of

@@ -21,14 +21,14 @@ from harborhook.api.base import API_VERSION, format_time
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection
 from harborhook.api.project import HarborProjectSpec
 from harborhook.api.webhook_policy import DESCRIPTION_LIMIT, Target, WebhookPolicy
+from harborhook.foreign_text import clip
 from harborhook.harbor.capabilities import Version
-from harborhook.harbor.errors import clip
 from harborhook.harbor.models import Allowlist, Policy, Project, Quota
 from harborhook.plan.access import allows_host, allows_project
 from harborhook.plan.drift import field_names
 from harborhook.plan.ownership import Creator, parse_creator
 from harborhook.plan.project import changes, obstacles, quota_difference
-from harborhook.plan.project_settings import SETTINGS, Projects, Setting, Value
+from harborhook.plan.project_settings import SETTINGS, Projects, Setting, SettingValue
 from harborhook.plan.quantity import MOST_BYTES, UNLIMITED_BYTES, format_bytes
 from harborhook.plan.target_values import TargetValues, UnusableError, address_of, header_of
 from harborhook.plan.webhook_policy import DEFAULT_FORMAT, desired_policy, differences, is_enabled
@@ -204,7 +204,7 @@ def _leaves_alone(part: Manifest, project: Project, version: Version | None) -> 
     return not changes(spec, project, version).differences and not obstacles(spec, project, version)
 
 
-def _nested(path: str, value: Value | None) -> Manifest | None:
+def _nested(path: str, value: SettingValue | None) -> Manifest | None:
     """`a.b` and a value to {a: {b: value}}."""
     if value is None:
         return None

@@ -32,11 +32,11 @@ DEFAULT_KUBECONFIG = Path("~/.kube/config")
 EXEC_SECONDS = 120.0
 """An exec plugin may open a browser and wait for a person to log in."""
 
-Entry = Mapping[str, Any]
+KubeconfigEntry = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Credentials:
+class CallerCredentials:
     """Who asks; nothing of it shows in a repr."""
 
     headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
@@ -57,7 +57,7 @@ class Access:
     insecure_skip_verify: bool
     server_name: str | None
     proxy: str | None
-    user: Entry = field(repr=False)
+    user: KubeconfigEntry = field(repr=False)
     directory: Path = field(repr=False)
     """Of the file that the user is in: paths there are relative to it."""
 
@@ -65,11 +65,11 @@ class Access:
     def place(self) -> str:
         return f"the cluster of context {self.context}" if self.context else "this cluster"
 
-    def credentials(self) -> Credentials:
+    def credentials(self) -> CallerCredentials:
         """Read again for each call: tokens in files are rotated, those of exec plugins expire. Raises FailedError."""
         return _credentials(self)
 
-    def trust(self, credentials: Credentials) -> ssl.SSLContext:
+    def trust(self, credentials: CallerCredentials) -> ssl.SSLContext:
         """Raises FailedError for certificates that cannot be used."""
         client = None
         if credentials.certificate and credentials.key:
@@ -108,11 +108,11 @@ class _Merged:
     """Several files as one: of two entries with the same name the first counts, as for kubectl."""
 
     current: str = ""
-    clusters: dict[str, tuple[Entry, Path]] = field(default_factory=dict)
-    users: dict[str, tuple[Entry, Path]] = field(default_factory=dict)
-    contexts: dict[str, Entry] = field(default_factory=dict)
+    clusters: dict[str, tuple[KubeconfigEntry, Path]] = field(default_factory=dict)
+    users: dict[str, tuple[KubeconfigEntry, Path]] = field(default_factory=dict)
+    contexts: dict[str, KubeconfigEntry] = field(default_factory=dict)
 
-    def add(self, file: Path, content: Entry) -> None:
+    def add(self, file: Path, content: KubeconfigEntry) -> None:
         self.current = self.current or content.get("current-context") or ""
         for item in content.get("contexts") or []:
             self.contexts.setdefault(item["name"], item.get("context") or {})
@@ -145,7 +145,7 @@ def _missing(file: Path) -> str:
     return f"The kubeconfig {file} does not exist."
 
 
-def _parsed(file: Path) -> Entry:
+def _parsed(file: Path) -> KubeconfigEntry:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -214,7 +214,7 @@ def _of_pod() -> Access:
 # Users
 
 
-def _credentials(access: Access) -> Credentials:
+def _credentials(access: Access) -> CallerCredentials:
     user, directory = access.user, access.directory
     headers = _impersonation(user)
     certificate = _bytes(user, "client-certificate", directory)
@@ -230,10 +230,10 @@ def _credentials(access: Access) -> Credentials:
     elif user.get("username"):
         login = f"{user['username']}:{user.get('password', '')}".encode()
         headers.append(("Authorization", f"Basic {base64.b64encode(login).decode()}"))
-    return Credentials(headers, certificate, key)
+    return CallerCredentials(headers, certificate, key)
 
 
-def _token(user: Entry, directory: Path) -> str:
+def _token(user: KubeconfigEntry, directory: Path) -> str:
     if not user.get("tokenFile"):
         return str(user.get("token") or "")
     file = directory / str(user["tokenFile"])
@@ -243,12 +243,12 @@ def _token(user: Entry, directory: Path) -> str:
         raise FailedError(f"The token file {file} cannot be read: {_reason(error)}.") from None
 
 
-def _impersonation(user: Entry) -> list[tuple[str, str]]:
+def _impersonation(user: KubeconfigEntry) -> list[tuple[str, str]]:
     stated = {"Impersonate-User": [user.get("as")], "Impersonate-Group": user.get("as-groups") or []}
     return [(name, str(value)) for name, values in stated.items() for value in values if value]
 
 
-def _executed(access: Access, plugin: Entry) -> Entry:
+def _executed(access: Access, plugin: KubeconfigEntry) -> KubeconfigEntry:
     """The status that an exec plugin answers with; its questions go to the terminal."""
     version = str(plugin.get("apiVersion", "client.authentication.k8s.io/v1"))
     interactive = sys.stdin is not None and sys.stdin.isatty() and plugin.get("interactiveMode") != "Never"
@@ -293,7 +293,7 @@ def _program(access: Access, command: str) -> str:
 # Values in the file or beside it
 
 
-def _bytes(entry: Entry, name: str, directory: Path) -> bytes | None:
+def _bytes(entry: KubeconfigEntry, name: str, directory: Path) -> bytes | None:
     try:
         if entry.get(f"{name}-data"):
             return base64.b64decode(entry[f"{name}-data"])

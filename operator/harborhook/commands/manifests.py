@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from harborhook.commands.export_plan import Exported, Manifest
 from harborhook.commands.unambiguous_yaml import manifest_yaml
+from harborhook.foreign_text import printable
 
 
 def document(exported: Exported) -> str:
@@ -19,4 +20,4 @@ def documents(manifests: Iterable[Manifest]) -> str:
 
 
 def commented(*lines: str) -> str:
-    return "".join(f"# {' '.join(line.split())}\n" for line in lines)
+    return "".join(f"# {' '.join(printable(line).split())}\n" for line in lines)

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from harborhook.commands.failures import FailedError
-from harborhook.commands.tables import Block, Line, plain, rendered, safe
+from harborhook.commands.tables import Block, Line, plain, rendered
+from harborhook.foreign_text import escaped, printable
 
 WATCH_PAUSE = 2.0
 """Seconds between two readings of `--watch`."""
@@ -43,7 +44,7 @@ def _print(what: str | bytes) -> None:
 def put_out_as(format_name: str, found: dict[str, Any]) -> None:
     """As `json` or `yaml`."""
     if format_name == "json":
-        put_out(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        put_out(escaped(json.dumps(found, indent=2, ensure_ascii=False)) + "\n")
         return
     from harborhook.commands.unambiguous_yaml import manifest_yaml
 
@@ -52,7 +53,7 @@ def put_out_as(format_name: str, found: dict[str, Any]) -> None:
 
 def note(sentence: str) -> None:
     """On standard error: good to know, and not part of what was asked for."""
-    click.echo(f"Note: {safe(sentence)}", err=True)
+    click.echo(f"Note: {printable(sentence)}", err=True)
 
 
 def is_terminal() -> bool:

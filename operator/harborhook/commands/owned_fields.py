@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from harborhook.api.names import Body, Key
-from harborhook.commands.asking import Answer
+from harborhook.commands.asking import ActionResult
 from harborhook.commands.cluster import Cluster
 from harborhook.commands.failures import FailedError
 from harborhook.commands.lookup import find
@@ -18,16 +18,16 @@ _GITOPS = re.compile(r"argocd|argo-cd|kustomize-controller|helm-controller|^helm
 """Field managers of Argo CD, Flux, Fleet and Helm."""
 
 
-def set_suspend(cluster: Cluster, key: Key, wanted: bool, *, force: bool) -> Answer:
+def set_suspend(cluster: Cluster, key: Key, wanted: bool, *, force: bool) -> ActionResult:
     """Raises FailedError where a GitOps tool owns the field, unless forced."""
     body = find(cluster, key)
     if bool(body["spec"].get("suspend")) is wanted:
-        return Answer(key, True, f"It is {'already' if wanted else 'not'} suspended.")
+        return ActionResult(key, True, f"It is {'already' if wanted else 'not'} suspended.")
     check_owner(body, ("spec", "suspend"), str(key), force=force)
     cluster.patch(key, {"spec": {"suspend": wanted}})
     if not wanted:
-        return Answer(key, True, "Resumed.")
-    return Answer(key, True, "Suspended: the operator writes nothing to Harbor for it until it is resumed.")
+        return ActionResult(key, True, "Resumed.")
+    return ActionResult(key, True, "Suspended: the operator writes nothing to Harbor for it until it is resumed.")
 
 
 def check_owner(body: Body, path: Sequence[str], what: str, *, force: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harborhook.api.names import CLUSTER_HARBOR_CONNECTION, KIND_NAMES, Body, Key
-from harborhook.commands.chain import Chain, Link
+from harborhook.commands.chain import Chain, ChainLink
 from harborhook.commands.cluster import Cluster, MissingError, NotPermittedError
 from harborhook.commands.lookup import find
 from harborhook.commands.overview import Overview, connection_of, only_used, overview
@@ -65,13 +65,13 @@ def read_chain(cluster: Cluster, key: Key) -> Chain:
     )
 
 
-def _link(cluster: Cluster, key: Key) -> Link:
+def _link(cluster: Cluster, key: Key) -> ChainLink:
     try:
-        return Link(key, cluster.get(key))
+        return ChainLink(key, cluster.get(key))
     except MissingError:
-        return Link(key)
+        return ChainLink(key)
     except NotPermittedError as refusal:
-        return Link(key, refusal=str(refusal))
+        return ChainLink(key, refusal=str(refusal))
 
 
 def _events(cluster: Cluster, key: Key, uid: str) -> list[Body]:

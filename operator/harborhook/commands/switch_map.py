@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harborhook.api.names import Body
-from harborhook.commands.asking import PAUSE, Wait
+from harborhook.commands.asking import PAUSE, WaitOptions
 from harborhook.commands.cluster import Cluster, NotPermittedError
 from harborhook.commands.failures import FailedError
 from harborhook.commands.health import State, health
@@ -218,7 +218,7 @@ def write(cluster: Cluster, switch: Switch, wanted: Change, *, force: bool) -> N
     )
 
 
-def until_followed(cluster: Cluster, wanted: Change, wait: Wait) -> list[str]:
+def until_followed(cluster: Cluster, wanted: Change, wait: WaitOptions) -> list[str]:
     """Waits until each connection shows the new value; returns a sentence for each that does not in time."""
     left = [body for body in wanted.connections if _can_follow(body)]
     skipped = [body for body in wanted.connections if not _can_follow(body)]

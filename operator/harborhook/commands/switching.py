@@ -114,7 +114,7 @@ def _switch(
     no_wait: bool,
 ) -> None:
     from harborhook.commands import output, switch_map
-    from harborhook.commands.asking import Wait
+    from harborhook.commands.asking import WaitOptions
 
     found = switch_map.read(caller.cluster, place, must_read_map=True)
     wanted = switch_map.change(found, enabled, connection)
@@ -124,7 +124,9 @@ def _switch(
     if no_wait:
         return
     with progress_line("Global switch") as progress:
-        lagging = switch_map.until_followed(caller.cluster, wanted, Wait(timeout, progress, time.monotonic() + timeout))
+        lagging = switch_map.until_followed(
+            caller.cluster, wanted, WaitOptions(timeout, progress, time.monotonic() + timeout)
+        )
     followed = len(wanted.connections) - len(lagging)
     output.say(f"{followed} of {len(wanted.connections)} connections have switched {'on' if enabled else 'off'}.\n")
     for said in lagging:

@@ -6,11 +6,12 @@ below its row in a narrow terminal, and on one line where the output is not a te
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from harborhook.foreign_text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -52,22 +53,9 @@ class Line:
 Block = Table | Line
 
 
-def safe(text: str) -> str:
-    """One line without anything that a terminal obeys: a receiver's answer may be in it."""
-    return "".join(" " if _is_space(one) else "\N{REPLACEMENT CHARACTER}" if _is_control(one) else one for one in text)
-
-
-def _is_space(character: str) -> bool:
-    return character in "\t\r\n\x85\u2028\u2029"
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs")
-
-
 def _safe(cell: Cell | str) -> Cell:
     stated = Cell(cell) if isinstance(cell, str) else cell
-    return stated if stated.text.isascii() and stated.text.isprintable() else Cell(safe(stated.text), stated.style)
+    return Cell(printable(stated.text), stated.style)
 
 
 # Plain
@@ -79,7 +67,7 @@ def plain(blocks: Sequence[Block]) -> str:
 
 def _plain_lines(block: Block) -> Iterator[str]:
     if isinstance(block, Line):
-        yield (" " * block.indent + safe(block.text)).rstrip()
+        yield (" " * block.indent + printable(block.text)).rstrip()
         return
     if block.title:
         yield block.title
@@ -109,7 +97,7 @@ def _pieces(block: Block, console: Console) -> Iterator[RenderableType]:
     from rich.text import Text
 
     if isinstance(block, Line):
-        yield Padding(Text(safe(block.text), block.style), (0, 0, 0, block.indent), expand=False)
+        yield Padding(Text(printable(block.text), block.style), (0, 0, 0, block.indent), expand=False)
         return
     if block.title:
         yield Text(block.title, "bold")

@@ -32,4 +32,11 @@ _Dumper.add_representer(str, _quoted)
 
 
 def manifest_yaml(manifest: dict[str, Any]) -> str:
-    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    text = _dumped(manifest, allow_unicode=True)
+    if text.replace("\n", "").isprintable():
+        return text
+    return _dumped(manifest, allow_unicode=False)  # what a terminal obeys is shown as an escape
+
+
+def _dumped(manifest: dict[str, Any], *, allow_unicode: bool) -> str:
+    return yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, allow_unicode=allow_unicode, width=120)

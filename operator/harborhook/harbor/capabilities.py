@@ -17,7 +17,7 @@ def short(version: Version) -> str:
 
 def parse_version(text: str) -> Version | None:
     """`v2.16.0-c50c7ddd` to (2, 16, 0); None for a development build without a number."""
-    found = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text)
+    found = re.match(r"v?([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?", text)
     if found is None:
         return None
     return int(found[1]), int(found[2]), int(found[3] or 0)

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from harborhook.harbor.errors import UnreachableError, UntrustedError, clip
+from harborhook.foreign_text import clip
+from harborhook.harbor.errors import UnreachableError, UntrustedError
 from harborhook.harbor.proxies import UnusableProxyError, proxy_for
 from harborhook.tls import Failure, TLSOptions, failure_of, reading
 

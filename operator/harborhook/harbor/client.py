@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
+from harborhook.foreign_text import clip
 from harborhook.harbor.errors import (
     NAME_SHOWN,
     ForbiddenError,
@@ -21,7 +22,6 @@ from harborhook.harbor.errors import (
     PreconditionError,
     ProjectNameError,
     RefusedError,
-    clip,
 )
 from harborhook.harbor.executions import Execution, Job, Stored, Task
 from harborhook.harbor.models import (
@@ -44,9 +44,16 @@ from harborhook.harbor.transport import Answer, Transport
 from harborhook.tls import TLSOptions
 
 Row = TypeVar("Row")
+Notification = TypeVar("Notification", Execution, Job)
 
 PAGE_SIZE = 100
 """The most rows Harbor gives in one page."""
+UNDELIVERED_PAGES = 5
+"""Pages of undelivered notifications that are read: their bodies come with them."""
+MOST_PAGES = 1000
+"""Of one listing: 100,000 projects are more than any Harbor has."""
+LISTING_LIMIT = 64 * 1024 * 1024
+"""Bytes of all pages of a listing; a project has one kilobyte."""
 
 
 class HarborClient:
@@ -299,32 +306,27 @@ class HarborClient:
         return _rows(answer, Job.parse), _total(answer)
 
     async def undelivered_executions(self, project: str, policy_id: int) -> list[Execution]:
-        """The newest 100 that are not delivered: as many as Harbor keeps of the two vendor types (2.8 and later)."""
+        """The newest that are not delivered (2.8 and later). Of each vendor type Harbor keeps the newest 50, and sweeps
+        the others once a day."""
         path = f"{_policies_path(project)}/{policy_id}/executions"
-        params: dict[str, str | int] = {"q": "status={Error Running}", "sort": "-id", "page_size": PAGE_SIZE}
-        return _rows(await self._get(path, endpoint=f"{_POLICY}/executions", params=params), Execution.parse)
+        return await self._newest(path, f"{_POLICY}/executions", {"q": "status={Error Running}"}, Execution.parse)
 
     async def undelivered_jobs(self, project: str, policy_id: int) -> list[Job]:
         """The same before Harbor 2.8, which keeps all of them."""
-        params: dict[str, str | int] = {
-            "policy_id": policy_id,
-            "q": "status={error pending}",
-            "sort": "-id",
-            "page_size": PAGE_SIZE,
-        }
+        params: dict[str, str | int] = {"policy_id": policy_id, "q": "status={error pending}"}
         path = f"{_project_path(project)}/webhook/jobs"
-        return _rows(await self._get(path, endpoint="/projects/{project}/webhook/jobs", params=params), Job.parse)
+        return await self._newest(path, "/projects/{project}/webhook/jobs", params, Job.parse)
 
     async def stored_execution(self, project: str, policy_id: int, execution_id: int) -> Stored | None:
         """One notification with its body (Harbor 2.8 and later); None once Harbor has swept it."""
         path = f"{_policies_path(project)}/{policy_id}/executions"
-        params: dict[str, str | int] = {"q": f"id={execution_id}", "page_size": 1}
+        params = {**_newer_than(execution_id - 1, newest_first=False, page=1), "page_size": 1}
         answer = await self._get(path, endpoint=f"{_POLICY}/executions", params=params)
         return _stored(answer, execution_id, Execution.parse, _payload_of_execution)
 
     async def stored_job(self, project: str, policy_id: int, job_id: int) -> Stored | None:
         """The same as `stored_execution`, before Harbor 2.8."""
-        params: dict[str, str | int] = {"policy_id": policy_id, "q": f"id={job_id}", "page_size": 1}
+        params = {"policy_id": policy_id, **_newer_than(job_id - 1, newest_first=False, page=1), "page_size": 1}
         path = f"{_project_path(project)}/webhook/jobs"
         answer = await self._get(path, endpoint="/projects/{project}/webhook/jobs", params=params)
         return _stored(answer, job_id, Job.parse, _payload_of_job)
@@ -349,16 +351,37 @@ class HarborClient:
     async def _pages(self, path: str, endpoint: str, sort: str, parse: Callable[[Any], Row | None]) -> list[Row]:
         """All pages, by ascending id: in Harbor's default orders a row can move to another page while one reads."""
         rows: list[Row] = []
-        page, before = 1, None
-        while True:
+        before, size = None, 0
+        for page in range(1, MOST_PAGES + 1):
             params: dict[str, str | int] = {"page": page, "page_size": PAGE_SIZE, "sort": sort}
             answer = await self._get(path, endpoint=endpoint, params=params)
             rows += _rows(answer, parse)
+            size += answer.size
             if len(answer.body) < PAGE_SIZE:
                 return rows
+            if size > LISTING_LIMIT:
+                break
             if answer.body == before:  # then there is no end to it
                 raise NotHarborError(f"Pages {page - 1} and {page} of {endpoint} are the same.")
-            page, before = page + 1, answer.body
+            before = answer.body
+        raise NotHarborError(f"The list of {endpoint} does not end: {page} pages with {size} bytes were read.")
+
+    async def _newest(
+        self,
+        path: str,
+        endpoint: str,
+        params: Mapping[str, str | int],
+        parse: Callable[[Any], Notification | None],
+    ) -> list[Notification]:
+        """The newest notifications that a query finds, by descending id; each once, also if new ones come meanwhile."""
+        found: dict[int, Notification] = {}
+        for page in range(1, UNDELIVERED_PAGES + 1):
+            asked = {**params, **_newer_than(None, newest_first=True, page=page)}
+            answer = await self._get(path, endpoint=endpoint, params=asked)
+            found |= {row.id: row for row in _rows(answer, parse)}
+            if len(answer.body) < PAGE_SIZE:
+                break
+        return list(found.values())
 
 
 _POLICIES = "/projects/{project}/webhook/policies"
@@ -393,13 +416,10 @@ def _rows(answer: Answer, parse: Callable[[Any], Row | None]) -> list[Row]:
     return [row for row in map(parse, answer.body) if row is not None]
 
 
-Notification = TypeVar("Notification", Execution, Job)
-
-
 def _stored(
     answer: Answer, wanted: int, parse: Callable[[Any], Notification | None], payload: Callable[[Any], Any]
 ) -> Stored | None:
-    """Harbor ignores a filter that it does not know, so the row is looked for by its id."""
+    """The answer begins with the first notification from the one that is wanted on, which can be a later one."""
     if not isinstance(answer.body, list):
         raise NotHarborError("Harbor's answer is not the list it should be.")
     for row in answer.body:

@@ -22,9 +22,11 @@ Texts never contain a request: neither its headers nor its body, which hold cred
 
 from __future__ import annotations
 
+from harborhook.foreign_text import clip
 from harborhook.tls import Failure
 
-TEXT_LIMIT = 300
+CODE_SHOWN = 64
+"""The most of an error's code that is kept; Harbor's own have 20 characters."""
 NAME_SHOWN = 80
 """The most of a name that an error shows which cannot be one."""
 SHORTEST_SECRET = 4
@@ -64,7 +66,7 @@ class NotHarborError(HarborError):
     """`finding` says what answered instead of Harbor's API, `advice` what to do if everything is answered like that."""
 
     def __init__(self, finding: str, advice: str = "") -> None:
-        self.finding = finding.removesuffix(".")
+        self.finding = clip(finding).removesuffix(".")
         super().__init__(f"{self.finding}: {advice}." if advice else f"{self.finding}.")
 
 
@@ -84,11 +86,11 @@ class RefusedError(HarborError):
 
     def __init__(self, status: int, code: str, message: str, *, request: str, retry_after: float | None = None) -> None:
         self.status = status
-        self.code = code
+        self.code = clip(code, CODE_SHOWN)
         self.message = clip(message)
         self.request = request
         self.retry_after = retry_after
-        super().__init__(f"Harbor answered {request} with {status} {code}: {self.message}")
+        super().__init__(f"Harbor answered {request} with {status} {self.code}: {self.message}")
 
 
 class InvalidError(RefusedError):
@@ -145,12 +147,6 @@ def refusal(status: int, code: str, message: str, *, request: str, retry_after: 
     if kind is ForbiddenError and code == "DENIED":
         kind = ReadOnlyError
     return kind(status, code, message, request=request, retry_after=retry_after)
-
-
-def clip(text: str, limit: int = TEXT_LIMIT) -> str:
-    """One line of sane length out of whatever a server sent."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def words_of(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from harborhook.harbor.models import mapping, number, parse_time
+from harborhook.harbor.models import mapping, number, parse_time, word
 from harborhook.harbor.payloads import PayloadFormat, facts_of
 
 TargetType = Literal["http", "slack"]
@@ -52,10 +52,10 @@ class Execution:
         facts = facts_of(attributes.get("payload"))
         return cls(
             id=execution_id,
-            kind=str(fields.get("vendor_type") or ""),
-            event_type=event_type,
+            kind=word(fields.get("vendor_type")),
+            event_type=word(event_type),
             event=facts.event(event_type, started),
-            status=str(fields.get("status") or ""),
+            status=word(fields.get("status")),
             started=started,
             ended=parse_time(fields.get("end_time")),
             format=facts.format,
@@ -81,7 +81,7 @@ class Task:
             return None
         return cls(
             id=task_id,
-            status=str(fields.get("status") or ""),
+            status=word(fields.get("status")),
             run_count=number(fields.get("run_count")) or 0,
             ended=parse_time(fields.get("end_time")),
         )
@@ -111,9 +111,9 @@ class Job:
         facts = facts_of(fields.get("job_detail"))
         return cls(
             id=job_id,
-            event_type=event_type,
+            event_type=word(event_type),
             event=facts.event(event_type, created),
-            status=str(fields.get("status") or "").lower(),
+            status=word(fields.get("status")).lower(),
             created=created,
             updated=parse_time(fields.get("update_time")),
             target_type="slack" if fields.get("notify_type") == "slack" else "http",

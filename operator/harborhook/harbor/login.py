@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
+from typing import Any
 
 import httpx
 
 TOKEN_HEADER = "X-Harbor-CSRF-Token"  # noqa: S105 - the name of a header
 SESSION_COOKIE = "sid"
 CSRF_COOKIE = "_gorilla_csrf"
+ANSWER_LIMIT = 64 * 1024
+"""Bytes of the answer to a login or log-out that are read; nothing in them is used."""
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
@@ -44,11 +47,13 @@ class Session:
 async def log_in(http: httpx.AsyncClient, root: str, username: str, password: str) -> Session:
     """Three requests. Raises LoginRefusedError, or httpx.HTTPError without an answer."""
     ping = f"{root}/api/v2.0/systeminfo"
-    first = await http.get(ping)
+    first = await briefly(http, "GET", ping)
     sid = cookies_of(first.headers).get(SESSION_COOKIE, "")
-    second = await http.get(ping, headers={"Cookie": f"{SESSION_COOKIE}={sid}"})
+    second = await briefly(http, "GET", ping, headers={"Cookie": f"{SESSION_COOKIE}={sid}"})
     anonymous = Session(sid, cookies_of(second.headers).get(CSRF_COOKIE, ""), second.headers.get(TOKEN_HEADER, ""))
-    answer = await http.post(
+    answer = await briefly(
+        http,
+        "POST",
         f"{root}/c/login",
         data={"principal": username, "password": password},
         headers=anonymous.headers("POST"),
@@ -57,6 +62,18 @@ async def log_in(http: httpx.AsyncClient, root: str, username: str, password: st
     if answer.status_code != 200 or not new_sid:
         raise LoginRefusedError(f"the login was answered with {answer.status_code}")
     return Session(new_sid, anonymous.csrf_cookie, anonymous.token)
+
+
+async def briefly(http: httpx.AsyncClient, method: str, url: str, **options: Any) -> httpx.Response:
+    """An exchange of which status and headers count. A short body is read, so that the connection can be used again;
+    of a longer one nothing is kept."""
+    async with http.stream(method, url, **options) as response:
+        taken = 0
+        async for chunk in response.aiter_raw():
+            taken += len(chunk)
+            if taken > ANSWER_LIMIT:
+                break
+    return response
 
 
 def cookies_of(headers: httpx.Headers) -> dict[str, str]:

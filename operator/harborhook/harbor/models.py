@@ -6,13 +6,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from harborhook.foreign_text import clip, cut, printable
+
 NEVER_YEAR = 1
 """Harbor writes a time that never was as 0001-01-01T00:00:00.000Z."""
+
+KIND_LIMIT = 64
+"""Characters of a version, a mode, a status or an event type that are kept."""
+NAME_LIMIT = 256
+"""Characters of a name: Harbor's own limit."""
+KINDS_LIMIT = 64
+"""Event types, or payload formats, that are kept; Harbor has 13 and 2."""
+_KIND = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,11 @@ class SystemInfo:
     def parse(cls, body: Any) -> SystemInfo:
         fields = mapping(body)
         return cls(
-            harbor_version=_text(fields.get("harbor_version")),
+            harbor_version=_shown(fields.get("harbor_version")),
             read_only=_flag(fields.get("read_only")),
             notification_enable=_flag(fields.get("notification_enable")),
-            auth_mode=_text(fields.get("auth_mode")),
-            project_creation=_text(fields.get("project_creation_restriction")),
+            auth_mode=_shown(fields.get("auth_mode")),
+            project_creation=_shown(fields.get("project_creation_restriction")),
         )
 
 
@@ -53,7 +63,7 @@ class User:
     @classmethod
     def parse(cls, body: Any) -> User:
         fields = mapping(body)
-        return cls(_text(fields.get("username")) or "", fields.get("sysadmin_flag") is True)
+        return cls(_shown(fields.get("username"), NAME_LIMIT) or "", fields.get("sysadmin_flag") is True)
 
 
 @dataclass(frozen=True)
@@ -175,8 +185,8 @@ class Supported:
         fields = mapping(body)
         formats = [row for row in _rows(fields.get("payload_formats")) if row.get("notify_type") == "http"]
         return cls(
-            frozenset(_texts(fields.get("event_type"))),
-            frozenset(name for row in formats for name in _texts(row.get("formats"))),
+            _kinds(_texts(fields.get("event_type"))),
+            _kinds(name for row in formats for name in _texts(row.get("formats"))),
         )
 
 
@@ -189,6 +199,11 @@ class Policy:
     name: str
     creator: str
     raw: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def shown_name(self) -> str:
+        """The name as a status and people get it; the API server takes no longer one."""
+        return cut(printable(self.name), NAME_LIMIT)
 
     @property
     def creation_time(self) -> datetime | None:
@@ -223,7 +238,7 @@ class LastTrigger:
         name, event_type = _text(fields.get("policy_name")), _text(fields.get("event_type"))
         if name is None or event_type is None:
             return None
-        return cls(name, event_type, parse_time(fields.get("last_trigger_time")))
+        return cls(name, word(event_type), parse_time(fields.get("last_trigger_time")))
 
 
 def parse_time(value: Any) -> datetime | None:
@@ -261,6 +276,21 @@ def whole_number(text: str) -> int | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def word(value: Any) -> str:
+    """A status, kind or event type, which is shown too: "" for what is no text."""
+    return clip(value, KIND_LIMIT) if isinstance(value, str) else ""
+
+
+def _shown(value: Any, limit: int = KIND_LIMIT) -> str | None:
+    """A text that is shown to people, and by which nothing is found again."""
+    return clip(value, limit) if isinstance(value, str) else None
+
+
+def _kinds(names: Iterable[str]) -> frozenset[str]:
+    """Of the names that can be those of event types and formats, the first ones."""
+    return frozenset(sorted({name for name in names if _KIND.fullmatch(name)})[:KINDS_LIMIT])
 
 
 def _texts(value: Any) -> list[str]:

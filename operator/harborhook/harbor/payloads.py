@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from harborhook.harbor.errors import clip
+from harborhook.foreign_text import clip
+from harborhook.harbor import wire_json
 from harborhook.harbor.models import mapping, parse_time, whole_number
 
 PayloadFormat = Literal["Default", "CloudEvents", "Slack"]
@@ -74,8 +75,8 @@ def facts_of(payload: Any) -> PayloadFacts:
     if not isinstance(payload, str):
         return PayloadFacts()
     try:
-        body = json.loads(payload)
-    except (ValueError, RecursionError):
+        body = wire_json.parse(payload)
+    except ValueError:
         return _facts_of_slack(payload)
     if not isinstance(body, dict):
         return PayloadFacts()
@@ -95,8 +96,8 @@ def _facts_of_slack(payload: str) -> PayloadFacts:
     if moment is None or data is None:
         return PayloadFacts()
     try:
-        return PayloadFacts("Slack", moment, json.loads(data[1].replace("\\n", "\n").replace('\\"', '"')))
-    except (ValueError, RecursionError):
+        return PayloadFacts("Slack", moment, wire_json.parse(data[1].replace("\\n", "\n").replace('\\"', '"')))
+    except ValueError:
         return PayloadFacts("Slack", moment, data[1])
 
 
@@ -111,7 +112,7 @@ def slack_message(payload: str) -> str | None:
     facts = facts_of(payload)
     if facts.format != "Default" or facts.moment is None:
         return None
-    body = json.loads(payload)
+    body = wire_json.parse(payload)
     return _SLACK_TEMPLATE.format(
         event_type=body.get("type", ""),
         moment=facts.moment,

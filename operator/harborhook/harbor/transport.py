@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
-import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -21,6 +19,8 @@ from typing import Any, Literal
 import httpx
 
 from harborhook.clock import ServerClock
+from harborhook.foreign_text import clip
+from harborhook.harbor import wire_json
 from harborhook.harbor.certificates import gateway_advice, tls_error
 from harborhook.harbor.errors import (
     SHORTEST_SECRET,
@@ -29,12 +29,19 @@ from harborhook.harbor.errors import (
     ThrottledError,
     TransportError,
     UnreachableError,
-    clip,
     refusal,
     words_of,
 )
 from harborhook.harbor.limiter import Limiter, Pause
-from harborhook.harbor.login import SAFE_METHODS, SESSION_COOKIE, LoginRefusedError, Session, cookies_of, log_in
+from harborhook.harbor.login import (
+    SAFE_METHODS,
+    SESSION_COOKIE,
+    LoginRefusedError,
+    Session,
+    briefly,
+    cookies_of,
+    log_in,
+)
 from harborhook.harbor.proxies import UnusableProxyError, proxy_for
 from harborhook.tls import TLSOptions, failure_of
 
@@ -48,6 +55,8 @@ READ_TIMEOUT = 30.0
 TOTAL_TIMEOUT = 60.0
 """Seconds for a whole exchange, so that a drip of bytes ends too."""
 
+LOG_OUT_TIMEOUT = 5.0
+
 CONFIRM_AFTER = 2.0
 """Seconds before a 401 is believed: while somebody else's wrong password for the same user is being checked, which
 takes 1.6 s, Harbor refuses the right one too."""
@@ -59,9 +68,6 @@ THROTTLED_LIMIT = 60.0
 """The longest pause that is waited for within one request, and the longest that anybody is made to wait."""
 
 CHECK_URL = "check that url is Harbor's own address without a path"
-
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-"""Half of an escaped character: two make one, alone it is none. Harbor, written in Go, never sends one alone."""
 
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError, ssl.SSLError, ExceptionGroup)
 """What httpx raises without an answer; the second and third for addresses that no resolver is asked about, ssl's own
@@ -86,6 +92,8 @@ class Answer:
     headers: Mapping[str, str] = field(repr=False)
     body: Any = field(repr=False)
     """The parsed JSON, the text of a text/plain answer, or None without a body."""
+    size: int = 0
+    """Bytes of the body."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,7 @@ class Transport:
             headers={
                 **(headers or {}),
                 "Accept": "application/json",
+                "Accept-Encoding": "identity",  # a kilobyte can be a gigabyte otherwise
                 "X-Is-Resource-Name": "true",
                 "User-Agent": user_agent,
             },
@@ -186,7 +195,8 @@ class Transport:
         """Logs out and closes the connections."""
         if self._session is not None:
             with suppress(*_FAILURES):  # the session ends by itself, an hour later
-                await self._http.get(f"{self.url}/c/log_out", headers=self._session.headers("GET"), timeout=5)
+                async with asyncio.timeout(LOG_OUT_TIMEOUT):
+                    await briefly(self._http, "GET", f"{self.url}/c/log_out", headers=self._session.headers("GET"))
         await self._http.aclose()
 
     async def log_in(self) -> bool:
@@ -355,12 +365,21 @@ def _fenced(fence: Fence) -> Callable[[httpx.Request], Awaitable[None]]:
 
 
 async def _read(response: httpx.Response, request: _Request) -> bytes:
+    _check_encoding(response.headers.get("Content-Encoding"), request.what)
     content = bytearray()
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.aiter_raw():
         content += chunk
         if len(content) > BODY_LIMIT:
             raise NotHarborError(f"{request.what} was answered with more than {BODY_LIMIT} bytes.")
     return bytes(content)
+
+
+def _check_encoding(encoding: str | None, what: str) -> None:
+    if (encoding or "identity").strip().lower() != "identity":
+        raise NotHarborError(
+            f"{what} was answered with Content-Encoding {encoding}, for which it did not ask",
+            "a proxy in front of Harbor must not compress answers by itself",
+        )
 
 
 def _wants_token(raw: _Raw) -> bool:
@@ -391,15 +410,15 @@ def _interpret(raw: _Raw, request: _Request, scrubbed: Callable[[str], str]) -> 
         if request.method == "GET":
             raise NotHarborError(f"{request.what} was answered with nothing, which Harbor's API never does.")
         return Answer(raw.status, raw.headers, None)
-    return Answer(raw.status, raw.headers, _body(kind, raw.content, request.what))
+    return Answer(raw.status, raw.headers, _body(kind, raw.content, request.what), len(raw.content))
 
 
 def _first_error(kind: str, raw: _Raw, what: str) -> tuple[str, str]:
     """Code and message of `{"errors": [{code, message}]}`; anything else was not written by Harbor's API."""
     try:
-        error = json.loads(raw.content)["errors"][0]
+        error = wire_json.parse(raw.content)["errors"][0]
         return str(error["code"]), str(error["message"])
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError):
         pass
     if raw.status == 429:  # a proxy's: Harbor itself has no rate limit
         return "TOO_MANY_REQUESTS", "too many requests"
@@ -419,11 +438,8 @@ def _body(kind: str, content: bytes, what: str) -> Any:
     if kind != "application/json":
         raise NotHarborError(f"{what} was answered with {kind or 'no content type'} instead of JSON", CHECK_URL)
     try:
-        found = json.loads(content)
-        if _SURROGATE.search(content):
-            json.dumps(found, ensure_ascii=False).encode()  # refuses half a character, which nothing can be done with
-        return found
-    except (ValueError, RecursionError):
+        return wire_json.parse(content)
+    except ValueError:
         raise NotHarborError(f"{what} was answered with broken JSON.") from None
 
 

@@ -12,7 +12,7 @@ from harborhook.kube.gateway import KubeError
 
 logger = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class Backoffs:
@@ -25,7 +25,7 @@ class Backoffs:
             pause = min(30.0, pause * 2)
 
 
-async def until_answered(request: Callable[[], Awaitable[Answer]], what: str) -> Answer:
+async def until_answered(request: Callable[[], Awaitable[Result]], what: str) -> Result:
     """Repeats a request until the API server answers it. A refusal is logged: an admin has to grant the right."""
     for pause in Backoffs():
         try:

@@ -32,7 +32,7 @@ def names_host(patterns: Sequence[str] | None, address: str) -> bool:
     return host is not None and any(_without_brackets(pattern.lower()) == host for pattern in patterns or ())
 
 
-class Origin(NamedTuple):
+class ServerOrigin(NamedTuple):
     """Where the server of a URL listens, and how it is spoken to."""
 
     scheme: str
@@ -47,14 +47,14 @@ class Origin(NamedTuple):
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
-def origin_of(address: str) -> Origin | None:
+def origin_of(address: str) -> ServerOrigin | None:
     """With the default port of the scheme where the URL names none; None if there cannot be such an address."""
     try:
         parts = urlsplit(address)
         port = parts.port if parts.port is not None else DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
-    return Origin(parts.scheme, parts.hostname, port) if parts.hostname and port is not None else None
+    return ServerOrigin(parts.scheme, parts.hostname, port) if parts.hostname and port is not None else None
 
 
 def allows_harbor(patterns: Iterable[str], address: str) -> bool:
@@ -64,7 +64,7 @@ def allows_harbor(patterns: Iterable[str], address: str) -> bool:
     return origin is not None and any(_is_at(pattern.lower(), origin) for pattern in patterns)
 
 
-def _is_at(pattern: str, origin: Origin) -> bool:
+def _is_at(pattern: str, origin: ServerOrigin) -> bool:
     host, port = _split_port(pattern)
     has_port = origin.port == DEFAULT_PORTS.get(origin.scheme) if port is None else matches(port, str(origin.port))
     return has_port and matches(_without_brackets(host), origin.host)

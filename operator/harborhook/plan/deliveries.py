@@ -348,7 +348,15 @@ def _beyond_cursor(known: Deliveries | None, history: History | None) -> list[De
 
 def _of_another_numbering(known: Deliveries) -> Deliveries:
     """Without what is known by ids of executions, which now mean other ones."""
-    return known.model_copy(update={"last_execution_id": None, "recent": [], "redelivered_ids": []})
+    return known.model_copy(
+        update={
+            "last_execution_id": None,
+            "recent": [],
+            "redelivered_ids": [],
+            "redeliveries": [],
+            "undelivered": 0,
+        }
+    )
 
 
 def _with_deliveries(triggers: list[Trigger], before: Sequence[Trigger], events: Sequence[Event]) -> list[Trigger]:

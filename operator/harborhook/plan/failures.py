@@ -18,7 +18,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection
 from harborhook.api.deliveries import MESSAGE_LIMIT
-from harborhook.harbor.errors import SHORTEST_SECRET, clip
+from harborhook.foreign_text import clip
+from harborhook.harbor.errors import SHORTEST_SECRET
 from harborhook.plan.access import allows_host, host_of
 
 LOG_GONE = "Harbor no longer has the log with the reason."

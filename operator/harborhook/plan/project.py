@@ -22,7 +22,7 @@ from harborhook.plan.quantity import format_bytes, parse_quota
 
 
 @dataclass(frozen=True)
-class Changes:
+class ProjectChanges:
     """What differs, and what one PUT has to say to mend it."""
 
     differences: tuple[Difference, ...] = ()
@@ -67,7 +67,7 @@ def as_created(spec: HarborProjectSpec, project: Project, version: Version | Non
 
 def changes(
     spec: HarborProjectSpec, observed: Project, version: Version | None, registries: Collection[Registry] | None = None
-) -> Changes:
+) -> ProjectChanges:
     """What one PUT has to change. Junk in Harbor is a difference like any other.
 
     `registries`: None where the principal may not know them. The settings of a cache of another registry than the one
@@ -87,7 +87,9 @@ def changes(
         allowlist = None
     if allowlist is not None:
         differences += _differences_of_lists(allowlist, observed.allowlist)
-    return Changes(tuple(differences), metadata_of((one, stated[one]) for one in written if one in stated), allowlist)
+    return ProjectChanges(
+        tuple(differences), metadata_of((one, stated[one]) for one in written if one in stated), allowlist
+    )
 
 
 def registry_id(registries: Collection[Registry], name: str) -> int | None:

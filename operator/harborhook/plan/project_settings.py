@@ -18,7 +18,7 @@ from harborhook.api.project import HarborProjectSpec
 from harborhook.harbor.capabilities import FLOOR, Version
 from harborhook.harbor.models import Project
 
-Value = bool | int | str
+SettingValue = bool | int | str
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class ValueKind:
 
     absent: str
     """What Harbor takes an absent value for."""
-    read: Callable[[str], Value | None]
+    read: Callable[[str], SettingValue | None]
     """The value for a spec; None for junk, which Harbor stores too."""
     canonical: Callable[[str], str] = str
     """The one spelling of several that mean the same."""

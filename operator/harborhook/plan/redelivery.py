@@ -9,7 +9,7 @@ next attempt is. Times come as arguments, and nothing here sends anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -68,24 +68,32 @@ class Backlog:
     """Those that a receiver which answers has refused: others go first, so that one of them cannot hold up all."""
     expired: set[int] = field(default_factory=set)
     """Those whose expiry was announced."""
+    bodiless: set[int] = field(default_factory=set)
+    """Those of which Harbor had no body when they were to be sent."""
 
     def take_in(self, deliveries: Iterable[Delivery]) -> None:
         """Adds what has failed, and drops what Harbor has delivered after all."""
         for one in deliveries:
-            if one.status == "Failed" and one.final:
+            if one.status == "Failed" and one.final and one.id not in self.bodiless:
                 self.candidates[one.id] = Candidate.of(one)
             else:
                 self.candidates.pop(one.id, None)
+
+    def give_up(self, execution: int) -> None:
+        """Harbor has no body of it (any more)."""
+        self.drop(execution)
+        self.bodiless.add(execution)
 
     def drop(self, execution: int) -> None:
         self.candidates.pop(execution, None)
         self.refused.discard(execution)
 
-    def replace_all(self, deliveries: Iterable[Delivery]) -> None:
-        """Takes in a reading of everything that Harbor has."""
-        self.candidates.clear()
+    def replace_all(self, deliveries: Iterable[Delivery], *, others: Collection[int]) -> None:
+        """Takes in a reading of what Harbor could not deliver; of the candidates that are not in it, `others` stay."""
+        self.candidates = {one: self.candidates[one] for one in others}
         self.take_in(deliveries)
         self.refused &= self.candidates.keys()
+        self.expired &= self.candidates.keys()
         self.is_complete = self.read_once = True
 
 
@@ -103,7 +111,7 @@ class Pauses:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptOutcome:
     """One attempt, or why there was none."""
 
     execution: int
@@ -148,9 +156,11 @@ def _format_of(target: Target) -> str:
 
 
 def outstanding(backlog: Backlog, deliveries: Deliveries | None) -> list[Candidate]:
-    """What has not arrived, oldest first."""
+    """What has not arrived, oldest first. Of notifications so old that it is forgotten whether they have, none is."""
     arrived = set(deliveries.redelivered_ids) if deliveries else set()
-    return sorted((one for one in backlog.candidates.values() if one.id not in arrived), key=lambda one: one.id)
+    forgotten = min(arrived) if len(arrived) >= REDELIVERED_LIMIT else 0
+    left = (one for one in backlog.candidates.values() if one.id > forgotten and one.id not in arrived)
+    return sorted(left, key=lambda one: one.id)
 
 
 def waiting(backlog: Backlog, spec: WebhookPolicySpec, deliveries: Deliveries | None, now: datetime) -> Waiting:
@@ -194,19 +204,16 @@ class Attempt:
 
 
 def next_attempt(found: Waiting, backlog: Backlog, deliveries: Deliveries, now: datetime) -> Attempt | datetime | None:
-    """The attempt that is due, or when the next one is; None where nothing waits."""
+    """The attempt that is due, or when the next one is; None where nothing waits that the status knows of, which is
+    where the first pause is stated."""
     rows = {row.target: row for row in deliveries.redeliveries}
-    moments = {target: _due(rows.get(target), now) for target in found.by_target}
+    moments = {target: rows[target].next_attempt_time or now for target in found.by_target if target in rows}
     if not moments:
         return None
     target = min(moments, key=lambda one: (moments[one], one))
     if moments[target] > now:
         return moments[target]
     return Attempt(_first(found.by_target[target], backlog), target)
-
-
-def _due(row: TargetRedelivery | None, now: datetime) -> datetime:
-    return row.next_attempt_time if row is not None and row.next_attempt_time is not None else now
 
 
 def _first(candidates: Sequence[Candidate], backlog: Backlog) -> Candidate:
@@ -216,7 +223,7 @@ def _first(candidates: Sequence[Candidate], backlog: Backlog) -> Candidate:
 # What the status says
 
 
-def recorded(deliveries: Deliveries, outcome: Outcome, pauses: Pauses) -> Deliveries:
+def recorded(deliveries: Deliveries, outcome: AttemptOutcome, pauses: Pauses) -> Deliveries:
     """The status after an attempt."""
     arrived = list(deliveries.redelivered_ids)
     if outcome.result == "Succeeded" and outcome.execution not in arrived:
@@ -237,7 +244,7 @@ def _rows_with(deliveries: Deliveries, target: int | None) -> list[TargetRedeliv
     return sorted(rows, key=lambda row: row.target)
 
 
-def _after_attempt(row: TargetRedelivery, outcome: Outcome, pauses: Pauses) -> TargetRedelivery:
+def _after_attempt(row: TargetRedelivery, outcome: AttemptOutcome, pauses: Pauses) -> TargetRedelivery:
     if row.target != outcome.target:
         return row
     if outcome.result == "Succeeded":
@@ -253,7 +260,7 @@ def _after_attempt(row: TargetRedelivery, outcome: Outcome, pauses: Pauses) -> T
     )
 
 
-def _recent_after(row: RecentDelivery, outcome: Outcome) -> RecentDelivery:
+def _recent_after(row: RecentDelivery, outcome: AttemptOutcome) -> RecentDelivery:
     if row.execution_id != outcome.execution or outcome.result == "Gone":
         return row
     attempts = (row.redelivery.attempts or 0) if row.redelivery else 0
@@ -268,40 +275,53 @@ def _recent_after(row: RecentDelivery, outcome: Outcome) -> RecentDelivery:
 
 
 def brought_up_to_date(
-    deliveries: Deliveries, backlog: Backlog, found: Waiting, now: datetime, pauses: Pauses
+    deliveries: Deliveries,
+    backlog: Backlog,
+    found: Waiting,
+    now: datetime,
+    pauses: Pauses,
+    *,
+    has_news_of_success: bool = False,
 ) -> Deliveries:
-    """The counts, the rows of targets and the recent events, as the backlog has them now."""
+    """The counts, the rows of targets and the recent events, as the backlog has them now. `has_news_of_success`: Harbor
+    itself got through, which the status does not know yet."""
     left = outstanding(backlog, deliveries)
     undelivered = len({one.event for one in left})
     is_recovered = backlog.is_complete and not left and bool(deliveries.redelivered_ids)
     return deliveries.model_copy(
         update={
             "undelivered": undelivered,
-            "redeliveries": _rows_of_targets(deliveries, found, now, pauses),
+            "redeliveries": _rows_of_targets(deliveries, found, now, pauses, has_news_of_success),
+            "redelivered_ids": _still_of_use(deliveries, backlog),
             "recent": [_recent_row(row, backlog, found, left) for row in deliveries.recent],
             "consecutive_failures": 0 if is_recovered else deliveries.consecutive_failures,
         }
     )
 
 
-def _rows_of_targets(deliveries: Deliveries, found: Waiting, now: datetime, pauses: Pauses) -> list[TargetRedelivery]:
-    """One row per target for which something waits. A receiver to which Harbor itself gets through is tried at once."""
+def _still_of_use(deliveries: Deliveries, backlog: Backlog) -> list[int]:
+    """Without those that Harbor no longer has; the newest stays, as the sign that something was sent again."""
+    known, cursor = deliveries.redelivered_ids, deliveries.last_execution_id or 0
+    if not backlog.is_complete or len(known) >= REDELIVERED_LIMIT:
+        return known
+    return [one for one in known if one in backlog.candidates or one > cursor or one == known[-1]]
+
+
+def _rows_of_targets(
+    deliveries: Deliveries, found: Waiting, now: datetime, pauses: Pauses, has_news_of_success: bool
+) -> list[TargetRedelivery]:
+    """One row per target for which something waits. If Harbor itself gets through, the receivers are tried at once:
+    once for each success, whatever its time, since Harbor's clock is another than that of the attempts."""
     before = {row.target: row for row in deliveries.redeliveries}
     rows = []
     for target, candidates in sorted(found.by_target.items()):
         row = before.get(target)
         if row is None or (row.waiting == 0 and row.attempts == 0):
             row = TargetRedelivery(target=target, waiting=0, next_attempt_time=now + pauses.after(0))
-        if _got_through(deliveries, row):
+        elif has_news_of_success:
             row = row.model_copy(update={"next_attempt_time": None})
         rows.append(row.model_copy(update={"waiting": len(candidates)}))
     return rows
-
-
-def _got_through(deliveries: Deliveries, row: TargetRedelivery) -> bool:
-    """Whether Harbor delivered something after the last attempt, or after what waits had failed."""
-    success, since = deliveries.last_success_time, row.last_attempt_time or deliveries.last_failure_time
-    return success is not None and since is not None and success > since
 
 
 def _recent_row(row: RecentDelivery, backlog: Backlog, found: Waiting, left: Sequence[Candidate]) -> RecentDelivery:
@@ -361,19 +381,19 @@ HOW_TO_ASK = (
 
 
 @dataclass(frozen=True)
-class Request:
+class RedeliveryRequest:
     """All that failed, or the executions with these ids."""
 
     ids: tuple[int, ...] | None = None
     """None: all that failed, of any age."""
 
 
-def parse_request(text: str) -> Request | None:
+def parse_request(text: str) -> RedeliveryRequest | None:
     """What annotation harborhook.io/redeliver asks for; None if it cannot be understood."""
     what = text.strip().partition(" ")[0]
     if what == "failed":
-        return Request()
+        return RedeliveryRequest()
     parts = what.split(",")
     if len(parts) > MOST_IDS or not all(re.fullmatch(r"[0-9]{1,18}", part) for part in parts):
         return None
-    return Request(tuple(dict.fromkeys(map(int, parts))))
+    return RedeliveryRequest(tuple(dict.fromkeys(map(int, parts))))

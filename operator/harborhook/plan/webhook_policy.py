@@ -54,7 +54,7 @@ class DesiredPolicy:
 
 
 @dataclass(frozen=True)
-class Changes:
+class PolicyChanges:
     """What differs, and what one PUT has to say to mend it."""
 
     name: str
@@ -135,7 +135,7 @@ def changes(
     writable: Collection[str] = GROUPS,
     asked_for: Collection[str] = (),
     creator: str | None = None,
-) -> Changes:
+) -> PolicyChanges:
     """What to do about the differences: write those in groups that are `writable`, and report the others. `creator`: a
     mark to write in any case."""
     found = differences(observed, desired)
@@ -143,7 +143,7 @@ def changes(
     drift = tuple(difference for difference in found if difference.group not in writable)
     groups = {difference.group for difference in written}
     kept = {difference.group for difference in drift}
-    return Changes(
+    return PolicyChanges(
         name=observed.name if "policyName" in kept else desired.name,
         enabled=is_enabled(observed.raw) if "enabled" in kept else desired.enabled,
         asked_for=tuple(difference for difference in written if difference.group in asked_for),
@@ -153,9 +153,9 @@ def changes(
     )
 
 
-def as_created(desired: DesiredPolicy) -> Changes:
+def as_created(desired: DesiredPolicy) -> PolicyChanges:
     """Nothing is left to do after our POST."""
-    return Changes(desired.name, desired.enabled)
+    return PolicyChanges(desired.name, desired.enabled)
 
 
 def differences(observed: Policy, desired: DesiredPolicy) -> list[Difference]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -47,6 +48,8 @@ class Context:
     """The API server's."""
     metrics: Metrics = field(default_factory=Metrics)
     clients: Clients = field(default_factory=Clients)
+    fence: Callable[[], None] | None = None
+    """Called right before a receiver is sent anything; raises LeadershipLostError once another operator may work."""
     sending: Queue = field(default_factory=lambda: Queue(clock=time.monotonic))
     """What is to be sent to receivers."""
     links: dict[Key, Link] = field(default_factory=dict)

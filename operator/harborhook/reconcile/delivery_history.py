@@ -38,7 +38,7 @@ MOST_PAGES = 5
 MOST_TASKS = 50
 """Tasks of a policy that one poll reads."""
 
-Row = TypeVar("Row", Execution, Job)
+Notification = TypeVar("Notification", Execution, Job)
 
 
 async def read_history(context: Context, link: Link, policy: WebhookPolicy, before: History | None) -> History:
@@ -89,12 +89,12 @@ class _Pages:
 
 
 async def _pages(
-    read: Callable[..., Awaitable[tuple[list[Row], int]]], project: str, policy_id: int, cursor: int | None
+    read: Callable[..., Awaitable[tuple[list[Notification], int]]], project: str, policy_id: int, cursor: int | None
 ) -> _Pages:
     """All rows above the cursor. Of very many the newest, which tell how things are, and the oldest, which move the
     cursor. A policy that was never looked at: the newest page."""
     first, total = await read(project, policy_id, above=cursor)
-    rows: list[Row] = list(first)
+    rows: list[Notification] = list(first)
     if cursor is None:
         return _Pages(rows)
     if not rows:
@@ -106,14 +106,14 @@ async def _pages(
         for page in range(2, pages + 1):
             rows += (await read(project, policy_id, above=cursor, page=page))[0]
         return _Pages(rows)
-    oldest: list[Row] = []
+    oldest: list[Notification] = []
     for page in range(1, MOST_PAGES):
         oldest += (await read(project, policy_id, above=cursor, newest_first=False, page=page))[0]
     return _Pages([*oldest, *rows], gap_after=max((row.id for row in oldest), default=cursor))
 
 
 async def _renumbered(
-    read: Callable[..., Awaitable[tuple[list[Row], int]]], project: str, policy_id: int, cursor: int
+    read: Callable[..., Awaitable[tuple[list[Notification], int]]], project: str, policy_id: int, cursor: int
 ) -> _Pages:
     """Something happened, but nothing is above the cursor: after an upgrade to 2.8, or from a backup, Harbor starts
     counting again."""

@@ -7,7 +7,7 @@ administrator can allow that, since other hosts may be within reach than from Ha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harborhook.api.base import Key, SenderKey
 from harborhook.api.conditions import NotReady, shorten
@@ -78,12 +78,18 @@ async def _results(context: Context, link: Link, policy: WebhookPolicy) -> list[
     except NotReady as refusal:  # the condition Ready says so too
         raise NotSentError(refusal.verdict.message) from None
     hosts = connection.spec.allowed_target_hosts
-    tests = (_test(index, *pair, ca, hosts) for index, pair in enumerate(zip(policy.spec.targets, values, strict=True)))
+    pairs = enumerate(zip(policy.spec.targets, values, strict=True))
+    tests = (_test(index, *pair, ca, hosts, context.fence) for index, pair in pairs)
     return list(await asyncio.gather(*tests))
 
 
 async def _test(
-    index: int, target: Target, values: TargetValues, ca: bytes | None, hosts: Sequence[str] | None
+    index: int,
+    target: Target,
+    values: TargetValues,
+    ca: bytes | None,
+    hosts: Sequence[str] | None,
+    fence: Callable[[], None] | None,
 ) -> EndpointResult:
     headers = {"Content-Type": "application/json", **({"Authorization": values.header} if values.header else {})}
     verify = target.verify_remote_certificate is not False
@@ -95,6 +101,7 @@ async def _test(
             verify=verify,
             ca=ca,
             may_be_local=names_host(hosts, values.address),
+            fence=fence,
         )
     except NotSentError as error:
         return _unreachable(index, error)

@@ -245,7 +245,7 @@ async def _unmanaged(visit: ProjectVisit, link: Link, found: ObtainedProject) ->
         policies = await prune.unmanaged(visit, link, found.project.id)
         if policies is not None:
             await prune.prune(visit, link, policies, found.project.id)
-            return [policy.name for policy in policies[:UNMANAGED_SHOWN]]
+            return [policy.shown_name for policy in policies[:UNMANAGED_SHOWN]]
     return status.webhooks.unmanaged if status.webhooks else []
 
 

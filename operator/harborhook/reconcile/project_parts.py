@@ -44,7 +44,7 @@ class ProjectRow:
         self._spec = project.spec
         self._observed = observed
         self._is_new = is_new
-        self._changes = plan.Changes()
+        self._changes = plan.ProjectChanges()
 
     async def observe(self) -> Sequence[Verdict]:
         version = parse_version(self._link.version or "")

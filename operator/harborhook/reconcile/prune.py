@@ -10,7 +10,8 @@ from __future__ import annotations
 from harborhook.api.base import Key
 from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
-from harborhook.harbor.errors import NotFoundError, PreconditionError, RefusedError, clip
+from harborhook.foreign_text import clip
+from harborhook.harbor.errors import NotFoundError, PreconditionError, RefusedError
 from harborhook.harbor.models import Policy
 from harborhook.plan.references import project_claim
 from harborhook.plan.unmanaged import Declared, declared, is_unmanaged
@@ -45,7 +46,7 @@ async def prune(visit: Visit[HarborProject], link: Link, found: list[Policy], pr
         return
     pending = link.unmanaged.removals.setdefault(project.harbor_name, {})
     listed = project.status.webhooks.unmanaged if project.status.webhooks else []
-    candidates = {policy.id: policy for policy in found if policy.name in listed}
+    candidates = {policy.id: policy for policy in found if policy.shown_name in listed}
     for spared in pending.keys() - candidates.keys():
         del pending[spared]
     for policy in candidates.values():

@@ -10,18 +10,19 @@ Bodies are read right before they are sent, and kept nowhere.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from harborhook.api.base import Key, SenderKey
 from harborhook.api.deliveries import Deliveries
 from harborhook.api.webhook_policy import RedeliveryAnswer, WebhookPolicy
-from harborhook.harbor.executions import Execution, Job
-from harborhook.plan.deliveries import History, judge_job
+from harborhook.harbor.errors import NotHarborError, RefusedError
+from harborhook.plan.deliveries import History
 from harborhook.plan.redelivery import (
     Attempt,
+    AttemptOutcome,
     Backlog,
-    Outcome,
     Pauses,
     Waiting,
     brought_up_to_date,
@@ -32,20 +33,21 @@ from harborhook.plan.redelivery import (
     waiting,
 )
 from harborhook.reconcile import claims
-from harborhook.reconcile.backlogs import read_backlog
+from harborhook.reconcile.backlogs import READ_AGAIN, count_gone, read_backlog
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.delivery_history import patience_with
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.redelivery_request import open_request, serve
-from harborhook.reconcile.redelivery_send import Step, obstacle, send_again, stored_notification
+from harborhook.reconcile.redelivery_send import Step, judged, obstacle, send_again, stored_notification
 from harborhook.reconcile.redelivery_state import Redeliveries
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
+logger = logging.getLogger(__name__)
+
 PACE = 0.2
-"""Seconds between two notifications of a policy at least: five a second."""
-READ_AGAIN = 3600.0
-"""Seconds after which a backlog is read again: Harbor forgets the oldest notifications daily."""
+"""Seconds between two steps of a policy at least: five notifications a second."""
+LATER = 300.0
+"""Seconds after which a backlog is read again where Harbor was found to be still at one of its notifications."""
 ON_REQUEST = 'Annotation harborhook.io/redeliver: "failed" sends them again.'
 
 
@@ -58,25 +60,47 @@ async def take_in(context: Context, link: Link, policy: WebhookPolicy, history: 
     has_failed = history is not None and any(one.status == "Failed" for one in history.deliveries)
     found = link.mailbox.redeliveries.get(policy.key)
     waits = known is not None and (known.undelivered or known.redeliveries)
-    if found is None and not has_failed and not (waits and is_automatic(policy.spec)):
+    if found is None and not has_failed and not waits:
         return
+    if history is not None and history.renumbered_from is not None and _cursor(policy) == history.renumbered_from:
+        state = link.mailbox.redeliveries[policy.key] = _new(policy)
+        state.renumbered_from = history.renumbered_from
+        return  # until the status is rid of the ids that mean other notifications now
     found = redeliveries_of(link, policy)
-    if history is not None and history.renumbered_from is not None:
+    if _has_passed_over(found, history, _cursor(policy)):
         found.backlog.is_complete = False
-    now = context.queue.clock()
-    if not found.backlog.is_complete or (found.backlog.candidates and now - found.read_at > READ_AGAIN):
-        await read_backlog(Step(context, link, policy, found))
+    if not found.backlog.is_complete or context.queue.clock() >= found.read_again_at:
+        try:
+            await read_backlog(Step(context, link, policy, found))
+        except (RefusedError, NotHarborError) as error:  # of this policy alone
+            logger.info("%s: what could not be delivered was not read: %s", policy.key, error)
     if history is not None:
         found.backlog.take_in(history.deliveries)
+    if found.backlog.candidates:
+        found.read_again_at = min(found.read_again_at, context.queue.clock() + READ_AGAIN)
     schedule(context, link, policy.key)
+
+
+def _has_passed_over(found: Redeliveries, history: History | None, cursor: int | None) -> bool:
+    """Whether the cursor has passed something that was undecided when the backlog was read and that no poll follows: of
+    a policy that was never looked at, and of one with very many notifications, polls read the newest."""
+    found.undecided -= {one.id for one in history.deliveries} if history is not None else set()
+    return any(one <= (cursor or 0) for one in found.undecided)
+
+
+def _cursor(policy: WebhookPolicy) -> int | None:
+    return policy.status.deliveries.last_execution_id if policy.status.deliveries else None
+
+
+def _new(policy: WebhookPolicy) -> Redeliveries:
+    return Redeliveries(Backlog(policy.status.policy_id or 0))
 
 
 def redeliveries_of(link: Link, policy: WebhookPolicy) -> Redeliveries:
     """That of another policy in Harbor, such as one that was recreated there, means nothing for this one."""
-    policy_id = policy.status.policy_id or 0
     found = link.mailbox.redeliveries.get(policy.key)
-    if found is None or found.backlog.policy_id != policy_id:
-        found = link.mailbox.redeliveries[policy.key] = Redeliveries(Backlog(policy_id))
+    if found is None or found.backlog.policy_id != (policy.status.policy_id or 0):
+        found = link.mailbox.redeliveries[policy.key] = _new(policy)
     return found
 
 
@@ -85,9 +109,12 @@ def brought_in(context: Context, link: Link, policy: WebhookPolicy, deliveries: 
     found = link.mailbox.redeliveries.get(policy.key)
     if found is None or not found.backlog.read_once or found.backlog.policy_id != policy.status.policy_id:
         return deliveries
-    now = context.now()
-    waits = waiting(found.backlog, policy.spec, deliveries, now)
-    return brought_up_to_date(deliveries, found.backlog, waits, now, _pauses(context))
+    known = policy.status.deliveries
+    has_news = known is not None and deliveries.last_success_time != known.last_success_time
+    waits = waiting(found.backlog, policy.spec, deliveries, link.client.now())
+    return brought_up_to_date(
+        deliveries, found.backlog, waits, context.now(), _pauses(context), has_news_of_success=has_news
+    )
 
 
 def hint(context: Context, link: Link, policy: WebhookPolicy) -> str:
@@ -114,12 +141,12 @@ async def record(visit: Visit[WebhookPolicy]) -> None:
         visit.record(deliveries=deliveries)
     if answer is not None:
         visit.record(redelivery=answer)
-    await _announce(visit, found, deliveries)
+    await _announce(visit, link, found, deliveries)
     visit.once_written.append(lambda: _written(context, link, policy.key, outcomes, answer))
 
 
 def _written(
-    context: Context, link: Link, key: Key, outcomes: Sequence[Outcome], answer: RedeliveryAnswer | None
+    context: Context, link: Link, key: Key, outcomes: Sequence[AttemptOutcome], answer: RedeliveryAnswer | None
 ) -> None:
     found = link.mailbox.redeliveries.get(key)
     if found is None:
@@ -129,37 +156,37 @@ def _written(
         found.answer = None
     for outcome in outcomes:
         context.metrics.count_redelivery(outcome.result)
-    schedule(context, link, key, pace=PACE if outcomes else 0.0)
+    schedule(context, link, key)
 
 
-def schedule(context: Context, link: Link, key: Key, *, pace: float = 0.0) -> None:
-    """Lets the next step be made when it is due, if there is one. `pace`: not sooner than in so many seconds."""
-    policy = context.load(key)
+def schedule(context: Context, link: Link, key: Key) -> None:
+    """Lets the next step be made when it is due, if there is one."""
+    policy, found = context.load(key), link.mailbox.redeliveries.get(key)
     if not isinstance(policy, WebhookPolicy) or policy.metadata.deleting:
         return
+    pace = max(0.0, found.not_before - context.queue.clock()) if found is not None else 0.0
     if open_request(policy) is not None:
         context.sending.add(SenderKey("Redelivery", key), Cause.CHANGE, after=pace)
-        return
-    found = link.mailbox.redeliveries.get(key)
-    if found is None or not is_automatic(policy.spec) or obstacle(context, link, policy) is not None:
-        return
-    due = _due(found, policy, context.now())
-    if due is not None:
-        after = max(pace, (due - context.clock.now()).total_seconds())
-        context.sending.add(SenderKey("Redelivery", key), Cause.POLL, after=after)
+    elif found is not None and is_automatic(policy.spec) and obstacle(context, link, policy) is None:
+        after = _until_due(context, link, found, policy)
+        if after is not None:
+            context.sending.add(SenderKey("Redelivery", key), Cause.POLL, after=max(pace, after))
 
 
-def _due(found: Redeliveries, policy: WebhookPolicy, now: datetime) -> datetime | None:
-    """When something has to be done: an attempt, or the expiry of the oldest that waits."""
+def _until_due(context: Context, link: Link, found: Redeliveries, policy: WebhookPolicy) -> float | None:
+    """Seconds until something has to be done: an attempt, or the expiry of the oldest that waits."""
     if not found.backlog.is_complete:
-        return now
-    deliveries = policy.status.deliveries or Deliveries()
-    waits = waiting(found.backlog, policy.spec, deliveries, now)
-    following = next_attempt(waits, found.backlog, deliveries, now)
+        return 0.0
+    deliveries, harbors_now = policy.status.deliveries or Deliveries(), link.client.now()
+    waits = waiting(found.backlog, policy.spec, deliveries, harbors_now)
+    following = next_attempt(waits, found.backlog, deliveries, context.now())
     if isinstance(following, Attempt):
-        return now
+        return 0.0
     oldest = [candidates[0].started + max_age(policy.spec.redelivery) for candidates in waits.by_target.values()]
-    return min([*oldest, *([following] if following is not None else [])], default=None)
+    ends = [(end - harbors_now).total_seconds() for end in oldest]
+    if following is not None:
+        ends.append((following - context.clock.now()).total_seconds())
+    return min(ends, default=None)
 
 
 # A step
@@ -173,8 +200,9 @@ async def make_step(context: Context, key: Key) -> None:
     if link is None or link.verdict is not None:
         return  # the policy is reconciled when the connection works again, and then this is scheduled again
     step = Step(context, link, policy, redeliveries_of(link, policy))
-    if step.state.outcomes or step.state.answer is not None:
-        return  # until that is in the status
+    if step.state.outcomes or step.state.answer is not None or _is_of_another_numbering(step):
+        return  # until the status has the one and is rid of the other
+    step.state.not_before = context.queue.clock() + PACE
     text = open_request(policy)
     if text is not None:
         await serve(step, text)
@@ -182,43 +210,44 @@ async def make_step(context: Context, key: Key) -> None:
         await _try_next(step)
 
 
+def _is_of_another_numbering(step: Step) -> bool:
+    known = step.state.renumbered_from
+    return known is not None and _cursor(step.policy) == known
+
+
 async def _try_next(step: Step) -> None:
     """Sends the notification whose turn it is, if that has come."""
-    context, key, backlog, now = step.context, step.policy.key, step.state.backlog, step.context.now()
+    context, key, backlog = step.context, step.policy.key, step.state.backlog
     if not backlog.is_complete:
         await read_backlog(step)
-    waits = waiting(backlog, step.policy.spec, step.deliveries, now)
+        context.queue.add(key, Cause.DELIVERIES)  # for the counts, and to announce what is gone
+    waits = waiting(backlog, step.policy.spec, step.deliveries, step.link.client.now())
     if _newly_expired(step.state, waits):
         context.queue.add(key, Cause.DELIVERIES)
-    following = next_attempt(waits, backlog, step.deliveries, now)
+    following = next_attempt(waits, backlog, step.deliveries, context.now())
     outcome = await _attempt(step, following.candidate.id) if isinstance(following, Attempt) else None
     if outcome is None:
-        schedule(context, step.link, key, pace=PACE)
+        schedule(context, step.link, key)
         return
     step.state.outcomes.append(outcome)
     context.queue.add(key, Cause.DELIVERIES)
 
 
-async def _attempt(step: Step, execution: int) -> Outcome | None:
+async def _attempt(step: Step, execution: int) -> AttemptOutcome | None:
     """Sends a candidate, unless Harbor is at it again or has delivered it after all: then None."""
     backlog, stored = step.state.backlog, await stored_notification(step, execution)
     if stored is None:
-        backlog.drop(execution)
+        backlog.give_up(execution)
+        count_gone(step, 1)
         backlog.is_complete = False  # others may have gone with it
-        step.state.gone += 1
-        return Outcome(execution, "Gone", step.context.now())
-    if not _has_failed(step, stored.notification):
+        return None
+    now = await judged(step, stored.notification)
+    if now.status != "Failed" or not now.final:
         backlog.drop(execution)
+        if not now.final:
+            step.state.read_again_at = min(step.state.read_again_at, step.context.queue.clock() + LATER)
         return None
     return await send_again(step, stored)
-
-
-def _has_failed(step: Step, notification: Execution | Job) -> bool:
-    """By the state that Harbor has now; it stays `Running` where the job service never had it (Harbor 2.16)."""
-    if isinstance(notification, Execution):
-        return notification.status in ("Error", "Running", "Pending")
-    patience = patience_with(step.context, step.link)
-    return judge_job(notification, now=step.link.client.now(), patience=patience).status == "Failed"
 
 
 def _pauses(context: Context) -> Pauses:
@@ -233,19 +262,24 @@ def _newly_expired(found: Redeliveries, waits: Waiting) -> list[int]:
     return [one.id for one in waits.expired if one.id not in found.backlog.expired]
 
 
-async def _announce(visit: Visit[WebhookPolicy], found: Redeliveries, deliveries: Deliveries) -> None:
-    """One Event for a batch, when it is over; one for what has become too old."""
-    policy, now = visit.resource, visit.context.now()
-    waits = waiting(found.backlog, policy.spec, deliveries, now)
+async def _announce(visit: Visit[WebhookPolicy], link: Link, found: Redeliveries, deliveries: Deliveries) -> None:
+    """One Event for a batch, when it is over; one for what is lost, because it is too old or Harbor has swept it."""
+    waits = waiting(found.backlog, visit.resource.spec, deliveries, link.client.now())
     is_paused = any(row.next_attempt_time is not None for row in deliveries.redeliveries)
     if found.sent and found.request is None and (is_paused or not waits.count):
-        gone = f" Harbor no longer has {found.gone} more." if found.gone else ""
         await visit.tell(
             "Redelivered",
             f"{_notifications(found.sent)} that Harbor could not deliver since {found.since:%Y-%m-%d %H:%M:%S} UTC "
-            f"arrived when the operator sent {'it' if found.sent == 1 else 'them'} again.{gone}",
+            f"arrived when the operator sent {'it' if found.sent == 1 else 'them'} again.",
         )
-        found.sent, found.since, found.gone = 0, None, 0
+        found.sent, found.since = 0, None
+    if found.gone and found.backlog.is_complete:
+        await visit.warn(
+            "RedeliveryExpired",
+            f"{_notifications(found.gone)} that could not be delivered can no longer be sent: Harbor has forgotten "
+            f"{'it' if found.gone == 1 else 'them'}, since it keeps the newest 50 of each policy.",
+        )
+        found.gone = 0
     expired = _newly_expired(found, waits)
     if expired:
         found.backlog.expired.update(expired)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from harborhook.api.conditions import shorten
 from harborhook.api.names import ANNOTATION_LIMIT
 from harborhook.api.webhook_policy import RedeliveryAnswer, WebhookPolicy
-from harborhook.plan.redelivery import HOW_TO_ASK, Outcome, outstanding, parse_request
+from harborhook.plan.redelivery import HOW_TO_ASK, AttemptOutcome, outstanding, parse_request
 from harborhook.reconcile.backlogs import read_backlog
-from harborhook.reconcile.redelivery_send import Step, obstacle, send_again, stored_notification
-from harborhook.reconcile.redelivery_state import Request
+from harborhook.reconcile.redelivery_send import Step, judged, obstacle, send_again, stored_notification
+from harborhook.reconcile.redelivery_state import OpenRequest
 from harborhook.runtime.queue import Cause
+
+IN_PROGRESS = "Harbor has not stopped trying to deliver one of them."
 
 
 def open_request(policy: WebhookPolicy) -> str | None:
@@ -25,7 +27,7 @@ async def serve(step: Step, text: str) -> None:
     """Sends the next notification that is asked for, or gives the answer. Raises HarborError."""
     refusal = HOW_TO_ASK if parse_request(text) is None else obstacle(step.context, step.link, step.policy)
     if refusal is not None:
-        _answer(step, RedeliveryAnswer(request=_shown(text), message=f"Not sent: {refusal}"))
+        _answer(step, _refused(step, text, refusal))
         return
     if step.state.request is None or step.state.request.text != text:
         step.state.request = await _begin(step, text)
@@ -40,14 +42,24 @@ async def serve(step: Step, text: str) -> None:
     step.context.queue.add(step.policy.key, Cause.DELIVERIES)
 
 
-async def _next_outcome(step: Step, request: Request) -> Outcome | None:
+def _refused(step: Step, text: str, why: str) -> RedeliveryAnswer:
+    """With what had been sent before something came in the way."""
+    before = step.policy.status.redelivery
+    if before is None or before.request != _shown(text):
+        return RedeliveryAnswer(request=_shown(text), message=shorten(f"Not sent: {why}"))
+    return before.model_copy(update={"message": shorten(f"The rest was not sent: {why}")})
+
+
+async def _next_outcome(step: Step, request: OpenRequest) -> AttemptOutcome | None:
     """Of the next notification whose target is not known to be dead; None if there is none."""
     while request.ids:
         execution = request.ids.pop(0)
         stored = await stored_notification(step, execution)
         if stored is None:
-            step.state.backlog.drop(execution)
-            return Outcome(execution, "Gone", step.context.now())
+            step.state.backlog.give_up(execution)
+            return AttemptOutcome(execution, "Gone", step.context.now())
+        if not (await judged(step, stored.notification)).final:
+            return AttemptOutcome(execution, "Failed", step.context.now(), message=IN_PROGRESS)
         outcome = await send_again(step, stored, dead=request.dead)
         if outcome is not None:
             return outcome
@@ -56,20 +68,20 @@ async def _next_outcome(step: Step, request: Request) -> Outcome | None:
     return None
 
 
-async def _begin(step: Step, text: str) -> Request:
+async def _begin(step: Step, text: str) -> OpenRequest:
     """A request, or the rest of one that an earlier process has begun: what the status counts has been sent."""
     parsed, before = parse_request(text), step.policy.status.redelivery
     if before is None or before.request != _shown(text) or before.time is not None:
         before = RedeliveryAnswer(request=_shown(text))
     if parsed is not None and parsed.ids is not None:
         done = before.succeeded + before.failed
-        return Request(text, list(parsed.ids[done:]), len(parsed.ids), before.succeeded, before.failed)
+        return OpenRequest(text, list(parsed.ids[done:]), len(parsed.ids), before.succeeded, before.failed)
     await read_backlog(step)
     ids = [one.id for one in outstanding(step.state.backlog, step.deliveries)]
-    return Request(text, ids, before.succeeded + len(ids), before.succeeded)
+    return OpenRequest(text, ids, before.succeeded + len(ids), before.succeeded)
 
 
-def _so_far(request: Request) -> RedeliveryAnswer:
+def _so_far(request: OpenRequest) -> RedeliveryAnswer:
     """Without a time, which only the end has."""
     said = [f"{request.succeeded} of {request.total} notifications arrived."]
     if not request.total:

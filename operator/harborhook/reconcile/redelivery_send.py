@@ -13,11 +13,12 @@ from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.harbor.executions import Execution, Job, Stored
 from harborhook.harbor.payloads import CONTENT_TYPES, PayloadFormat
 from harborhook.plan.access import allows_host, host_of, names_host
-from harborhook.plan.redelivery import AMBIGUOUS, NO_TARGET, Outcome, targets_for
-from harborhook.reconcile import switches
+from harborhook.plan.deliveries import Delivery, judge, judge_job
+from harborhook.plan.redelivery import AMBIGUOUS, NO_TARGET, AttemptOutcome, targets_for
+from harborhook.reconcile import claims, switches
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.credentials import ca_bundle_of
-from harborhook.reconcile.delivery_history import is_legacy
+from harborhook.reconcile.delivery_history import is_legacy, patience_with
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.redelivery_state import Redeliveries
 from harborhook.reconcile.sender import NotSentError, send
@@ -31,6 +32,7 @@ TRY_LATER = frozenset({408, 425, 429})
 NOT_ALLOWED = "An administrator has to allow redelivery by allowRedelivery in the ClusterHarborConnection."
 NOT_OVER_A_TEAMS_OWN = "Notifications are sent again over a ClusterHarborConnection only."
 SUSPENDED = "Nothing is sent while suspend is true."
+NO_ACCESS = "The connection's access rules no longer allow the project."
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def obstacle(context: Context, link: Link, policy: WebhookPolicy) -> str | None:
         return NOT_OVER_A_TEAMS_OWN
     if not connection.spec.allow_redelivery:
         return NOT_ALLOWED
+    if not claims.is_allowed(connection, policy.metadata.namespace, policy.status.project_name or ""):
+        return NO_ACCESS
     if policy.spec.suspend:
         return SUSPENDED
     off_by = switches.effective(context, link, policy).off_by
@@ -72,11 +76,31 @@ async def stored_notification(step: Step, execution: int) -> Stored | None:
     return await read(*step.in_harbor, execution)
 
 
-async def send_again(step: Step, stored: Stored, *, dead: Set[int] = frozenset()) -> Outcome | None:
+async def judged(step: Step, notification: Execution | Job) -> Delivery:
+    """What has become of a notification by now. An execution that says `Error` may be tried again by Harbor until it is
+    old; one that says `Running` may never have reached the job service (Harbor 2.16). Its tasks tell."""
+    patience, now = patience_with(step.context, step.link), step.link.client.now()
+    if isinstance(notification, Job):
+        return judge_job(notification, now=now, patience=patience)
+    if notification.status in ("Success", "Stopped"):
+        return judge(notification, None, now=now, patience=patience)
+    is_over = now - notification.started > patience.in_all and is_settled(step, notification.id)
+    if notification.status == "Error" and is_over:
+        return replace(judge(notification, None, now=now, patience=patience), status="Failed", final=True)
+    tasks = await step.link.client.tasks(*step.in_harbor, notification.id)
+    return judge(notification, tasks, now=now, patience=patience)
+
+
+def is_settled(step: Step, execution: int) -> bool:
+    """Whether it was judged to be final before."""
+    return execution <= (step.deliveries.last_execution_id or 0) or execution in step.state.backlog.candidates
+
+
+async def send_again(step: Step, stored: Stored, *, dead: Set[int] = frozenset()) -> AttemptOutcome | None:
     """Sends a notification to the target that it was for; None where that is among the dead ones."""
     notification, payload_format = stored.notification, _format_of(stored.notification)
     targets = targets_for(notification.target_type, payload_format, step.policy.spec.targets)
-    failed = Outcome(notification.id, "Failed", step.context.now(), event=notification.event)
+    failed = AttemptOutcome(notification.id, "Failed", step.context.now(), event=notification.event)
     if len(targets) != 1:
         return replace(failed, message=AMBIGUOUS if targets else NO_TARGET)
     target = targets[0]
@@ -117,6 +141,7 @@ async def _post(step: Step, index: int, stored: Stored) -> int:
         verify=receiver.verify,
         ca=receiver.ca,
         may_be_local=receiver.is_named,
+        fence=step.context.fence,
     )
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from harborhook.api.webhook_policy import RedeliveryAnswer
-from harborhook.plan.redelivery import Backlog, Outcome
+from harborhook.plan.redelivery import AttemptOutcome, Backlog
 
 
 @dataclass
-class Request:
+class OpenRequest:
     """A request by annotation that is being served."""
 
     text: str
@@ -26,7 +26,7 @@ class Request:
     reason: str = ""
     """Why the last one failed."""
 
-    def count(self, outcome: Outcome, *, is_refused: bool) -> None:
+    def count(self, outcome: AttemptOutcome, *, is_refused: bool) -> None:
         """`is_refused`: the receiver is alive, and refused this one alone."""
         if outcome.result == "Succeeded":
             self.succeeded += 1
@@ -43,14 +43,22 @@ class Redeliveries:
     """What is known of the redelivery of one policy, in this process."""
 
     backlog: Backlog
-    read_at: float = float("-inf")
-    outcomes: list[Outcome] = field(default_factory=list)
+    read_again_at: float = float("inf")
+    """By the queue's clock: when the backlog is to be read again."""
+    undecided: set[int] = field(default_factory=set)
+    """Those in the last reading that Harbor may still have sent, by what was known then."""
+    not_before: float = float("-inf")
+    """By the queue's clock: when the next notification may be sent at the earliest."""
+    renumbered_from: int | None = None
+    """The cursor of a numbering that Harbor has given up. Until the status is rid of it, its ids mean other
+    notifications."""
+    outcomes: list[AttemptOutcome] = field(default_factory=list)
     """Those that the status does not have yet."""
-    request: Request | None = None
+    request: OpenRequest | None = None
     answer: RedeliveryAnswer | None = None
     """What the status has to report about a request, and does not yet."""
     sent: int = 0
     since: datetime | None = None
     """How many notifications of one batch have arrived, and since when the oldest of them had waited."""
     gone: int = 0
-    """How many of them Harbor no longer had."""
+    """How many Harbor no longer has, which nobody was told yet."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 
 from harborhook import __version__
-from harborhook.harbor.errors import clip, words_of
+from harborhook.foreign_text import clip
+from harborhook.harbor.errors import words_of
 from harborhook.harbor.proxies import UnusableProxyError, proxy_for
 from harborhook.plan.failures import masked, secrets_of
 from harborhook.tls import Failure, TLSOptions, UnusableAuthoritiesError, failure_of
@@ -74,12 +75,14 @@ async def send(
     verify: bool = True,
     ca: bytes | None = None,
     may_be_local: bool = False,
+    fence: Callable[[], None] | None = None,
 ) -> int:
     """POSTs `content` once and returns the HTTP status of the answer, whatever it is; no redirect is followed.
 
     `verify`: whether the receiver's certificate is; `ca`: authorities that are trusted besides the system's;
-    `may_be_local`: whether it may be on the loopback or in the link-local range of the operator. Raises NotSentError,
-    which does not prove that the receiver has not got it.
+    `may_be_local`: whether it may be on the loopback or in the link-local range of the operator; `fence`: is called
+    right before something is sent, and what it raises is raised. Raises NotSentError, which does not prove that the
+    receiver has not got it.
     """
     deadline = asyncio.get_running_loop().time() + TIMEOUT
     tls = TLSOptions()
@@ -98,13 +101,8 @@ async def send(
         )
         async with client:
             async with asyncio.timeout_at(deadline):
-                request = client.build_request(
-                    "POST",
-                    place.url,
-                    content=content,
-                    headers={**headers, **place.headers},
-                    extensions=place.extensions,
-                )
+                request = place.request(client, content, headers)
+                (fence or _unfenced)()
                 answer = await client.send(request, stream=True)
             await _take(answer, deadline)
             return answer.status_code
@@ -116,6 +114,10 @@ async def send(
         raise NotSentError(_sentence(error, tls, secrets_of([address], headers.values()))) from None
 
 
+def _unfenced() -> None:
+    """Without leader election nobody else works."""
+
+
 @dataclass(frozen=True)
 class _Place:
     """Where to connect: to an address that was checked, not to a name that can mean another one a moment later."""
@@ -123,6 +125,10 @@ class _Place:
     url: httpx.URL
     headers: Mapping[str, str] = field(default_factory=dict)
     extensions: dict[str, Any] = field(default_factory=dict)
+
+    def request(self, client: httpx.AsyncClient, content: bytes, headers: Mapping[str, str]) -> httpx.Request:
+        whole = {**headers, **self.headers}
+        return client.build_request("POST", self.url, content=content, headers=whole, extensions=self.extensions)
 
 
 async def _checked(address: str, *, through_proxy: bool, may_be_local: bool) -> _Place:

@@ -161,7 +161,7 @@ async def _settle(
     switch: EffectiveSwitch,
     *,
     rotated: bool,
-) -> plan.Changes:
+) -> plan.PolicyChanges:
     """Makes Harbor's policy as desired, or reports what differs; returns what was done and left."""
     observed = await obtain(visit, location, desired, switch)
     if observed is None:
@@ -183,7 +183,7 @@ async def _settle(
 
 def _changes(
     visit: PolicyVisit, observed: Policy, desired: plan.DesiredPolicy, switch: EffectiveSwitch, *, rotated: bool
-) -> plan.Changes:
+) -> plan.PolicyChanges:
     policy, turned = visit.resource, switch.is_turned or Cause.SWITCH in visit.causes
     return plan.changes(
         observed,
@@ -202,7 +202,7 @@ def _creator_to_write(visit: PolicyVisit, observed: Policy) -> str | None:
     return creator(cluster, visit.resource.key) if is_foreign else None
 
 
-async def _write(visit: PolicyVisit, location: PolicyLocation, observed: Policy, changes: plan.Changes) -> None:
+async def _write(visit: PolicyVisit, location: PolicyLocation, observed: Policy, changes: plan.PolicyChanges) -> None:
     """In place: the id, and so the history, stays."""
     claims.check_writable(location.link)
     try:

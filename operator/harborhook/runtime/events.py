@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from harborhook.api.base import API_VERSION, Resource
 from harborhook.api.kinds import KINDS
+from harborhook.foreign_text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ NOTE_LIMIT = 1024
 REPEAT_AFTER = 3600.0
 REMEMBERED = 20_000
 
-EventType = Literal["Normal", "Warning"]
+EventLevel = Literal["Normal", "Warning"]
 Post = Callable[[str, dict[str, Any]], Awaitable[None]]
 """Creates an events.k8s.io/v1 Event in a namespace."""
 
@@ -34,7 +35,7 @@ class Recorder:
     clock: Callable[[], float]
     _said: OrderedDict[tuple[str, str, str], float] = field(default_factory=OrderedDict)
 
-    async def record(self, resource: Resource, kind: EventType, reason: str, note: str, *, action: str) -> None:
+    async def record(self, resource: Resource, kind: EventLevel, reason: str, note: str, *, action: str) -> None:
         """Says `note` about `resource`; a refusal (a terminating namespace refuses Events) is only logged."""
         if self._was_said(resource, reason, note):
             return
@@ -55,7 +56,7 @@ class Recorder:
         return last is not None and now - last < REPEAT_AFTER
 
     def _event(
-        self, resource: Resource, namespace: str, kind: EventType, reason: str, note: str, action: str
+        self, resource: Resource, namespace: str, kind: EventLevel, reason: str, note: str, action: str
     ) -> dict[str, Any]:
         return {
             "apiVersion": "events.k8s.io/v1",
@@ -85,6 +86,7 @@ def _prefix(name: str) -> str:
 
 
 def _cut(note: str) -> str:
+    note = printable(note)
     encoded = note.encode()
     if len(encoded) <= NOTE_LIMIT:
         return note

@@ -31,6 +31,8 @@ SETTINGS = {
     "status_interval": 1,
     "drift_interval": 3,
     "connection_interval": 5,
+    "redelivery_pause": 1,
+    "redelivery_longest_pause": 2,
 }
 """In seconds; by default an operator looks every minute for news and every ten for drift."""
 

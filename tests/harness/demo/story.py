@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import httpx
+
 from harness.demo.current import CurrentCluster
 from harness.demo.examples import TOKEN, receiver_path
 from harness.demo.screen import first_lines, sections
@@ -122,6 +124,41 @@ def fail(stage: Stage) -> None:
     stage.kubectl("describe whp events -n team-a", lambda text: sections(text, "Events"))
 
 
+def redeliver(stage: Stage) -> None:
+    host = httpx.URL(stage.receiver.url).host
+    stage.screen.say(
+        "The admin permits the operator to send again what Harbor could not deliver, to hosts that are named."
+    )
+    permission = f'{{"spec": {{"allowRedelivery": true, "allowedTargetHosts": ["{host}"]}}}}'
+    stage.kubectl(f"patch chconn default --type=merge -p '{permission}'")
+    stage.kubectl("""patch whp events -n team-a --type=merge -p '{"spec": {"redelivery": {"mode": "Automatic"}}}'""")
+    stage.until("what was lost in the step before arrives", lambda: _sent_again(stage) == ["v2"])
+    stage.screen.say("The receiver goes down again, and three images are pushed.")
+    stage.receiver.set_status("events", 503)
+    tags = ["lost-1", "lost-2", "lost-3"]
+    for tag in tags:
+        stage.push("team-a/app", tag, tag.encode())
+    stage.until("Harbor has stopped retrying all three", lambda: _undelivered(stage) == 3)
+    stage.kubectl("""get whp events -n team-a -o jsonpath='{.status.conditions[?(@.type=="Delivering")].message}'""")
+    stage.screen.say("The receiver is repaired. Nobody pushes anything.")
+    stage.receiver.set_status("events", 200)
+    stage.until("all three arrive, oldest first", lambda: _sent_again(stage) == ["v2", *tags])
+    stage.until("Delivering says so", lambda: _delivering(stage, "events") == "Redelivered")
+    stage.wait("an Event says how many", lambda: stage.event("WebhookPolicy", "events", "Redelivered"))
+    stage.kubectl("describe whp events -n team-a", lambda text: sections(text, "Events"))
+
+
+def _sent_again(stage: Stage) -> list[str]:
+    """The tags of the notifications that the operator has sent and the receiver has taken."""
+    taken = [one for one in stage.receiver.received(BROKEN) if one.redelivery is not None and one.answered == 200]
+    return [one.json()["data"]["resources"][0]["tag"] for one in taken]
+
+
+def _undelivered(stage: Stage) -> int:
+    deliveries = stage.get("whp", "events")["status"]["deliveries"]
+    return 0 if deliveries["inProgress"] else deliveries.get("undelivered", 0)
+
+
 def _delivering(stage: Stage, name: str) -> str:
     return stage.reason("whp", name, "Delivering")
 
@@ -139,7 +176,7 @@ def _address_by_id(stage: Stage) -> dict[int, str]:
 def quota(stage: Stage) -> None:
     stage.screen.say(f"Harbor's administrator limits the project to {_QUOTA} bytes.")
     stage.limit_storage("team-a", _QUOTA)
-    stage.push("team-a/app", "v4", bytes(35 * 1024))
+    stage.push("team-a/app", "v4", bytes(34 * 1024))
     stage.screen.notification(stage.receiver.wait(1, SLACK)[0])
     stage.until(
         "the row of QUOTA_WARNING has its time",
@@ -320,6 +357,11 @@ STEPS = (
         last_triggers,
     ),
     Step("Send events to a receiver that fails", "A new address reaches Harbor at once, in place.", fail),
+    Step(
+        "Lose notifications, and get them all the same",
+        "Harbor stops retrying after minutes; what it could not deliver is sent again once the receiver is back.",
+        redeliver,
+    ),
     Step("Fill the quota", "Slack is told when the project is nearly full, in Slack's own format.", quota),
     Step(
         "Adopt what exists",

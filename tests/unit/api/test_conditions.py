@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from harborhook.api.base import Condition
 from harborhook.api.conditions import MESSAGE_LIMIT, NotReady, Outcome, Reason, Verdict, conditions_for, shorten
+from harborhook.foreign_text import printable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 EARLIER = NOW - timedelta(hours=1)
@@ -150,7 +151,7 @@ def test_a_message_that_is_too_long_is_cut_visibly(message: str) -> None:
     short = shorten(message)
 
     assert len(short) == MESSAGE_LIMIT
-    assert short == message[: MESSAGE_LIMIT - 1] + "…"
+    assert short == printable(message[: MESSAGE_LIMIT - 1]) + "…"
 
 
 @each_reason

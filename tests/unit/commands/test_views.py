@@ -18,7 +18,8 @@ from harborhook.api.names import KIND_NAMES, Key
 from harborhook.commands import asking, chain, naming, owned_fields
 from harborhook.commands.health import SWITCHED_OFF_REASONS, State, health
 from harborhook.commands.overview import only_used, overview
-from harborhook.commands.tables import Line, Table, age, plain, rendered, safe
+from harborhook.commands.tables import Line, Table, age, plain, rendered
+from harborhook.foreign_text import printable
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TIME = "2026-01-02T03:00:05Z"
@@ -127,8 +128,8 @@ def test_each_thing_in_the_way_is_found_from_the_connection_down() -> None:
     project = resource(READY, kind="HarborProject", webhooks={"enabled": False})
     policy = resource(condition("Ready", "False", message="The connection does not work."), enabled=False)
     links = (
-        chain.Link(Key("HarborProject", "team-a", "team-a"), project),
-        chain.Link(Key("ClusterHarborConnection", "", "default"), connection),
+        chain.ChainLink(Key("HarborProject", "team-a", "team-a"), project),
+        chain.ChainLink(Key("ClusterHarborConnection", "", "default"), connection),
     )
     found = chain.findings(chain.Chain(policy, *links))
     assert [(one.where, one.sentence.split(":")[-1].strip()) for one in found] == [
@@ -141,8 +142,8 @@ def test_each_thing_in_the_way_is_found_from_the_connection_down() -> None:
 def test_a_link_that_may_not_be_read_is_no_finding_and_a_missing_one_is() -> None:
     key = Key("HarborProject", "team-a", "team-a")
     policy = resource(READY)
-    assert chain.findings(chain.Chain(policy, chain.Link(key, refusal="You may not."), None)) == []
-    (found,) = chain.findings(chain.Chain(policy, chain.Link(key), None))
+    assert chain.findings(chain.Chain(policy, chain.ChainLink(key, refusal="You may not."), None)) == []
+    (found,) = chain.findings(chain.Chain(policy, chain.ChainLink(key), None))
     assert found.sentence == "There is no HarborProject team-a/team-a."
 
 
@@ -191,8 +192,8 @@ def test_on_a_terminal_nothing_is_cut_at_any_width(width: int) -> None:
 
 
 def test_what_a_terminal_would_obey_is_replaced() -> None:
-    assert safe("a\x1b[31mb\nc\u202ed\u200be") == "a\ufffd[31mb c\ufffdd\ufffde"
-    assert safe("☃ ünï") == "☃ ünï"
+    assert printable("a\x1b[31mb\nc\u202ed\u200be") == "a\ufffd[31mb c\ufffdd\ufffde"
+    assert printable("☃ ünï") == "☃ ünï"
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ DIGEST = "sha256:932552d10ad9dfae7babaf370e24b472ea9bfd3016d9edde09e5d0087e5eb87
         (payload({"digest": DIGEST, "tag": DIGEST}), "team-a/app@932552d10ad9"),
         (payload({"digest": DIGEST, "tag": "v2"}, {"digest": DIGEST, "tag": "v3"}), "team-a/app:v2 and 1 more"),
         (payload(), "team-a/app"),
-        (payload({"tag": "\x1b[2Jv2\r\n"}), "team-a/app: [2Jv2"),
+        (payload({"tag": "\x1b[2Jv2\r\n"}), "team-a/app:\N{REPLACEMENT CHARACTER}[2Jv2"),
         (payload({"tag": ["v2"], "digest": 5}), "team-a/app"),
         (payload(repository=""), None),
         ("[]", None),

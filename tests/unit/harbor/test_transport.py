@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from harborhook.harbor.errors import InvalidError, NotHarborError, ThrottledError, UnreachableError
 from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.transport import THROTTLED_LIMIT, Credentials, Transport, _body
+from harness.hostile import answer, hostile, json_answer
 
 
 @pytest.mark.parametrize(
@@ -52,17 +54,15 @@ async def test_a_pause_that_one_connection_is_asked_for_does_not_stop_others_of_
 
 @pytest.mark.parametrize("wait", ["86400", "1e300", "inf"])
 async def test_an_absurd_retry_after_does_not_stop_all_for_longer_than_a_minute(wait: str) -> None:
-    transport = Transport("https://harbor", Credentials("robot", "secret"))
-    await transport._http.aclose()
-    transport._http = httpx.AsyncClient(
-        transport=httpx.MockTransport(lambda _: httpx.Response(429, headers={"Retry-After": wait}))
-    )
+    reply = answer(b"", f"Retry-After: {wait}", status="429 Slow down")
+    async with hostile(lambda _: reply) as server:
+        transport = Transport(server.url, Credentials("robot", "secret"))
 
-    with pytest.raises(ThrottledError):
-        await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
+        with pytest.raises(ThrottledError):
+            await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
 
-    assert 0 < transport._pause.rest <= THROTTLED_LIMIT
-    await transport.close()
+        assert 0 < transport._pause.rest <= THROTTLED_LIMIT
+        await transport.close()
 
 
 async def test_a_login_that_never_ends_is_given_up() -> None:
@@ -81,21 +81,19 @@ async def test_a_login_that_never_ends_is_given_up() -> None:
 
 
 async def test_an_error_that_quotes_the_request_shows_neither_password_nor_basic_token() -> None:
-    credentials = Credentials("robot", "c4nary-password")
+    basic = base64.b64encode(b"robot:c4nary-password").decode()
+    said = f"blocked: Basic {basic} c4nary-password"
+    reply = json_answer({"errors": [{"code": basic, "message": said}]}, status="400 Bad Request")
+    async with hostile(lambda _: reply) as server:
+        transport = Transport(server.url, Credentials("robot", "c4nary-password"))
 
-    def echo(request: httpx.Request) -> httpx.Response:
-        said = f"blocked: {request.headers['authorization']} c4nary-password"
-        return httpx.Response(400, json={"errors": [{"code": "BAD_REQUEST", "message": said}]})
+        with pytest.raises(InvalidError) as refused:
+            await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
 
-    transport = Transport("https://harbor", credentials)
-    await transport._http.aclose()
-    transport._http = httpx.AsyncClient(transport=httpx.MockTransport(echo))
-
-    with pytest.raises(InvalidError) as refused:
-        await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
+        await transport.close()
 
     assert refused.value.message == "blocked: Basic *** ***"
-    await transport.close()
+    assert refused.value.code == "***"
 
 
 @pytest.mark.parametrize("content", [rb'"\ud83d\ude00"', rb'"\\ud800"', '"\U0001f600"'.encode()])

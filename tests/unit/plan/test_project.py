@@ -17,7 +17,7 @@ from harborhook.harbor.capabilities import FLOOR, Version
 from harborhook.harbor.models import Allowlist, Project, Quota, Registry
 from harborhook.plan.drift import drift_rows, field_names
 from harborhook.plan.project import (
-    Changes,
+    ProjectChanges,
     as_created,
     changes,
     conclusion,
@@ -53,11 +53,11 @@ def spec_of(**fields: Any) -> HarborProjectSpec:
     return HarborProjectSpec.model_validate(fields)
 
 
-def names(found: Changes) -> list[str]:
+def names(found: ProjectChanges) -> list[str]:
     return [difference.field for difference in found.differences]
 
 
-def apply(found: Changes, before: Project) -> Project:
+def apply(found: ProjectChanges, before: Project) -> Project:
     """What Harbor has after the one PUT that the changes ask for: metadata merged key by key, the list replaced."""
     return replace(
         before,
@@ -162,17 +162,17 @@ def test_a_stated_field_is_written_and_nothing_else(key: str) -> None:
 def test_a_changed_field_is_written_and_then_nothing_more(key: str) -> None:
     first, second, name = FIELD_BY_FIELD[key]
     before = apply(changes(spec_of(**first), project_for(key), NEW), project_for(key))
-    assert changes(spec_of(**first), before, NEW) == Changes()
+    assert changes(spec_of(**first), before, NEW) == ProjectChanges()
     found = changes(spec_of(**second), before, NEW)
     assert names(found) == [name]
-    assert changes(spec_of(**second), apply(found, before), NEW) == Changes()
+    assert changes(spec_of(**second), apply(found, before), NEW) == ProjectChanges()
 
 
 @each_field
 def test_a_field_that_is_no_longer_stated_keeps_what_harbor_has(key: str) -> None:
     first, _, _ = FIELD_BY_FIELD[key]
     before = apply(changes(spec_of(**first), project_for(key), NEW), project_for(key))
-    assert changes(spec_of(), before, NEW) == Changes()
+    assert changes(spec_of(), before, NEW) == ProjectChanges()
 
 
 @each_field
@@ -205,11 +205,11 @@ def test_a_harbor_of_unknown_version_is_taken_for_a_new_one() -> None:
 
 
 def test_absence_in_harbor_means_false_for_a_flag() -> None:
-    assert changes(spec_of(public=False, vulnerability={"autoScan": False}), observed(), NEW) == Changes()
+    assert changes(spec_of(public=False, vulnerability={"autoScan": False}), observed(), NEW) == ProjectChanges()
 
 
 def test_absence_in_harbor_means_that_the_systems_allowlist_is_used() -> None:
-    assert changes(spec_of(cveAllowlist={"reuseSystem": True}), observed(), NEW) == Changes()
+    assert changes(spec_of(cveAllowlist={"reuseSystem": True}), observed(), NEW) == ProjectChanges()
     found = changes(spec_of(cveAllowlist={"reuseSystem": False}), observed(), NEW)
     assert found.metadata == {"reuse_sys_cve_allowlist": "false"}
     assert [difference.observed for difference in found.differences] == ["true"]
@@ -234,7 +234,8 @@ def test_prevented_pulls_and_their_severity_are_one_change_with_both_names() -> 
 @pytest.mark.parametrize(("has", "stated"), [("High", "high"), ("negligible", "none"), ("Negligible", "none")])
 def test_a_severity_in_other_words_is_the_same(has: str, stated: str) -> None:
     assert (
-        changes(spec_of(vulnerability={"preventPull": {"severity": stated}}), observed(severity=has), NEW) == Changes()
+        changes(spec_of(vulnerability={"preventPull": {"severity": stated}}), observed(severity=has), NEW)
+        == ProjectChanges()
     )
 
 
@@ -331,7 +332,7 @@ def test_a_project_just_made_lacks_only_the_allowlist_which_a_post_cannot_carry(
     spec = spec_of(public=True, sbom={"autoGenerate": True}, cveAllowlist=LIST)
     made = as_created(spec, observed(), (2, 7, 0))
     assert names(changes(spec, made, (2, 7, 0))) == ["cveAllowlist.items", "cveAllowlist.expiresAt"]
-    assert changes(spec_of(public=True), as_created(spec_of(public=True), observed(), NEW), NEW) == Changes()
+    assert changes(spec_of(public=True), as_created(spec_of(public=True), observed(), NEW), NEW) == ProjectChanges()
 
 
 # Quota, drift, conclusion
@@ -454,7 +455,7 @@ def test_after_one_write_nothing_is_left_to_write(
 ) -> None:
     found = changes(spec, before, version, known)
     after = apply(found, before)
-    assert changes(spec, after, version, known) == Changes()
+    assert changes(spec, after, version, known) == ProjectChanges()
     assert found.metadata.items() <= creation_metadata(spec, version).items()
     untouched = before.metadata.keys() - stated_metadata(spec).keys()
     assert {key: after.metadata[key] for key in untouched} == {key: before.metadata[key] for key in untouched}

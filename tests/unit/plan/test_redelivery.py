@@ -13,11 +13,11 @@ from harborhook.api.webhook_policy import WebhookPolicySpec
 from harborhook.plan.deliveries import Delivery
 from harborhook.plan.redelivery import (
     Attempt,
+    AttemptOutcome,
     Backlog,
     Candidate,
-    Outcome,
     Pauses,
-    Request,
+    RedeliveryRequest,
     brought_up_to_date,
     next_attempt,
     outstanding,
@@ -127,9 +127,14 @@ def test_a_dead_receiver_does_not_hold_up_another_one() -> None:
 def test_one_that_a_living_receiver_refuses_does_not_hold_up_the_others() -> None:
     found = backlog(candidate(1), candidate(2))
     found.refused.add(1)
-    assert at_next(found, spec(), Deliveries()) == Attempt(candidate(2), 0)
+    status = Deliveries(redeliveries=[row()])
+    assert at_next(found, spec(), status) == Attempt(candidate(2), 0)
     found.drop(2)
-    assert at_next(found, spec(), Deliveries()) == Attempt(candidate(1), 0)
+    assert at_next(found, spec(), status) == Attempt(candidate(1), 0)
+
+
+def test_what_the_status_does_not_know_of_is_not_sent_yet() -> None:
+    assert at_next(backlog(candidate(1)), spec(), Deliveries()) is None
 
 
 def test_nothing_is_next_where_nothing_waits() -> None:
@@ -145,7 +150,9 @@ def test_pauses_double_up_to_half_an_hour() -> None:
 
 
 def test_a_failed_attempt_makes_the_next_pause_longer_and_is_told() -> None:
-    status = recorded(Deliveries(), Outcome(1, "Failed", T0, 0, "ci.example.com answered with status 503."), PAUSES)
+    status = recorded(
+        Deliveries(), AttemptOutcome(1, "Failed", T0, 0, "ci.example.com answered with status 503."), PAUSES
+    )
     assert status.redeliveries[0].attempts == 1
     assert status.redeliveries[0].next_attempt_time == T0 + 2 * MINUTE
     assert status.redeliveries[0].message == "ci.example.com answered with status 503."
@@ -154,7 +161,7 @@ def test_a_failed_attempt_makes_the_next_pause_longer_and_is_told() -> None:
 
 def test_after_a_success_the_others_follow_at_once_and_none_is_sent_twice() -> None:
     before = Deliveries(redeliveries=[row(attempts=5, next_attempt_time=T0)])
-    status = recorded(before, Outcome(1, "Succeeded", T0, 0), PAUSES)
+    status = recorded(before, AttemptOutcome(1, "Succeeded", T0, 0), PAUSES)
     assert status.redelivered_ids == [1]
     assert status.redeliveries[0].attempts == 0
     found = backlog(candidate(1), candidate(2))
@@ -164,12 +171,17 @@ def test_after_a_success_the_others_follow_at_once_and_none_is_sent_twice() -> N
 def test_the_memory_of_what_has_arrived_is_bounded_by_what_harbor_keeps() -> None:
     status = Deliveries()
     for number in range(REDELIVERED_LIMIT + 20):
-        status = recorded(status, Outcome(number, "Succeeded", T0, 0), PAUSES)
+        status = recorded(status, AttemptOutcome(number, "Succeeded", T0, 0), PAUSES)
     assert status.redelivered_ids == list(range(20, REDELIVERED_LIMIT + 20))
+    found = backlog(*map(candidate, range(REDELIVERED_LIMIT + 21)))
+    assert [one.id for one in outstanding(found, status)] == [REDELIVERED_LIMIT + 20], "none comes back"
 
 
-def up_to_date(status: Deliveries, found: Backlog, of: WebhookPolicySpec, now: datetime = T0) -> Deliveries:
-    return brought_up_to_date(status, found, waiting(found, of, status, now), now, PAUSES)
+def up_to_date(
+    status: Deliveries, found: Backlog, of: WebhookPolicySpec, now: datetime = T0, *, has_news_of_success: bool = False
+) -> Deliveries:
+    waits = waiting(found, of, status, now)
+    return brought_up_to_date(status, found, waits, now, PAUSES, has_news_of_success=has_news_of_success)
 
 
 def test_the_first_attempt_comes_a_pause_after_the_failure_is_known() -> None:
@@ -182,7 +194,10 @@ def test_the_first_attempt_comes_a_pause_after_the_failure_is_known() -> None:
 def test_a_success_of_harbors_own_brings_the_next_attempt_at_once() -> None:
     tried = row(attempts=4, last_attempt_time=T0, next_attempt_time=T0 + 30 * MINUTE)
     before = Deliveries(redeliveries=[tried], last_success_time=T0 + MINUTE)
-    status = up_to_date(before, backlog(candidate(1)), spec(), T0 + MINUTE)
+    assert up_to_date(before, backlog(candidate(1)), spec(), T0 + MINUTE) == before.model_copy(
+        update={"undelivered": 1}
+    )
+    status = up_to_date(before, backlog(candidate(1)), spec(), T0 + MINUTE, has_news_of_success=True)
     assert status.redeliveries[0].next_attempt_time is None
 
 
@@ -195,9 +210,9 @@ def test_an_event_has_arrived_when_all_its_notifications_have() -> None:
     slack = candidate(2, "e1", target_type="slack", format="Slack")
     found, of = backlog(candidate(1, "e1"), slack), spec(HTTP, SLACK)
     before = Deliveries(consecutive_failures=1, recent=[recent(2)])
-    status = up_to_date(recorded(before, Outcome(2, "Succeeded", T0, 1), PAUSES), found, of)
+    status = up_to_date(recorded(before, AttemptOutcome(2, "Succeeded", T0, 1), PAUSES), found, of)
     assert (redelivery_of(status), status.consecutive_failures) == ("Pending", 1)
-    status = up_to_date(recorded(status, Outcome(1, "Succeeded", T0, 0), PAUSES), found, of)
+    status = up_to_date(recorded(status, AttemptOutcome(1, "Succeeded", T0, 0), PAUSES), found, of)
     assert (redelivery_of(status), status.undelivered, status.consecutive_failures) == ("Succeeded", 0, 0)
 
 
@@ -214,7 +229,7 @@ def test_a_recent_event_shows_how_its_redelivery_goes() -> None:
     found, of = backlog(candidate(1)), spec(max_age="1h")
     status = up_to_date(Deliveries(recent=[recent(1)]), found, of)
     assert redelivery_of(status) == "Pending"
-    status = up_to_date(recorded(status, Outcome(1, "Failed", T0, 0, "no"), PAUSES), found, of)
+    status = up_to_date(recorded(status, AttemptOutcome(1, "Failed", T0, 0, "no"), PAUSES), found, of)
     assert redelivery_of(status) == "Failed"
     status = up_to_date(status, found, of, T0 + 61 * MINUTE)
     assert (redelivery_of(status), status.undelivered, status.redeliveries) == ("Expired", 1, [])
@@ -253,14 +268,14 @@ def test_a_success_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("text", "request_"),
     [
-        ("failed", Request()),
-        ("failed 2026-11-29T10:00:00Z", Request()),
-        ("41 now", Request((41,))),
-        ("41,42,41 again", Request((41, 42))),
-        ("  7  ", Request((7,))),
+        ("failed", RedeliveryRequest()),
+        ("failed 2026-11-29T10:00:00Z", RedeliveryRequest()),
+        ("41 now", RedeliveryRequest((41,))),
+        ("41,42,41 again", RedeliveryRequest((41, 42))),
+        ("  7  ", RedeliveryRequest((7,))),
     ],
 )
-def test_a_request_names_all_that_failed_or_executions(text: str, request_: Request) -> None:
+def test_a_request_names_all_that_failed_or_executions(text: str, request_: RedeliveryRequest) -> None:
     assert parse_request(text) == request_
 
 

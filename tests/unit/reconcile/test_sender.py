@@ -14,6 +14,7 @@ import pytest
 
 from harborhook.reconcile import sender
 from harborhook.reconcile.sender import NotSentError
+from harborhook.runtime.leader import LeadershipLostError
 from harness.certificates import Authority
 from harness.front import Front, Tunnel
 from harness.receiver import Receiver
@@ -81,6 +82,15 @@ async def test_what_is_sent_arrives_byte_for_byte_with_its_headers(receiver: Rec
 async def test_any_status_is_an_answer_and_no_redirect_is_followed(receiver: Receiver, path: str, status: int) -> None:
     assert await send(f"{receiver.url}/{path}", content=b"{}", headers={}) == status
     assert len(receiver.received()) == 1
+
+
+async def test_nothing_is_sent_by_a_process_that_leads_no_more(receiver: Receiver) -> None:
+    def lost() -> None:
+        raise LeadershipLostError("the lease is not held any more")
+
+    with pytest.raises(LeadershipLostError):
+        await send(f"{receiver.url}/ok", content=b"{}", headers={}, fence=lost)
+    assert receiver.received() == []
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.05])
