@@ -25,6 +25,8 @@ def commands(markdown: str) -> list[str]:
 
 
 def manifests_of(markdown: str) -> list[dict[str, Any]]:
-    """The whole resources of our kinds in blocks `yaml`; fragments, without a kind, are left out."""
-    found = [manifest for block in blocks(markdown, "yaml") for manifest in yaml.safe_load_all(block)]
+    """The whole resources of our kinds in blocks `yaml`. Fragments are left out: blocks without a kind, and those that
+    leave some fields "as before"."""
+    whole = [block for block in blocks(markdown, "yaml") if ": as before" not in block]
+    found = [manifest for block in whole for manifest in yaml.safe_load_all(block)]
     return [manifest for manifest in found if manifest and manifest.get("kind") in KINDS]
