@@ -137,8 +137,9 @@ lock:  ## Pin the dependencies of pyproject.toml again (ARGS=--upgrade for newer
 	set -e; \
 	uv pip compile $(LOCK_OPTIONS) $(ARGS) pyproject.toml --output-file requirements.lock; \
 	"$$python" -c '$(PRINT_BUILD_REQUIREMENTS)' | \
-	uv pip compile $(LOCK_OPTIONS) $(ARGS) pyproject.toml --extra dev - --output-file requirements-dev.lock
-	@echo "Written: requirements.lock (the operator), requirements-dev.lock (everything)"
+	uv pip compile $(LOCK_OPTIONS) $(ARGS) pyproject.toml --extra dev - --output-file requirements-dev.lock; \
+	uv pip compile $(LOCK_OPTIONS) $(ARGS) requirements-docs.in --output-file requirements-docs.lock
+	@echo "Written: requirements.lock (the operator), requirements-dev.lock (everything), requirements-docs.lock (the site)"
 
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
@@ -146,6 +147,34 @@ LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no
 # The package itself is installed without build isolation, that is with the pinned setuptools: it must be in the lock.
 PRINT_BUILD_REQUIREMENTS := import tomllib; \
 	print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+
+# What the site is built with, apart from .venv. Mermaid draws the diagrams; it is part of the site, so that a reader's
+# browser asks nobody else for it.
+DOCS_BIN := build/docs-venv/bin
+MERMAID_VERSION := 12.3.0
+MERMAID_SHA512 := e35d774dd5de2c0b0caee27bf4ea452f93bcf8b4c55e142a676eb4ac5ded8149a2340b519b852e99ed3823eeb93d137ac99ebd2787fcad56165bccd193ae5463
+MERMAID := build/mermaid/package/dist/mermaid.min.js
+
+.PHONY: docs
+docs: build/docs-venv/.made $(MERMAID)  ## Build the documentation as a site into build/site; a broken link fails (needs npm)
+	NO_MKDOCS_2_WARNING=1 $(DOCS_BIN)/mkdocs build
+
+.PHONY: test-docs
+test-docs: docs  ## Open every page of the site in a headless Chromium (CHROMIUM=path)
+	$(DOCS_BIN)/python -m harness.site_browser build/site
+
+build/docs-venv/.made: requirements-docs.lock
+	@python=$$(PYTHON='$(REQUESTED_PYTHON)' tests/harness/bootstrap.sh python) && \
+	{ [ -x $(DOCS_BIN)/python ] || "$$python" -m venv --clear build/docs-venv; }
+	$(DOCS_BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	@touch $@
+
+$(MERMAID):
+	@mkdir -p build/mermaid
+	cd build/mermaid && npm pack --silent mermaid@$(MERMAID_VERSION)
+	echo "$(MERMAID_SHA512)  build/mermaid/mermaid-$(MERMAID_VERSION).tgz" | sha512sum --check --quiet
+	tar -xzf build/mermaid/mermaid-$(MERMAID_VERSION).tgz -C build/mermaid -m package/dist/mermaid.min.js
+	@rm build/mermaid/mermaid-$(MERMAID_VERSION).tgz
 
 .PHONY: clean
 clean:  ## Remove .venv, caches and build results (not the control plane, which is kept outside)

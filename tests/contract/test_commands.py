@@ -169,7 +169,7 @@ def test_a_password_that_is_no_text_is_wrong_usage(stand_in: StandIn, name: str)
         by_stdin = run(stand_in, name, "--password-stdin", stdin=wrong, env=env)
         for ended in (by_variable, by_stdin):
             assert ended.returncode == 2
-            assert b"The password is no UTF-8 text." in ended.stderr
+            assert b"The password is not UTF-8 text." in ended.stderr
 
 
 def test_a_password_is_utf_8_whatever_the_locale(stand_in: StandIn) -> None:

@@ -17,6 +17,7 @@ from harborhook.api.crds import root_schema
 from harborhook.api.kinds import KINDS
 from harness.control_plane import ControlPlane
 from harness.control_plane.waiting import poll_until
+from harness.readme import manifests_of
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = sorted((REPOSITORY / "manifests/examples").glob("*.yaml"))
@@ -777,3 +778,14 @@ def test_a_user_with_the_role_edit_is_refused_a_connection_and_gets_a_policy(clu
     refused = cluster.kubectl(*create, stdin=connection(), check=False)
     assert "harborconnections.harborhook.io is forbidden" in refused.stderr
     cluster.kubectl(*create, stdin=policy())
+
+
+# The documentation
+
+
+@pytest.mark.parametrize("page", sorted((REPOSITORY / "docs").rglob("*.md")), ids=lambda page: page.stem)
+def test_the_manifests_of_the_documentation_are_accepted(cluster: ControlPlane, page: Path) -> None:
+    for found in manifests_of(page.read_text()):
+        if KINDS[found["kind"]].namespaced:
+            found["metadata"]["namespace"] = NAMESPACE
+        cluster.apply(yaml.safe_dump(found), "--dry-run=server", "--validate=strict")

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import re
 import textwrap
+from typing import Any
+
+import yaml
+
+from harborhook.api.kinds import KINDS
 
 
 def blocks(markdown: str, *languages: str) -> list[str]:
@@ -17,3 +22,11 @@ def commands(markdown: str) -> list[str]:
     typed = [line for block in blocks(markdown, "sh") for line in block.splitlines()]
     typed += [line[2:] for block in blocks(markdown, "console") for line in block.splitlines() if line[:2] == "$ "]
     return [command for line in typed if (command := line.partition("  #")[0].strip())]
+
+
+def manifests_of(markdown: str) -> list[dict[str, Any]]:
+    """The whole resources of our kinds in blocks `yaml`. Fragments are left out: blocks without a kind, and those that
+    leave some fields "as before"."""
+    whole = [block for block in blocks(markdown, "yaml") if ": as before" not in block]
+    found = [manifest for block in whole for manifest in yaml.safe_load_all(block)]
+    return [manifest for manifest in found if manifest and manifest.get("kind") in KINDS]
