@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from contract.conftest import TARGET, Api, grant, unique
+from harborhook.foreign_text import TEXT_LIMIT
 from harborhook.harbor import errors, transport
 from harborhook.harbor.client import HarborClient
 from harborhook.harbor.errors import HarborError, RefusedError
@@ -960,7 +961,7 @@ def test_every_error_is_a_harbor_error_and_its_text_one_clipped_line() -> None:
 
     assert str(refusal).startswith("Harbor answered GET /x with 500 UNKNOWN: a b")
     assert str(refusal).isprintable()
-    assert len(refusal.message) == errors.TEXT_LIMIT
+    assert len(refusal.message) == TEXT_LIMIT
 
 
 async def test_a_page_that_comes_again_and_again_is_no_list(broken: StandIn, victim: HarborClient) -> None:
