@@ -89,7 +89,7 @@ class Visitor:
                 link.evaluate("element => element.click()")
             if self.page.url != target:
                 self._note(f"a click leads here, and not to {target}")
-        return count
+        return int(count)
 
     def search(self, home: str, text: str, expected: str) -> None:
         self.open(home)

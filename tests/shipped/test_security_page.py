@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+from harness.paths import REPOSITORY
+
 PAGE = (REPOSITORY / "docs/security.md").read_text()
 SHOWN_BY = re.findall(r"\| `(tests/[^`]*)` \|$", PAGE, re.MULTILINE)
 
