@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +17,8 @@ from harborhook.headers import wrong_with
 from harborhook.plan.access import matches
 from harborhook.plan.target_values import UnusableError, header_of
 from harness.hostile import hostile, json_answer
+from harness.paths import REPOSITORY
 
-REPOSITORY = Path(__file__).parents[2]
 CRDS = [
     found
     for path in sorted((REPOSITORY / "crds").glob("*.yaml"))
