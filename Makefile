@@ -4,7 +4,8 @@
 #
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
 #            KEEP and CLUSTER=current (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`),
-#            MINUTES (for `make soak`), RECORDINGS (for `make record`), IMAGE and BASE_IMAGE (for `make image`),
+#            MINUTES (for `make soak` and `make fuzz`), RECORDINGS (for `make record`),
+#            IMAGE and BASE_IMAGE (for `make image`),
 #            IMAGE_REPOSITORY (where the image is, for `make image` and `make dist`), DIST (for `make dist`),
 #            TAG and ADDRESS (for `make release-check`),
 #            KUBEBUILDER_ASSETS (a control plane to use instead of building or downloading one),
@@ -17,7 +18,7 @@ WORKERS ?= 3
 # Of `make bench`: tiny, small or full (a quarter of an hour), and where its figures are written.
 SIZE ?= full
 JSON ?= build/bench.json
-# Of `make soak`.
+# Of `make soak` and `make fuzz`.
 MINUTES ?= 30
 # Of `make record`: where it writes.
 RECORDINGS ?= build/recordings
@@ -55,6 +56,17 @@ bench: control-plane  ## Measure speed, requests, writes and memory (SIZE=small;
 .PHONY: soak
 soak: control-plane  ## Random edits and faults for half an hour (MINUTES=, ARGS="--seed 7", ARGS=--help)
 	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(STAMP)  ## Fuzz every parser of what others wrote; what breaks one is kept in tests/data/fuzz (MINUTES=10)
+	$(BIN)/python -m harness.fuzz --minutes $(MINUTES) $(ARGS)
+
+.PHONY: audit
+audit: $(STAMP)  ## Look the pinned dependencies up in the database of known vulnerabilities (needs the network)
+	@[ -x build/audit/bin/pip-audit ] || \
+	{ $(BIN)/python -m venv build/audit && build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock $(ARGS)
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements-dev.lock $(ARGS)
 
 .PHONY: record
 record: $(STAMP)  ## Record how the Harbor of HARBORHOOK_TEST_HARBOR_* answers (RECORDINGS=, ARGS=--help)

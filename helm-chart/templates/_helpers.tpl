@@ -208,3 +208,13 @@ roleRef:
 subjects:
 - {{ include "harborhook.subject" .root | nindent 2 | trim }}
 {{- end }}
+
+{{/* The ports of the API server and of the connection's Harbor, as JSON. */}}
+{{- define "harborhook.egressPorts" -}}
+{{- $ports := list 443 6443 }}
+{{- with .Values.connection.url }}
+{{- $port := regexFind ":[0-9]+$" (trimSuffix "/" .) | trimPrefix ":" }}
+{{- $ports = append $ports (int (default (ternary 80 443 (hasPrefix "http://" .)) $port)) }}
+{{- end }}
+{{- uniq $ports | toJson }}
+{{- end -}}

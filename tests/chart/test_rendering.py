@@ -64,6 +64,7 @@ SWITCHES: dict[str, tuple[Values, Values]] = {
     "service": ({}, {"service": {"create": True, "annotations": {"a/b": "c"}}}),
     "podDisruptionBudget": ({}, {"podDisruptionBudget": {"create": True}}),
     "networkPolicy": ({}, {"networkPolicy": {"create": True, "egress": [{"ports": [{"port": 443}]}]}}),
+    "restrictEgress": ({}, {"networkPolicy": {"create": True, "restrictEgress": True}}),
     "ingressFrom": ({}, {"networkPolicy": {"ingressFrom": [{"namespaceSelector": {}}]}}),
     "serviceMonitor": ({}, {"serviceMonitor": {"create": True, "labels": {"release": "prometheus"}}}),
     "otherNamespace": ({}, {"serviceMonitor": {"namespace": "monitoring"}, "dashboard": {"namespace": "monitoring"}}),
@@ -380,9 +381,7 @@ def test_serving_some_namespaces_gives_no_right_to_the_others(helm: Helm, defaul
     own = {grant[1:] for grant in grants(some) if grant[0] == NAMESPACE}
     assert own < of_resources
     assert {verb for group, _, _, verb in own if group == "harborhook.io"} == {"list", "watch"}
-    assert {grant[1:] for grant in grants(some) if grant[0] == "default"} == {
-        ("events.k8s.io", "events", "", verb) for verb in ("create", "patch")
-    }
+    assert {grant[1:] for grant in grants(some) if grant[0] == "default"} == {("events.k8s.io", "events", "", "create")}
     clusterwide = {(group, resource) for namespace, group, resource, _, _ in grants(some) if not namespace}
     assert {resource.partition("/")[0] for _, resource in clusterwide} == {"clusterharborconnections", "namespaces"}
 
@@ -512,6 +511,26 @@ def test_a_network_policy_lets_the_test_in_where_only_some_may_read(helm: Helm) 
     (rule,) = one(objects, "NetworkPolicy")["spec"]["ingress"]
     allowed = [peer["podSelector"]["matchLabels"] for peer in rule["from"] if "podSelector" in peer]
     assert allowed == [one(objects, "Pod")["metadata"]["labels"]]
+
+
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("https://harbor.example.com", [443, 6443]),
+        ("https://harbor.example.com:8443/", [443, 6443, 8443]),
+        ("http://[fd00::1]:8080", [443, 6443, 8080]),
+        ("http://harbor.example.com", [443, 6443, 80]),
+    ],
+)
+def test_one_value_limits_egress_to_dns_the_api_server_and_harbor(helm: Helm, url: str, ports: list[int]) -> None:
+    extra = {"to": [{"ipBlock": {"cidr": "192.0.2.1/32"}}]}
+    values = {"networkPolicy": {"create": True, "restrictEgress": True, "egress": [extra]}, "connection": {"url": url}}
+    spec = one(render(helm, values), "NetworkPolicy")["spec"]
+    dns, tcp, added = spec["egress"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert {rule["port"] for rule in dns["ports"]} == {53}
+    assert [rule["port"] for rule in tcp["ports"]] == ports
+    assert added == extra
 
 
 def test_another_release_has_names_of_its_own(helm: Helm, default_objects: list[Object]) -> None:

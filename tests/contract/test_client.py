@@ -910,7 +910,7 @@ def said_by(error: BaseException) -> str:
 def test_no_call_of_the_client_is_left_out_below() -> None:
     calls = {name for name, value in vars(HarborClient).items() if inspect.iscoroutinefunction(value)}
 
-    assert {name for name in calls if not name.startswith("_")} - {"close", "log_in"} == set(CALLS)
+    assert {name for name in calls if not name.startswith("_")} - {"close", "log_in", "probe"} == set(CALLS)
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -50,7 +50,7 @@ PAGE_SIZE = 100
 """The most rows Harbor gives in one page."""
 UNDELIVERED_PAGES = 5
 """Pages of undelivered notifications that are read: their bodies come with them."""
-MOST_PAGES = 1000
+PAGES_LIMIT = 1000
 """Of one listing: 100,000 projects are more than any Harbor has."""
 LISTING_LIMIT = 64 * 1024 * 1024
 """Bytes of all pages of a listing; a project has one kilobyte."""
@@ -352,7 +352,7 @@ class HarborClient:
         """All pages, by ascending id: in Harbor's default orders a row can move to another page while one reads."""
         rows: list[Row] = []
         before, size = None, 0
-        for page in range(1, MOST_PAGES + 1):
+        for page in range(1, PAGES_LIMIT + 1):
             params: dict[str, str | int] = {"page": page, "page_size": PAGE_SIZE, "sort": sort}
             answer = await self._get(path, endpoint=endpoint, params=params)
             rows += _rows(answer, parse)

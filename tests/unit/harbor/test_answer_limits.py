@@ -124,7 +124,7 @@ def projects(line: str, padding: str = "") -> list[dict[str, Any]]:
 
 
 async def test_pages_without_end_are_not_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "MOST_PAGES", 20)
+    monkeypatch.setattr(client_module, "PAGES_LIMIT", 20)
     async with attacked(lambda line: json_answer(projects(line))) as (client, server):
         with pytest.raises(NotHarborError, match="does not end"):
             await client.projects()
