@@ -99,3 +99,9 @@ def test_a_test_that_runs_commands_exists(file: str) -> None:
 def test_every_reason_why_something_is_not_run_is_needed() -> None:
     programs = {shlex.split(command)[0] for page in PAGES for command in typed(page)}
     assert set(NOT_RUN) - programs == set()
+
+
+def test_the_navigation_of_the_site_has_every_page_once() -> None:
+    """`make docs` refuses a page that is missing there, but is not part of `make test`."""
+    listed = re.findall(r"^ *- .*: (\S+\.md)$", (REPOSITORY / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in PAGES)
