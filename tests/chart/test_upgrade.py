@@ -126,9 +126,13 @@ def lost(was: Any, found: Any, path: str = "") -> list[str]:
 
 
 def what_must_stay(found: Object) -> Object:
-    """Without what every reconcile on request changes, and without the labels, which name the chart's version."""
+    """Without what every reconcile on request changes, without the labels, which name the chart's version, and without
+    the messages of conditions, which each version words in its own way."""
     metadata = {key: found["metadata"].get(key) for key in ("uid", "generation", "finalizers")}
     status = {key: value for key, value in found["status"].items() if key != "lastHandledReconcileAt"}
+    status["conditions"] = [
+        {key: value for key, value in one.items() if key != "message"} for one in found["status"]["conditions"]
+    ]
     return {"metadata": metadata, "spec": found["spec"], "status": status}
 
 
