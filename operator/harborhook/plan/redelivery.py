@@ -344,16 +344,22 @@ def _recent_row(row: RecentDelivery, backlog: Backlog, found: Waiting, left: Seq
     return row.model_copy(update={"redelivery": before.model_copy(update={"status": status})})
 
 
+_WAITING = re.compile(r"\. (?:1 event is|[0-9]+ events are) not delivered[.;].*", re.DOTALL)
+"""What `with_waiting` has added."""
+
+
 def with_waiting(delivering: Delivering, deliveries: Deliveries | None, hint: str = "") -> Delivering:
-    """Adds to a failure how many events wait and when the next attempt is; `hint`: why nothing is sent now."""
+    """Adds to a failure how many events wait and when the next attempt is; `hint`: why nothing is sent now. Of a
+    message that comes from the status, as after a restart, the addition of that time is replaced."""
     is_failure = delivering.reason in (DeliveringReason.LAST_DELIVERY_FAILED, DeliveringReason.DELIVERIES_STUCK)
     if not is_failure or deliveries is None:
         return delivering
-    count = deliveries.undelivered
-    if not count:
-        return delivering
-    text = (delivering.message or delivering.reason.sentence).rstrip(".")
-    return replace(delivering, message=f"{text}. {_events(count)} not delivered{_when(deliveries, hint)}")
+    message = _WAITING.sub(".", delivering.message)
+    if not deliveries.undelivered:
+        return replace(delivering, message=message)
+    text = (message or delivering.reason.sentence).rstrip(".")
+    waits = f"{_events(deliveries.undelivered)} not delivered{_when(deliveries, hint)}"
+    return replace(delivering, message=f"{text}. {waits}")
 
 
 def _when(deliveries: Deliveries, hint: str) -> str:

@@ -29,6 +29,11 @@ async def test_an_address_that_nobody_can_have_is_unreachable(url: str) -> None:
     await transport.close()
 
 
+def empty_object() -> httpx.Response:
+    """One whose body has not been read yet."""
+    return httpx.Response(200, headers={"Content-Type": "application/json"}, stream=httpx.ByteStream(b"{}"))
+
+
 async def test_a_pause_that_one_connection_is_asked_for_does_not_stop_others_of_the_host() -> None:
     shared = Limiter(1, 1000)
     answers = iter([httpx.Response(429, headers={"Retry-After": "30"})])
@@ -38,7 +43,7 @@ async def test_a_pause_that_one_connection_is_asked_for_does_not_stop_others_of_
     for transport in (throttled, other):
         await transport._http.aclose()
         transport._http = httpx.AsyncClient(
-            transport=httpx.MockTransport(lambda _: next(answers, httpx.Response(200, json={})))
+            transport=httpx.MockTransport(lambda _: next(answers, None) or empty_object())
         )
     waiting = asyncio.create_task(throttled.request("GET", "/systeminfo", endpoint="/systeminfo"))
     await asyncio.sleep(0.05)

@@ -257,6 +257,16 @@ def test_a_failure_names_how_many_wait_and_when_the_next_attempt_is(status: Deli
     assert with_waiting(FAILED, status, hint).message == f"{FAILED.message}. {end}"
 
 
+@pytest.mark.parametrize("hint", ["", "Nothing is sent while suspend is true."])
+def test_what_was_added_to_a_message_before_a_restart_is_not_added_again(hint: str) -> None:
+    status = Deliveries(undelivered=2, redeliveries=[row(next_attempt_time=T0)])
+    once = with_waiting(FAILED, status, hint)
+    assert with_waiting(once, status, hint) == once
+    later = with_waiting(once, Deliveries(undelivered=1), "")
+    assert later.message == f"{FAILED.message}. 1 event is not delivered."
+    assert with_waiting(once, Deliveries()).message == f"{FAILED.message}."
+
+
 def test_a_success_is_left_as_it_is() -> None:
     succeeded = Delivering(DeliveringReason.LAST_DELIVERY_SUCCEEDED)
     assert with_waiting(succeeded, Deliveries(undelivered=3)) == succeeded
