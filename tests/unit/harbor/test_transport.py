@@ -36,7 +36,7 @@ def empty_object() -> httpx.Response:
 
 async def test_a_pause_that_one_connection_is_asked_for_does_not_stop_others_of_the_host() -> None:
     shared = Limiter(1, 1000)
-    answers = iter([httpx.Response(429, headers={"Retry-After": "30"})])
+    answers = iter([httpx.Response(429, headers={"Retry-After": "30"}, stream=httpx.ByteStream(b""))])
     throttled, other = (
         Transport("https://harbor", Credentials("robot", "secret"), limiters=(shared,)) for _ in range(2)
     )
