@@ -21,7 +21,23 @@ PATIENCE = 10.0
 """Seconds that a client has for its part."""
 
 
-class Front:
+class _Serving:
+    """What serves in a thread of its own while a `with` statement lasts."""
+
+    _server: socketserver.TCPServer
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), name=type(self).__name__, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class Front(_Serving):
     """Use it in a `with` statement. `header`: name and value that each request must have."""
 
     def __init__(
@@ -37,16 +53,6 @@ class Front:
         self._server = _Server(_handler(self, upstream), context)
         scheme = "http" if context is None else "https"
         self.url = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="front", daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class _Server(ThreadingHTTPServer):
@@ -119,7 +125,7 @@ def _handler(front: Front, upstream: str) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-class Tunnel:
+class Tunnel(_Serving):
     """A proxy by CONNECT, in a `with` statement; every name is this machine to it. `asked`: what it was asked for."""
 
     def __init__(self) -> None:
@@ -143,16 +149,6 @@ class Tunnel:
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="tunnel", daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
