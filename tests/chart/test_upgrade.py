@@ -48,7 +48,15 @@ def old(cluster: Cluster, receiver: Receiver) -> World:
     for kind, name in everything:
         world.ready(kind, name)
     notify(world)
+    world.reconcile_all()
+    for name in (name for kind, name in everything if kind == "HarborProject"):
+        world.until("HarborProject", name, has_all_declared, "the project's own list of policies is not up to date")
     return world
+
+
+def has_all_declared(project: Object) -> bool:
+    """A policy that was adopted is no longer listed as one that nobody declares: that is written once a minute."""
+    return bool(project["status"]["webhooks"]["unmanaged"] == [])
 
 
 def declare(world: World, receiver: Receiver) -> None:

@@ -44,8 +44,11 @@ def test_every_write_that_the_role_permits_is_made_and_none_is_refused(own: Worl
 
     writes = own.control_plane.writes(user)
 
-    assert [entry for entry in writes if entry.code == 403] == []
+    # The log has the writes of all tests so far, and a namespace that is terminating refuses new Events.
+    refused = [entry for entry in writes if entry.code == 403]
+    assert [entry for entry in refused if entry.resource != "events" or entry.namespace == own.namespace] == []
     assert {
         (f"{entry.resource}/{entry.subresource}" if entry.subresource else entry.resource, entry.verb)
         for entry in writes
+        if entry.code < 300
     } == granted()
