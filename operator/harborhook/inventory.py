@@ -107,6 +107,10 @@ class Inventory:
             self._doubt()
         changes.saw(self.context, key, dict(body))
 
+    def knows(self, key: Key, resource_version: str) -> bool:
+        """Whether `saw` would find nothing new in this version of one of our objects."""
+        return self.context.store.knows(key, resource_version)
+
     def saw_deleted(self, body: Mapping[str, Any]) -> None:
         """One of our objects was deleted, or has left our selector."""
         key = key_of(body)
