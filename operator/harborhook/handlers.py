@@ -156,11 +156,14 @@ class Handlers:
             headers={**info.as_http_headers(), "User-Agent": self.user_agent},
             proxy=info.proxy_url,
             trace_configs=[self.watches.trace(), metadata_only(self._paths_of_sources())],
-            response_class=answering(self._is_known),
+            response_class=answering(self._is_known, self._listed),
         )
 
     def _is_known(self, key: Key, resource_version: str) -> bool:
-        return self._inventory is not None and self._inventory.knows(key, resource_version)
+        return self._started().knows(key, resource_version)
+
+    def _listed(self) -> None:
+        self._started().doubt()
 
     # Events. Their type is None for objects that kopf has found by a list.
 
@@ -168,7 +171,7 @@ class Handlers:
         if event["type"] == "DELETED":
             self._started().saw_deleted(body)
         else:
-            self._started().saw(body, by_list=event["type"] is None)
+            self._started().saw(body)
 
     async def _saw_source(self, event: kopf.RawEvent, body: kopf.Body, param: Any = None, **_: Any) -> None:
         """`param` is the kind, which metadata alone does not name."""

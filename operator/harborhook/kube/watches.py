@@ -5,8 +5,9 @@ the stream of a watch after some minutes, and kopf opens it again. kopf itself c
 a minute, for example behind a load balancer that has forgotten it, and retries while the API server is out of order. So
 each watch sends a request within minutes in all cases; a watch that does not is dead, and changes would go unnoticed.
 
-The filter takes out of the streams what is known already: two of three events of a new resource are the echoes of our
-own writes, whose answers we have read, and kopf spends a task and most of a millisecond on each event.
+The filter takes out of lists and streams what is known already: all that the first listing has brought, and two of
+three events of a new resource, which are the echoes of our own writes, whose answers we have read. kopf spends a task
+and most of a millisecond on each object that it is shown.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, ClassVar, cast
 
 import aiohttp
 
-from harborhook.api.names import API_VERSION, Key
+from harborhook.api.names import API_VERSION, Body, Key
 
 IsKnown = Callable[[Key, str], bool]
 """Whether this resourceVersion of an object, or a newer one, has been taken in already."""
@@ -77,6 +78,7 @@ class Answer(aiohttp.ClientResponse):
     """The session's `response_class`; get one with `answering`."""
 
     is_known: ClassVar[IsKnown]
+    listed: ClassVar[Callable[[], None]]
 
     async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         """Reads the head of the answer. The body of a watch is then read through the filter."""
@@ -89,14 +91,23 @@ class Answer(aiohttp.ClientResponse):
         """The API server writes an empty list of metadata as null (measured with 1.34), at which kopf 1.45 fails and
         the operator would end."""
         answer = await super().json(**options)
-        if isinstance(answer, dict) and "items" in answer and answer["items"] is None:
-            return {**answer, "items": []}
-        return answer
+        if not isinstance(answer, dict) or "items" not in answer:
+            return answer
+        items = answer["items"] or []
+        if answer.get("apiVersion") == API_VERSION:
+            type(self).listed()
+            items = [item for item in items if not self._knows(item)]
+        return {**answer, "items": items}
+
+    def _knows(self, item: Body) -> bool:
+        metadata = item["metadata"]
+        key = Key(item.get("kind", ""), metadata.get("namespace", ""), metadata["name"])
+        return type(self).is_known(key, metadata["resourceVersion"])
 
 
-def answering(is_known: IsKnown) -> type[Answer]:
-    """The `response_class` that keeps from kopf what `is_known`."""
-    return type("Answer", (Answer,), {"is_known": staticmethod(is_known)})
+def answering(is_known: IsKnown, listed: Callable[[], None]) -> type[Answer]:
+    """The `response_class` that keeps from kopf what `is_known`, and calls `listed` when objects of ours are listed."""
+    return type("Answer", (Answer,), {"is_known": staticmethod(is_known), "listed": staticmethod(listed)})
 
 
 class _News:

@@ -22,7 +22,8 @@ KEY = Key("WebhookPolicy", "team", "hook")
 class ApiServer:
     def __init__(self) -> None:
         self.accepted: list[str] = []
-        self.items: list[object] | None = []
+        self.items: list[Body] | None = []
+        self.api_version = API_VERSION
         self.stream: list[bytes] = []
         """The chunks that a watch is sent."""
         self.status = 200
@@ -32,7 +33,8 @@ class ApiServer:
         self.accepted.append(request.headers["Accept"])
         if self.stream:
             return await self.send_stream(request)
-        return web.Response(text=json.dumps({"metadata": {}, "items": self.items}), content_type="application/json")
+        found: Body = {"apiVersion": self.api_version, "metadata": {}, "items": self.items}
+        return web.Response(text=json.dumps(found), content_type="application/json")
 
     async def send_stream(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(status=self.status)
@@ -55,6 +57,10 @@ class Chunks:
 
 def known_never(key: Key, version: str) -> bool:
     return False
+
+
+def ignored() -> None:
+    """Nobody wants to know of a list."""
 
 
 def known_below(version: int) -> Store:
@@ -83,7 +89,7 @@ def line(body: Body, what: str = "MODIFIED") -> bytes:
 async def lines_through(api_server: ApiServer, store: Store, *chunks: bytes, query: str = "watch=true") -> list[bytes]:
     """What kopf reads of a stream."""
     api_server.stream = list(chunks)
-    async with ClientSession(response_class=answering(store.knows)) as session:
+    async with ClientSession(response_class=answering(store.knows, ignored)) as session:
         answer = await session.get(f"{api_server.url}/apis?{query}")
         read = b"".join([chunk async for chunk in answer.content.iter_chunked(1024)])
     return read.splitlines(keepends=True)
@@ -105,7 +111,7 @@ async def api_server() -> AsyncIterator[ApiServer]:
 
 async def test_an_empty_list_that_is_written_as_null_is_an_empty_list(api_server: ApiServer) -> None:
     api_server.items = None
-    async with ClientSession(response_class=answering(known_never)) as session:
+    async with ClientSession(response_class=answering(known_never, ignored)) as session:
         answer = await session.get(f"{api_server.url}/api/v1/secrets")
 
         assert (await answer.json())["items"] == []
@@ -127,6 +133,29 @@ async def test_metadata_is_asked_for_at_the_named_paths_only(api_server: ApiServ
 
 
 # The filter
+
+
+async def test_what_is_known_is_left_out_of_a_list_which_is_reported(api_server: ApiServer) -> None:
+    others = {**body_of(3), "metadata": {**body_of(3)["metadata"], "name": "another"}}
+    api_server.items, reported = [body_of(9), body_of(11), others], []
+    async with ClientSession(
+        response_class=answering(known_below(10).knows, lambda: reported.append("list"))
+    ) as session:
+        answer = await session.get(f"{api_server.url}/apis")
+
+        assert await answer.json() == {"apiVersion": API_VERSION, "metadata": {}, "items": [body_of(11), others]}
+    assert reported == ["list"]
+
+
+async def test_a_list_of_others_is_not_touched(api_server: ApiServer) -> None:
+    api_server.items, api_server.api_version, reported = [body_of(9)], "meta.k8s.io/v1", []
+    async with ClientSession(
+        response_class=answering(known_below(10).knows, lambda: reported.append("list"))
+    ) as session:
+        answer = await session.get(f"{api_server.url}/api/v1/secrets")
+
+        assert (await answer.json())["items"] == [body_of(9)]
+    assert reported == []
 
 
 async def test_an_echo_of_what_is_known_does_not_get_through(api_server: ApiServer) -> None:
