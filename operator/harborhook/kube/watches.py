@@ -12,6 +12,7 @@ and most of a millisecond on each object that it is shown.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Set
@@ -24,6 +25,9 @@ from harborhook.api.names import API_VERSION, Body, Key
 
 IsKnown = Callable[[Key, str], bool]
 """Whether this resourceVersion of an object, or a newer one, has been taken in already."""
+
+ANSWER_LAG = 0.01
+"""Seconds that a change waits: one of three echoes comes before the answer to its write has been read."""
 
 PARTIAL = "application/json;as={kind};g=meta.k8s.io;v=v1,application/json"
 """Accept header for metadata alone; an API server that cannot do that sends the whole object."""
@@ -126,15 +130,21 @@ class _News:
         begun = b""
         async for chunk in self._content.iter_chunked(size):
             *lines, begun = (begun + chunk).split(b"\n")
-            news = [line + b"\n" for line in lines if not self._knows(line)]
+            news = await self._news_of(lines)
             if news:
-                yield b"".join(news)
+                yield news
         if begun:
             yield begun
 
-    def _knows(self, event: bytes) -> bool:
-        change = changed_in(event)
-        return change is not None and self._is_known(*change)
+    async def _news_of(self, lines: list[bytes]) -> bytes:
+        changes = [changed_in(line) for line in lines]
+        if any(change is not None and not self._is_known(*change) for change in changes):
+            await asyncio.sleep(ANSWER_LAG)
+        return b"".join(
+            line + b"\n"
+            for line, change in zip(lines, changes, strict=True)
+            if change is None or not self._is_known(*change)
+        )
 
 
 _CHANGE = re.compile(

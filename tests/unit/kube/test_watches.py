@@ -165,6 +165,22 @@ async def test_an_echo_of_what_is_known_does_not_get_through(api_server: ApiServ
     assert await lines_through(api_server, known_below(10), *events) == events[2:]
 
 
+async def test_an_echo_that_comes_before_the_answer_to_its_write_does_not_get_through(api_server: ApiServer) -> None:
+    store, asked = known_below(8), []
+
+    def answered(key: Key, version: str) -> bool:
+        """The answer is taken in right after the echo was looked at for the first time."""
+        asked.append(version)
+        known = store.knows(key, version)
+        store.absorb(KEY, body_of(9))
+        return known
+
+    content = _News(cast(StreamReader, Chunks([line(body_of(9)), line(body_of(10))])), answered)
+
+    assert [chunk async for chunk in content.iter_chunked(1)] == [line(body_of(10))]
+    assert asked == ["9", "9", "10", "10"]
+
+
 @pytest.mark.parametrize("what", ["ADDED", "DELETED", "BOOKMARK", "ERROR"])
 async def test_what_is_no_change_always_gets_through(api_server: ApiServer, what: str) -> None:
     event = line(body_of(9), what)
