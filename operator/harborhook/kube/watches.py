@@ -78,7 +78,7 @@ def metadata_only(paths: Set[str]) -> aiohttp.TraceConfig:
     return trace
 
 
-class Answer(aiohttp.ClientResponse):
+class FilteredAnswer(aiohttp.ClientResponse):
     """The session's `response_class`; get one with `answering`."""
 
     is_known: ClassVar[IsKnown]
@@ -88,7 +88,7 @@ class Answer(aiohttp.ClientResponse):
         """Reads the head of the answer. The body of a watch is then read through the filter."""
         await super().start(connection)
         if self.status == 200 and self.url.query.get("watch") == "true":
-            self.content = cast(aiohttp.StreamReader, _News(self.content, type(self).is_known))
+            self.content = cast(aiohttp.StreamReader, _FilteredStream(self.content, type(self).is_known))
         return self
 
     async def json(self, **options: Any) -> Any:
@@ -109,12 +109,14 @@ class Answer(aiohttp.ClientResponse):
         return type(self).is_known(key, metadata["resourceVersion"])
 
 
-def answering(is_known: IsKnown, listed: Callable[[], None]) -> type[Answer]:
+def answering(is_known: IsKnown, listed: Callable[[], None]) -> type[FilteredAnswer]:
     """The `response_class` that keeps from kopf what `is_known`, and calls `listed` when objects of ours are listed."""
-    return type("Answer", (Answer,), {"is_known": staticmethod(is_known), "listed": staticmethod(listed)})
+    return type(
+        "FilteredAnswer", (FilteredAnswer,), {"is_known": staticmethod(is_known), "listed": staticmethod(listed)}
+    )
 
 
-class _News:
+class _FilteredStream:
     """The body of a watch without what is known. kopf reads it by `iter_chunked`; aiohttp wants the rest."""
 
     def __init__(self, content: aiohttp.StreamReader, is_known: IsKnown) -> None:
@@ -130,13 +132,13 @@ class _News:
         begun = b""
         async for chunk in self._content.iter_chunked(size):
             *lines, begun = (begun + chunk).split(b"\n")
-            news = await self._news_of(lines)
-            if news:
-                yield news
+            unknown = await self._without_known(lines)
+            if unknown:
+                yield unknown
         if begun:
             yield begun
 
-    async def _news_of(self, lines: list[bytes]) -> bytes:
+    async def _without_known(self, lines: list[bytes]) -> bytes:
         changes = [changed_in(line) for line in lines]
         if any(change is not None and not self._is_known(*change) for change in changes):
             await asyncio.sleep(ANSWER_LAG)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harborhook.api.base import API_VERSION, Key
 from harborhook.api.names import Body
-from harborhook.kube.watches import _News, answering, changed_in, metadata_only
+from harborhook.kube.watches import _FilteredStream, answering, changed_in, metadata_only
 from harborhook.runtime.store import Store
 
 KEY = Key("WebhookPolicy", "team", "hook")
@@ -175,7 +175,7 @@ async def test_an_echo_that_comes_before_the_answer_to_its_write_does_not_get_th
         store.absorb(KEY, body_of(9))
         return known
 
-    content = _News(cast(StreamReader, Chunks([line(body_of(9)), line(body_of(10))])), answered)
+    content = _FilteredStream(cast(StreamReader, Chunks([line(body_of(9)), line(body_of(10))])), answered)
 
     assert [chunk async for chunk in content.iter_chunked(1)] == [line(body_of(10))]
     assert asked == ["9", "9", "10", "10"]
@@ -267,7 +267,7 @@ async def test_however_the_stream_is_cut_each_new_version_gets_through_whole(
     stream, places = b"".join(events), sorted({0, *cuts})
     chunks = [stream[begin:end] for begin, end in zip(places, [*places[1:], None], strict=True)]
 
-    content = _News(cast(StreamReader, Chunks(chunks)), known_below(10).knows)
+    content = _FilteredStream(cast(StreamReader, Chunks(chunks)), known_below(10).knows)
     read = b"".join([chunk async for chunk in content.iter_chunked(1)])
 
     new = [event for event, body in zip(events, bodies, strict=True) if int(body["metadata"]["resourceVersion"]) > 10]
