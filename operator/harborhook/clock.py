@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 YEARS = range(2000, 3000)
 """In which a clock may be; beyond them nobody could count on from it, nor back."""
@@ -38,6 +39,7 @@ class ServerClock:
         return said + timedelta(seconds=self._monotonic() - when)
 
 
+@lru_cache(maxsize=64)  # thousands of answers in a second state the same one
 def _time_in(date: str) -> datetime | None:
     """The time of a Date header; None for what is none. Anything can stand in front of a server and send one."""
     try:

@@ -22,7 +22,7 @@ from harborhook.api.kinds import KINDS
 from harborhook.inventory import Inventory, View
 from harborhook.kube.backoffs import Backoffs
 from harborhook.kube.gateway import PAGE_SIZE, Gateway, token_of
-from harborhook.kube.watches import ListAnswer, Watches, metadata_only
+from harborhook.kube.watches import Watches, answering, metadata_only
 from harborhook.tls import relaxed
 
 WATCH_LIFE = 240
@@ -149,14 +149,21 @@ class Handlers:
 
     def _session(self, info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
         """As kopf would make it, which closes it; with our User-Agent, watched by `watches`, and without the contents
-        of Secrets and ConfigMaps: values are read one by one, where a resource refers to them."""
+        of Secrets and ConfigMaps: values are read one by one, where a resource refers to them. What is known already
+        does not get through."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=relaxed(info.as_ssl_context())),
             headers={**info.as_http_headers(), "User-Agent": self.user_agent},
             proxy=info.proxy_url,
             trace_configs=[self.watches.trace(), metadata_only(self._paths_of_sources())],
-            response_class=ListAnswer,
+            response_class=answering(self._is_known, self._listed),
         )
+
+    def _is_known(self, key: Key, resource_version: str) -> bool:
+        return self._started().knows(key, resource_version)
+
+    def _listed(self) -> None:
+        self._started().doubt()
 
     # Events. Their type is None for objects that kopf has found by a list.
 
@@ -164,7 +171,7 @@ class Handlers:
         if event["type"] == "DELETED":
             self._started().saw_deleted(body)
         else:
-            self._started().saw(body, by_list=event["type"] is None)
+            self._started().saw(body)
 
     async def _saw_source(self, event: kopf.RawEvent, body: kopf.Body, param: Any = None, **_: Any) -> None:
         """`param` is the kind, which metadata alone does not name."""

@@ -98,14 +98,16 @@ class Inventory:
                 logger.info("%s; tried again in %.0f s", error, RELIST_DELAY)
                 doubtful.set()
 
-    def saw(self, body: Mapping[str, Any], *, by_list: bool) -> None:
+    def saw(self, body: Mapping[str, Any]) -> None:
         """One of our objects is new or has changed."""
         key = key_of(body)
         if not self.view.includes(key):
             return
-        if by_list:
-            self._doubt()
         changes.saw(self.context, key, dict(body))
+
+    def knows(self, key: Key, resource_version: str) -> bool:
+        """Whether `saw` would find nothing new in this version of one of our objects."""
+        return self.context.store.knows(key, resource_version)
 
     def saw_deleted(self, body: Mapping[str, Any]) -> None:
         """One of our objects was deleted, or has left our selector."""
@@ -115,16 +117,16 @@ class Inventory:
         self._deleted.add(body["metadata"]["uid"])
         changes.forget(self.context, key)
         if self.view.selector(key.kind):
-            self._doubt()  # perhaps it still exists with other labels
+            self.doubt()  # perhaps it still exists with other labels
 
     def saw_source(self, source: Key, resource_version: str | None, *, by_list: bool = False) -> None:
         """A Secret or ConfigMap is new, has changed, or was deleted (None)."""
         if by_list:
-            self._doubt()
+            self.doubt()
         changes.saw_secret(self.context, source, resource_version)
 
-    def _doubt(self) -> None:
-        """A watch that begins with a list does not report what was deleted before."""
+    def doubt(self) -> None:
+        """Called when a watch begins with a list: it does not report what was deleted before."""
         self.context.doubtful.set()
 
 

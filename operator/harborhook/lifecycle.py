@@ -193,7 +193,12 @@ class Operator:
             queue=Queue(time.monotonic, workers=settings.workers, lane_of=partial(lane_of, store)),
             sending=Queue(time.monotonic, workers=settings.senders, lane_of=partial(lane_of, store)),
             gateway=gateway,
-            recorder=Recorder(gateway.create_event, instance=socket.gethostname(), clock=time.monotonic),
+            recorder=Recorder(
+                gateway.create_event,
+                instance=socket.gethostname(),
+                clock=time.monotonic,
+                selection=settings.events,
+            ),
             secrets=Secrets(read=gateway.data, watched=View(settings).watches_source),
             cluster=cluster,
             clock=gateway.clock,

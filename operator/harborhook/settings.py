@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -24,6 +24,9 @@ def _listed(value: Any) -> Any:
 
 Names = Annotated[list[str], NoDecode, BeforeValidator(_listed)]
 
+
+EventSelection = Literal["all", "changes", "warnings"]
+"""Which Events are recorded."""
 
 _LABEL = r"([a-z0-9.-]+/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
 _VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?"
@@ -158,6 +161,13 @@ class Settings(BaseSettings):
     )
     senders: int = Field(
         8, ge=1, le=128, description="How many receivers are tested or sent failed notifications at the same time."
+    )
+    events: EventSelection = Field(
+        "all",
+        description=(
+            "Which Events are recorded: all, changes (none when a resource is first created or adopted, which its "
+            "status shows) or warnings."
+        ),
     )
     listen_host: str = Field(
         "", description="Address of the probes and metrics. Empty: all addresses, of IPv4 and of IPv6."

@@ -17,6 +17,8 @@ from typing import Any, Protocol, Self
 
 LEASH = Path(__file__).parent / "control_plane" / "leash.py"
 SOURCE = Path(__file__).parents[2] / "operator"
+AS_SHIPPED = Path(__file__).parent / "as_shipped"
+"""Hides from the operator what the image does not have."""
 STEPPING_CLOCK = Path(__file__).parent / "stepping_clock.py"
 READY_SECONDS = 60.0
 
@@ -53,7 +55,7 @@ class OperatorProcess:
         self._port = free_port()
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
-            "PYTHONPATH": str(package),
+            "PYTHONPATH": os.pathsep.join([str(package), str(AS_SHIPPED)]),
             "PYTHONWARNINGS": "default",
             "KUBECONFIG": str(control_plane.service_account_kubeconfig(namespace, account, server=api_server)),
             "HARBORHOOK_LISTEN_HOST": "127.0.0.1",

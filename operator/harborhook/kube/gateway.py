@@ -1,8 +1,9 @@
 """Calls to the Kubernetes API. Every write is a merge patch of exactly what changed; a lost object is `Gone`.
 
 Credentials are re-read before they can expire: a service account's token file is rotated by the kubelet. `fence` is
-asked right before each write, and raises when this process must not write any more. Of the client only the plumbing is
-used: its models of Kubernetes' own kinds take 25 MB and most of a second to load.
+asked right before each write, and raises when this process must not write any more. The client library reads the
+kubeconfig and makes the SSL context. Requests are sent without it: its way to one costs more CPU than the request, and
+its models of Kubernetes' own kinds take 25 MB and most of a second to load.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 from kubernetes.aio import client
-from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 from yaml import YAMLError
 
@@ -43,7 +44,9 @@ MERGE_PATCH = "application/merge-patch+json"
 PAGE_SIZE = 100
 """Objects in one answer to a list. The page is held in memory as a whole, and annotations alone can make up 256 kB of
 each object."""
-REQUEST_TIMEOUT = 30.0
+REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30.0)
+READ_BUFFER = 2**21
+"""Bytes of an answer that may wait to be read."""
 POOL_SIZE = 50
 """Connections to the API server: without a bound, memory grows with the number of objects in work."""
 TOKEN_LIFE = 300.0
@@ -137,7 +140,7 @@ class Gateway:
     """One client for the whole operator; make it with `connect`."""
 
     configuration: client.Configuration
-    _api: client.ApiClient
+    _session: aiohttp.ClientSession
     _load: Callable[[client.Configuration], Awaitable[None]]
     _loaded: float
     _fence: _Fence
@@ -158,27 +161,31 @@ class Gateway:
                 load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
 
         configuration = client.Configuration()
-        configuration.connection_pool_maxsize = POOL_SIZE
-        # Else each request has a thread read ~/.netrc. kopf does not look at the environment's proxies either.
-        configuration.client_session_kwargs = {"trust_env": False}
-        fence, clock = _Fence(), ServerClock()
-        configuration.trace_configs = [fence.trace(), _listening(clock)]
         try:
             await load(configuration)
-            api = client.ApiClient(configuration)
-            relaxed(api.rest_client.ssl_context)
+            context = relaxed(RESTClientObject(configuration).ssl_context)
         except _UNUSABLE as error:
             said = "it has not the form of one" if isinstance(error, _WITHOUT_FORM) else " ".join(str(error).split())
             raise NoClusterError(f"{_source_of_credentials(kubeconfig)} cannot be used: {said[:200]}") from None
-        api.user_agent = user_agent
-        return cls(configuration, api, load, time.monotonic(), fence, clock)
+        fence = _Fence()
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=POOL_SIZE, ssl=context),
+            headers={"User-Agent": user_agent, "Accept": "application/json"},
+            timeout=REQUEST_TIMEOUT,
+            proxy=configuration.proxy,
+            read_bufsize=READ_BUFFER,
+            trace_configs=[fence.trace()],
+            # Else a thread reads ~/.netrc for each request; kopf does not look at the environment's proxies either.
+            trust_env=False,
+        )
+        return cls(configuration, session, load, time.monotonic(), fence, ServerClock())
 
     def fence(self, check: Callable[[], None]) -> None:
         """Lets `check` be called right before each write, except of a Lease; what it raises prevents it."""
         self._fence.check = check
 
     async def close(self) -> None:
-        await self._api.close()  # type: ignore[no-untyped-call]
+        await self._session.close()
 
     async def refresh(self, *, force: bool = False) -> client.Configuration:
         """The configuration with a token that is not about to expire; `force` after one was refused. While it cannot be
@@ -317,41 +324,42 @@ class Gateway:
     ) -> Body:
         """One exchange; every failure becomes Gone or KubeError, whose texts hold no request."""
         try:
-            await self.refresh()
-            request = await self._api.param_serialize(
-                method,
-                path,
-                query_params=query,
-                header_params={"Accept": "application/json", "Content-Type": content_type},
-                body=body,
-                auth_settings=["BearerToken"],
-            )
-            response = await self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT)
-            await response.read()  # type: ignore[no-untyped-call]
-            answer: Any = self._api.response_deserialize(response, {"2XX": "object"}).data
-            return cast(Body, answer)
-        except ApiException as error:
-            if error.status == 404:
-                raise Gone(what) from None
-            raise KubeError(what, error.status or 0, _message(error), _causes(error)) from None
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:  # the last for what is no request
+            status, reason, content = await self._exchange(method, path, query, body, content_type)
+            if 200 <= status < 300:
+                return cast(Body, json.loads(content))
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, ConfigException) as error:
+            # ValueError is for what is no request or no answer.
             raise KubeError(what, 0, type(error).__name__) from None
+        if status == 404:
+            raise Gone(what)
+        raise KubeError(what, status, _message(content) or reason, _causes(content))
+
+    async def _exchange(
+        self, method: str, path: str, query: Query | None, body: Body | None, content_type: str
+    ) -> tuple[int, str, bytes]:
+        """The answer's status, reason and body."""
+        configuration = await self.refresh()
+        headers, data = {}, None
+        token = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if token:
+            headers["Authorization"] = token
+        if body is not None:
+            headers["Content-Type"], data = content_type, json.dumps(body)
+        async with self._session.request(
+            method,
+            f"{configuration.host}{path}" + (f"?{urlencode(query)}" if query else ""),
+            data=data,
+            headers=headers,
+            server_hostname=configuration.tls_server_name,
+        ) as response:
+            content = await response.read()
+        self.clock.hear(response.headers.get("Date"))
+        return response.status, response.reason or "", content
 
 
-def _listening(clock: ServerClock) -> aiohttp.TraceConfig:
-    """Lets the clock be set by every answer."""
-
-    async def ended(_: Any, __: Any, request: aiohttp.TraceRequestEndParams) -> None:
-        clock.hear(request.response.headers.get("Date"))
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_end.append(ended)
-    return trace
-
-
-def _causes(error: ApiException) -> frozenset[str]:
+def _causes(content: bytes) -> frozenset[str]:
     try:
-        return frozenset(str(cause["reason"]) for cause in json.loads(error.body or "")["details"]["causes"])
+        return frozenset(str(cause["reason"]) for cause in json.loads(content)["details"]["causes"])
     except (ValueError, LookupError, TypeError):
         return frozenset()
 
@@ -362,9 +370,9 @@ def _path(group: str, namespace: str, *segments: str) -> str:
     return "/".join([group, *(quote(segment, safe="") for segment in (*scope, *segments))])
 
 
-def _message(error: ApiException) -> str:
-    """What the API server says in its Status object, or else the HTTP reason."""
+def _message(content: bytes) -> str:
+    """What the API server says in its Status object; "" for another answer."""
     try:
-        return str(json.loads(error.body or "")["message"])[:300]
+        return str(json.loads(content)["message"])[:300]
     except (ValueError, LookupError, TypeError):
-        return str(error.reason)
+        return ""

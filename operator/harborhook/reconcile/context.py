@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from harborhook.api.base import FINALIZER, Key, Resource
+from harborhook.api.base import FINALIZER, Key, Metadata, Resource
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
 from harborhook.api.names import Body
 from harborhook.clock import ServerClock
@@ -25,6 +25,9 @@ from harborhook.runtime.store import Store
 from harborhook.settings import Settings
 from harborhook.telemetry import Metrics
 
+MODELS = 512
+"""Resources of which the model is kept: validating one takes longer than all else that a quiet visit does with it."""
+
 
 class Wait(Exception):  # noqa: N818 - not an error: something else must happen first, and will wake the resource
     """The resource has to wait; it is visited again after `after` seconds, or when something wakes it."""
@@ -32,6 +35,25 @@ class Wait(Exception):  # noqa: N818 - not an error: something else must happen 
     def __init__(self, after: float | None = None) -> None:
         super().__init__()
         self.after = after
+
+
+@dataclass
+class Models:
+    """The models of the resources that were loaded last. They are frozen, so many visits can share one."""
+
+    limit: int = MODELS
+    _kept: dict[Key, tuple[Body, Resource]] = field(default_factory=dict)
+    """With the body that each was made of, the one used last at the end."""
+
+    def of(self, key: Key, body: Body) -> Resource:
+        """The model of a body that nobody changes. Raises ValidationError."""
+        made_of, model = self._kept.pop(key, (None, None))
+        if model is None or made_of is not body:
+            model = KINDS[key.kind].model.model_validate(body)
+        self._kept[key] = body, model
+        if len(self._kept) > self.limit:
+            del self._kept[next(iter(self._kept))]
+        return model
 
 
 @dataclass
@@ -55,6 +77,7 @@ class Context:
     links: dict[Key, Link] = field(default_factory=dict)
     offered: dict[Key, Offer | None] = field(default_factory=dict)
     """What the resources of each connection were last notified of; only of those checked since the process started."""
+    models: Models = field(default_factory=Models)
     surveys: Surveys = field(default_factory=Surveys)
     doubtful: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the store may differ from what exists: then everything is listed again."""
@@ -70,7 +93,7 @@ class Context:
     def load(self, key: Key) -> Resource | None:
         """The resource as last seen."""
         body = self.store.get(key)
-        return KINDS[key.kind].model.model_validate(body) if body is not None else None
+        return self.models.of(key, body) if body is not None else None
 
     @property
     def global_switch(self) -> Key:
@@ -91,14 +114,17 @@ class Context:
 
     # Writing to Kubernetes
 
-    async def patch(self, key: Key, uid: str, patch: dict[str, Any]) -> Resource:
-        """Patches the object with that UID and returns it as it is now."""
+    async def patch(self, key: Key, uid: str, patch: dict[str, Any]) -> Metadata:
+        """Patches the object with that UID and returns its metadata as they are now."""
         self._check_is_still(key, uid)
-        return self._took(key, await self.gateway.patch(key, patch))
+        body = await self.gateway.patch(key, patch)
+        self.store.absorb(key, body)
+        return Metadata.model_validate(body["metadata"])
 
-    async def patch_status(self, key: Key, uid: str, patch: dict[str, Any]) -> Resource:
+    async def patch_status(self, key: Key, uid: str, patch: dict[str, Any]) -> None:
+        """Patches the status of the object with that UID."""
         self._check_is_still(key, uid)
-        return self._took(key, await self.gateway.patch_status(key, patch))
+        self.store.absorb(key, await self.gateway.patch_status(key, patch))
 
     def _check_is_still(self, key: Key, uid: str) -> None:
         """An object that was recreated under the name, while we asked Harbor for the old one, must not inherit anything
@@ -106,7 +132,3 @@ class Context:
         body = self.store.get(key)
         if body is None or body["metadata"].get("uid") != uid:
             raise Wait
-
-    def _took(self, key: Key, body: Body) -> Resource:
-        self.store.absorb(key, body)
-        return KINDS[key.kind].model.model_validate(body)

@@ -65,7 +65,7 @@ async def is_ours(visit: Visit[Any]) -> bool:
         "resourceVersion": resource.metadata.resource_version,
     }
     marked = await context.patch(resource.key, resource.metadata.uid, {"metadata": patch})
-    visit.resource = resource.model_copy(update={"metadata": marked.metadata})
+    visit.resource = resource.model_copy(update={"metadata": marked})
     return True
 
 

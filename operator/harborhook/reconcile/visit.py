@@ -133,5 +133,5 @@ class Visit(Generic[R]):
             metadata["resourceVersion"] = self.resource.metadata.resource_version
         if metadata:
             patched = await self.context.patch(self.resource.key, self.resource.metadata.uid, {"metadata": metadata})
-            self.resource = self.resource.model_copy(update={"metadata": patched.metadata})
+            self.resource = self.resource.model_copy(update={"metadata": patched})
         return bool(metadata)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from harborhook.api.base import API_VERSION, Resource
 from harborhook.api.kinds import KINDS
 from harborhook.foreign_text import printable
+from harborhook.settings import EventSelection
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,9 @@ NOTE_LIMIT = 1024
 """The API server's limit for a note, in bytes of UTF-8."""
 REPEAT_AFTER = 3600.0
 REMEMBERED = 20_000
+
+FIRST_REASONS = frozenset({"Created", "Adopted"})
+"""Of the Event with which a resource begins; `origin` in its status means the same."""
 
 EventLevel = Literal["Normal", "Warning"]
 Post = Callable[[str, dict[str, Any]], Awaitable[None]]
@@ -33,11 +37,12 @@ class Recorder:
     post: Post
     instance: str
     clock: Callable[[], float]
+    selection: EventSelection = "all"
     _said: OrderedDict[tuple[str, str, str], float] = field(default_factory=OrderedDict)
 
     async def record(self, resource: Resource, kind: EventLevel, reason: str, note: str, *, action: str) -> None:
         """Says `note` about `resource`; a refusal (a terminating namespace refuses Events) is only logged."""
-        if self._was_said(resource, reason, note):
+        if not self._is_selected(kind, reason) or self._was_said(resource, reason, note):
             return
         namespace = resource.metadata.namespace or "default"
         try:
@@ -45,6 +50,11 @@ class Recorder:
         except Exception as error:  # whatever it is: an Event is never worth failing for
             self._said.pop((resource.metadata.uid, reason, note), None)
             logger.info("Event %s about %s was not recorded: %s", reason, resource.key, error)
+
+    def _is_selected(self, kind: EventLevel, reason: str) -> bool:
+        if kind == "Warning" or self.selection == "all":
+            return True
+        return self.selection == "changes" and reason not in FIRST_REASONS
 
     def _was_said(self, resource: Resource, reason: str, note: str) -> bool:
         said = (resource.metadata.uid, reason, note)

@@ -75,6 +75,17 @@ class Store:
         self._refer(key, frozenset(self.references(body)))
         return old is None or _signature(old) != _signature(body)
 
+    def knows(self, key: Key, resource_version: str) -> bool:
+        """Whether this version of an object that is not foreign is stored, or a newer one: `upsert` would change
+        nothing. Versions that are no numbers are not compared."""
+        body = self._bodies.get(key)
+        if body is None or key in self._foreign:
+            return False
+        try:
+            return int(resource_version) <= int(body["metadata"]["resourceVersion"])
+        except (KeyError, ValueError):
+            return False
+
     def absorb(self, key: Key, body: Body) -> None:
         """Stores the answer to a write of ours. One that shows somebody else's change too is left to the watch, which
         brings it again and then has it visited."""

@@ -1,18 +1,24 @@
-"""Credentials for the API server, as the two places where an operator finds them have them."""
+"""Credentials for the API server, as the two places where an operator finds them have them, and requests to it."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
+from aiohttp import web
 from kubernetes.aio import client
 from kubernetes.aio.config import load_kube_config
 from kubernetes.aio.config.incluster_config import InClusterConfigLoader
 
+from harborhook.api.base import Key
 from harborhook.kube import gateway as gateway_module
-from harborhook.kube.gateway import RELOAD_PAUSE, TOKEN_LIFE, Gateway, KubeError, NoClusterError, token_of
+from harborhook.kube.gateway import RELOAD_PAUSE, TOKEN_LIFE, Gateway, Gone, KubeError, NoClusterError, token_of
 from harness.alone import kubeconfig_file
 
 CANARY = "canary-7f3a"
@@ -136,3 +142,139 @@ async def test_credentials_that_cannot_be_read_for_a_moment_are_read_again_soon(
     monkeypatch.setattr(gateway_module, "TOKEN_LIFE", TOKEN_LIFE - RELOAD_PAUSE)
     assert token_of(await gateway.refresh()) == "second"
     await gateway.close()
+
+
+# Requests, and what becomes of their answers
+
+KEY = Key("HarborProject", "team", "p")
+
+
+@dataclass
+class ApiServer:
+    """Answers each request with `status` and `text`."""
+
+    url: str = ""
+    status: int = 200
+    text: str = "{}"
+    requests: list[tuple[str, str, str, dict[str, str]]] = field(default_factory=list)
+    """Method, path with query, body and headers."""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.requests.append((request.method, request.raw_path, await request.text(), dict(request.headers)))
+        date = "Thu, 01 Jan 2026 12:00:00 GMT"
+        return web.Response(text=self.text, status=self.status, content_type="application/json", headers={"Date": date})
+
+
+@pytest.fixture
+async def api_server() -> AsyncIterator[ApiServer]:
+    found, app = ApiServer(), web.Application()
+    app.router.add_route("*", "/{path:.*}", found.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    found.url = site.name
+    yield found
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def gateway(api_server: ApiServer, tmp_path: Path) -> AsyncIterator[Gateway]:
+    file = kubeconfig_file(tmp_path, user={"token": "of-a-person"}, server=f"{api_server.url}/below")
+    found = await Gateway.connect(str(file), user_agent="harborhook/test")
+    yield found
+    await found.close()
+
+
+async def test_a_patch_is_sent_as_a_merge_patch_by_the_user_of_the_kubeconfig(
+    gateway: Gateway, api_server: ApiServer
+) -> None:
+    api_server.text = '{"metadata": {"name": "p"}}'
+
+    assert await gateway.patch_status(KEY, {"projectID": 7}) == {"metadata": {"name": "p"}}
+
+    method, path, body, headers = api_server.requests[0]
+    assert (method, path) == ("PATCH", "/below/apis/harborhook.io/v1alpha1/namespaces/team/harborprojects/p/status")
+    assert body == '{"status": {"projectID": 7}}'
+    assert headers["Content-Type"] == "application/merge-patch+json"
+    assert headers["Authorization"] == "Bearer of-a-person"
+    assert headers["User-Agent"] == "harborhook/test"
+    assert headers["Accept"] == "application/json"
+
+
+async def test_names_and_selectors_cannot_change_the_path(gateway: Gateway, api_server: ApiServer) -> None:
+    api_server.text = '{"metadata": {}, "items": []}'
+
+    await gateway.get(KEY._replace(name="../x?y#z"))
+    assert [body async for body in gateway.list("HarborProject", "team", "a in (b,c),d=&limit=1")] == []
+
+    paths = [path for _, path, _, _ in api_server.requests]
+    assert paths[0].endswith("/harborprojects/..%2Fx%3Fy%23z")
+    stated = dict(parse_qsl(paths[1].partition("?")[2]))
+    assert stated == {"limit": "100", "labelSelector": "a in (b,c),d=&limit=1"}
+
+
+async def test_a_list_is_read_page_by_page(gateway: Gateway, api_server: ApiServer) -> None:
+    api_server.text = '{"metadata": {"continue": "a b+c"}, "items": [{"metadata": {"name": "p"}}]}'
+    found = gateway.list("HarborProject")
+    await anext(found)
+    api_server.text = '{"metadata": {}, "items": [{"metadata": {"name": "q"}}]}'
+
+    assert [body["metadata"]["name"] async for body in found] == ["q"]
+    assert dict(parse_qsl(api_server.requests[1][1].partition("?")[2]))["continue"] == "a b+c"
+
+
+async def test_an_object_that_does_not_exist_is_gone(gateway: Gateway, api_server: ApiServer) -> None:
+    api_server.status = 404
+
+    with pytest.raises(Gone):
+        await gateway.get(KEY)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"message": "it is a conflict", "details": {"causes": [{"reason": "Mine"}]}}', "it is a conflict"),
+        ('{"message": null}', "None"),
+        ("<html>", "Conflict"),
+        ("[]", "Conflict"),
+        ("", "Conflict"),
+    ],
+)
+async def test_a_refusal_has_the_servers_words(gateway: Gateway, api_server: ApiServer, text: str, said: str) -> None:
+    api_server.status, api_server.text = 409, text
+
+    with pytest.raises(KubeError) as refusal:
+        await gateway.patch(KEY, {})
+
+    assert str(refusal.value) == f"the Kubernetes API answered PATCH HarborProject team/p with 409 {said}"
+    assert refusal.value.status == 409
+    assert refusal.value.causes == ({"Mine"} if "causes" in text else frozenset())
+
+
+@pytest.mark.parametrize("text", ["<html>", "", "\udcff"])
+async def test_an_answer_that_is_no_json_is_no_answer(gateway: Gateway, api_server: ApiServer, text: str) -> None:
+    api_server.text = text.encode(errors="surrogateescape").decode("latin-1")
+
+    with pytest.raises(KubeError) as refusal:
+        await gateway.get(KEY)
+
+    assert refusal.value.status == 0
+
+
+async def test_each_answer_sets_the_clock(gateway: Gateway, api_server: ApiServer) -> None:
+    api_server.status = 500
+    with pytest.raises(KubeError):
+        await gateway.get(KEY)
+
+    assert gateway.clock.now().year == 2026
+    assert gateway.clock.now() < datetime(2026, 1, 1, 12, 1, tzinfo=UTC)
+
+
+async def test_requests_go_through_the_proxy_of_the_kubeconfig(api_server: ApiServer, tmp_path: Path) -> None:
+    file = kubeconfig_file(tmp_path, user={}, server="http://cluster.invalid:6443", **{"proxy-url": api_server.url})
+    gateway = await Gateway.connect(str(file))
+    await gateway.get(KEY)
+    await gateway.close()
+
+    assert api_server.requests[0][3]["Host"] == "cluster.invalid:6443"

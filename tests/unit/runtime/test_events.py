@@ -15,6 +15,7 @@ from harborhook.api.base import Resource
 from harborhook.api.kinds import KINDS
 from harborhook.runtime import events
 from harborhook.runtime.events import NOTE_LIMIT, REPEAT_AFTER, Recorder
+from harborhook.settings import EventSelection
 
 
 @dataclass
@@ -208,3 +209,26 @@ async def test_a_cancelled_worker_is_not_held_up_by_an_event() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+# Which are recorded
+
+
+@pytest.mark.parametrize(
+    ("selection", "recorded"),
+    [
+        ("all", ["Created", "Adopted", "Updated", "Recreated"]),
+        ("changes", ["Updated", "Recreated"]),
+        ("warnings", ["Recreated"]),
+    ],
+)
+async def test_only_the_selected_events_are_recorded(
+    fixture: Fixture, selection: EventSelection, recorded: list[str]
+) -> None:
+    fixture.recorder.selection = selection
+
+    for reason in ("Created", "Adopted", "Updated"):
+        await fixture.say(reason=reason)
+    await fixture.recorder.record(resource(), "Warning", "Recreated", "It was removed.", action="Reconcile")
+
+    assert [event["reason"] for _, event in fixture.posted] == recorded

@@ -86,6 +86,24 @@ def test_versions_that_are_no_numbers_count_as_newer_when_they_differ(store: Sto
     assert store.upsert(KEY, body_of(version=version, generation=2))
 
 
+@pytest.mark.parametrize(("version", "known"), [("9", True), ("10", True), ("11", False), ("opaque", False)])
+def test_a_version_is_known_once_it_or_a_newer_one_is_stored(store: Store, version: str, known: bool) -> None:
+    assert not store.knows(KEY, version)
+
+    store.upsert(KEY, body_of(version="10"))
+
+    assert store.knows(KEY, version) is known
+
+
+def test_no_version_is_known_of_an_object_that_is_gone_or_foreign(store: Store) -> None:
+    store.upsert(KEY, body_of(version="10"))
+    store.remove(KEY)
+    assert not store.knows(KEY, "10")
+
+    store.upsert_foreign(KEY, body_of(version="10"))
+    assert not store.knows(KEY, "10")
+
+
 def test_an_object_made_again_under_the_same_name_is_relevant_though_its_spec_is_the_same(store: Store) -> None:
     store.upsert(KEY, body_of(uid="uid-1", version="10"))
 
@@ -269,7 +287,10 @@ def test_who_depends_on_what_is_always_what_the_stored_objects_say(
         if step == "remove":
             store.remove(key)
         else:
-            getattr(store, step)(key, body_of(key, uid=uid, version=str(version), refers_to=names))
+            seen = body_of(key, uid=uid, version=str(version), refers_to=names)
+            known, former = store.knows(key, str(version)), store.get(key)
+            is_relevant = getattr(store, step)(key, seen)
+            assert not known or (store.get(key) is former and not is_relevant), "what is known changes nothing"
 
         expected: defaultdict[Key, set[Key]] = defaultdict(set)
         for stored in store.all():
