@@ -47,6 +47,8 @@ class Scenario:
     run: Callable[[Stage, str], Result]
     needs_stand_in: str = ""
     """Why it cannot be had with a real Harbor."""
+    needs_fields: tuple[str, ...] = ()
+    """Fields of the CRDs that it reads or sets: an older operator may not have them."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ def restart(stage: Stage, name: str) -> Result:
             Figure(name, f"until it is steady, {number:,} resources", steady, Kind.TIME, "s", most=most),
             Figure(name, "until /readyz", listed, Kind.TIME, "s"),
             Figure(name, "CPU of the operator until then", cpu, Kind.CPU, "s"),
+            _per_resource(name, cpu, number),
             Figure(name, "writes to Kubernetes", len(writes), Kind.COUNT, most=0),
             Figure(name, "writes to Harbor", window.harbor_writes, Kind.COUNT, most=0),
             Figure(name, "requests to Harbor", _without_polls(window), Kind.PACED),
@@ -205,6 +208,7 @@ def idle(stage: Stage, name: str) -> Result:
             Figure(name, "writes to Harbor", window.harbor_writes, Kind.COUNT, most=0),
             Figure(name, "CPU of the operator", 100 * window.cpu["operator"] / window.seconds, Kind.SHOWN, "%"),
             Figure(name, "CPU seconds of the operator", window.cpu["operator"], Kind.CPU, "s"),
+            _per_resource(name, window.cpu["operator"], projects * (1 + POLICIES)),
             *_memory(stage, name),
         ],
         _tables(window),
@@ -390,7 +394,7 @@ def _all_written(follower: Follower, made: Mapping[str, float]) -> bool:
 def _resources(stage: Stage, name: str, window: Window, number: int) -> list[Figure]:
     return [
         Figure(name, "CPU seconds of the operator", window.cpu["operator"], Kind.CPU, "s"),
-        Figure(name, "CPU of the operator per resource", 1000 * window.cpu["operator"] / number, Kind.SHOWN, "ms"),
+        _per_resource(name, window.cpu["operator"], number),
         Figure(name, "CPU of all processes per resource", 1000 * sum(window.cpu.values()) / number, Kind.SHOWN, "ms"),
         *_memory(stage, name),
         *(
@@ -399,6 +403,10 @@ def _resources(stage: Stage, name: str, window: Window, number: int) -> list[Fig
             if process != "operator"
         ),
     ]
+
+
+def _per_resource(name: str, cpu: float, number: int) -> Figure:
+    return Figure(name, "CPU of the operator per resource", 1000 * cpu / number, Kind.CPU, "ms")
 
 
 def _memory(stage: Stage, name: str) -> list[Figure]:
@@ -448,6 +456,7 @@ SCENARIOS = (
         lambda size: size.failing_projects,
         undelivered,
         "it would take hours",
+        ("webhookpolicies.status.deliveries.undelivered",),
     ),
     Scenario("restart-many", "a restart with very many resources", lambda size: size.many_projects, restart),
 )

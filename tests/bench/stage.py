@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.checkout import Checkout
 from bench.options import POLICIES, Options
 from bench.processes import CpuClock
 from harness.control_plane import ControlPlane, audit
@@ -80,11 +81,14 @@ class Window:
 class Stage:
     """Get one with `set_up`."""
 
-    def __init__(self, options: Options, say: Say, directory: Path, control_plane: ControlPlane) -> None:
+    def __init__(
+        self, options: Options, say: Say, directory: Path, control_plane: ControlPlane, checkout: Checkout
+    ) -> None:
         self.options = options
         self.say = say
         self.directory = directory
         self.control_plane = control_plane
+        self.checkout = checkout
         self.harbor: HarborUnderTest
         self.operator: OperatorProcess
         self.world: World
@@ -97,8 +101,13 @@ class Stage:
     def restart_operator(self, *, wait: bool = True, **settings: object) -> None:
         """A new process with these settings and otherwise the defaults; nothing has been measured of it yet."""
         self.stop_operator()
-        self.operator = self.world.operator = OperatorProcess(self.control_plane, self.directory, settings)
+        self.operator = self.world.operator = self.make_operator(settings)
         self.operator.restart(wait=wait)
+
+    def make_operator(self, settings: dict[str, object]) -> OperatorProcess:
+        """One that is not started yet."""
+        package, python = self.checkout.package, self.checkout.python
+        return OperatorProcess(self.control_plane, self.directory, settings, package=package, python=python)
 
     def stop_operator(self) -> None:
         """Politely; one that is too busy to end is killed, which is no business of a benchmark."""
@@ -341,17 +350,17 @@ class Follower:
 
 
 @contextmanager
-def set_up(options: Options, say: Say, **settings: object) -> Iterator[Stage]:
+def set_up(options: Options, say: Say, checkout: Checkout, **settings: object) -> Iterator[Stage]:
     """Starts everything with a working connection; all ends with the block."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="harborhook-bench-")))
         say("Starting a control plane, a Harbor and the operator ...")
         control_plane = stack.enter_context(ControlPlane.start(progress=say))
-        install_crds(control_plane)
+        install_crds(control_plane, checkout.base)
         control_plane.create_namespace(NAMESPACE)
-        stage = Stage(options, say, directory, control_plane)
+        stage = Stage(options, say, directory, control_plane, checkout)
         stage.harbor = _harbor(stack, options)
-        stage.operator = OperatorProcess(control_plane, directory, settings)
+        stage.operator = stage.make_operator(settings)
         stack.callback(stage.stop_operator)
         stage.world = World(control_plane, stage.harbor, stage.operator, NAMESPACE)
         stack.callback(stage.world.api.close)
