@@ -17,7 +17,8 @@ from bench.checkout import Checkout, NoCheckoutError
 from bench.figures import Calibration, Figure, Run, Verdict, calibrated, compare, incomparable
 from bench.options import SIZES, Options
 from bench.processes import NotLinuxError, check_platform
-from bench.scenarios import SCENARIOS, Result, Scenario
+from bench.results import Result
+from bench.scenarios import SCENARIOS, Scenario
 from bench.stage import BenchError, Stage, set_up
 from bench.tables import markdown, show_comparison, show_counts, show_figures
 from harness.control_plane import ControlPlaneError
@@ -74,12 +75,17 @@ def _run(scenario: Scenario, stage: Stage) -> tuple[Calibration, Result]:
 def _grouped(scenarios: Sequence[Scenario], options: Options) -> Iterator[list[Scenario]]:
     group: list[Scenario] = []
     for scenario in scenarios:
-        if group and scenario.projects(options.numbers) != group[0].projects(options.numbers):
+        if group and not _share(group[0], scenario, options):
             yield group
             group = []
         group.append(scenario)
     if group:
         yield group
+
+
+def _share(one: Scenario, other: Scenario, options: Options) -> bool:
+    alone = one.alone or other.alone
+    return not alone and one.projects(options.numbers) == other.projects(options.numbers)
 
 
 @contextmanager

@@ -271,6 +271,11 @@ class Stage:
         """How many resources are not Ready for their present spec."""
         return sum(not _is_ready(found) for kind in ("HarborProject", "WebhookPolicy") for found in self.all(kind))
 
+    def ready_keys(self) -> set[tuple[str, str]]:
+        """The projects and policies that are Ready for their present spec, by resource and name."""
+        kinds = ("HarborProject", "WebhookPolicy")
+        return {(PLURALS[kind], one["metadata"]["name"]) for kind in kinds for one in self.all(kind) if _is_ready(one)}
+
     def all(self, kind: str) -> Iterator[Object]:
         """All objects of a kind, by pages: thousands at once would hold up the API server."""
         path = f"/apis/{GROUP}/namespaces/{NAMESPACE}/{PLURALS[kind]}?limit=500"
