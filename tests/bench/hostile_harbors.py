@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,22 +28,23 @@ ROWS = 100
 def throttled(line: str) -> Iterable[bytes]:
     """Answers everything about projects with 429."""
     said = {"errors": [{"code": "TOO_MANY_REQUESTS", "message": "later"}]}
-    return _known(line) or json_answer(said, f"Retry-After: {PATIENCE}", status="429 Too Many Requests")
+    return _of_connection(line) or json_answer(said, f"Retry-After: {PATIENCE}", status="429 Too Many Requests")
 
 
 def pages(line: str) -> Iterable[bytes]:
     """Every page of a list is full."""
-    known = _known(line)
-    if known:
-        return known
-    page = int(line.partition("page=")[2].partition("&")[0].split()[0] or 1) if "page=" in line else 1
-    rows = [{"project_id": page * ROWS + row, "id": page * ROWS + row, "name": f"p{page}-{row}"} for row in range(ROWS)]
-    return json_answer(rows)
+    return _of_connection(line) or _of_one(line) or json_answer(_rows(line))
+
+
+def _rows(line: str) -> list[dict[str, Any]]:
+    found = re.search(r"[?&]page=(\d+)", line)
+    first = ROWS * int(found[1] if found else 1)
+    return [{"project_id": number, "id": number, "name": f"p{number}"} for number in range(first, first + ROWS)]
 
 
 def huge(line: str) -> Iterable[bytes]:
     """100 MB of blanks in a list."""
-    return _known(line) or _blanks()
+    return _of_connection(line) or _of_one(line) or _blanks()
 
 
 def _blanks() -> Iterator[bytes]:
@@ -53,7 +55,18 @@ def _blanks() -> Iterator[bytes]:
     yield b"]"
 
 
-def _known(line: str) -> list[bytes]:
+def _of_one(line: str) -> list[bytes]:
+    """Whatever is created is there at once, and never found again; nothing for a list."""
+    method, path, *_ = line.split()
+    if method == "POST":
+        return answer(b"", f"Location: {path}/7", status="201 Created")
+    if "page" in path:
+        return []
+    said = {"errors": [{"code": "NOT_FOUND", "message": "not found"}]}
+    return json_answer(said, status="404 Not Found")
+
+
+def _of_connection(line: str) -> list[bytes]:
     """What the operator asks about a connection, answered as a Harbor does."""
     if "/systeminfo" in line:
         return json_answer({"harbor_version": "v2.16.0", "auth_mode": "db_auth"})
