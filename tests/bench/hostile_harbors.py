@@ -23,6 +23,13 @@ HUGE = 100 * 1024 * 1024
 MEGABYTE = b" " * 1024 * 1024
 DRIP_SECONDS = 3.0
 ROWS = 100
+_INFO = {
+    "harbor_version": "v2.16.0",
+    "auth_mode": "db_auth",
+    "read_only": False,
+    "notification_enable": True,
+    "project_creation_restriction": "everyone",
+}
 
 
 def throttled(line: str) -> Iterable[bytes]:
@@ -56,20 +63,20 @@ def _blanks() -> Iterator[bytes]:
 
 
 def _of_one(line: str) -> list[bytes]:
-    """Whatever is created is there at once, and never found again; nothing for a list."""
+    """Whatever is created is there at once, and a single object is never found; nothing for lists."""
     method, path, *_ = line.split()
     if method == "POST":
         return answer(b"", f"Location: {path}/7", status="201 Created")
-    if "page" in path:
-        return []
-    said = {"errors": [{"code": "NOT_FOUND", "message": "not found"}]}
-    return json_answer(said, status="404 Not Found")
+    if re.search(r"/projects/[^/?]+$|/policies/\d+$", path):
+        said = {"errors": [{"code": "NOT_FOUND", "message": "not found"}]}
+        return json_answer(said, status="404 Not Found")
+    return []
 
 
 def _of_connection(line: str) -> list[bytes]:
     """What the operator asks about a connection, answered as a Harbor does."""
     if "/systeminfo" in line:
-        return json_answer({"harbor_version": "v2.16.0", "auth_mode": "db_auth"})
+        return json_answer(_INFO)
     if "/users/current " in line:
         return json_answer({"user_id": 1, "username": "admin", "sysadmin_flag": True})
     return []
