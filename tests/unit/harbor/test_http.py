@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -135,6 +136,21 @@ async def test_the_fence_is_asked_for_a_write_once_there_is_a_connection() -> No
 
 
 # What comes back
+
+
+async def test_an_encoded_body_comes_as_it_is() -> None:
+    content = gzip.compress(b"{}")
+    async with hostile(lambda _: answer(content, "Content-Encoding: gzip")) as server:
+        assert await ask(server.url) == (200, content)
+
+
+async def test_no_cookie_is_sent_back() -> None:
+    async with hostile(lambda _: answer(b"{}", "Set-Cookie: sid=x; Path=/")) as server, aclosing(client()) as http:
+        named = server.url.replace("127.0.0.1", "localhost")  # for an address many jars keep none
+        await asked(http, named)
+        await asked(http, named)
+
+        assert "cookie:" not in server.requests[1].lower()
 
 
 async def test_headers_are_bounded_in_length_and_number() -> None:
