@@ -38,8 +38,8 @@ server just as a request is sent."""
 LINE_LIMIT = 16 * 1024
 HEADERS_LIMIT = 1024
 """Bytes of one header of an answer, and headers: 16 MiB in all at most."""
-_WHOLE = 2
-"""For name resolution, connection and handshake together there is so many times the time for one of them."""
+WHOLE_CONNECT = 2
+"""Times the connect timeout: what name resolution, connection, a proxy's tunnel and handshakes may take together."""
 _AS_WRITTEN = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*")
 """Characters that a URL consists of; others have to be escaped before they are sent."""
 
@@ -107,7 +107,7 @@ class Client:
             max_field_size=LINE_LIMIT,
             max_headers=HEADERS_LIMIT,
             timeout=aiohttp.ClientTimeout(
-                connect=_WHOLE * connect_timeout, sock_connect=connect_timeout, sock_read=read_timeout
+                connect=WHOLE_CONNECT * connect_timeout, sock_connect=connect_timeout, sock_read=read_timeout
             ),
         )
 
@@ -200,14 +200,14 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
     def _get_ssl_context(self, req: ClientRequest) -> ssl.SSLContext | None:
-        is_for_proxy = self._own_proxy is not None and req.proxy is None
-        if is_for_proxy and self._own_proxy is not None and req.is_ssl():
-            return self._own_proxy.ssl_context
+        proxy = self._own_proxy
+        if proxy is not None and req.proxy is None and req.is_ssl():  # the request to the proxy itself
+            return proxy.ssl_context
         return super()._get_ssl_context(req)
 
 
 async def _once(request: ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Lets the callers decide whether a request is repeated: aiohttp would repeat a PUT or DELETE by itself."""
+    """Leaves it to the callers whether a request is repeated: aiohttp repeats each PUT and DELETE that broke off."""
     with _explained():
         return await send(request)
 
