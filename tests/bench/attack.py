@@ -13,14 +13,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import cycle
 from types import TracebackType
 from typing import Any, Self
 
 from bench.stage import Stage, wait
+from harness.control_plane import RefusedError
 from harness.world import Object, http_target, ready_condition
 
 NAMESPACE = "attacker"
@@ -29,7 +30,8 @@ ALLOWED = "127.0.0.1,127.0.0.1:*"
 EACH = 5
 """Projects over each of the hostile Harbors."""
 PER_SECOND = 50.0
-"""Changes of annotations."""
+"""Changes of annotations, as far as the API server takes them."""
+THREADS = 4
 
 
 class HostileHarbors:
@@ -74,7 +76,8 @@ class Attack:
         self._stage = stage
         self._harbors = harbors
         self._silent = silent
-        self._changes: Counter[str] = Counter()
+        self._changed = 0
+        self._lock = threading.Lock()
         self._over = threading.Event()
 
     def prepare(self) -> None:
@@ -107,21 +110,31 @@ class Attack:
                 self._world.project(project, connectionRef=reference, deletionPolicy="Retain")
                 self._world.apply(_policy(project, project, self._silent))
 
-    def go_on(self) -> None:
-        """Changes annotations, until `end`."""
-        stamps = cycle(range(1_000_000))
-        resources = [("WebhookPolicy", f"trap-{number}") for number in range(self._number)]
-        for name in self._harbors.urls:
-            for number in range(EACH):
-                resources += [("HarborProject", f"{name}-{number}"), ("WebhookPolicy", f"{name}-{number}")]
-        for kind, name in cycle(resources):
+    def go_on(self, thread: int) -> None:
+        """One of several threads that change annotations, until `end`."""
+        resources = self._resources()
+        first = thread * len(resources) // THREADS
+        for kind, name in cycle(resources[first:] + resources[:first]):
             if self._over.is_set():
                 return
-            began, stamp = time.monotonic(), f"a{next(stamps)}"
-            test = {"test_endpoint": stamp} if kind == "WebhookPolicy" else {}
-            self._world.annotate(kind, name, reconcile_at=stamp, **test)
-            self._changes["annotations changed"] += 1
-            time.sleep(max(0.0, began + 1 / PER_SECOND - time.monotonic()))
+            began = time.monotonic()
+            with suppress(OSError, RefusedError):  # an API server that is too busy
+                self._change(kind, name)
+            time.sleep(max(0.0, began + THREADS / PER_SECOND - time.monotonic()))
+
+    def _resources(self) -> list[tuple[str, str]]:
+        found = [("WebhookPolicy", f"trap-{number}") for number in range(self._number)]
+        for name in self._harbors.urls:
+            for number in range(EACH):
+                found += [("HarborProject", f"{name}-{number}"), ("WebhookPolicy", f"{name}-{number}")]
+        return found
+
+    def _change(self, kind: str, name: str) -> None:
+        with self._lock:
+            self._changed += 1
+            stamp = f"a{self._changed}"
+        test = {"test_endpoint": stamp} if kind == "WebhookPolicy" else {}
+        self._world.annotate(kind, name, reconcile_at=stamp, **test)
 
     def end(self) -> None:
         self._over.set()
@@ -130,7 +143,8 @@ class Attack:
         """What it has done."""
         asked = {f"requests to the Harbor '{name}'": count for name, count in self._harbors.asked().items()}
         tested = sum("endpointTest" in found.get("status", {}) for found in self._world.all("WebhookPolicy"))
-        return {**self._changes, **asked, "policies whose silent targets have been tested": tested}
+        changed = {"annotations changed": self._changed}
+        return {**changed, **asked, "policies whose silent targets have been tested": tested}
 
 
 def _policy(name: str, project: str, address: str) -> Object:
@@ -160,10 +174,11 @@ def prepared(stage: Stage) -> Iterator[Attack]:
 def under_way(attack: Attack) -> Iterator[None]:
     """The attack goes on while the block runs."""
     attack.begin()
-    thread = threading.Thread(target=attack.go_on, name="attacker", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        attack.end()
-        thread.join(30)
+    with ThreadPoolExecutor(THREADS, "attacker") as threads:
+        running = [threads.submit(attack.go_on, number) for number in range(THREADS)]
+        try:
+            yield
+        finally:
+            attack.end()
+    for one in running:
+        one.result()
