@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -26,3 +27,8 @@ def wrong_with(name: str) -> str | None:
     if not re.fullmatch(NAME_PATTERN, name) or len(name) > NAME_LIMIT:
         return f"{NAME_RULE}, at most {NAME_LIMIT}"
     return RESERVED_RULE if re.fullmatch(RESERVED_PATTERN, name) else None
+
+
+def basic(username: str, password: str) -> str:
+    """The value of a header Authorization or Proxy-Authorization."""
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()

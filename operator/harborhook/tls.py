@@ -223,6 +223,8 @@ _BY_REASON = {
 def failure_of(error: BaseException | None, tls: TLSOptions) -> Failure | None:
     """Why the handshake failed that led to this error; None if it was no handshake."""
     while error is not None and not isinstance(error, ssl.SSLError):
+        if _ended_handshake(error):
+            return Failure.BROKEN_OFF
         error = error.__cause__ or error.__context__
     if error is None:
         return None
@@ -232,3 +234,8 @@ def failure_of(error: BaseException | None, tls: TLSOptions) -> Failure | None:
     if found is Failure.CLIENT_CERTIFICATE_REFUSED and tls.client is None:  # what Go's servers say with TLS 1.2
         return Failure.CLIENT_CERTIFICATE_REQUIRED
     return found
+
+
+def _ended_handshake(error: BaseException) -> bool:
+    """asyncio says so where a connection ends during the handshake; any other reset has a number or a text."""
+    return isinstance(error, ConnectionResetError) and not error.args

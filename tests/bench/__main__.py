@@ -7,19 +7,23 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.calibration import calibrate
+from bench.checkout import Checkout, NoCheckoutError
 from bench.figures import Calibration, Figure, Run, Verdict, calibrated, compare, incomparable
 from bench.options import SIZES, Options
 from bench.processes import NotLinuxError, check_platform
-from bench.scenarios import SCENARIOS, Result, Scenario
+from bench.results import Result
+from bench.scenarios import SCENARIOS, Scenario
 from bench.stage import BenchError, Stage, set_up
 from bench.tables import markdown, show_comparison, show_counts, show_figures
 from harness.control_plane import ControlPlaneError
 from harness.harbor_fixtures import real_harbor
+from harness.paths import REPOSITORY
 
 WHILE_POPULATING = {"status_interval": 2}
 """Settings of the operator until the first scenario, so that nobody waits a minute for a project's counts."""
@@ -32,8 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_platform()
         before = _read(parsed.compare) if parsed.compare else None
-        run = perform(options, _chosen(parsed.scenarios), console)
-    except (BenchError, ControlPlaneError, NotLinuxError) as error:
+        checkout = Checkout.at(parsed.operator)
+        run = perform(options, chosen(parsed.scenarios, checkout), console, checkout)
+    except (BenchError, ControlPlaneError, NoCheckoutError, NotLinuxError) as error:
         console.print(f"The benchmark ended early: {error}", style="bold red")
         return 1
     except KeyboardInterrupt:
@@ -44,12 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _judge(console, before, run)
 
 
-def perform(options: Options, scenarios: Sequence[Scenario], console: Console) -> Run:
+def perform(options: Options, scenarios: Sequence[Scenario], console: Console, checkout: Checkout) -> Run:
     """All scenarios; those that need the same population share it."""
-    run = Run(options.wire(), [], {}, {}, {})
+    run = Run(options.wire(), [], {}, {}, {}, checkout.version)
     figures: list[Figure] = []
     for group in _grouped(scenarios, options):
-        with _stage_for(group[0], options, _saying(console)) as stage:
+        with _stage_for(group[0], options, _saying(console), checkout) as stage:
             for scenario in group:
                 calibration, result = _run(scenario, stage)
                 measured = [calibrated(figure, calibration) for figure in result.figures]
@@ -58,7 +63,7 @@ def perform(options: Options, scenarios: Sequence[Scenario], console: Console) -
                 run.remarks[scenario.name] = result.remarks
                 run.calibrations[scenario.name] = calibration
                 _show(console, scenario, result, measured)
-    return Run(run.options, figures, run.tables, run.remarks, run.calibrations)
+    return replace(run, figures=figures)
 
 
 def _run(scenario: Scenario, stage: Stage) -> tuple[Calibration, Result]:
@@ -70,7 +75,7 @@ def _run(scenario: Scenario, stage: Stage) -> tuple[Calibration, Result]:
 def _grouped(scenarios: Sequence[Scenario], options: Options) -> Iterator[list[Scenario]]:
     group: list[Scenario] = []
     for scenario in scenarios:
-        if group and scenario.projects(options.numbers) != group[0].projects(options.numbers):
+        if group and not _share(group[0], scenario, options):
             yield group
             group = []
         group.append(scenario)
@@ -78,10 +83,15 @@ def _grouped(scenarios: Sequence[Scenario], options: Options) -> Iterator[list[S
         yield group
 
 
+def _share(one: Scenario, other: Scenario, options: Options) -> bool:
+    alone = one.alone or other.alone
+    return not alone and one.projects(options.numbers) == other.projects(options.numbers)
+
+
 @contextmanager
-def _stage_for(scenario: Scenario, options: Options, say: Callable[[str], None]) -> Iterator[Stage]:
+def _stage_for(scenario: Scenario, options: Options, say: Callable[[str], None], checkout: Checkout) -> Iterator[Stage]:
     projects = scenario.projects(options.numbers)
-    with set_up(options, say, **(WHILE_POPULATING if projects else {})) as stage:
+    with set_up(options, say, checkout, **(WHILE_POPULATING if projects else {})) as stage:
         if projects:
             stage.populate(projects)
         yield stage
@@ -109,6 +119,8 @@ def _judge(console: Console, before: Run | None, run: Run) -> int:
     if differences:
         console.print(f"The former run is of no use here, it had other options: {', '.join(differences)}.")
         return 1
+    if before.version != run.version:
+        console.print(f"The run before was of version {before.version or 'unknown'}, this one of {run.version}.")
     rows = compare(before.figures, run.figures)
     show_comparison(console, rows)
     regressions = sum(row.verdict is Verdict.REGRESSION for row in rows)
@@ -120,20 +132,28 @@ def _saying(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, style="dim")
 
 
-def _chosen(names: str) -> list[Scenario]:
-    """The scenarios of these names, without those that a real Harbor cannot have."""
+def chosen(names: str, checkout: Checkout) -> list[Scenario]:
+    """The scenarios of these names, without those that a real Harbor or the operator of the checkout cannot have."""
+    return [scenario for scenario in _named(names) if _can_run(scenario, checkout)]
+
+
+def _named(names: str) -> list[Scenario]:
     known = {scenario.name: scenario for scenario in SCENARIOS}
     wanted = [name for name in names.replace(",", " ").split() if name]
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise BenchError(f"there is no scenario {', '.join(unknown)}; there are {', '.join(known)}")
-    chosen = [scenario for scenario in SCENARIOS if not wanted or scenario.name in wanted]
-    if not real_harbor():
-        return chosen
-    for scenario in chosen:
-        if scenario.needs_stand_in:
-            print(f"Scenario {scenario.name} is skipped with a real Harbor: {scenario.needs_stand_in}.")
-    return [scenario for scenario in chosen if not scenario.needs_stand_in]
+    return [scenario for scenario in SCENARIOS if not wanted or scenario.name in wanted]
+
+
+def _can_run(scenario: Scenario, checkout: Checkout) -> bool:
+    if scenario.needs_stand_in and real_harbor():
+        print(f"Scenario {scenario.name} is skipped with a real Harbor: {scenario.needs_stand_in}.")
+        return False
+    missing = checkout.lacks(scenario.needs_fields)
+    if missing:
+        print(f"Scenario {scenario.name} is skipped: the operator {checkout.version} has no {', '.join(missing)}.")
+    return not missing
 
 
 def _read(file: Path) -> Run:
@@ -159,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
         "--concurrent", type=int, default=Options.max_concurrent_requests, help="the connection's limit"
     )
     parser.add_argument("--per-second", type=int, default=Options.requests_per_second, help="as in limits")
+    parser.add_argument("--operator", type=Path, default=REPOSITORY, help="another checkout, whose operator to measure")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="where to write what was found")
     parser.add_argument("--markdown", type=Path, default=None, help="where to write the figures as a table")
     parser.add_argument("--compare", type=Path, default=None, help="a file written by a former run")

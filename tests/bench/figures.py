@@ -21,7 +21,7 @@ class Kind(StrEnum):
     PACED = "paced"
     """A count that depends on what falls into the window: on jitter, or on how long the run took."""
     CPU = "cpu"
-    """CPU seconds, compared by the ratio to the calibration's."""
+    """CPU time, in seconds or, of one resource, in milliseconds; compared by the ratio to the calibration's."""
     TIME = "time"
     """Seconds that passed, compared by the ratio to the calibration's. The noisiest."""
     RATE = "rate"
@@ -78,9 +78,10 @@ class Calibration:
 
 def calibrated(figure: Figure, calibration: Calibration) -> Figure:
     """With the ratio by which another run can be compared with this one."""
+    seconds = figure.value / 1000 if figure.unit == "ms" else figure.value
     ratios = {
-        Kind.CPU: figure.value / calibration.cpu,
-        Kind.TIME: figure.value / calibration.wall,
+        Kind.CPU: seconds / calibration.cpu,
+        Kind.TIME: seconds / calibration.wall,
         Kind.RATE: figure.value * calibration.wall,
     }
     fields = {**asdict(figure), "ratio": ratios.get(figure.kind)}
@@ -172,6 +173,8 @@ class Run:
     """By scenario and title: counts by kind."""
     remarks: dict[str, Sequence[str]]
     calibrations: dict[str, Calibration]
+    version: str = ""
+    """Of the operator that was measured; two versions are compared all the same."""
 
     def wire(self) -> dict[str, Any]:
         return asdict(self)
@@ -180,7 +183,8 @@ class Run:
     def parse(cls, wire: Mapping[str, Any]) -> Run:
         figures = [Figure(**{**row, "kind": Kind(row["kind"])}) for row in wire["figures"]]
         calibrations = {name: Calibration(**row) for name, row in wire["calibrations"].items()}
-        return cls(wire["options"], figures, wire["tables"], wire["remarks"], calibrations)
+        version = wire.get("version", "")
+        return cls(wire["options"], figures, wire["tables"], wire["remarks"], calibrations, version)
 
 
 def incomparable(before: Run, after: Run) -> list[str]:

@@ -26,12 +26,21 @@ class Size:
     """As `projects`, for the scenario with very many."""
     helm_secrets: int
     """Secrets of Helm, of 700 kB each, that have nothing to do with the operator."""
+    attacking: int
+    """Policies by which one tenant attacks another."""
+    attacked_changes: int
+    """Changes of the other one, one a second, without and then with the attack."""
+    shared_projects: int
+    """As `projects`, over many connections."""
+    connections: int
+    slow_connections: int
+    """Those of them to a slow Harbor."""
 
 
 SIZES = {
-    "tiny": Size(5, 2, 2, 3, 3, 3, 1, 5, 3, 3),
-    "small": Size(100, 100, 50, 60, 20, 50, 25, 50, 200, 300),
-    "full": Size(1000, 1000, 500, 60, 60, 200, 125, 50, 2000, 300),
+    "tiny": Size(5, 2, 2, 3, 3, 3, 1, 5, 3, 3, 3, 3, 4, 2, 1),
+    "small": Size(100, 100, 50, 60, 20, 50, 25, 50, 200, 300, 30, 30, 100, 10, 1),
+    "full": Size(1000, 1000, 500, 60, 60, 200, 125, 50, 2000, 300, 100, 120, 1000, 50, 5),
 }
 POLICIES = 4
 """Webhook policies of each project in the steady state."""

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
 
 from bench.figures import Figure, Kind, percentiles
 from bench.options import POLICIES, Size
 from bench.processes import cpu_seconds, peak_rss, rss
-from bench.stage import MEASURED, BenchError, Follower, Stage, Window, kind_of_request, kind_of_write, wait
+from bench.results import (
+    LASTTRIGGER,
+    Result,
+    bottleneck,
+    memory_of,
+    per_resource,
+    resources_of,
+    tables_of,
+    without_polls,
+)
+from bench.spec_changes import delays, spec_changes
+from bench.stage import MEASURED, Follower, Stage, Window, kind_of_request, kind_of_write, wait
+from bench.tenants import neighbour, shared
 from harness.control_plane.audit import AuditEntry
 from harness.world import condition, http_target
 
-LASTTRIGGER = "GET /projects/{project}/webhook/lasttrigger"
 OF_THE_CONNECTION = ("GET /systeminfo", "GET /users/current", "POST /c/login", "GET /c/login", "GET /c/log_out")
 PAGES = ("GET /projects", "GET /registries", "GET /projects/{project}/webhook/events")
 """Requests that serve all resources of a connection."""
@@ -29,15 +40,6 @@ STATED_FOR = 5000
 """Resources up to which the target for a restart is stated."""
 
 
-@dataclass
-class Result:
-    """What a scenario found."""
-
-    figures: list[Figure] = field(default_factory=list)
-    tables: dict[str, Mapping[str, int]] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Scenario:
     name: str
@@ -47,6 +49,10 @@ class Scenario:
     run: Callable[[Stage, str], Result]
     needs_stand_in: str = ""
     """Why it cannot be had with a real Harbor."""
+    needs_fields: tuple[str, ...] = ()
+    """Fields of the CRDs that it reads or sets: an older operator may not have them."""
+    alone: bool = False
+    """Whether it needs a cluster in which nothing else has been declared."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +108,12 @@ def create(stage: Stage, name: str) -> Result:
             Figure(name, "other requests to Harbor, not shared", others.total(), Kind.COUNT, most=0),
             *_writes_per_resource(name, window, len(manifests)),
             Figure(name, "not Ready with their first status", late, Kind.COUNT, most=0),
-            *_resources(stage, name, window, len(manifests)),
+            *resources_of(stage, name, window, len(manifests)),
         ],
-        _tables(window),
+        tables_of(window),
         [f"The API server took the {len(manifests)} resources within {took:.1f} s of these."],
     )
-    result.remarks += _bottleneck(window)
+    result.remarks += bottleneck(window)
     return result
 
 
@@ -157,14 +163,15 @@ def restart(stage: Stage, name: str) -> Result:
             Figure(name, f"until it is steady, {number:,} resources", steady, Kind.TIME, "s", most=most),
             Figure(name, "until /readyz", listed, Kind.TIME, "s"),
             Figure(name, "CPU of the operator until then", cpu, Kind.CPU, "s"),
+            per_resource(name, cpu, number),
             Figure(name, "writes to Kubernetes", len(writes), Kind.COUNT, most=0),
             Figure(name, "writes to Harbor", window.harbor_writes, Kind.COUNT, most=0),
-            Figure(name, "requests to Harbor", _without_polls(window), Kind.PACED),
-            *_memory(stage, name),
+            Figure(name, "requests to Harbor", without_polls(window), Kind.PACED),
+            *memory_of(stage, name),
         ],
-        _tables(window),
+        tables_of(window),
     )
-    result.remarks += _bottleneck(window)
+    result.remarks += bottleneck(window)
     return result
 
 
@@ -205,9 +212,10 @@ def idle(stage: Stage, name: str) -> Result:
             Figure(name, "writes to Harbor", window.harbor_writes, Kind.COUNT, most=0),
             Figure(name, "CPU of the operator", 100 * window.cpu["operator"] / window.seconds, Kind.SHOWN, "%"),
             Figure(name, "CPU seconds of the operator", window.cpu["operator"], Kind.CPU, "s"),
-            *_memory(stage, name),
+            per_resource(name, window.cpu["operator"], projects * (1 + POLICIES)),
+            *memory_of(stage, name),
         ],
-        _tables(window),
+        tables_of(window),
     )
 
 
@@ -240,9 +248,9 @@ def undelivered(stage: Stage, name: str) -> Result:
             Figure(name, "writes to Kubernetes meanwhile", after.writes.total(), Kind.COUNT, most=0),
             Figure(name, "memory before", memory_before, Kind.SHOWN, "MB"),
             Figure(name, f"memory with {number:,} undelivered", memory_after, Kind.MEMORY, "MB"),
-            *_memory(stage, name),
+            *memory_of(stage, name),
         ],
-        _tables(after),
+        tables_of(after),
     )
 
 
@@ -319,7 +327,7 @@ def outage(stage: Stage, name: str) -> Result:
             Figure(name, "CPU seconds of the operator during it", down.cpu, Kind.CPU, "s"),
             Figure(name, "recovered after", recovered, Kind.TIME, "s", most=15),
             Figure(name, "CPU seconds of the operator for that", again.cpu, Kind.CPU, "s"),
-            *_memory(stage, name),
+            *memory_of(stage, name),
         ],
         {
             "Writes to Kubernetes, Harbor down": dict(down.by_kind),
@@ -339,93 +347,28 @@ def _recovered(stage: Stage, follower: Follower, touched: Set[tuple[str, str]]) 
 
 def change(stage: Stage, name: str) -> Result:
     """People change specs while everything is being checked for drift."""
-    stand_in = stage.harbor.stand_in
-    assert stand_in is not None
     projects = stage.populated
     changes = min(projects, stage.options.numbers.changes)
     stage.restart_operator(drift_interval=QUICK_DRIFT)
     stage.until_visited(projects, projects * POLICIES)
     time.sleep(QUICK_DRIFT if stage.options.size != "tiny" else 1)  # the first drift check after the start has begun
-    made: dict[str, float] = {}
     visits = stage.visits()
     with stage.window() as window:
-        follower = stage.follow()
-        for number in range(changes):
-            project = f"{stage.prefix}-{number}"
-            made[project] = time.time()
-            stage.world.patch("HarborProject", project, {"spec": {"public": True}})
-            time.sleep(max(0.0, made[project] + 1 / CHANGES_PER_SECOND - time.time()))
-        wait(lambda: _all_written(follower, made), "every change has been dealt with", pause=0.2)
+        made = spec_changes(stage, range(changes), CHANGES_PER_SECOND, public=True)
     visits = stage.visits() - visits
-    asked: dict[str, float] = {}
-    for request in window.log:
-        project = request.path.removeprefix("/api/v2.0/projects/")
-        if request.method == "PUT" and request.time >= made.get(project, float("inf")):
-            asked.setdefault(project, request.time)
-    if len(asked) < len(made):
-        raise BenchError(f"only {len(asked)} of {len(made)} changes have reached Harbor")
-    delays = [asked[project] - made[project] for project in made]
     result = Result(
         [
-            *percentiles(name, "from a spec change to its request to Harbor", delays, p99_most=1.0),
+            *percentiles(name, "from a spec change to its request to Harbor", delays(made, window.log), p99_most=1.0),
             Figure(name, "visits meanwhile", visits / window.seconds, Kind.SHOWN, "/s"),
-            *_resources(stage, name, window, len(made)),
+            *resources_of(stage, name, window, len(made)),
         ],
-        _tables(window),
+        tables_of(window),
     )
-    result.remarks += _bottleneck(window)
+    result.remarks += bottleneck(window)
     for project in made:
         stage.world.patch("HarborProject", project, {"spec": {"public": False}})
     wait(lambda: stage.not_ready() == 0, "the changes have been taken back", pause=1.0)
     return result
-
-
-def _all_written(follower: Follower, made: Mapping[str, float]) -> bool:
-    return {name for kind, name in follower.first_status() if kind == "harborprojects"} >= made.keys()
-
-
-# What several scenarios tell
-
-
-def _resources(stage: Stage, name: str, window: Window, number: int) -> list[Figure]:
-    return [
-        Figure(name, "CPU seconds of the operator", window.cpu["operator"], Kind.CPU, "s"),
-        Figure(name, "CPU of the operator per resource", 1000 * window.cpu["operator"] / number, Kind.SHOWN, "ms"),
-        Figure(name, "CPU of all processes per resource", 1000 * sum(window.cpu.values()) / number, Kind.SHOWN, "ms"),
-        *_memory(stage, name),
-        *(
-            Figure(name, f"CPU seconds of {process}", seconds, Kind.SHOWN, "s")
-            for process, seconds in window.cpu.items()
-            if process != "operator"
-        ),
-    ]
-
-
-def _memory(stage: Stage, name: str) -> list[Figure]:
-    pid = stage.operator.pid
-    return [
-        Figure(name, "peak memory of the operator", peak_rss(pid), Kind.MEMORY, "MB"),
-        Figure(name, "memory of the operator at the end", rss(pid), Kind.SHOWN, "MB"),
-    ]
-
-
-def _tables(window: Window) -> dict[str, Mapping[str, int]]:
-    return {"Requests to Harbor": dict(window.requests), "Writes to Kubernetes": dict(window.writes)}
-
-
-def _without_polls(window: Window) -> int:
-    return window.requests.total() - window.requests[LASTTRIGGER]
-
-
-def _bottleneck(window: Window) -> list[str]:
-    """Whose processor time it was: a process that uses nearly a whole core holds up everybody."""
-    shares = {process: seconds / window.seconds for process, seconds in window.cpu.items()}
-    said = ", ".join(f"{process} {share:.0%}" for process, share in sorted(shares.items(), key=lambda one: -one[1]))
-    busiest = max(shares, key=lambda process: shares[process])
-    remark = f"Share of one core: {said}."
-    if busiest == "Harbor stand-in" and shares[busiest] > 0.5:
-        remark += " The stand-in, not the operator, was the slowest part."
-    return [remark]
 
 
 SCENARIOS = (
@@ -448,6 +391,24 @@ SCENARIOS = (
         lambda size: size.failing_projects,
         undelivered,
         "it would take hours",
+        ("webhookpolicies.status.deliveries.undelivered",),
+    ),
+    Scenario(
+        "neighbour",
+        "spec changes of one tenant while another one attacks",
+        lambda size: 0,
+        neighbour,
+        "a real Harbor does not tell when it was asked",
+        ("harborconnections.spec.url", "webhookpolicies.status.endpointTest"),
+        alone=True,
+    ),
+    Scenario(
+        "shared",
+        "many connections, some of them to a slow Harbor",
+        lambda size: 0,
+        shared,
+        "it would have to be slow",
+        alone=True,
     ),
     Scenario("restart-many", "a restart with very many resources", lambda size: size.many_projects, restart),
 )

@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+from bench.checkout import Checkout
 from bench.options import POLICIES, Options
 from bench.processes import CpuClock
 from harness.control_plane import ControlPlane, audit
@@ -80,11 +81,14 @@ class Window:
 class Stage:
     """Get one with `set_up`."""
 
-    def __init__(self, options: Options, say: Say, directory: Path, control_plane: ControlPlane) -> None:
+    def __init__(
+        self, options: Options, say: Say, directory: Path, control_plane: ControlPlane, checkout: Checkout
+    ) -> None:
         self.options = options
         self.say = say
         self.directory = directory
         self.control_plane = control_plane
+        self.checkout = checkout
         self.harbor: HarborUnderTest
         self.operator: OperatorProcess
         self.world: World
@@ -97,8 +101,13 @@ class Stage:
     def restart_operator(self, *, wait: bool = True, **settings: object) -> None:
         """A new process with these settings and otherwise the defaults; nothing has been measured of it yet."""
         self.stop_operator()
-        self.operator = self.world.operator = OperatorProcess(self.control_plane, self.directory, settings)
+        self.operator = self.world.operator = self.make_operator(settings)
         self.operator.restart(wait=wait)
+
+    def make_operator(self, settings: dict[str, object]) -> OperatorProcess:
+        """One that is not started yet."""
+        package, python = self.checkout.package, self.checkout.python
+        return OperatorProcess(self.control_plane, self.directory, settings, package=package, python=python)
 
     def stop_operator(self) -> None:
         """Politely; one that is too busy to end is killed, which is no business of a benchmark."""
@@ -262,6 +271,11 @@ class Stage:
         """How many resources are not Ready for their present spec."""
         return sum(not _is_ready(found) for kind in ("HarborProject", "WebhookPolicy") for found in self.all(kind))
 
+    def ready_keys(self) -> set[tuple[str, str]]:
+        """The projects and policies that are Ready for their present spec, by resource and name."""
+        kinds = ("HarborProject", "WebhookPolicy")
+        return {(PLURALS[kind], one["metadata"]["name"]) for kind in kinds for one in self.all(kind) if _is_ready(one)}
+
     def all(self, kind: str) -> Iterator[Object]:
         """All objects of a kind, by pages: thousands at once would hold up the API server."""
         path = f"/apis/{GROUP}/namespaces/{NAMESPACE}/{PLURALS[kind]}?limit=500"
@@ -341,17 +355,17 @@ class Follower:
 
 
 @contextmanager
-def set_up(options: Options, say: Say, **settings: object) -> Iterator[Stage]:
+def set_up(options: Options, say: Say, checkout: Checkout, **settings: object) -> Iterator[Stage]:
     """Starts everything with a working connection; all ends with the block."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="harborhook-bench-")))
         say("Starting a control plane, a Harbor and the operator ...")
         control_plane = stack.enter_context(ControlPlane.start(progress=say))
-        install_crds(control_plane)
+        install_crds(control_plane, checkout.base)
         control_plane.create_namespace(NAMESPACE)
-        stage = Stage(options, say, directory, control_plane)
+        stage = Stage(options, say, directory, control_plane, checkout)
         stage.harbor = _harbor(stack, options)
-        stage.operator = OperatorProcess(control_plane, directory, settings)
+        stage.operator = stage.make_operator(settings)
         stack.callback(stage.stop_operator)
         stage.world = World(control_plane, stage.harbor, stage.operator, NAMESPACE)
         stack.callback(stage.world.api.close)

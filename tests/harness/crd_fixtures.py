@@ -12,7 +12,7 @@ import yaml
 from harness.control_plane import ControlPlane
 from harness.control_plane.waiting import poll_until
 
-REPOSITORY = Path(__file__).parents[2]
+BASE = Path(__file__).parents[2] / "manifests/base"
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +31,9 @@ def own_cluster() -> Iterator[ControlPlane]:
         yield running
 
 
-def install_crds(control_plane: ControlPlane) -> None:
+def install_crds(control_plane: ControlPlane, base: Path = BASE) -> None:
     """Apply manifests/base without the Deployment: the tests run the operator themselves."""
-    rendered = control_plane.kubectl("kustomize", str(REPOSITORY / "manifests/base")).stdout
+    rendered = control_plane.kubectl("kustomize", str(base)).stdout
     manifests = [manifest for manifest in yaml.safe_load_all(rendered) if manifest["kind"] != "Deployment"]
     control_plane.apply(yaml.safe_dump_all(manifests), "--validate=strict")
     crds = [f"crd/{m['metadata']['name']}" for m in manifests if _is_crd(m)]

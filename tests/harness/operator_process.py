@@ -34,7 +34,7 @@ class OperatorProcess:
 
     `api_server` is the address of a proxy in front of the API server, `account` and `namespace` are those of another
     ServiceAccount; with `clock_steps` its clock can be set. `package` is where its code is: these sources, or the wheel
-    of another version.
+    of another version; `python` runs it.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class OperatorProcess:
         arguments: Sequence[str] = ("run",),
         clock_steps: bool = False,
         package: Path = SOURCE,
+        python: str = sys.executable,
     ) -> None:
         self.log = directory / "operator.log"
         self._clock = directory / "clock"
@@ -63,6 +64,7 @@ class OperatorProcess:
             **{f"HARBORHOOK_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self._arguments = arguments
+        self._python = python
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -119,7 +121,7 @@ class OperatorProcess:
 
     def restart(self, *, wait: bool = True) -> None:
         """Starts it (again), after a `kill` or `stop`."""
-        program = [sys.executable, *self._program, *self._arguments]
+        program = [self._python, *self._program, *self._arguments]
         command = [sys.executable, str(LEASH), str(os.getpid()), *program]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

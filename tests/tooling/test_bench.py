@@ -12,6 +12,7 @@ from bench.figures import Figure, Kind, Run
 from bench.options import Options
 
 REQUESTS = "requests to Harbor per new policy"
+TO_HARBOR = "to its request to Harbor"
 
 
 def test_it_measures_writes_down_and_finds_what_a_former_run_needed_less_of(
@@ -34,3 +35,23 @@ def test_it_measures_writes_down_and_finds_what_a_former_run_needed_less_of(
     assert run["tables"]["create"]["Requests to Harbor"]["POST /projects"] == 5
     assert "1 regressions." in capsys.readouterr().out
     assert code == 1
+
+
+def test_the_scenarios_with_several_tenants_and_harbors_come_to_their_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HARBORHOOK_TEST_HARBOR_URL", raising=False)
+    now = tmp_path / "now.json"
+
+    assert main(["--size", "tiny", "--scenarios", "neighbour shared", "--json", str(now)]) == 0
+
+    run = json.loads(now.read_text())
+    figures = {(row["scenario"], row["name"]): row["value"] for row in run["figures"]}
+    assert figures["neighbour", f"from a spec change {TO_HARBOR}, undisturbed, p99"] > 0
+    assert figures["neighbour", f"from a spec change {TO_HARBOR}, attacked, p99"] > 0
+    attack = run["tables"]["neighbour"]["The attack"]
+    assert attack["annotations changed"] > 0
+    assert all(attack[f"requests to the Harbor '{name}'"] for name in ("tarpit", "throttled", "pages", "huge"))
+    assert figures["shared", "until all 10 healthy ones are Ready"] > 0
+    assert figures["shared", f"from a spec change meanwhile {TO_HARBOR}, p99"] > 0
+    assert run["tables"]["shared"]["Requests to Harbor"]["POST /projects/{project}/webhook/policies"] == 8

@@ -85,6 +85,15 @@ def test_a_slower_machine_is_no_regression() -> None:
         assert [row.verdict for row in rows] == [Verdict.SAME]
 
 
+def test_cpu_of_one_resource_in_milliseconds_has_the_ratio_of_the_same_time_in_seconds() -> None:
+    calibration = Calibration(cpu=0.4, wall=1.0)
+    seconds = calibrated(figure(0.004, Kind.CPU), calibration)
+    milliseconds = calibrated(Figure("scenario", "CPU per resource", 4.0, Kind.CPU, "ms"), calibration)
+
+    assert milliseconds.ratio == pytest.approx(0.01)
+    assert seconds.ratio == pytest.approx(milliseconds.ratio)
+
+
 @pytest.mark.parametrize("kind", [Kind.CPU, Kind.TIME, Kind.RATE, Kind.MEMORY, Kind.PACED])
 def test_within_its_tolerance_a_figure_is_noise_and_beyond_it_a_regression(kind: Kind) -> None:
     calibration = Calibration(cpu=0.1, wall=1.0)
@@ -110,6 +119,12 @@ def test_a_run_comes_back_from_its_file_as_it_was() -> None:
     found = calibrated(figure(2.5, Kind.CPU, most=3), Calibration(0.1, 1.0))
     run = Run({"size": "tiny"}, [found], {"s": {"Writes": {"patch": 1}}}, {"s": ["said"]}, {"s": Calibration(0.1, 1.0)})
     assert Run.parse(run.wire()) == run
+
+
+def test_a_run_written_before_versions_were_kept_is_read() -> None:
+    wire = Run({"size": "tiny"}, [], {}, {}, {}, "0.2.0").wire()
+    del wire["version"]
+    assert Run.parse(wire).version == ""
 
 
 def test_runs_with_other_options_are_not_compared() -> None:

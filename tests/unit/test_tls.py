@@ -165,18 +165,23 @@ async def test_an_intermediate_authority_may_be_named_alone(tmp_path: Path) -> N
 
 
 def test_nothing_else_makes_a_context() -> None:
-    """httpx verifies strictly, and with a list of authorities of its own, where it is not given a context."""
+    """aiohttp verifies strictly where it is not given a context, and asks without any connector of its own."""
     wrong: list[str] = []
     for file in sorted(SOURCE.rglob("*.py")):
         text = file.read_text()
         name = str(file.relative_to(SOURCE))
         if name != "tls.py" and re.search(r"create_default_context|SSLContext\(", text):
             wrong.append(f"{name} makes a context")
-        clients = re.findall(r"httpx\.(?:Async)?Client\((.*?)\n", text, re.DOTALL)
-        if len(clients) != len(re.findall(r"verify=[a-z_.]*tls\.context", text)):
+        if len(re.findall(r"\bClient\(", text)) != len(re.findall(r"\btls=[a-z_.]*tls\.context", text)):
             wrong.append(f"{name} has a client with a context that is not of tls.py")
-        if re.search(r"httpx\.(get|post|put|request|stream)\(", text):
-            wrong.append(f"{name} asks without a client")
+        if re.search(r"ClientSession\((?!\s*connector=)", text):
+            wrong.append(f"{name} has a session without a connector of ours")
+        if "TCPConnector(" in text.replace("(aiohttp.TCPConnector)", "TCPConnector(") and not re.search(
+            r"\bssl=(relaxed\(|tls\b|[a-z_.]*context\b)", text
+        ):
+            wrong.append(f"{name} has a connector with a context that is not of tls.py")
+        if re.search(r"aiohttp\.request\(|\bimport httpx\b|urlopen\(", text):
+            wrong.append(f"{name} asks without a session")
     assert wrong == []
 
 

@@ -147,12 +147,3 @@ def refusal(status: int, code: str, message: str, *, request: str, retry_after: 
     if kind is ForbiddenError and code == "DENIED":
         kind = ReadOnlyError
     return kind(status, code, message, request=request, retry_after=retry_after)
-
-
-def words_of(error: BaseException) -> str:
-    """What an error says, or else the error that caused it, or else its name: httpx says nothing of a connection that
-    was reset, and its cause does."""
-    cause: BaseException | None = error
-    while cause is not None and not str(cause):
-        cause = cause.__cause__ or cause.__context__
-    return str(cause) if cause is not None else type(error).__name__

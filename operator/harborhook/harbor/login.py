@@ -9,18 +9,18 @@ are sent by hand. Whatever the answers set after the login is ignored: they carr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from urllib.parse import urlencode
 
-import httpx
+from harborhook.harbor.http import SAFE_METHODS, Client, Headers, Response
 
 TOKEN_HEADER = "X-Harbor-CSRF-Token"  # noqa: S105 - the name of a header
 SESSION_COOKIE = "sid"
 CSRF_COOKIE = "_gorilla_csrf"
 ANSWER_LIMIT = 64 * 1024
 """Bytes of the answer to a login or log-out that are read; nothing in them is used."""
-SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class LoginRefusedError(Exception):
@@ -38,48 +38,46 @@ class Session:
         cookies = {"Cookie": f"{SESSION_COOKIE}={self.sid}; {CSRF_COOKIE}={self.csrf_cookie}"}
         return cookies if method in SAFE_METHODS else {**cookies, TOKEN_HEADER: self.token}
 
-    def renew_token(self, headers: httpx.Headers) -> None:
+    def renew_token(self, headers: Headers) -> None:
         """Takes token and cookie from a refusal for want of a valid one: the old cookie lives twelve hours."""
         self.token = headers.get(TOKEN_HEADER, self.token)
         self.csrf_cookie = cookies_of(headers).get(CSRF_COOKIE, self.csrf_cookie)
 
 
-async def log_in(http: httpx.AsyncClient, root: str, username: str, password: str) -> Session:
-    """Three requests. Raises LoginRefusedError, or httpx.HTTPError without an answer."""
+async def log_in(http: Client, root: str, username: str, password: str) -> Session:
+    """Three requests. Raises LoginRefusedError and NoAnswerError."""
     ping = f"{root}/api/v2.0/systeminfo"
-    first = await briefly(http, "GET", ping)
+    first = await briefly(http, "GET", ping, headers={})
     sid = cookies_of(first.headers).get(SESSION_COOKIE, "")
     second = await briefly(http, "GET", ping, headers={"Cookie": f"{SESSION_COOKIE}={sid}"})
     anonymous = Session(sid, cookies_of(second.headers).get(CSRF_COOKIE, ""), second.headers.get(TOKEN_HEADER, ""))
-    answer = await briefly(
-        http,
-        "POST",
-        f"{root}/c/login",
-        data={"principal": username, "password": password},
-        headers=anonymous.headers("POST"),
-    )
+    form = {"Content-Type": "application/x-www-form-urlencoded", **anonymous.headers("POST")}
+    said = urlencode({"principal": username, "password": password}).encode()
+    answer = await briefly(http, "POST", f"{root}/c/login", headers=form, content=said)
     new_sid = cookies_of(answer.headers).get(SESSION_COOKIE)
-    if answer.status_code != 200 or not new_sid:
-        raise LoginRefusedError(f"the login was answered with {answer.status_code}")
+    if answer.status != 200 or not new_sid:
+        raise LoginRefusedError(f"the login was answered with {answer.status}")
     return Session(new_sid, anonymous.csrf_cookie, anonymous.token)
 
 
-async def briefly(http: httpx.AsyncClient, method: str, url: str, **options: Any) -> httpx.Response:
+async def briefly(
+    http: Client, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None = None
+) -> Response:
     """An exchange of which status and headers count. A short body is read, so that the connection can be used again;
     of a longer one nothing is kept."""
-    async with http.stream(method, url, **options) as response:
+    async with http.exchange(method, url, headers=headers, content=content) as response:
         taken = 0
-        async for chunk in response.aiter_raw():
+        async for chunk in response.chunks():
             taken += len(chunk)
             if taken > ANSWER_LIMIT:
                 break
     return response
 
 
-def cookies_of(headers: httpx.Headers) -> dict[str, str]:
+def cookies_of(headers: Headers) -> dict[str, str]:
     """The cookies that an answer sets, by name."""
     found: dict[str, str] = {}
-    for line in headers.get_list("set-cookie"):
+    for line in headers.getall("Set-Cookie", []):
         try:
             found |= {name: morsel.value for name, morsel in SimpleCookie(line).items()}
         except CookieError:

@@ -1,18 +1,18 @@
 """Which proxy the way to a host leads through, by the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
 
-httpx reads them too, but for all hosts at once: it then refuses to work because of a proxy or an exception that has
-nothing to do with this host, above all a network of IPv6 in NO_PROXY, and it knows no networks. Here only what
-concerns the one host is looked at.
+Only what concerns the one host is read: a proxy or an exception for other hosts that cannot be used, such as a network
+of IPv6 where a library knows none, must not stop the work.
 """
 
 from __future__ import annotations
 
+import ssl
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment
 
-import httpx
-
+from harborhook.headers import basic
 from harborhook.tls import TLSOptions
 
 SCHEMES = ("http", "https")
@@ -29,7 +29,19 @@ class UnusableProxyError(ValueError):
         )
 
 
-def proxy_for(url: str, ca: bytes | None = None) -> httpx.Proxy | None:
+@dataclass(frozen=True)
+class Proxy:
+    """The way out of the cluster."""
+
+    url: str
+    """Without user and password."""
+    authorization: str | None = field(default=None, repr=False)
+    """The value of the header Proxy-Authorization; None without a user."""
+    ssl_context: ssl.SSLContext | None = None
+    """By which the proxy itself is verified; None if it is not reached by TLS."""
+
+
+def proxy_for(url: str, ca: bytes | None = None) -> Proxy | None:
     """The proxy for a URL; None: straight there. A proxy that is itself reached by TLS is verified by the system's
     authorities and those in `ca`. Raises UnusableProxyError."""
     try:
@@ -40,15 +52,30 @@ def proxy_for(url: str, ca: bytes | None = None) -> httpx.Proxy | None:
     stated = proxies.get(parts.scheme) or proxies.get("all")
     if not stated or _is_excepted(parts, proxies.get("no", "")):
         return None
+    place = _place(stated if "://" in stated else f"http://{stated}")
+    return Proxy(
+        f"{place.scheme}://{place.netloc.rpartition('@')[2]}",
+        _authorization(place),
+        TLSOptions(ca=ca).context if place.scheme == "https" else None,
+    )
+
+
+def _place(stated: str) -> SplitResult:
+    """The parts of a proxy's URL. Raises UnusableProxyError."""
     try:
-        proxy = httpx.Proxy(stated if "://" in stated else f"http://{stated}")
-    except (ValueError, httpx.InvalidURL):
-        raise UnusableProxyError from None
-    if proxy.url.scheme not in SCHEMES or not proxy.url.host:
+        parts = urlsplit(stated)
+        usable = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # for a port that there cannot be
+        usable = False
+    if not usable:
         raise UnusableProxyError
-    if proxy.url.scheme == "https":
-        proxy.ssl_context = TLSOptions(ca=ca).context
-    return proxy
+    return parts
+
+
+def _authorization(parts: SplitResult) -> str | None:
+    if parts.username is None and parts.password is None:
+        return None
+    return basic(unquote(parts.username or ""), unquote(parts.password or ""))
 
 
 def _is_excepted(parts: SplitResult, exceptions: str) -> bool:

@@ -8,15 +8,12 @@ not travel to wherever an answer points.
 from __future__ import annotations
 
 import asyncio
-import base64
-import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Literal
-
-import httpx
+from urllib.parse import urlencode
 
 from harborhook.clock import ServerClock
 from harborhook.foreign_text import clip
@@ -30,11 +27,10 @@ from harborhook.harbor.errors import (
     TransportError,
     UnreachableError,
     refusal,
-    words_of,
 )
+from harborhook.harbor.http import Client, Fence, Headers, NoAnswerError, Response
 from harborhook.harbor.limiter import Limiter, Pause
 from harborhook.harbor.login import (
-    SAFE_METHODS,
     SESSION_COOKIE,
     LoginRefusedError,
     Session,
@@ -42,7 +38,8 @@ from harborhook.harbor.login import (
     cookies_of,
     log_in,
 )
-from harborhook.harbor.proxies import UnusableProxyError, proxy_for
+from harborhook.harbor.proxies import Proxy, UnusableProxyError, proxy_for
+from harborhook.headers import basic
 from harborhook.tls import TLSOptions, failure_of
 
 BASE_PATH = "/api/v2.0"
@@ -69,10 +66,9 @@ THROTTLED_LIMIT = 60.0
 
 CHECK_URL = "check that url is Harbor's own address without a path"
 
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError, ssl.SSLError, ExceptionGroup)
-"""What httpx raises without an answer; the second and third for addresses that no resolver is asked about, ssl's own
-for an alert after the handshake, as TLS 1.3 has it, the last for a port that there cannot be."""
-_BROKEN_OFF = (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+_FAILURES = (NoAnswerError, TimeoutError, UnicodeError)
+"""What is raised without an answer; the second one after the time for a whole exchange, the third for a body that is no
+text."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +108,9 @@ class _Request:
 @dataclass(frozen=True)
 class _Raw:
     status: int
-    headers: httpx.Headers
+    headers: Headers
     content: bytes
 
-
-Fence = Callable[[], None]
-"""Asked right before anything that could change Harbor is sent; what it raises keeps it from being sent."""
 
 Observer = Callable[[str, str, int], None]
 """Called for each exchange: method, endpoint class such as `/projects/{project}`, status (0: no answer)."""
@@ -158,15 +151,12 @@ class Transport:
         self._session: Session | None = None
         self._logging_in = asyncio.Lock()
         self._confirming: asyncio.Task[bool] | None = None
-        self._http = httpx.AsyncClient(
-            verify=self.tls.context,
+        self._authorization = {"Authorization": basic(credentials.username, credentials.password)}
+        self._http = Client(
+            tls=self.tls.context,
             proxy=self._proxy(),
-            trust_env=False,
-            follow_redirects=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, pool=None),
-            # The limiters bound how many there are; httpx would close those beyond 20 after each request.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=read_timeout,
             headers={
                 **(headers or {}),
                 "Accept": "application/json",
@@ -174,10 +164,10 @@ class Transport:
                 "X-Is-Resource-Name": "true",
                 "User-Agent": user_agent,
             },
-            event_hooks={"request": [_fenced(fence)] if fence is not None else []},
+            fence=fence,
         )
 
-    def _proxy(self) -> httpx.Proxy | None:
+    def _proxy(self) -> Proxy | None:
         try:
             return proxy_for(self.url, None if self.tls.skip_verify else self.tls.ca)
         except UnusableProxyError as error:
@@ -289,12 +279,10 @@ class Transport:
         """One exchange; a connection that broke is tried once more, unless that could do something twice."""
         try:
             return await self._exchange(request, session)
-        except _BROKEN_OFF as error:
-            # A kept-alive connection that the other side closes just now: Harbor's proxy does, after 1,000 requests.
-            if request.method == "POST":
-                raise self._no_answer(request, error) from None
         except _FAILURES as error:
-            raise self._no_answer(request, error) from None
+            # A kept-alive connection that the other side closes just now: Harbor's proxy does, after 1,000 requests.
+            if request.method == "POST" or not _broke_off(error):
+                raise self._no_answer(request, error) from None
         try:
             return await self._exchange(request, session)
         except _FAILURES as error:
@@ -306,20 +294,23 @@ class Transport:
             for limiter in self._limiters:
                 await stack.enter_async_context(limiter.turn())
             await stack.enter_async_context(asyncio.timeout(self._total_timeout))
+            headers = session.headers(request.method) if session else self._authorization
             response = await stack.enter_async_context(
-                self._http.stream(
+                self._http.exchange(
                     request.method,
-                    f"{self.url}{BASE_PATH}{request.path}",
-                    params=request.params,
-                    json=request.body,
-                    headers=session.headers(request.method) if session else None,
-                    auth=None if session else (self._credentials.username, self._credentials.password),
+                    self._address(request),
+                    headers=headers if request.body is None else {**headers, "Content-Type": "application/json"},
+                    content=None if request.body is None else _encoded(request.body),
                 )
             )
             self.clock.hear(response.headers.get("Date"))
             content = await _read(response, request)
-        self._observer(request.method, request.endpoint, response.status_code)
-        return _Raw(response.status_code, response.headers, content)
+        self._observer(request.method, request.endpoint, response.status)
+        return _Raw(response.status, response.headers, content)
+
+    def _address(self, request: _Request) -> str:
+        query = f"?{urlencode(request.params)}" if request.params else ""
+        return f"{self.url}{BASE_PATH}{request.path}{query}"
 
     def _no_answer(self, request: _Request, error: Exception) -> HarborError:
         self._observer(request.method, request.endpoint, 0)
@@ -328,53 +319,40 @@ class Transport:
         return found
 
     def _transport_error(self, error: Exception) -> TransportError:
-        if isinstance(error, ExceptionGroup):
-            return self._transport_error(error.exceptions[0])
-        reason = clip(self._scrubbed(words_of(error))).rstrip(".")
+        reason = clip(self._scrubbed(str(error))).rstrip(".") or "no answer in time (TimeoutError)"
         failure = failure_of(error, self.tls)
         if failure is not None:
             return tls_error(self.url, failure, reason)
-        if isinstance(error, httpx.TimeoutException | TimeoutError):
-            reason = f"no answer in time ({type(error).__name__})"
-        return UnreachableError(
-            f"Harbor at {self.url} cannot be reached: {reason}.", broke_off=isinstance(error, _BROKEN_OFF)
-        )
+        return UnreachableError(f"Harbor at {self.url} cannot be reached: {reason}.", broke_off=_broke_off(error))
 
 
 def _secrets(credentials: Credentials, headers: Iterable[str]) -> list[str]:
     """What must not be shown of what is sent, longest first: a part must not spoil the recognition of the whole."""
-    basic = base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()
+    _, _, token = basic(credentials.username, credentials.password).partition(" ")
     words = [word for value in headers for word in (value, *value.split())]
-    secrets = {basic, credentials.password, *words}
+    secrets = {token, credentials.password, *words}
     return sorted((secret for secret in secrets if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
 
 
-def _fenced(fence: Fence) -> Callable[[httpx.Request], Awaitable[None]]:
-    """Lets the fence be asked when the request has got its connection and is about to be written to it: minutes can
-    pass before, if the process is stopped meanwhile."""
-
-    async def about_to(event: str, _: Any) -> None:
-        if event in ("http11.send_request_headers.started", "http11.send_request_body.started"):
-            fence()
-
-    async def prepare(request: httpx.Request) -> None:
-        if request.method not in SAFE_METHODS:
-            request.extensions = {**request.extensions, "trace": about_to}
-
-    return prepare
+def _broke_off(error: Exception) -> bool:
+    return isinstance(error, NoAnswerError) and error.broke_off
 
 
-async def _read(response: httpx.Response, request: _Request) -> bytes:
-    _check_encoding(response.headers.get("Content-Encoding"), request.what)
+def _encoded(body: Any) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+async def _read(response: Response, request: _Request) -> bytes:
+    _check_encoding(", ".join(response.headers.getall("Content-Encoding", [])), request.what)
     content = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in response.chunks():
         content += chunk
         if len(content) > BODY_LIMIT:
             raise NotHarborError(f"{request.what} was answered with more than {BODY_LIMIT} bytes.")
     return bytes(content)
 
 
-def _check_encoding(encoding: str | None, what: str) -> None:
+def _check_encoding(encoding: str, what: str) -> None:
     if (encoding or "identity").strip().lower() != "identity":
         raise NotHarborError(
             f"{what} was answered with Content-Encoding {encoding}, for which it did not ask",

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Limits
 from harborhook.harbor.client import HarborClient
+from harborhook.harbor.http import Fence
 from harborhook.harbor.limiter import Limiter
-from harborhook.harbor.transport import Fence, Observer, Transport
+from harborhook.harbor.transport import Observer, Transport
 from harborhook.plan.access import origin_of
 from harborhook.reconcile.breaker import Breaker
 from harborhook.reconcile.credentials import Admission

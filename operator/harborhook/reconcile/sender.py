@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
 
-import httpx
+from yarl import URL
 
 from harborhook import __version__
 from harborhook.foreign_text import clip
-from harborhook.harbor.errors import words_of
+from harborhook.harbor.http import Client, Fence, NoAnswerError, NoAnswerInTimeError, Response, parsed
 from harborhook.harbor.proxies import UnusableProxyError, proxy_for
 from harborhook.plan.failures import masked, secrets_of
 from harborhook.tls import Failure, TLSOptions, UnusableAuthoritiesError, failure_of
@@ -31,7 +31,8 @@ ANSWER_LIMIT = 64 * 1024
 """Bytes of it that are read."""
 MESSAGE_LIMIT = 200
 
-_FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ExceptionGroup)
+_FAILURES = (NoAnswerError, OSError, ValueError)
+"""The second for a name that means nothing, the third for an address that is not a URL."""
 
 _TRUST = (
     "Trusted are the system's authorities and those in the connection's tls.caBundleRef; Harbor has a list of its own."
@@ -75,7 +76,7 @@ async def send(
     verify: bool = True,
     ca: bytes | None = None,
     may_be_local: bool = False,
-    fence: Callable[[], None] | None = None,
+    fence: Fence | None = None,
 ) -> int:
     """POSTs `content` once and returns the HTTP status of the answer, whatever it is; no redirect is followed.
 
@@ -91,65 +92,61 @@ async def send(
         proxy = proxy_for(address, ca)
         async with asyncio.timeout_at(deadline):
             place = await _checked(address, through_proxy=proxy is not None, may_be_local=may_be_local)
-        client = httpx.AsyncClient(
-            verify=tls.context,
+        client = Client(
+            tls=tls.context,
             proxy=proxy,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=TIMEOUT,
+            connect_timeout=TIMEOUT,
+            read_timeout=TIMEOUT,
             headers={"User-Agent": f"harborhook/{__version__}"},
+            fence=fence,
         )
-        async with client:
+        async with aclosing(client), AsyncExitStack() as stack:
             async with asyncio.timeout_at(deadline):
-                request = place.request(client, content, headers)
-                (fence or _unfenced)()
-                answer = await client.send(request, stream=True)
+                answer = await stack.enter_async_context(
+                    client.exchange(
+                        "POST",
+                        place.url,
+                        headers={**headers, **place.headers},
+                        content=content,
+                        server_name=place.server_name,
+                    )
+                )
             await _take(answer, deadline)
-            return answer.status_code
+            return answer.status
     except UnusableAuthoritiesError as error:
         raise NotSentError(f"The connection's tls.caBundleRef {error}.") from None
-    except (TimeoutError, httpx.TimeoutException):
+    except (TimeoutError, NoAnswerInTimeError):
         raise NotSentError(f"There was no answer within {TIMEOUT:.0f} seconds.") from None
     except _FAILURES as error:
         raise NotSentError(_sentence(error, tls, secrets_of([address], headers.values()))) from None
-
-
-def _unfenced() -> None:
-    """Without leader election nobody else works."""
 
 
 @dataclass(frozen=True)
 class _Place:
     """Where to connect: to an address that was checked, not to a name that can mean another one a moment later."""
 
-    url: httpx.URL
+    url: URL
     headers: Mapping[str, str] = field(default_factory=dict)
-    extensions: dict[str, Any] = field(default_factory=dict)
-
-    def request(self, client: httpx.AsyncClient, content: bytes, headers: Mapping[str, str]) -> httpx.Request:
-        whole = {**headers, **self.headers}
-        return client.build_request("POST", self.url, content=content, headers=whole, extensions=self.extensions)
+    server_name: str | None = None
 
 
 async def _checked(address: str, *, through_proxy: bool, may_be_local: bool) -> _Place:
     """Raises NotSentError for a host that is the operator's own machine or on its link, unless that is permitted. A
     proxy looks names up itself; what it may reach is its administrator's business."""
-    url = httpx.URL(address)
-    if may_be_local or (through_proxy and not _is_literal(url.host)):
+    url = parsed(address)
+    host = url.raw_host or ""
+    if may_be_local or (through_proxy and not _is_literal(host)):
         return _Place(url)
-    found = await _looked_up(url)
+    found = await _looked_up(host, url.port)
     if any(_is_local(one) for one in found):
         raise NotSentError(LOCAL)
-    if through_proxy or _is_literal(url.host):
+    if through_proxy or _is_literal(host):
         return _Place(url)
-    return _Place(
-        url.copy_with(host=str(found[0])), {"Host": url.netloc.decode()}, {"sni_hostname": url.raw_host.decode()}
-    )
+    return _Place(url.with_host(str(found[0])), {"Host": url.host_port_subcomponent or ""}, host)
 
 
-async def _looked_up(url: httpx.URL) -> list[_Address]:
-    port = url.port or (443 if url.scheme == "https" else 80)
-    rows = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+async def _looked_up(host: str, port: int | None) -> list[_Address]:
+    rows = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [ip_address(str(row[4][0]).partition("%")[0]) for row in rows]
 
 
@@ -167,20 +164,18 @@ def _is_local(one: _Address) -> bool:
     return plain.is_loopback or plain.is_link_local or plain.is_unspecified or plain.is_multicast
 
 
-async def _take(answer: httpx.Response, deadline: float) -> None:
+async def _take(answer: Response, deadline: float) -> None:
     """Reads an answer of moderate length; one that goes on for ever is cut off."""
     until = min(deadline, asyncio.get_running_loop().time() + ANSWER_PATIENCE)
     taken = 0
     try:
         async with asyncio.timeout_at(until):
-            async for chunk in answer.aiter_raw():
+            async for chunk in answer.chunks():
                 taken += len(chunk)
                 if taken > ANSWER_LIMIT:
                     break
     except (TimeoutError, *_FAILURES):
         pass  # the status has come
-    finally:
-        await answer.aclose()
 
 
 @lru_cache(maxsize=16)
@@ -190,12 +185,11 @@ def _tls(ca: bytes | None, verify: bool) -> TLSOptions:
 
 
 def _sentence(error: BaseException, tls: TLSOptions, secrets: Iterable[str]) -> str:
-    if isinstance(error, ExceptionGroup):  # for a port that there cannot be
-        return _sentence(error.exceptions[0], tls, secrets)
     if isinstance(error, UnusableProxyError):
         return f"It cannot be reached: {error}."
     failure = failure_of(error, tls)
     if failure is None:
-        return f"It cannot be reached: {clip(masked(words_of(error), secrets), MESSAGE_LIMIT)}"
+        said = clip(masked(str(error), secrets), MESSAGE_LIMIT) or type(error).__name__
+        return f"It cannot be reached: {said}"
     what = "Its certificate is not trusted" if failure.is_of_certificate else "It cannot be reached"
     return f"{what}: {failure.value}. {ADVICE[failure]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 
 import pytest
@@ -95,6 +96,15 @@ def test_one_that_cannot_be_used_is_told_without_what_may_be_its_password(
         Transport("https://harbor.example.com", Credentials("user", "password"))
     assert CANARY not in str(refusal.value)
     assert "NO_PROXY" in str(refusal.value)
+
+
+def test_user_and_password_of_a_proxy_become_a_header_and_are_shown_nowhere(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("HTTPS_PROXY", f"http://us%40er:{CANARY}%3A@[::1]:3128/path")
+    found = proxy_for("https://harbor.example.com")
+    assert found is not None
+    assert found.url == "http://[::1]:3128"
+    assert found.authorization == "Basic " + base64.b64encode(f"us@er:{CANARY}:".encode()).decode()
+    assert found.authorization not in repr(found)
 
 
 def test_a_proxy_that_is_reached_by_tls_is_verified_as_everything_else_is(environment: pytest.MonkeyPatch) -> None:

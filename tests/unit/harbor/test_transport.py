@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 
-import httpx
 import pytest
 
 from harborhook.harbor.errors import InvalidError, NotHarborError, ThrottledError, UnreachableError
@@ -29,32 +28,22 @@ async def test_an_address_that_nobody_can_have_is_unreachable(url: str) -> None:
     await transport.close()
 
 
-def empty_object() -> httpx.Response:
-    """One whose body has not been read yet."""
-    return httpx.Response(200, headers={"Content-Type": "application/json"}, stream=httpx.ByteStream(b"{}"))
-
-
 async def test_a_pause_that_one_connection_is_asked_for_does_not_stop_others_of_the_host() -> None:
     shared = Limiter(1, 1000)
-    answers = iter([httpx.Response(429, headers={"Retry-After": "30"}, stream=httpx.ByteStream(b""))])
-    throttled, other = (
-        Transport("https://harbor", Credentials("robot", "secret"), limiters=(shared,)) for _ in range(2)
-    )
-    for transport in (throttled, other):
-        await transport._http.aclose()
-        transport._http = httpx.AsyncClient(
-            transport=httpx.MockTransport(lambda _: next(answers, None) or empty_object())
-        )
-    waiting = asyncio.create_task(throttled.request("GET", "/systeminfo", endpoint="/systeminfo"))
-    await asyncio.sleep(0.05)
+    answers = iter([answer(b"", "Retry-After: 30", status="429 Slow down")])
+    async with hostile(lambda _: next(answers, None) or json_answer({})) as server:
+        throttled, other = (Transport(server.url, Credentials("robot", "secret"), limiters=(shared,)) for _ in range(2))
+        waiting = asyncio.create_task(throttled.request("GET", "/systeminfo", endpoint="/systeminfo"))
+        while not throttled._pause.rest:
+            await asyncio.sleep(0.01)
 
-    async with asyncio.timeout(1):
-        assert (await other.request("GET", "/systeminfo", endpoint="/systeminfo")).status == 200
-    assert not waiting.done()
+        async with asyncio.timeout(10):
+            assert (await other.request("GET", "/systeminfo", endpoint="/systeminfo")).status == 200
+        assert not waiting.done()
 
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    await asyncio.gather(throttled.close(), other.close())
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.gather(throttled.close(), other.close())
 
 
 @pytest.mark.parametrize("wait", ["86400", "1e300", "inf"])
@@ -71,18 +60,13 @@ async def test_an_absurd_retry_after_does_not_stop_all_for_longer_than_a_minute(
 
 
 async def test_a_login_that_never_ends_is_given_up() -> None:
-    async def dribble(_: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(60)
-        return httpx.Response(200)
+    async with hostile(lambda _: answer(b"{}", length=1000)) as server:
+        transport = Transport(server.url, Credentials("user", "password"), total_timeout=0.05)
 
-    transport = Transport("https://harbor", Credentials("user", "password"), total_timeout=0.05)
-    await transport._http.aclose()
-    transport._http = httpx.AsyncClient(transport=httpx.MockTransport(dribble))
+        with pytest.raises(UnreachableError, match="no answer in time"):
+            await transport.log_in()
 
-    with pytest.raises(UnreachableError):
-        await transport.log_in()
-
-    await transport.close()
+        await transport.close()
 
 
 async def test_an_error_that_quotes_the_request_shows_neither_password_nor_basic_token() -> None:

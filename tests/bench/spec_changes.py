@@ -1,0 +1,39 @@
+"""People change specs one after the other; how long each takes to reach Harbor is read from the stand-in's log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench.stage import BenchError, Follower, Stage, wait
+from harness.harbor.process import RequestRecord
+
+
+def spec_changes(stage: Stage, numbers: Iterable[int], per_second: float, *, public: bool) -> dict[str, float]:
+    """Sets `public` of these projects of the stage, one after the other, and waits until each status shows it. When
+    each was changed, by name."""
+    follower = stage.follow()
+    made: dict[str, float] = {}
+    for number in numbers:
+        project = f"{stage.prefix}-{number}"
+        made[project] = time.time()
+        stage.world.patch("HarborProject", project, {"spec": {"public": public}})
+        time.sleep(max(0.0, made[project] + 1 / per_second - time.time()))
+    wait(lambda: _all_written(follower, made), "every change has been dealt with", pause=0.2)
+    return made
+
+
+def _all_written(follower: Follower, made: Mapping[str, float]) -> bool:
+    return {name for kind, name in follower.first_status() if kind == "harborprojects"} >= made.keys()
+
+
+def delays(made: Mapping[str, float], log: Sequence[RequestRecord]) -> list[float]:
+    """Seconds from each change to the first request to Harbor that carries it. Raises BenchError if one never came."""
+    asked: dict[str, float] = {}
+    for request in log:
+        project = request.path.removeprefix("/api/v2.0/projects/")
+        if request.method == "PUT" and request.time >= made.get(project, float("inf")):
+            asked.setdefault(project, request.time)
+    if len(asked) < len(made):
+        raise BenchError(f"only {len(asked)} of {len(made)} changes have reached Harbor")
+    return [asked[project] - made[project] for project in made]
