@@ -2,7 +2,12 @@
 
 import signal
 
-pytest_plugins = ["harness.control_plane_fixtures", "harness.crd_fixtures", "harness.harbor_fixtures"]
+pytest_plugins = [
+    "harness.control_plane_fixtures",
+    "harness.crd_fixtures",
+    "harness.harbor_fixtures",
+    "harness.trail_of_the_run",
+]
 
 # Started in the background of a shell, pytest ignores Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

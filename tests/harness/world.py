@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
+from harness import canaries
 from harness.control_plane import ControlPlane, RefusedError
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
@@ -51,6 +52,7 @@ class World:
             headers={"X-Is-Resource-Name": "true"},
             # Harbor refuses the writes of a client that sends its session cookie back without a CSRF token.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            event_hooks={"request": [canaries.OF_THE_RUN.hear]},
             verify=False,
             timeout=30,
         )
