@@ -51,8 +51,9 @@ class Trail:
 
     # As an observer of control planes
 
-    def started(self, control_plane: ControlPlane) -> None:
-        self._running[control_plane] = 0
+    def started(self, control_plane: ControlPlane, since: int = 0) -> None:
+        """Follows it, from a position in its audit log."""
+        self._running[control_plane] = since
 
     def stopped(self, control_plane: ControlPlane) -> None:
         self._follow(control_plane)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -30,6 +31,13 @@ ANSWER_PATIENCE = 1.0
 ANSWER_LIMIT = 64 * 1024
 """Bytes of it that are read."""
 MESSAGE_LIMIT = 200
+LOOKUPS = 128
+"""Names of receivers that are looked up at the same time: the targets of all policies that one namespace can have
+tested by the default number of senders, and room for the others."""
+
+_LOOKUPS = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="receiver-lookup")
+"""Apart from asyncio's own threads, of which there are few, and which look up the API server and Harbor: a name whose
+server never answers holds a thread, even after the sender has stopped waiting."""
 
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ExceptionGroup)
 
@@ -149,7 +157,8 @@ async def _checked(address: str, *, through_proxy: bool, may_be_local: bool) -> 
 
 async def _looked_up(url: httpx.URL) -> list[_Address]:
     port = url.port or (443 if url.scheme == "https" else 80)
-    rows = await asyncio.get_running_loop().getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, url.host, port, type=socket.SOCK_STREAM)
+    rows = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, look_up)
     return [ip_address(str(row[4][0]).partition("%")[0]) for row in rows]
 
 

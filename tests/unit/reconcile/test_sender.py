@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import socketserver
 import threading
 import time
@@ -213,11 +215,11 @@ async def test_a_name_that_means_this_machine_is_refused_and_one_that_changes_me
 ) -> None:
     asked: list[str] = []
 
-    async def lookup(self: Any, host: str, port: int, **_: Any) -> list[Any]:
+    def lookup(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
         asked.append(host)
-        return [(2, 1, 6, "", ("127.0.0.1", port))]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", lookup)
+    monkeypatch.setattr("socket.getaddrinfo", lookup)
     address = f"http://rebound.example.com:{receiver.port}/ok"
     with pytest.raises(NotSentError, match="loopback or link-local range"):
         await sender.send(address, content=b"{}", headers=HEADERS)
@@ -226,6 +228,35 @@ async def test_a_name_that_means_this_machine_is_refused_and_one_that_changes_me
     assert await sender.send(address, content=b"{}", headers=HEADERS) == 200
     assert "rebound.example.com" not in asked[1:], "the connection goes to the address that was checked"
     assert receiver.received()[0].headers["host"] == f"rebound.example.com:{receiver.port}"
+
+
+async def test_names_that_nobody_looks_up_keep_the_operator_from_looking_up_none_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tenant's name server that never answers: asyncio's own threads would all wait for it."""
+    hostile, answered = 40, threading.Event()
+    asked = threading.Semaphore(0)
+    real = socket.getaddrinfo
+
+    def lookup(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host != "silent.example.com":
+            return real(host, *arguments, **options)
+        asked.release()
+        answered.wait()
+        raise socket.gaierror("no answer")
+
+    monkeypatch.setattr("socket.getaddrinfo", lookup)
+    waiting = [
+        asyncio.create_task(sender.send("http://silent.example.com", content=b"{}", headers={})) for _ in range(hostile)
+    ]
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(asked.acquire)
+            assert await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 443)
+    finally:
+        answered.set()
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(end) for end in ends} == {NotSentError}
 
 
 async def test_a_certificate_is_verified_for_the_name_though_the_connection_goes_to_an_address(
