@@ -267,3 +267,15 @@ async def test_a_certificate_is_verified_for_the_name_though_the_connection_goes
         assert secured.certificate is not None
         ca = secured.certificate.read_bytes()
         assert await sender.send(f"https://localhost:{secured.port}/ok", content=b"{}", headers=HEADERS, ca=ca) == 200
+
+
+async def test_a_header_of_the_policy_goes_before_user_and_password_in_its_address_as_in_harbor(
+    receiver: Receiver,
+) -> None:
+    """Go, in which Harbor is written, makes a header of them only where there is none."""
+    address = f"http://someone:{CANARY}@127.0.0.1:{receiver.port}/ok"
+    await send(address, content=b"{}", headers=HEADERS)
+    await send(address, content=b"{}", headers={})
+    with_header, without = receiver.received()
+    assert with_header.authorization == HEADERS["Authorization"]
+    assert (without.authorization or "").startswith("Basic ")
