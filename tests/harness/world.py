@@ -311,10 +311,11 @@ class World:
                 self.annotate(kind, item["metadata"]["name"], release="true")
                 self.delete(kind, item["metadata"]["name"], wait=False)
         for name in self._projects:
-            self._remove_project(name)
+            self.remove_project(name)
         self.api.close()
 
-    def _remove_project(self, name: str) -> None:
+    def remove_project(self, name: str) -> None:
+        """Deletes it in Harbor with all that is in it, if it is there."""
         if self.harbor_project(name) is None:
             return
         for policy in self.harbor_policies(name):
