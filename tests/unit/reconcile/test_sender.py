@@ -230,7 +230,7 @@ async def test_a_name_that_means_this_machine_is_refused_and_one_that_changes_me
     assert receiver.received()[0].headers["host"] == f"rebound.example.com:{receiver.port}"
 
 
-async def test_names_that_nobody_looks_up_keep_the_operator_from_looking_up_none_of_its_own(
+async def test_a_name_server_that_never_answers_leaves_the_operator_its_own_lookups(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A tenant's name server that never answers: asyncio's own threads would all wait for it."""
