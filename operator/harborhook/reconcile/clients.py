@@ -22,8 +22,8 @@ class Clients:
     """Raises when this process must not write any more."""
     user_agent: str = "harborhook"
     _limiters: WeakValueDictionary[str, Limiter] = field(default_factory=WeakValueDictionary)
-    """By Harbor's origin, and by HarborConnection, as long as a client has it: a team can declare HarborConnections under
-    new names without end."""
+    """By Harbor's origin, and by HarborConnection, as long as a client has it: the names that a team can give to its
+    HarborConnections have no end."""
 
     def make(self, connection: AnyConnection, admission: Admission, breaker: Breaker) -> HarborClient:
         def observe(method: str, endpoint: str, status: int) -> None:
