@@ -2,6 +2,8 @@
 
 import signal
 
+from hypothesis import settings
+
 pytest_plugins = [
     "harness.control_plane_fixtures",
     "harness.crd_fixtures",
@@ -11,3 +13,7 @@ pytest_plugins = [
 
 # Started in the background of a shell, pytest ignores Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long a text takes is up to the machine, which may be busy.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
