@@ -1,6 +1,6 @@
-"""One tenant floods, claims and paints what it can; another one's changes get through, and terminals stay as they are.
+"""A tenant floods the operator, fights for a name, and lets its Harbor send terminal escapes: what others see of it.
 
-What may be counted is counted. docs/security.md lists all attacks with their tests.
+docs/security.md lists all attacks with their tests.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ def declare(world: World, name: str) -> str:
 
 
 def about(world: World, project: str) -> list[str]:
-    """What Harbor was asked about a project, polls and the reading of many left out."""
+    """What Harbor was asked about a project; polls go on whatever happens."""
     requests = standing(world).requests()
-    return [f"{one.method} {one.path}" for one in requests if f"/projects/{project}" in one.path]
+    asked = [f"{one.method} {one.path}" for one in requests if f"/projects/{project}" in one.path]
+    return [one for one in asked if "/lasttrigger" not in one]
 
 
 @contextmanager
