@@ -92,5 +92,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def _is_compared(config: pytest.Config) -> bool:
     """Whether all end-to-end tests were asked for, and were run."""
-    selected = config.getoption("keyword") or config.getoption("markexpr") or config.getoption("lf")
+    selected = config.getoption("keyword") or config.getoption("markexpr") or config.getoption("lf", False)
     return RUN.is_whole and not selected
