@@ -88,7 +88,7 @@ def test_two_tenants_that_fight_over_a_name_leave_it_to_its_owner(own: World, at
     project = own.project_name("wanted")
     own.project("owner", projectName=project, public=False)
     owner = own.ready("HarborProject", "owner")
-    own.policy("hook", projectName=project, connectionRef={"name": own.connection}, description="the owner's")
+    own.policy("hook", "owner", description="the owner's")
     own.ready("WebhookPolicy", "hook")
     standing(own).clear_requests()
 

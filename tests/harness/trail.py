@@ -36,6 +36,8 @@ class Refusal(NamedTuple):
     right: Right
     namespace: str
     user: str
+    reason: str
+    """In the API server's words; mostly empty where no role has the right."""
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Trail:
         self._running[control_plane] = since
 
     def stopped(self, control_plane: ControlPlane) -> None:
+        self._plant_tokens()  # they go with it
         self._follow(control_plane)
         del self._running[control_plane]
 
@@ -66,9 +69,9 @@ class Trail:
         for control_plane in list(self._running):
             control_plane.audit_position()  # returns when the log has caught up
             self._follow(control_plane)
+        self._plant_tokens()
         found = {}
         for operator in OperatorProcess.made:
-            self._plant_token(operator)
             found[str(operator.log)] = self._new_lines(operator.log)
             found[f"metrics of {operator.log}"] = operator.shown_metrics()
         for user in {operator.user for operator in OperatorProcess.made}:
@@ -106,8 +109,9 @@ class Trail:
         if body is not None:
             self._written.setdefault(user, []).append(json.dumps(body, ensure_ascii=False) + "\n")
         right, namespace = right_of(event)
-        if event.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid":
-            self.refusals.append(Refusal(right, namespace, user))
+        decided = event.get("annotations", {})
+        if decided.get("authorization.k8s.io/decision") == "forbid":
+            self.refusals.append(Refusal(right, namespace, user, decided.get("authorization.k8s.io/reason", "")))
         else:
             self.used.setdefault(user, set()).add((namespace, right))
 
@@ -120,10 +124,11 @@ class Trail:
         self._read[log] = self._read.get(log, 0) + len(found)
         return found.decode(errors="replace")
 
-    def _plant_token(self, operator: OperatorProcess) -> None:
-        if operator.kubeconfig.exists():  # it goes with its control plane
-            for user in yaml.safe_load(operator.kubeconfig.read_text())["users"]:
-                self.canaries.plant(user["user"]["token"])
+    def _plant_tokens(self) -> None:
+        """Those by which the operators talk to the API server."""
+        files = [operator.kubeconfig for operator in OperatorProcess.made if operator.kubeconfig.exists()]
+        for user in (user for file in files for user in yaml.safe_load(file.read_text())["users"]):
+            self.canaries.plant(user["user"]["token"])
 
 
 def right_of(event: Object) -> tuple[Right, str]:

@@ -148,7 +148,7 @@ def test_rights_that_are_used_and_those_that_are_refused_are_told_apart(plane: P
 
     assert trail.leaks() == []
     assert trail.used == {OPERATOR_USER: {("team-a", Right("harborprojects", "list"))}}
-    assert trail.new_refusals() == [Refusal(Right("secrets", "watch"), "team-a", OPERATOR_USER)]
+    assert trail.new_refusals() == [Refusal(Right("secrets", "watch"), "team-a", OPERATOR_USER, "")]
     assert trail.new_refusals() == []
 
 
