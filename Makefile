@@ -4,7 +4,7 @@
 #
 # Variables: PYTHON (3.11 or newer, to make .venv with), ARGS (passed to pytest, or to uv by `make lock`), WORKERS,
 #            KEEP and CLUSTER=current (for `make demo`), SIZE, SCENARIOS, JSON and COMPARE (for `make bench`),
-#            MINUTES (for `make soak` and `make fuzz`), RECORDINGS (for `make record`),
+#            MINUTES (for `make soak`, `make fuzz` and `make fuzz-guided`), RECORDINGS (for `make record`),
 #            IMAGE and BASE_IMAGE (for `make image`),
 #            IMAGE_REPOSITORY (where the image is, for `make image` and `make dist`), DIST (for `make dist`),
 #            TAG and ADDRESS (for `make release-check`),
@@ -18,7 +18,7 @@ WORKERS ?= 3
 # Of `make bench`: tiny, small or full (a quarter of an hour), and where its figures are written.
 SIZE ?= full
 JSON ?= build/bench.json
-# Of `make soak` and `make fuzz`.
+# Of `make soak`, `make fuzz` and `make fuzz-guided`.
 MINUTES ?= 30
 # Of `make record`: where it writes.
 RECORDINGS ?= build/recordings
@@ -60,6 +60,17 @@ soak: control-plane  ## Random edits and faults for half an hour (MINUTES=, ARGS
 .PHONY: fuzz
 fuzz: $(STAMP)  ## Fuzz every parser of what others wrote; what breaks one is kept in tests/data/fuzz (MINUTES=10)
 	$(BIN)/python -m harness.fuzz --minutes $(MINUTES) $(ARGS)
+
+# The newest that there is: it is not part of what is shipped, and not pinned.
+ATHERIS := build/atheris
+.PHONY: fuzz-guided
+fuzz-guided: $(STAMP)  ## The same guided by coverage, with atheris: needs a wheel of it for this Python (MINUTES=)
+	@[ -d $(ATHERIS) ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(ATHERIS) atheris
+	@set -- $(patsubst tests/data/fuzz/%.json,%,$(wildcard tests/data/fuzz/*.json)); \
+	for target; do \
+		PYTHONPATH=$(PYTHONPATH):$(ATHERIS) $(BIN)/python -m harness.fuzz.guided $$target \
+			--seconds $$(( $(MINUTES) * 60 / $$# )) || exit 1; \
+	done
 
 .PHONY: audit
 audit: $(STAMP)  ## Look the pinned dependencies up in the database of known vulnerabilities (needs the network)

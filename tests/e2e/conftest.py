@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,11 @@ from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
 from harness.own import own_harbor
+from harness.trail import Trail
 from harness.world import Object, World
 
-QUICK = {
+QUICK: dict[str, Any] = {
+    "log_level": "DEBUG",
     "poll_interval": 1,
     "open_poll_interval": 0.5,
     "status_interval": 2,
@@ -26,6 +29,17 @@ QUICK = {
     "connection_interval": 5,
 }
 """Intervals at which tests need not wait long."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_secret_is_shown_and_no_right_is_missing(trail: Trail, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Checked when a module's last test is over: log, metrics, and what the operators have written to the API server.
+
+    A module that makes the API server refuse something has REFUSED: the rights, each with the reason."""
+    yield
+    assert trail.leaks() == []
+    provoked = getattr(request.module, "REFUSED", {})
+    assert [found for found in trail.new_refusals() if found.right not in provoked] == []
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,11 @@ from harness.control_plane import ControlPlane
 from harness.harbor.process import StandIn
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
+from harness.trail_of_the_run import shipped
 from harness.world import FINALIZER, World, condition, eventually, http_target, ready_condition
 
+REFUSED = dict.fromkeys(shipped(), "an API server that has just started again does not know the roles yet")
+"""Any right that the operator has may be refused to it for a moment."""
 SOON = 20.0
 """Seconds within which things come right once a fault is over; the slow ways out of trouble take minutes."""
 

@@ -32,7 +32,7 @@ def crowded(tmp_path: Path, stand_in: StandIn) -> Iterator[World]:
     with ControlPlane.start() as cluster:
         install_crds(cluster)
         cluster.create_namespace("crowd")
-        with OperatorProcess.start(cluster, tmp_path) as operator:
+        with OperatorProcess.start(cluster, tmp_path, log_level="DEBUG") as operator:
             harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
             world = World(cluster, harbor, operator, "crowd")
             world.connect("default", limits={"maxConcurrentRequests": 32, "requestsPerSecond": 1000})

@@ -11,9 +11,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 LEASH = Path(__file__).parent / "control_plane" / "leash.py"
 SOURCE = Path(__file__).parents[2] / "operator"
@@ -37,6 +38,9 @@ class OperatorProcess:
     of another version; `python` runs it.
     """
 
+    made: ClassVar[list[OperatorProcess]] = []
+    """All of this process, for what is checked of every operator."""
+
     def __init__(
         self,
         control_plane: Cluster,
@@ -51,6 +55,9 @@ class OperatorProcess:
         python: str = sys.executable,
     ) -> None:
         self.log = directory / "operator.log"
+        self.user = f"system:serviceaccount:{namespace}:{account}"
+        self.kubeconfig = control_plane.service_account_kubeconfig(namespace, account, server=api_server)
+        self._last_metrics = ""
         self._clock = directory / "clock"
         self._program = [str(STEPPING_CLOCK), str(self._clock), "harborhook"] if clock_steps else ["-m", "harborhook"]
         self._port = free_port()
@@ -58,7 +65,7 @@ class OperatorProcess:
             **{name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")},
             "PYTHONPATH": os.pathsep.join([str(package), str(AS_SHIPPED)]),
             "PYTHONWARNINGS": "default",
-            "KUBECONFIG": str(control_plane.service_account_kubeconfig(namespace, account, server=api_server)),
+            "KUBECONFIG": str(self.kubeconfig),
             "HARBORHOOK_LISTEN_HOST": "127.0.0.1",
             "HARBORHOOK_LISTEN_PORT": str(self._port),
             **{f"HARBORHOOK_{name.upper()}": str(value) for name, value in settings.items()},
@@ -66,6 +73,7 @@ class OperatorProcess:
         self._arguments = arguments
         self._python = python
         self._process: subprocess.Popen[bytes] | None = None
+        self.made.append(self)
 
     @classmethod
     def start(cls, control_plane: Cluster, directory: Path, **settings: object) -> Self:
@@ -146,6 +154,7 @@ class OperatorProcess:
 
     def stop(self) -> None:
         """SIGTERM, as Kubernetes ends a pod."""
+        self._last_metrics = self.shown_metrics()
         self.end(signal.SIGTERM)
 
     def send(self, number: signal.Signals) -> None:
@@ -187,6 +196,12 @@ class OperatorProcess:
         """What Prometheus reads."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
             return str(answer.read().decode())
+
+    def shown_metrics(self) -> str:
+        """What Prometheus has read last, if it does not run any more or does not answer."""
+        with suppress(OSError):
+            return self.metrics_page() if self.running else self._last_metrics
+        return self._last_metrics
 
     def _answers(self, path: str) -> bool:
         try:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
+from harness import canaries
 from harness.control_plane import ControlPlane, RefusedError
 from harness.harbor_fixtures import HarborUnderTest
 from harness.operator_process import OperatorProcess
@@ -51,6 +52,7 @@ class World:
             headers={"X-Is-Resource-Name": "true"},
             # Harbor refuses the writes of a client that sends its session cookie back without a CSRF token.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            event_hooks={"request": [canaries.OF_THE_RUN.hear]},
             verify=False,
             timeout=30,
         )
@@ -309,10 +311,11 @@ class World:
                 self.annotate(kind, item["metadata"]["name"], release="true")
                 self.delete(kind, item["metadata"]["name"], wait=False)
         for name in self._projects:
-            self._remove_project(name)
+            self.remove_project(name)
         self.api.close()
 
-    def _remove_project(self, name: str) -> None:
+    def remove_project(self, name: str) -> None:
+        """Deletes it in Harbor with all that is in it, if it is there."""
         if self.harbor_project(name) is None:
             return
         for policy in self.harbor_policies(name):

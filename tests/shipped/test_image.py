@@ -53,6 +53,19 @@ def test_pods_of_the_tests_have_the_python_of_the_image() -> None:
     assert stated[1] == images.PYTHON
 
 
+def test_all_that_the_image_adds_to_its_base_is_audited() -> None:
+    """The package itself, and one lock file, which `make audit` looks up; no package of an operating system."""
+    assert re.search(r"\b(apt|apt-get|apk|dnf|yum|microdnf)\b", DOCKERFILE) is None
+    assert re.findall(r"-r (\S+)", BUILD.partition("build.lock")[0]) == ["requirements.lock"]
+    assert re.findall(r"^COPY (.*)$", FINAL, re.MULTILINE) == ["--from=build /opt/harborhook /opt/harborhook"]
+
+    # Without making .venv again, and without running anything.
+    dry = [str(shutil.which("make")), "--dry-run", "--old-file=.venv/.made-from-lock", "audit"]
+    printed = subprocess.run(dry, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    (audited,) = [line for line in printed.splitlines() if "--requirement requirements.lock" in line]
+    assert "pip-audit --strict" in audited
+
+
 def test_nothing_is_installed_whose_hash_is_not_known() -> None:
     steps = re.split(r"&&|\n", DOCKERFILE.replace("\\\n", " "))
     installations = [step for step in steps if re.search(r"bin/pip .*\b(install|wheel)\b", step)]

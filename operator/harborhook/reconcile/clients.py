@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, Limits
 from harborhook.harbor.client import HarborClient
@@ -21,8 +22,9 @@ class Clients:
     fence: Fence | None = None
     """Raises when this process must not write any more."""
     user_agent: str = "harborhook"
-    _limiters: dict[str, Limiter] = field(default_factory=dict)
-    """By Harbor's origin, and by HarborConnection."""
+    _limiters: WeakValueDictionary[str, Limiter] = field(default_factory=WeakValueDictionary)
+    """By Harbor's origin, and by HarborConnection, as long as a client has it: the names that a team can give to its
+    HarborConnections have no end."""
 
     def make(self, connection: AnyConnection, admission: Admission, breaker: Breaker) -> HarborClient:
         def observe(method: str, endpoint: str, status: int) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from yarl import URL
@@ -30,6 +31,13 @@ ANSWER_PATIENCE = 1.0
 ANSWER_LIMIT = 64 * 1024
 """Bytes of it that are read."""
 MESSAGE_LIMIT = 200
+LOOKUPS = 128
+"""Names of receivers that are looked up at the same time: the targets of all policies that one namespace can have
+tested by the default number of senders, and room for the others."""
+
+_LOOKUPS = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="receiver-lookup")
+"""Apart from asyncio's own threads, of which there are few, and which look up the API server and Harbor: a name whose
+server never answers holds a thread, even after the sender has stopped waiting."""
 
 _FAILURES = (NoAnswerError, OSError, ValueError)
 """The second for a name that means nothing, the third for an address that is not a URL."""
@@ -146,7 +154,8 @@ async def _checked(address: str, *, through_proxy: bool, may_be_local: bool) -> 
 
 
 async def _looked_up(host: str, port: int | None) -> list[_Address]:
-    rows = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    rows = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, look_up)
     return [ip_address(str(row[4][0]).partition("%")[0]) for row in rows]
 
 

@@ -1,7 +1,8 @@
 """The API server's audit log as a count of writes: who created, updated, patched or deleted what, and how it ended.
 
-Reads, leases and questions (access reviews, token reviews) are not logged, dry runs are left out; Events are writes
-like any other. A position in the log is a number of bytes.
+Leases, reads and questions (access reviews, token reviews) are not counted, dry runs are left out; Events are writes
+like any other. A position in the log is a number of bytes. By POLICY nothing but writes is logged; by WHOLE_POLICY the
+log also has every request of a ServiceAccount, and the bodies of its writes and of what holds secrets.
 """
 
 from __future__ import annotations
@@ -28,6 +29,32 @@ rules:
 - level: None
 """
 
+WHOLE_POLICY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+- level: None
+  resources:
+  - {group: authorization.k8s.io}
+  - {group: authentication.k8s.io}
+- level: Request
+  userGroups: [system:serviceaccounts]
+- level: Request
+  verbs: [create, update, patch]
+  resources:
+  - {group: "", resources: [secrets]}
+  - {group: harborhook.io, resources: [webhookpolicies]}
+- level: None
+  resources:
+  - {group: coordination.k8s.io, resources: [leases]}
+- level: Metadata
+  verbs: [create, update, patch, delete, deletecollection]
+- level: None
+"""
+
+WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
 
 @dataclass(frozen=True)
 class AuditEntry:
@@ -47,7 +74,15 @@ class AuditEntry:
 
 
 def read_entries(log: Path, since: int) -> Iterator[AuditEntry]:
-    """The writes logged from a position on; a line that is still being written is left for the next time."""
+    """The writes logged from a position on."""
+    for line in read_lines(log, since):
+        entry = parse(line)
+        if entry is not None:
+            yield entry
+
+
+def read_lines(log: Path, since: int) -> Iterator[bytes]:
+    """The lines from a position on; one that is still being written is left for the next time."""
     if not log.exists():
         return
     with log.open("rb") as lines:
@@ -55,17 +90,15 @@ def read_entries(log: Path, since: int) -> Iterator[AuditEntry]:
         for line in lines:
             if not line.endswith(b"\n"):
                 return
-            entry = parse(line)
-            if entry is not None:
-                yield entry
+            yield line
 
 
 def parse(line: bytes) -> AuditEntry | None:
-    """One line of the log; None for a dry run."""
+    """One line of the log; None for a dry run and for what is no write."""
     event: dict[str, Any] = json.loads(line)
-    if "dryRun=" in event["requestURI"]:
-        return None
     target: dict[str, str] = event.get("objectRef", {})
+    if "dryRun=" in event["requestURI"] or event["verb"] not in WRITES or target.get("resource") == "leases":
+        return None
     return AuditEntry(
         verb=event["verb"],
         resource=target.get("resource", ""),

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Protocol, Self
 
 from harness.control_plane import audit, credentials, servers
 from harness.control_plane.api import Api
@@ -36,12 +36,22 @@ def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+class Observer(Protocol):
+    """What is to know of every control plane of this process. With one the audit log has bodies and reads too."""
+
+    def started(self, control_plane: ControlPlane) -> None: ...
+    def stopped(self, control_plane: ControlPlane) -> None:
+        """Called while the directory is still there."""
+
+
 class ControlPlane:
     """A running control plane. Get one with `start`, end it with `stop` or use it in a `with` statement.
 
     `etcd`, `api_server` and `controller_manager` are the servers, for tests that make one fail: `api_server.stop()`
     and `api_server.start()` give an outage of the same cluster at the same address.
     """
+
+    observer: ClassVar[Observer | None] = None
 
     def __init__(
         self, workspace: Workspace, binaries: Binaries, *, nodes: bool = False, finish_namespaces: bool = False
@@ -98,12 +108,16 @@ class ControlPlane:
             control_plane = cls(workspace, binaries, nodes=nodes, finish_namespaces=finish_namespaces)
             cleanup.callback(control_plane._stop_servers)
             control_plane._start_servers()
+            if cls.observer:
+                cls.observer.started(control_plane)
             cleanup.pop_all()  # it has started: from here on, stop() cleans up
             return control_plane
 
     def stop(self) -> None:
         """End the servers; a temporary directory goes with them."""
         self._stop_servers()
+        if self.observer:
+            self.observer.stopped(self)
         self._workspace.close()
 
     def __enter__(self) -> Self:
@@ -248,7 +262,7 @@ class ControlPlane:
     def _write_inputs(self) -> dict[str, str]:
         self.paths.logs.mkdir(exist_ok=True)
         credentials.write_signing_key(self.paths.signing_key)
-        self.paths.audit_policy.write_text(audit.POLICY)
+        self.paths.audit_policy.write_text(audit.WHOLE_POLICY if self.observer else audit.POLICY)
         return credentials.write_token_file(self.paths.tokens)
 
     def _write_kubeconfig(self, file: Path, user: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from harborhook.api.connections import AccessRule
-from harborhook.plan.access import allows_harbor, allows_host, allows_project, host_of, matches, origin_of
+from harborhook.plan.access import allows_harbor, allows_host, allows_project, host_of, matches, names_host, origin_of
 
 NAMESPACE = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 PROJECT = st.from_regex(r"[a-z0-9]+([._-][a-z0-9]+){0,3}", fullmatch=True)
@@ -260,3 +260,29 @@ def test_where_a_harbor_listens_has_always_a_port(url: str, origin: str) -> None
 )
 def test_a_harbor_is_allowed_by_host_and_port(pattern: str, url: str, allowed: bool) -> None:
     assert allows_harbor([pattern], url) is allowed
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address"),
+    [
+        ("hooks.example.com", "https://hooks.example.com./x"),
+        ("hooks.example.com", "https://hooks%2eexample.com/x"),
+        ("hooks.example.com", "https://hooks\u3002example.com/x"),
+        ("*.example.com", "https://evil.org.?.example.com"),
+        ("127.0.0.1", "http://[::ffff:127.0.0.1]/x"),
+        ("127.0.0.1", "http://2130706433/x"),
+        ("127.0.0.1", "http://0x7f.1/x"),
+        ("::1", "http://[0:0:0:0:0:0:0:1]/x"),
+        ("[2001:db8::1]", "http://[2001:db8::1%25eth0]/x"),
+    ],
+)
+def test_another_spelling_of_an_allowed_host_is_not_allowed(allowed: str, address: str) -> None:
+    """Hosts are compared as text: a spelling that means the same to some resolver does not count."""
+    assert not allows_host([allowed], address)
+    assert not names_host([allowed], address)
+
+
+@pytest.mark.parametrize("allowed", ["2001:db8::1", "[2001:DB8::1]"])
+def test_an_ipv6_address_is_allowed_with_and_without_brackets_and_whatever_its_port(allowed: str) -> None:
+    assert allows_host([allowed], "http://user@[2001:DB8::1]:8080/x")
+    assert names_host([allowed], "http://[2001:db8::1]/x")

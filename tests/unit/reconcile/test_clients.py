@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from harborhook.api.connections import AnyConnection, ClusterHarborConnection, HarborConnection
@@ -46,9 +48,20 @@ def test_a_limiter_is_shared_by_the_connections_to_one_server(url: str, shared: 
 
 def test_a_connection_that_is_limited_again_keeps_its_limiter() -> None:
     clients = Clients()
-    (before,) = clients.limit(declared("https://harbor.example.com"))
+    (before,) = clients.limit(declared("https://harbor.example.com"))  # as its client has it
 
     (after,) = clients.limit(declared("https://harbor.example.com", requestsPerSecond=7))
 
     assert isinstance(after, Limiter)
     assert after is before
+
+
+def test_connections_that_come_and_go_leave_nothing_behind() -> None:
+    clients = Clients()
+    of_cluster = clients.limit(declared("https://harbor.example.com"))
+
+    for number in range(100):
+        clients.limit(declared(f"https://harbor-{number}.example.com", "team", f"name-{number}"))
+
+    gc.collect()
+    assert list(clients._limiters.values()) == list(of_cluster)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import socketserver
 import threading
 import time
@@ -213,11 +215,11 @@ async def test_a_name_that_means_this_machine_is_refused_and_one_that_changes_me
 ) -> None:
     asked: list[str] = []
 
-    async def lookup(self: Any, host: str, port: int, **_: Any) -> list[Any]:
+    def lookup(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
         asked.append(host)
-        return [(2, 1, 6, "", ("127.0.0.1", port))]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", lookup)
+    monkeypatch.setattr("socket.getaddrinfo", lookup)
     address = f"http://rebound.example.com:{receiver.port}/ok"
     with pytest.raises(NotSentError, match="loopback or link-local range"):
         await sender.send(address, content=b"{}", headers=HEADERS)
@@ -228,6 +230,35 @@ async def test_a_name_that_means_this_machine_is_refused_and_one_that_changes_me
     assert receiver.received()[0].headers["host"] == f"rebound.example.com:{receiver.port}"
 
 
+async def test_a_name_server_that_never_answers_leaves_the_operator_its_own_lookups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tenant's name server that never answers: asyncio's own threads would all wait for it."""
+    hostile, answered = 40, threading.Event()
+    asked = threading.Semaphore(0)
+    real = socket.getaddrinfo
+
+    def lookup(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host != "silent.example.com":
+            return real(host, *arguments, **options)
+        asked.release()
+        answered.wait()
+        raise socket.gaierror("no answer")
+
+    monkeypatch.setattr("socket.getaddrinfo", lookup)
+    waiting = [
+        asyncio.create_task(sender.send("http://silent.example.com", content=b"{}", headers={})) for _ in range(hostile)
+    ]
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(asked.acquire)
+            assert await asyncio.get_running_loop().getaddrinfo("127.0.0.1", 443)
+    finally:
+        answered.set()
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(end) for end in ends} == {NotSentError}
+
+
 async def test_a_certificate_is_verified_for_the_name_though_the_connection_goes_to_an_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -236,3 +267,15 @@ async def test_a_certificate_is_verified_for_the_name_though_the_connection_goes
         assert secured.certificate is not None
         ca = secured.certificate.read_bytes()
         assert await sender.send(f"https://localhost:{secured.port}/ok", content=b"{}", headers=HEADERS, ca=ca) == 200
+
+
+async def test_a_header_of_the_policy_goes_before_user_and_password_in_its_address_as_in_harbor(
+    receiver: Receiver,
+) -> None:
+    """Go, in which Harbor is written, makes a header of them only where there is none."""
+    address = f"http://someone:{CANARY}@127.0.0.1:{receiver.port}/ok"
+    await send(address, content=b"{}", headers=HEADERS)
+    await send(address, content=b"{}", headers={})
+    with_header, without = receiver.received()
+    assert with_header.authorization == HEADERS["Authorization"]
+    assert (without.authorization or "").startswith("Basic ")
