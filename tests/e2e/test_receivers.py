@@ -19,7 +19,7 @@ import httpx
 import pytest
 import yaml
 
-from harness.known_receivers import image_updater, kargo, mattermost, quoting
+from harness.known_receivers import image_updater, image_updater_1_0, kargo, mattermost, quoting
 from harness.operator_process import free_port
 from harness.own import standing
 from harness.readme import blocks
@@ -181,7 +181,7 @@ def test_image_updater_takes_pushes_as_its_page_declares_them(own: World, projec
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({}, "incorrect webhook secret"),
+        ({}, "invalid webhook secret"),
         ({"query": ""}, "missing registry type parameter"),
         ({"query": "?type=quay.io"}, "invalid registry type"),
         ({"event": "PULL_ARTIFACT"}, "unsupported event type"),
@@ -204,6 +204,18 @@ def test_image_updaters_complaints_show_as_its_page_says(
     found = failure(until_delivering(own, "image-updater", "LastDeliveryFailed"))
     assert found.startswith(f"127.0.0.1 answered with status 400: {said}")
     assert_nothing_secret_is_shown(own, "image-updater")
+
+
+def test_image_updater_1_0_refuses_what_harbor_sends_as_its_page_says(
+    own: World, project: str, receiver: Receiver
+) -> None:
+    said = "invalid webhook signature"
+    assert f"| `{said}` |" in (PAGES / "argocd-image-updater.md").read_text()
+    receiver.imitate("/webhook", image_updater_1_0(BARE))
+    declare_image_updater(own, receiver)
+    push(own, project)
+    found = failure(until_delivering(own, "image-updater", "LastDeliveryFailed"))
+    assert found.startswith(f"127.0.0.1 answered with status 400: {said}")
 
 
 # Mattermost

@@ -12,6 +12,7 @@ import yaml
 
 from harness.control_plane import ControlPlane
 from harness.control_plane.processes import Server
+from harness.control_plane.waiting import poll_until
 from harness.operator_process import free_port
 from harness.receiver_programs import FLUX, TEKTON
 from harness.world import Object
@@ -20,8 +21,8 @@ from harness.world import Object
 @contextmanager
 def flux(control_plane: ControlPlane, log: Path) -> Iterator[str]:
     """notification-controller with its CRDs, as an administrator; gives the address of its receivers."""
-    install(control_plane, FLUX.sources() / "config/crd/bases")
-    control_plane.apply(kind_of("OCIRepository", "source.toolkit.fluxcd.io", "v1"))
+    repositories = kind_of("OCIRepository", "source.toolkit.fluxcd.io", "v1")
+    install(control_plane, FLUX.sources() / "config/crd/bases", repositories)
     receivers, health, events, metrics = (f"127.0.0.1:{free_port()}" for _ in range(4))
     options = {"receiverAddr": receivers, "health-addr": health, "events-addr": events, "metrics-addr": metrics}
     server = Server(
@@ -37,7 +38,7 @@ def flux(control_plane: ControlPlane, log: Path) -> Iterator[str]:
 
 @contextmanager
 def tekton(control_plane: ControlPlane, namespace: str, listener: Object, account: str, log: Path) -> Iterator[str]:
-    """The sink of an EventListener with Tekton's own CRDs and core interceptors; gives its address.
+    """The sink of an EventListener and the core interceptors, where Tekton is installed; gives the sink's address.
 
     Tekton's controller would start it in a pod, under the ServiceAccount `account`.
     """
@@ -61,11 +62,26 @@ def tekton(control_plane: ControlPlane, namespace: str, listener: Object, accoun
         yield f"http://127.0.0.1:{port}"
 
 
-def install(control_plane: ControlPlane, *files: Path) -> None:
-    """Applies CRDs and roles of another project, and waits for the CRDs."""
-    for file in files:
-        control_plane.apply(file, "--server-side")
+def install_tekton(control_plane: ControlPlane) -> None:
+    """Tekton Triggers' own kinds and roles."""
+    config = TEKTON.sources() / "config"
+    runs = kind_of("PipelineRun", "tekton.dev", "v1")
+    install(control_plane, *sorted(config.glob("300-*.yaml")), config / "200-clusterrole.yaml", runs)
+
+
+def install(control_plane: ControlPlane, *manifests: Path | str) -> None:
+    """Applies CRDs and roles of another project, and waits until the API server serves all kinds."""
+    for manifest in manifests:
+        control_plane.apply(manifest, "--server-side")
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+    crds = control_plane.admin.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
+    paths = [
+        f"/apis/{crd['spec']['group']}/{version['name']}/{crd['spec']['names']['plural']}"
+        for crd in crds
+        for version in crd["spec"]["versions"]
+        if version["served"]
+    ]
+    assert poll_until(lambda: all(map(control_plane.admin.answers, paths)), timeout=30, interval=0.1)
 
 
 def kind_of(kind: str, group: str, version: str) -> str:

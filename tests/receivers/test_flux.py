@@ -82,7 +82,7 @@ def until_delivering(team: World, status: str) -> Object:
 def requested(team: World) -> str | None:
     """When Flux was asked to reconcile the repository."""
     path = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{team.namespace}/ocirepositories/app"
-    annotations = team.control_plane.admin.request("GET", path)["metadata"].get("annotations", {})
+    annotations: dict[str, str] = team.control_plane.admin.request("GET", path)["metadata"].get("annotations", {})
     return annotations.get(REQUESTED)
 
 

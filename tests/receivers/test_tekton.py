@@ -10,7 +10,8 @@ import httpx
 import pytest
 import yaml
 
-from harness.foreign_receivers import install, kind_of, tekton
+from harness.control_plane import ControlPlane
+from harness.foreign_receivers import install_tekton, tekton
 from harness.how_to import Object, objects_of
 from harness.push import push_artifact
 from harness.receiver_programs import TEKTON
@@ -23,7 +24,9 @@ ADDRESS = "http://el-harbor.{namespace}.svc:8080/"
 
 
 @pytest.fixture(scope="module")
-def program() -> Path:
+def program(crds_installed: ControlPlane) -> Path:
+    """Tekton's program, where its kinds are installed."""
+    install_tekton(crds_installed)
     return TEKTON.build()
 
 
@@ -35,9 +38,6 @@ def log(tmp_path: Path) -> Path:
 @pytest.fixture
 def address(team: World, program: Path, log: Path) -> Iterator[str]:
     """The EventListener of the page."""
-    config = TEKTON.sources() / "config"
-    install(team.control_plane, *sorted(config.glob("300-*.yaml")), config / "200-clusterrole.yaml")
-    team.control_plane.apply(kind_of("PipelineRun", "tekton.dev", "v1"))
     objects = objects_of(PAGE, team.namespace)
     listener = admitted(program, objects.pop("EventListener/harbor"))
     del objects["WebhookPolicy/tekton"]
@@ -106,6 +106,6 @@ def test_another_header_is_accepted_and_starts_nothing(team: World, policy: str,
     assert runs(team) == []
 
 
-def test_what_is_no_json_object_is_refused(team: World, address: str) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(team: World, address: str) -> None:
     answer = httpx.post(address, content="[]", headers={"Authorization": HEADER}, trust_env=False)
     assert answer.status_code == 400
