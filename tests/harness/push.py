@@ -183,5 +183,10 @@ async def pull_artifact_async(
     return await asyncio.to_thread(call)
 
 
+def main() -> None:
+    url, username, password, repository, tag = [*sys.argv[1:], "v1"][:5]
+    print(push_artifact(url, username, password, repository, tag))
+
+
 if __name__ == "__main__":
-    print(push_artifact(*sys.argv[1:]))
+    main()
