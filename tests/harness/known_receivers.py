@@ -1,7 +1,8 @@
 """Receivers of other projects as Harbor meets them: what they demand of a notification, and what they answer.
 
 Read from their sources: Kargo (pkg/webhook/external/harbor.go, main of 2026), Argo CD Image Updater
-(pkg/webhook/harbor.go and webhook.go of 1.0.0 and 1.3.0), Mattermost (HandleIncomingWebhook, the same since 2015).
+(pkg/webhook/harbor.go and webhook.go of 1.0.0 and 1.3.0), Argo Events (pkg/eventsources/common/webhook/webhook.go and
+sources/webhook/start.go of 1.9.6), Mattermost (HandleIncomingWebhook, the same since 2015).
 For `Receiver.imitate`. Flux and Tekton are not imitated: tests/receivers runs them.
 """
 
@@ -74,6 +75,20 @@ def image_updater_1_0(secret: str) -> Answers:
         if headers.get("authorization", "").removeprefix("Bearer ").removeprefix("sha256=") != signature:
             return 400, "invalid webhook signature\n"
         return 200, "Webhook received and processing"
+
+    return answers
+
+
+def argo_events(token: str, *, bus: bool = True) -> Answers:
+    """An event source of kind webhook with an authSecret. It answers when the event bus has the event, or has not."""
+
+    def answers(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:
+        given = headers.get("authorization", "")
+        if not given.startswith("Bearer "):
+            return 401, "Invalid Authorization Header"
+        if given.removeprefix("Bearer ") != token:
+            return 401, "Invalid Auth token"
+        return (200, "success") if bus else (500, "failed to record event")
 
     return answers
 

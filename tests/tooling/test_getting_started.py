@@ -76,7 +76,6 @@ def kept(tmp_path_factory: pytest.TempPathFactory, control_plane: ControlPlane) 
         "CLUSTER": "",
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "operator"), str(REPOSITORY / "tests")]),
         "PYTHONUNBUFFERED": "1",
-        "COLUMNS": "400",
     }
     with output.open("w") as file:
         process = subprocess.Popen(
