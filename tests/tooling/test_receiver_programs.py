@@ -1,4 +1,4 @@
-"""The receivers that `make test-receivers` builds: what the page says of them, and what a failure says."""
+"""The receivers that `make test-receivers` builds: what the page says about them, and what a failure says."""
 
 from __future__ import annotations
 
