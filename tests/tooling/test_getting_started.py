@@ -20,8 +20,8 @@ from harness.world import eventually
 
 PAGE = (REPOSITORY / "docs/getting-started.md").read_text().partition("\n## Without containers\n")[2]
 PLACEHOLDER = "http://127.0.0.1:12345"
-STEPS = 3
-"""Of the demonstration: up to the project and its webhooks. All of them are tested by test_demo.py."""
+STEPS = 7
+"""Of the demonstration: up to redelivery, which the page uses. All of them are tested by test_demo.py."""
 DEMONSTRATION = f"""
 import sys
 from harness.demo.__main__ import main
@@ -101,7 +101,7 @@ def test_the_page_works_as_it_stands(kept: Kept) -> None:
     (manifests,) = blocks(PAGE, "yaml")
     assert PLACEHOLDER in manifests
     (kept.directory / "team-b.yaml").write_text(manifests.replace(PLACEHOLDER, kept.receiver))
-    start, look, apply, wait, delivering, patch, reason, status = commands(PAGE)
+    start, look, apply, wait, delivering, patch, reason, status, restore, redeliver = commands(PAGE)
     assert start == "make demo KEEP=1"
     assert "team-a" in kept.enter(look)
     kept.enter(apply)
@@ -114,6 +114,9 @@ def test_the_page_works_as_it_stands(kept: Kept) -> None:
     until_shown(kept, delivering, "true True False")
     assert kept.enter(reason).startswith("127.0.0.1 answered with status 503")
     assert "answered with status 503" in " ".join(kept.enter(status).split())
+    kept.enter(restore)
+    assert "1 delivered, 0 failed" in kept.enter(redeliver)
+    until_shown(kept, delivering, "true True True")
 
 
 def push_to_own_project(kept: Kept) -> None:
