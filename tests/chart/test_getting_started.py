@@ -36,21 +36,31 @@ def world(cluster: Cluster) -> World:
     return cluster.world(cluster.operate(), "default").elsewhere("team-a")
 
 
+def part_of_page(title: str) -> str:
+    (found,) = [part for part in PAGE.split("\n## ") if part.startswith(title)]
+    return found
+
+
 def step(world: World, title: str, **addresses: str) -> None:
     """Applies the manifests of a step and enters its commands of kubectl."""
-    (text,) = [part for part in PAGE.split("\n## ") if part.startswith(title)]
+    text = part_of_page(title)
     (manifests,) = blocks(text, "yaml")
     for address, replacement in addresses.items():
         assert address in manifests
         manifests = manifests.replace(address, replacement)
     world.control_plane.apply(manifests)
     for command in commands(text):
-        if not command.startswith(("kubectl apply", "kubectl run")) and not command.endswith("--watch"):
+        if not command.startswith(("kubectl apply", "kubectl run")):
             world.control_plane.kubectl(*shlex.split(command)[1:])
 
 
-def push(world: World, tag: str) -> None:
-    push_artifact(world.harbor.url, *world.harbor.auth, repository="team-a/pause", tag=tag)
+def push(world: World, title: str) -> str:
+    """Pushes what the command of a step pushes, without its pod; the reference."""
+    (command,) = [command for command in commands(part_of_page(title)) if command.startswith("kubectl run push ")]
+    reference = command.rstrip("'").rpartition(f"{HARBOR.removeprefix('http://')}/")[2]
+    repository, tag = reference.split(":")
+    push_artifact(world.harbor.url, *world.harbor.auth, repository=repository, tag=tag)
+    return reference
 
 
 def until_delivering(world: World, status: str) -> None:
@@ -60,13 +70,13 @@ def until_delivering(world: World, status: str) -> None:
 def test_the_page_leads_from_the_chart_to_a_notification_that_fails(world: World, receiver: Receiver) -> None:
     step(world, "3. Connect it to Harbor", **{HARBOR: world.harbor.url})
     step(world, "4. Declare a project and a webhook", **{RECEIVER: receiver.url})
-    push(world, "v1")
+    first = push(world, "5. Push an image")
     until_delivering(world, "True")
     receiver.down()
-    push(world, "v2")
+    assert push(world, "6. Break it") != first, "crane does not push a tag that is there already"
     until_delivering(world, "False")
     assert condition(world.get("WebhookPolicy", "ci"), "Ready")["status"] == "True"
-    (delete, reason) = commands(PAGE.partition("\n## 6. Break it\n")[2].partition("\n## ")[0])
+    delete, _, reason = commands(part_of_page("6. Break it"))
     world.control_plane.kubectl(*shlex.split(delete)[1:])
     shown = world.control_plane.kubectl(*shlex.split(reason)[1:]).stdout
     assert "connection refused" in shown
