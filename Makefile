@@ -87,6 +87,10 @@ record: $(STAMP)  ## Record how the Harbor of HARBORHOOK_TEST_HARBOR_* answers (
 test-node: control-plane helm  ## Test image and chart in pods of a real node (Linux, as root; says what is missing)
 	$(BIN)/python -m harness.node $(BIN)/pytest -x tests/node $(ARGS)
 
+.PHONY: test-receivers
+test-receivers: control-plane  ## Test the how-tos with real receivers: Flux, Tekton (built once, in minutes)
+	$(BIN)/python -m harness.receiver_programs $(BIN)/pytest tests/receivers $(ARGS)
+
 .PHONY: image
 image:  ## Build the operator's image with docker, podman or buildah, whichever is there
 	@for tool in docker podman buildah; do \

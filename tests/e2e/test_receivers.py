@@ -1,4 +1,4 @@
-"""Kargo, Argo CD Image Updater and Mattermost as receivers: what the how-tos say works, and their warnings hold.
+"""Kargo, Argo CD Image Updater, Argo Events and Mattermost: what the how-tos say works, and their warnings hold.
 
 The YAML of docs/receivers is applied as it stands, with its placeholders filled in. The receivers are imitations
 (harness.known_receivers); Mattermost's relay is the one of the page.
@@ -19,7 +19,7 @@ import httpx
 import pytest
 import yaml
 
-from harness.known_receivers import image_updater, kargo, mattermost, quoting
+from harness.known_receivers import argo_events, image_updater, image_updater_1_0, kargo, mattermost, quoting
 from harness.operator_process import free_port
 from harness.own import standing
 from harness.readme import blocks
@@ -181,7 +181,7 @@ def test_image_updater_takes_pushes_as_its_page_declares_them(own: World, projec
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({}, "incorrect webhook secret"),
+        ({}, "invalid webhook secret"),
         ({"query": ""}, "missing registry type parameter"),
         ({"query": "?type=quay.io"}, "invalid registry type"),
         ({"event": "PULL_ARTIFACT"}, "unsupported event type"),
@@ -204,6 +204,64 @@ def test_image_updaters_complaints_show_as_its_page_says(
     found = failure(until_delivering(own, "image-updater", "LastDeliveryFailed"))
     assert found.startswith(f"127.0.0.1 answered with status 400: {said}")
     assert_nothing_secret_is_shown(own, "image-updater")
+
+
+def test_image_updater_1_0_refuses_what_harbor_sends_as_its_page_says(
+    own: World, project: str, receiver: Receiver
+) -> None:
+    said = "invalid webhook signature"
+    assert f"| `{said}` |" in (PAGES / "argocd-image-updater.md").read_text()
+    receiver.imitate("/webhook", image_updater_1_0(BARE))
+    declare_image_updater(own, receiver)
+    push(own, project)
+    found = failure(until_delivering(own, "image-updater", "LastDeliveryFailed"))
+    assert found.startswith(f"127.0.0.1 answered with status 400: {said}")
+
+
+# Argo Events
+
+
+def declare_argo_events(own: World, receiver: Receiver) -> None:
+    objects = declared(
+        own,
+        "argo-events.md",
+        **{
+            "http://harbor-eventsource-svc.team-a.svc:12000/push": f"{receiver.url}/push",
+            "REPLACE-WITH-32-RANDOM-CHARACTERS": BARE,
+        },
+    )
+    (source,) = (found["spec"]["webhook"]["push"] for found in objects if found["kind"] == "EventSource")
+    (secret,) = (found for found in objects if found["kind"] == "Secret")
+    assert source["authSecret"]["name"] == secret["metadata"]["name"]
+    assert secret["stringData"][source["authSecret"]["key"]] == BARE
+    assert (source["endpoint"], source["method"]) == ("/push", "POST")
+    own.ready("WebhookPolicy", "argo-events")
+
+
+def test_argo_events_takes_pushes_as_its_page_declares_them(own: World, project: str, receiver: Receiver) -> None:
+    receiver.imitate("/push", argo_events(BARE))
+    declare_argo_events(own, receiver)
+    push(own, project)
+    until_delivering(own, "argo-events", "LastDeliverySucceeded")
+    (received,) = receiver.received("/push")
+    assert received.json()["event_data"]["resources"][0]["resource_url"].endswith(f"{project}/app:v1")
+    assert_nothing_secret_is_shown(own, "argo-events")
+
+
+@pytest.mark.parametrize(
+    ("token", "bus", "status", "said"),
+    [("another", True, 401, "Invalid Auth token"), (BARE, False, 500, "failed to record event")],
+    ids=["token", "bus"],
+)
+def test_argo_events_refusals_show_as_its_page_says(
+    own: World, project: str, receiver: Receiver, token: str, bus: bool, status: int, said: str
+) -> None:
+    assert f"| {status} `{said}` |" in (PAGES / "argo-events.md").read_text()
+    receiver.imitate("/push", argo_events(token, bus=bus))
+    declare_argo_events(own, receiver)
+    push(own, project)
+    found = failure(until_delivering(own, "argo-events", "LastDeliveryFailed"))
+    assert found == f"127.0.0.1 answered with status {status}: {said}"
 
 
 # Mattermost

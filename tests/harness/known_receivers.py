@@ -1,12 +1,15 @@
 """Receivers of other projects as Harbor meets them: what they demand of a notification, and what they answer.
 
 Read from their sources: Kargo (pkg/webhook/external/harbor.go, main of 2026), Argo CD Image Updater
-(pkg/webhook/harbor.go and webhook.go, main of 2026), Mattermost (HandleIncomingWebhook, the same since 2015).
-For `Receiver.imitate`.
+(pkg/webhook/harbor.go and webhook.go of 1.0.0 and 1.3.0), Argo Events (pkg/eventsources/common/webhook/webhook.go and
+sources/webhook/start.go of 1.9.6), Mattermost (HandleIncomingWebhook, the same since 2015).
+For `Receiver.imitate`. Flux and Tekton are not imitated: tests/receivers runs them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from typing import Any
 from urllib.parse import parse_qs
@@ -34,7 +37,7 @@ def kargo(auth_header: str) -> Answers:
 
 
 def image_updater(secret: str) -> Answers:
-    """The registry's kind is in the query; every mistake is a 400 with a line of text."""
+    """Version 1.3.0. The registry's kind is in the query; every mistake is a 400 with a line of text."""
 
     def answers(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:
         complaint = _complaint_of_image_updater(secret, headers, query, body)
@@ -54,7 +57,7 @@ def _complaint_of_image_updater(secret: str, headers: dict[str, str], query: str
     if "authorization" not in headers:
         return "missing Authorization header when secret is configured"
     if headers["authorization"] != secret:
-        return "incorrect webhook secret"
+        return "invalid webhook secret"
     event = _json(body)
     if event is None:
         return "failed to parse webhook payload"
@@ -62,6 +65,32 @@ def _complaint_of_image_updater(secret: str, headers: dict[str, str], query: str
         return f"unsupported event type: {event.get('type')}"
     resources = event["event_data"].get("resources") or []
     return "" if resources and resources[0].get("tag") else "no resources found in webhook payload"
+
+
+def image_updater_1_0(secret: str) -> Answers:
+    """Version 1.0.0, which expects a signature of the body, although Harbor signs nothing."""
+
+    def answers(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:
+        signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        if headers.get("authorization", "").removeprefix("Bearer ").removeprefix("sha256=") != signature:
+            return 400, "invalid webhook signature\n"
+        return 200, "Webhook received and processing"
+
+    return answers
+
+
+def argo_events(token: str, *, bus: bool = True) -> Answers:
+    """An event source of kind webhook with an authSecret. It answers when the event bus has the event, or has not."""
+
+    def answers(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:
+        given = headers.get("authorization", "")
+        if not given.startswith("Bearer "):
+            return 401, "Invalid Authorization Header"
+        if given.removeprefix("Bearer ") != token:
+            return 401, "Invalid Auth token"
+        return (200, "success") if bus else (500, "failed to record event")
+
+    return answers
 
 
 def mattermost(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:

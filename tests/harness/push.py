@@ -1,5 +1,7 @@
 """Push, pull and delete tiny OCI artifacts, in the Harbor stand-in or a real Harbor, as a container client does it.
 
+`python -m harness.push URL USER PASSWORD REPOSITORY [TAG]` pushes one.
+
 The image has a config and one layer. Every call logs in by the registry's token flow.
 """
 
@@ -10,6 +12,7 @@ import functools
 import hashlib
 import json
 import re
+import sys
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import quote, urljoin
 
@@ -178,3 +181,12 @@ async def pull_artifact_async(
     """``pull_artifact`` for tests that run in an event loop."""
     call = functools.partial(pull_artifact, harbor_url, username, password, repository, reference)
     return await asyncio.to_thread(call)
+
+
+def main() -> None:
+    url, username, password, repository, tag = [*sys.argv[1:], "v1"][:5]
+    print(push_artifact(url, username, password, repository, tag))
+
+
+if __name__ == "__main__":
+    main()

@@ -55,9 +55,11 @@ class Server:
         *,
         log: Path,
         is_ready: Callable[[], bool],
+        environment: dict[str, str] | None = None,
     ) -> None:
         self.name = name
         self.command = command
+        self.environment = environment
         self.log = log
         self.is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
@@ -80,7 +82,7 @@ class Server:
         if self.running:
             raise ControlPlaneError(f"{self.name} runs already")
         with self.log.open("ab") as log:
-            self._process = leashed(self.command, output=log)
+            self._process = leashed(self.command, output=log, environment=self.environment)
 
     def wait_ready(self, *, timeout: float = 90.0) -> None:
 

@@ -12,24 +12,27 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from harness.control_plane import ControlPlaneError
 from harness.demo.examples import EXAMPLES
 from harness.demo.screen import Screen
 from harness.demo.stage import Stage, set_up
 from harness.demo.story import STEPS, Step, delete
+from harness.paths import TESTS
 
 _KEPT = """\
 Everything is still running. In another terminal:
 
   export KUBECONFIG={kubeconfig}
-  export PATH={programs}:$PATH
+  export PATH={programs}:$PATH:{scripts}
   kubectl get chconn,hproj,whp -A
+  kubectl harborhook status -A
 
 Harbor     {harbor} (user {username}, password {password}), a stand-in: API and registry, no UI
 Receiver   {receiver}; what it got: curl {receiver}/_received
-Push       in the repository, with PYTHONPATH=tests:
-  .venv/bin/python -c 'from harness.push import *; push_artifact("{harbor}", "{username}", "{password}", "team-a/app")'
+Push       an image to a project:
+  PYTHONPATH={tests} {python} -m harness.push {harbor} {username} {password} team-a/app
 Examples   {examples} (with the placeholders filled in)
 Operator   its log is {log}
 
@@ -88,6 +91,9 @@ def _wait_for_the_user(stage: Stage) -> None:
         _KEPT.format(
             kubeconfig=stage.control_plane.kubeconfig,
             programs=stage.control_plane.programs,
+            scripts=Path(sys.executable).parent,
+            tests=TESTS,
+            python=sys.executable,
             harbor=stage.harbor.url,
             username=username,
             password=password,
