@@ -156,7 +156,7 @@ class ProxyCacheFilter(ApiModel):
 
 
 class ProxyCache(ApiModel):
-    """Makes the project a cache of another registry. Harbor fixes that when the project is made."""
+    """Makes the project a cache of another registry. Harbor fixes this when the project is created."""
 
     registry_name: str = Field(
         description=(
