@@ -1,7 +1,7 @@
-"""The permissions that an account needs in Harbor: what each is for, and what is known of whether it is there.
+"""The permissions that an account needs in Harbor: their purpose, and the evidence on whether the account has them.
 
-An account reads its rights in a project from Harbor. Its rights on the whole Harbor it cannot read: some show in
-whether a list is refused, the others only in an attempt to write, which nobody makes for the sake of knowing.
+An account can read its rights in a project from Harbor, but not its system-wide rights. Some of those can be inferred
+from a list that is not refused; others only from a write, which the operator does not try.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from harborhook.api.connections import Principal
 from harborhook.harbor.capabilities import FLOOR, Version, short
 
 BOTH_LEVELS: Version = (2, 10, 0)
-"""Before, a robot with any system permission has no project permission at all."""
+"""Before this version, a robot with any system permission has no project permissions."""
 PROJECTS_OF_ROBOTS: Version = (2, 8, 0)
-"""Before, no robot can read, change or delete a project, whatever it is given."""
+"""Before this version, no robot can read, change or delete a project, regardless of its permissions."""
 
 
 @dataclass(frozen=True)
 class Permission:
     name: str
-    """In Harbor's words: resource and action."""
+    """Harbor's name for it: resource and action."""
     scope: Literal["system", "project"]
     purpose: str
     needed: bool = True
-    """False: only for something that not everybody wants."""
+    """False: only an optional feature needs it."""
     robots_since: Version = FLOOR
-    """Since which Harbor a robot can be given it."""
+    """The first Harbor that can grant it to a robot."""
 
     def since(self) -> str:
-        """For the end of a sentence that tells somebody to give it to a robot."""
+        """Ends a sentence that asks the user to grant it to a robot."""
         return f", which robots can have since Harbor {short(self.robots_since)}" if self.robots_since > FLOOR else ""
 
 
@@ -73,7 +73,7 @@ class Presence(Enum):
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of one permission, and how."""
+    """The finding on one permission, and its evidence."""
 
     permission: Permission
     presence: Presence
@@ -83,28 +83,28 @@ class Known:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What reading has shown about an account's rights; None: could not be read."""
+    """The results of reading an account's rights; None: they could not be read."""
 
     principal: Principal
     version: Version | None
     creation: str | None = None
-    """Harbor's setting for who may make projects: everyone or adminonly."""
+    """Harbor's setting for who may create projects: everyone or adminonly."""
     project: str | None = None
-    """The project whose rights these are."""
+    """The project whose rights were read."""
     rights: frozenset[str] | None = None
     is_named: bool = False
-    """Whether somebody has asked for that very project."""
+    """Whether the user asked about this project by name."""
     lists: Collection[str] = ()
-    """Which of quota:list and registry:list were not refused."""
+    """The lists among quota:list and registry:list that Harbor did not refuse."""
 
     @property
     def has_projects_of_its_own(self) -> bool:
-        """A user who makes a project is its administrator; a robot is not."""
+        """A user who creates a project becomes its administrator; a robot does not."""
         return self.principal.kind == "User" and self.creation == "everyone"
 
 
 def known_permissions(evidence: Evidence) -> Iterator[Known]:
-    """All permissions, in the order of the table."""
+    """Yields all permissions, in the order of the table."""
     for permission in PERMISSIONS.values():
         if evidence.principal.kind == "SystemAdmin":
             yield Known(permission, Presence.THERE, "a system administrator may do everything")
@@ -144,7 +144,7 @@ def _on_system(name: str, evidence: Evidence) -> tuple[Presence, str]:
 
 
 def advice(known: Known, evidence: Evidence) -> str:
-    """What to do about a permission that is missing."""
+    """Returns how to grant a missing permission."""
     permission = known.permission
     if evidence.principal.kind != "Robot":
         if permission.scope == "project":
