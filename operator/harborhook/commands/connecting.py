@@ -1,4 +1,4 @@
-"""From what the options say to a Harbor that has let us in, by the operator's own steps and with its own sentences."""
+"""Logs in to the Harbor that the options select, with the operator's own code and error messages."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ _OPTIONS = {
     "tls.clientCertificateRef": "--client-certificate",
     "headersFrom": "--header",
 }
-"""Without a connection, what stands for its fields."""
+"""Options that replace the fields of a connection where there is none."""
 
 LINE = 1000
-"""The most characters that are said in one line, in case somebody's Harbor says very much."""
+"""Maximum characters of a line, in case Harbor sends a very long message."""
 
 
 @dataclass(frozen=True)
 class Reached:
-    """A Harbor that has let us in."""
+    """A Harbor with a logged-in session."""
 
     client: HarborClient
     info: SystemInfo
     principal: Principal
     connection: AnyConnection | None = None
-    """The one in the cluster, if that is how it was named."""
+    """The connection in the cluster, if the options name one."""
 
     @property
     def is_robot(self) -> bool:
@@ -66,7 +66,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class _Door:
-    """All that it takes to ask."""
+    """Everything needed to log in."""
 
     client: HarborClient
     username: str
@@ -75,7 +75,7 @@ class _Door:
 
 @asynccontextmanager
 async def reached(where: Where) -> AsyncIterator[Reached]:
-    """Reaches Harbor and logs in; logs out at the end. Raises FailedError, at any time."""
+    """Logs in, and logs out at the end. Raises FailedError, at any time."""
     door = await _door(where)
     try:
         yield await _let_in(door, where)
@@ -108,7 +108,7 @@ async def _door(where: Where) -> _Door:
         return await _by_connection(where) if isinstance(where, ByConnection) else _by_url(where)
     except NotReady as refusal:
         raise FailedError(refusal.verdict.message) from None
-    except (NoClusterError, KubeError, HarborError, OSError) as error:  # the last for a file that cannot be read
+    except (NoClusterError, KubeError, HarborError, OSError) as error:  # OSError: a file cannot be read
         raise FailedError(_sentence(str(error))) from None
 
 

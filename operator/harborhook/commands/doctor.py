@@ -1,4 +1,4 @@
-"""`harborhook doctor`: can the operator work with this Harbor, and what is in its way? It only reads to find out."""
+"""`harborhook doctor`: checks whether the operator can work with a Harbor. It sends only reads."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from harborhook.plan.permissions import BOTH_LEVELS, Evidence, Known, Presence, 
 from harborhook.reconcile.verdicts import harbors_refusal, verdict_of
 
 LOOKED_AT = 25
-"""Projects whose rights are read to find one that the principal works in, where none is named."""
+"""Number of projects whose rights are read, if none is named, to find one where the principal has rights."""
 
 
 class Grade(StrEnum):
     OK = "ok"
     NOTE = "note"
-    """Good to know: not in the way of what everybody needs."""
+    """Worth knowing: does not stop the common features."""
     FAIL = "fail"
 
 
@@ -38,7 +38,7 @@ class Finding:
 
 
 async def examine(where: Where, project: str | None) -> list[Finding]:
-    """All that was found, in the order in which it was looked at."""
+    """Returns all findings, in the order of the checks."""
     findings: list[Finding] = []
     try:
         async with reached(where) as harbor:
@@ -53,7 +53,7 @@ def is_well(findings: Sequence[Finding]) -> bool:
     return all(finding.grade is not Grade.FAIL for finding in findings)
 
 
-# How it looks
+# Output
 
 
 _LABELS = {Grade.OK: ("ok   ", "green"), Grade.NOTE: ("note ", "yellow"), Grade.FAIL: ("FAIL ", "red")}
@@ -65,7 +65,7 @@ def _coloured(grade: Grade) -> str:
 
 
 def as_text(findings: Sequence[Finding]) -> str:
-    """A line for each; coloured where click finds a terminal."""
+    """Returns a line for each finding; coloured if click finds a terminal."""
     lines = [f"{_coloured(found.grade)} {clip(found.sentence, LINE)}" for found in findings]
     failed = sum(found.grade is Grade.FAIL for found in findings)
     what = "1 thing is" if failed == 1 else f"{failed} things are"
@@ -79,7 +79,7 @@ def as_json(findings: Sequence[Finding]) -> str:
     return json.dumps({"ok": is_well(findings), "findings": rows}, indent=2, ensure_ascii=False) + "\n"
 
 
-# What is looked at
+# Checks
 
 
 async def _examined(harbor: Reached, project: str | None) -> AsyncIterator[Finding]:
@@ -158,7 +158,7 @@ async def _who_switches(harbor: Reached) -> str:
 async def _project_to_look_at(
     harbor: Reached, projects: Sequence[Project], name: str | None
 ) -> tuple[Project | None, frozenset[str] | None]:
-    """The project named, or else the one in which the most is allowed; and the rights there."""
+    """Returns the named project, or else the one with the most rights; and the rights there."""
     if harbor.principal.kind == "SystemAdmin":
         named = [project for project in projects if name in (None, project.name)]
         return (named[0] if named else None), None

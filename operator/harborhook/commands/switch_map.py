@@ -1,6 +1,6 @@
-"""The global switch over all notifications, seen from outside: its ConfigMap, and what each connection made of it.
+"""The global switch as users see it: its ConfigMap, and the effect on each connection. Called by commands/switching.py.
 
-What the ConfigMap asks for is decided in plan/global_switch.py, for the operator and for this.
+The ConfigMap is interpreted in plan/global_switch.py, for the operator and for these commands.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harborhook.plan.global_switch import GENERAL, NAMED, switch_request
 
 @dataclass(frozen=True)
 class Place:
-    """The ConfigMap."""
+    """Namespace and name of the ConfigMap."""
 
     namespace: str
     name: str
@@ -35,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Switch:
-    """All there is to show. `map_body` None: there is no ConfigMap. `notes`: what may not be read."""
+    """The ConfigMap and all connections. `map_body` None: there is no ConfigMap. `notes`: missing rights."""
 
     place: Place
     map_body: Body | None
@@ -49,7 +49,7 @@ class Switch:
 
 
 def read(cluster: Cluster, place: Place, *, must_read_map: bool) -> Switch:
-    """Raises FailedError if nothing of it may be read."""
+    """Raises FailedError if the caller may read nothing."""
     notes: list[str] = []
     map_body: Body | None = None
     try:
@@ -130,14 +130,14 @@ def _asked_of_all(switch: Switch) -> Iterable[str]:
 
 
 def _asked(switch: Switch, body: Body) -> bool | None:
-    """What the ConfigMap asks of the Harbor of a connection; None: nothing."""
+    """Returns the value that applies to the Harbor of a connection; None: no value."""
     if switch.map_body is None:
         return None
     return switch_request(_encoded(switch.data), _names_of_harbor(switch, _urls(body))).enabled
 
 
 def _names_of_harbor(switch: Switch, urls: frozenset[str]) -> list[str]:
-    """All ClusterHarborConnections to the same Harbor: they are one for the switch."""
+    """Returns all ClusterHarborConnections to the same Harbor: the switch treats them as one."""
     return [
         body["metadata"]["name"]
         for body in switch.connections
@@ -159,7 +159,7 @@ def _on_off(value: bool | None) -> Cell:
 
 @dataclass(frozen=True)
 class Change:
-    """What is to be written, and whom it concerns."""
+    """The new value, and the connections that it affects."""
 
     key: str
     enabled: bool
@@ -171,7 +171,7 @@ class Change:
         return "true" if self.enabled else "false"
 
     def question(self, switch: Switch) -> str:
-        """The confirmation, which says how much it concerns."""
+        """Returns the confirmation prompt, which states how many policies are affected."""
         where = f"by {self.key} in {switch.place}"
         consequence = "" if self.enabled else " While they are off, Harbor drops every event for ever."
         return f"This switches {self._what(switch)} {'on' if self.enabled else 'off'}, {where}.{consequence} Continue?"
@@ -185,7 +185,7 @@ class Change:
 
 
 def change(switch: Switch, enabled: bool, connection: str | None) -> Change:
-    """Of all Harbors, without those with a value of their own; or of the one of a connection. Raises FailedError."""
+    """Plans a change for one connection's Harbor, or for all without a value of their own. Raises FailedError."""
     if connection is None:
         own = {name.removeprefix(NAMED) for name in switch.data if name.startswith(NAMED)}
         concerned = [body for body in switch.connections if not own.intersection(_names_of_harbor(switch, _urls(body)))]
@@ -207,7 +207,7 @@ def _policies_of_all(switch: Switch, connections: Iterable[Body]) -> list[Body]:
 
 
 def write(cluster: Cluster, switch: Switch, wanted: Change, *, force: bool) -> None:
-    """Raises FailedError where a GitOps tool owns the value, unless forced."""
+    """Raises FailedError if a GitOps tool owns the value, unless `force` is set."""
     if switch.map_body is not None:
         if switch.map_body.get("immutable"):
             raise FailedError(f"{switch.place} is immutable: replace it, or delete it and run this again.")

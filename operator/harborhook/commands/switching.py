@@ -24,7 +24,7 @@ def global_() -> None:
 
 
 def _of_map(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds what says where the ConfigMap is, and passes it as one argument, `place`."""
+    """Adds the options for the ConfigMap's name, and passes them to the command as one argument, `place`."""
 
     @functools.wraps(command)
     def with_place(operator_namespace: str, config_map: str, **given: Any) -> Any:
@@ -76,7 +76,7 @@ def _switches(command: Callable[..., Any]) -> Callable[..., Any]:
 @_of_map
 @output_option(("json", "yaml"))
 def show(caller: Caller, place: Any, output_format: str | None) -> None:
-    """Show the switch, and what each connection has made of it."""
+    """Show the switch, and its effect on each connection."""
     from harborhook.commands import output, switch_map
 
     found = switch_map.read(caller.cluster, place, must_read_map=False)
