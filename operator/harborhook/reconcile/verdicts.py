@@ -1,4 +1,4 @@
-"""From Harbor's errors to reasons and sentences."""
+"""Turns Harbor's errors into reasons and sentences for conditions."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ _PERMISSIONS = {
     "GET /projects/{project}/webhook/policies/{policy}/executions": "notification-policy:read",
     "GET /projects/{project}/webhook/jobs": "notification-policy:list",
 }
-"""What a robot needs for each request, in Harbor's words. A user needs the role of a project administrator."""
+"""The permission that a robot needs for each request, in Harbor's terms. A user needs the role of a project
+administrator."""
 
 
 class Asker(Protocol):
-    """Who asked Harbor, and which Harbor."""
+    """The principal and version of Harbor that an answer depends on."""
 
     @property
     def is_robot(self) -> bool: ...
@@ -52,7 +53,7 @@ class Asker(Protocol):
 
 
 def verdict_of(error: errors.HarborError, asker: Asker | None = None) -> Verdict:
-    """The reason for an error, with what to do about it where that can be said."""
+    """Returns the reason for an error, with advice where the remedy is known."""
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.HARBOR_REJECTED)
     if isinstance(error, errors.ForbiddenError) and reason is Reason.FORBIDDEN:
         return Verdict(reason, f"{harbors_refusal(error)} {_missing_permission(error, asker)}")
@@ -62,7 +63,7 @@ def verdict_of(error: errors.HarborError, asker: Asker | None = None) -> Verdict
 
 
 def verdict_of_one_request(error: errors.HarborError, asker: Asker) -> Verdict:
-    """The same for an error of a single request, while the connection itself works."""
+    """Returns the verdict for an error of a single request while the connection itself works."""
     verdict = verdict_of(error, asker)
     if isinstance(error, errors.NotHarborError):
         advice = "a gateway or firewall in front of Harbor seems to block this request. Allow it there."
@@ -77,8 +78,8 @@ def verdict_of_one_request(error: errors.HarborError, asker: Asker) -> Verdict:
 
 
 def harbors_refusal(error: errors.RefusedError) -> str:
-    """Harbor's own words, which every message about a refused request begins with: what we think is the cause may be
-    wrong (Harbor before 2.8 answers 412 for Helm charts as it does for repositories)."""
+    """Returns Harbor's own words. Every message about a refused request begins with them: our explanation may be wrong
+    (Harbor before 2.8 answers 412 for Helm charts as well as for repositories)."""
     said = f": {error.message}" if error.message else ""
     return f"Harbor refused {error.request} ({error.status}{said})."
 
@@ -88,7 +89,7 @@ def _missing_permission(error: errors.ForbiddenError, asker: Asker | None) -> st
 
 
 def advice_on(name: str | None, asker: Asker | None) -> str:
-    """What to do about a permission that is missing; None: it is not known which."""
+    """Returns advice on a missing permission; `name` is None if it is unknown which."""
     if asker is None or not asker.is_robot:
         return "The connection's user has to be an administrator of this project, or of Harbor."
     version = parse_version(asker.version or "")

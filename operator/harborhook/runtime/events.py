@@ -1,6 +1,6 @@
-"""The event recorder: Events for people, each said once, never an error.
+"""The event recorder: creates Events for users, suppresses repetitions, never fails.
 
-The same sentence about the same object is not repeated within an hour: a condition shows that it goes on.
+The same note on the same object is not repeated within an hour: a condition shows an ongoing state.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ class Recorder:
     _said: OrderedDict[tuple[str, str, str], float] = field(default_factory=OrderedDict)
 
     async def record(self, resource: Resource, kind: EventLevel, reason: str, note: str, *, action: str) -> None:
-        """Says `note` about `resource`; a refusal (a terminating namespace refuses Events) is only logged."""
+        """Records `note` on `resource`; if the API server refuses it (as in a terminating namespace), only logs
+        that."""
         if self._was_said(resource, reason, note):
             return
         namespace = resource.metadata.namespace or "default"
         try:
             await self.post(namespace, self._event(resource, namespace, kind, reason, note, action))
-        except Exception as error:  # whatever it is: an Event is never worth failing for
+        except Exception as error:  # an Event must not make a visit fail
             self._said.pop((resource.metadata.uid, reason, note), None)
             logger.info("Event %s about %s was not recorded: %s", reason, resource.key, error)
 
@@ -81,7 +82,7 @@ class Recorder:
 
 
 def _prefix(name: str) -> str:
-    """The beginning of the Event's name, to which the API server adds its own characters."""
+    """Returns the beginning of the Event's name, to which the API server adds a suffix."""
     return f"{name[:200].rstrip('.-')}-"
 
 
