@@ -1,7 +1,7 @@
-"""Logging, metrics, and the HTTP endpoints by which Kubernetes sees whether the operator lives.
+"""Logging, metrics, and the HTTP endpoints for the probes of Kubernetes.
 
-What the status of an object says is not kept a second time: those metrics are read from the objects when they are asked
-for, so they are right after a restart and go with their object. No label holds an address or anything of a Secret.
+Metrics about the state of objects are computed from the objects on each request, not stored: they are right after a
+restart and disappear with their object. No label holds an address or a value of a Secret.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from harborhook.runtime.store import Store
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line, for a log collector; nothing in it commands a terminal."""
+    """One JSON object per line, for a log collector; it contains no control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -44,7 +44,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logging(level: str) -> None:
-    """All logs to stderr, at `level`; kopf's and the HTTP clients' routine only as warnings."""
+    """Sends all logs to stderr, at `level`; routine messages of kopf and the HTTP clients are limited to warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -56,7 +56,7 @@ POLICY_LABELS = ("namespace", "name", "project")
 
 
 class Metrics:
-    """All metrics of one operator, with a registry of its own."""
+    """All metrics of one operator, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -91,7 +91,7 @@ class Metrics:
             registry=self.registry,
         )
         for result in ("succeeded", "failed", "expired", "gone"):
-            self._redeliveries.labels(result)  # shown as 0, so that the first one is seen as an increase
+            self._redeliveries.labels(result)  # starts at 0, so that the first one counts as an increase
         self._released = Counter(
             "harborhook_released",
             "Resources that were released while their object stays in Harbor, because credentials were lost.",
@@ -102,7 +102,7 @@ class Metrics:
         self._labels: defaultdict[Key, set[tuple[str, ...]]] = defaultdict(set)
 
     def watch(self, store: Store, queue: Queue, notifications: Callable[[], Mapping[Key, bool]]) -> None:
-        """Shows from now on what these hold."""
+        """Adds the metrics that are computed from these."""
         self.registry.register(_State(store, queue, notifications))
 
     def count_request(self, method: str, endpoint: str, status: int) -> None:
@@ -129,13 +129,13 @@ class Metrics:
             self._deliveries.labels(*labels).inc(number)
 
     def forget(self, policy: Key) -> None:
-        """The policy is gone, and its metrics with it."""
+        """Removes the metrics of a deleted policy."""
         for labels in self._labels.pop(policy, ()):
             self._deliveries.remove(*labels)
 
 
 class _State(Collector):
-    """Metrics that are read from the objects as they are when somebody asks."""
+    """Metrics computed from the present objects on each request."""
 
     def __init__(self, store: Store, queue: Queue, notifications: Callable[[], Mapping[Key, bool]]) -> None:
         self._store = store
@@ -209,7 +209,7 @@ def _timestamp(value: Any) -> float | None:
 async def serve_probes(
     host: str, port: int, *, alive: Callable[[], bool], ready: Callable[[], bool], metrics: Metrics
 ) -> web.AppRunner:
-    """Answers /healthz (the workers get on) and /readyz (all resources have been listed) with 200 or 503, and
+    """Serves /healthz (the workers make progress) and /readyz (all resources have been listed) with 200 or 503, and
     /metrics. Without a host it listens on all addresses, of IPv4 and IPv6."""
 
     def answer(check: Callable[[], bool]) -> Callable[[web.Request], Awaitable[web.Response]]:

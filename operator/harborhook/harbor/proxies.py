@@ -1,8 +1,8 @@
-"""Which proxy the way to a host leads through, by the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+"""Selects the proxy for a host from the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
 
-httpx reads them too, but for all hosts at once: it then refuses to work because of a proxy or an exception that has
-nothing to do with this host, above all a network of IPv6 in NO_PROXY, and it knows no networks. Here only what
-concerns the one host is looked at.
+httpx reads them too, but for all hosts at once: it fails on a proxy or exception that does not concern this host, above
+all on an IPv6 network in NO_PROXY, and it does not support networks. This module evaluates only what concerns the one
+host.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import httpx
 from harborhook.tls import TLSOptions
 
 SCHEMES = ("http", "https")
-"""Of proxies; the others would need another library."""
+"""Supported schemes of proxies; others would need another library."""
 
 
 class UnusableProxyError(ValueError):
-    """The environment names a proxy that cannot be used; the text is a clause that shows neither it nor the URL."""
+    """The environment names an unusable proxy; the text is a clause that shows neither the proxy nor the URL."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -30,11 +30,11 @@ class UnusableProxyError(ValueError):
 
 
 def proxy_for(url: str, ca: bytes | None = None) -> httpx.Proxy | None:
-    """The proxy for a URL; None: straight there. A proxy that is itself reached by TLS is verified by the system's
+    """Returns the proxy for a URL; None: direct connection. A proxy reached by TLS is verified by the system's
     authorities and those in `ca`. Raises UnusableProxyError."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # no address at all, which the request will show
+    except ValueError:  # an invalid address, which the request will report
         return None
     proxies = getproxies_environment()
     stated = proxies.get(parts.scheme) or proxies.get("all")
