@@ -1,8 +1,8 @@
-"""Receivers of other projects as Harbor meets them: what they demand of a notification, and what they answer.
+"""Receivers of other projects: their requirements on a notification, and their answers.
 
 Read from their sources: Kargo (pkg/webhook/external/harbor.go, main of 2026), Argo CD Image Updater
-(pkg/webhook/harbor.go and webhook.go, main of 2026), Mattermost (HandleIncomingWebhook, the same since 2015).
-For `Receiver.imitate`.
+(pkg/webhook/harbor.go and webhook.go, main of 2026), Mattermost (HandleIncomingWebhook, unchanged since 2015). For
+`Receiver.imitate`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harness.receiver import Answers
 
 
 def kargo(auth_header: str) -> Answers:
-    """Compares the whole header; takes nothing but pushes in Harbor's own format."""
+    """Compares the whole header; accepts only pushes in Harbor's own format."""
 
     def answers(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:
         given = headers.get("authorization", "")
@@ -34,7 +34,7 @@ def kargo(auth_header: str) -> Answers:
 
 
 def image_updater(secret: str) -> Answers:
-    """The registry's kind is in the query; every mistake is a 400 with a line of text."""
+    """Expects the registry's kind in the query; every mistake is a 400 with a line of text."""
 
     def answers(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:
         complaint = _complaint_of_image_updater(secret, headers, query, body)
@@ -65,7 +65,7 @@ def _complaint_of_image_updater(secret: str, headers: dict[str, str], query: str
 
 
 def mattermost(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:
-    """Wants a text or attachments; does not know Slack's blocks."""
+    """Requires a text or attachments; does not support Slack's blocks."""
     message = _json(body) or {}
     if message.get("text") or "attachments" in message:
         return 200, "ok"
@@ -74,7 +74,7 @@ def mattermost(headers: dict[str, str], query: str, body: bytes) -> tuple[int, s
 
 
 def quoting(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:
-    """A gateway before the receiver that says which token it does not know."""
+    """A gateway before the receiver that quotes the token it rejects."""
     given = headers.get("authorization", "")
     return 401, f"unknown token {given}, also as {given.upper()}, beginning with {given[:12]}..."
 

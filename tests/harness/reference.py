@@ -25,7 +25,7 @@ class _Row(NamedTuple):
 
 
 def kind_page(kind: Kind) -> str:
-    """The reference of one kind in Markdown."""
+    """Returns the reference of one kind in Markdown."""
     schema = root_schema(kind)
     spec, status = schema["properties"]["spec"], schema["properties"]["status"]
     parts = [
@@ -51,7 +51,7 @@ def kind_page(kind: Kind) -> str:
 
 
 def reasons_page() -> str:
-    """The reasons of the condition Ready, each with what it does to the other conditions."""
+    """Returns the reasons of the condition Ready, each with its effect on the other conditions."""
     return "\n".join(
         [
             NOTICE,
@@ -97,7 +97,7 @@ def _name_table(kind: Kind) -> str:
 
 
 def _rows(schema: Schema, prefix: str = "") -> Iterator[_Row]:
-    """The fields below an object, each followed by its own fields."""
+    """Yields the fields below an object, each followed by its own fields."""
     required = schema.get("required", [])
     for name, field in schema.get("properties", {}).items():
         path = prefix + name
@@ -156,7 +156,7 @@ def _code(value: Any) -> str:
 
 
 def _prose(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escapes text for Markdown."""
     for special in ("\\", "|", "*", "<"):
         text = text.replace(special, f"\\{special}")
     return text

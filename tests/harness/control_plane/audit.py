@@ -1,7 +1,7 @@
-"""The API server's audit log as a count of writes: who created, updated, patched or deleted what, and how it ended.
+"""Parses the API server's audit log into writes: user, verb, object and result.
 
-Reads, leases and questions (access reviews, token reviews) are not logged, dry runs are left out; Events are writes
-like any other. A position in the log is a number of bytes.
+Reads, leases and reviews (of access and tokens) are not logged, dry runs are left out; Events count as writes. A
+position in the log is a number of bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ rules:
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One write that the API server has answered, refused ones included (`code` is the HTTP status)."""
+    """One write that the API server has answered, including refused ones (`code` is the HTTP status)."""
 
     verb: str
     resource: str
@@ -43,11 +43,11 @@ class AuditEntry:
     agent: str
     """The User-Agent."""
     answered: float
-    """When, in seconds since the epoch."""
+    """Time of the answer, in seconds since the epoch."""
 
 
 def read_entries(log: Path, since: int) -> Iterator[AuditEntry]:
-    """The writes logged from a position on; a line that is still being written is left for the next time."""
+    """Yields the writes logged from a position on; an incomplete line is left for the next call."""
     if not log.exists():
         return
     with log.open("rb") as lines:
@@ -61,7 +61,7 @@ def read_entries(log: Path, since: int) -> Iterator[AuditEntry]:
 
 
 def parse(line: bytes) -> AuditEntry | None:
-    """One line of the log; None for a dry run."""
+    """Parses one line of the log; None for a dry run."""
     event: dict[str, Any] = json.loads(line)
     if "dryRun=" in event["requestURI"]:
         return None

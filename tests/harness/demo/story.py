@@ -1,4 +1,4 @@
-"""The story: each step is a sentence, what people do, and what must have come of it."""
+"""The steps of the demonstration: each has a sentence, the users' actions, and checks of their effects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROJECTS = ("team-a", "team-a.legacy", "library")
 _SESSION = ("/c/login", "/c/log_out")
 """Harbor's paths for logging in and out, by POST."""
 _SILENCE = 2.0
-"""Seconds; a notification takes far less."""
+"""Seconds to wait for notifications that must not come; one takes far less."""
 _QUOTA = 40 * 1024
 
 
@@ -149,7 +149,7 @@ def redeliver(stage: Stage) -> None:
 
 
 def _sent_again(stage: Stage) -> list[str]:
-    """The tags of the notifications that the operator has sent and the receiver has taken."""
+    """Returns the tags of the notifications that the operator has redelivered and the receiver has accepted."""
     taken = [one for one in stage.receiver.received(BROKEN) if one.redelivery is not None and one.answered == 200]
     return [one.json()["data"]["resources"][0]["tag"] for one in taken]
 
@@ -164,7 +164,8 @@ def _delivering(stage: Stage, name: str) -> str:
 
 
 def _deliveries(stage: Stage, name: str) -> dict[str, str]:
-    """How the last delivery went, by event type. On a busy machine it may have taken more than one attempt."""
+    """Returns the status of the last delivery by event type. On a busy machine a delivery may have taken more than one
+    attempt."""
     rows = stage.get("whp", name)["status"]["triggers"]
     return {row["eventType"]: row["lastDelivery"]["status"] for row in rows if "lastDelivery" in row}
 
@@ -300,7 +301,7 @@ def second_pass(stage: Stage) -> None:
 
 
 def _settle(stage: Stage) -> None:
-    """Waits until the status of every policy speaks of the last push."""
+    """Waits until the status of every policy includes the last push."""
 
     def told() -> bool:
         policies = [policy["status"] for policy in stage.get("whp")["items"]]
@@ -316,7 +317,7 @@ def _settle(stage: Stage) -> None:
 
 
 def _looks(stage: Stage) -> int:
-    """How often the policies of the project that was asked for least were read."""
+    """Returns the smallest number of reads that Harbor has got for the policies of a project."""
     paths = [request.path for request in stage.harbor.requests() if request.method == "GET"]
     return min(paths.count(f"/api/v2.0/projects/{name}/webhook/policies") for name in PROJECTS)
 
