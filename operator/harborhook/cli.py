@@ -31,7 +31,7 @@ class _Program(click.Group):
             if (error.name or "").partition(".")[0] == "harborhook":
                 raise
             raise click.ClickException(
-                f"This command needs the Python package {error.name}, which is not here: pipx install harborhook "
+                f"This command needs the Python package {error.name}, which is not installed: pipx install harborhook "
                 "installs everything."
             ) from None
         except KeyboardInterrupt:

@@ -160,7 +160,7 @@ class Operator:
             await self._end(tasks, holding)
             await cancel({stopping, *holding})
         if done & set(holding):
-            raise LeadershipLostError("This operator leads no more; another one may have begun.")
+            raise LeadershipLostError("This operator has lost leadership; another one may have taken over.")
         for task in done - {stopping}:
             task.result()
             raise RuntimeError(f"kopf's {task.get_name()} has ended")
@@ -228,11 +228,11 @@ class Operator:
         """Returns whether all visits completed; the others are cancelled."""
         if self.context is None:
             return True
-        draining = asyncio.create_task(_drain(self.context), name="finish the visits in hand")
+        draining = asyncio.create_task(_drain(self.context), name="finish the visits in progress")
         await asyncio.wait({draining, *holding}, timeout=FINISH_LIMIT, return_when=asyncio.FIRST_COMPLETED)
         finished = draining.done()
         if not finished:
-            logger.warning("%d visits are cut off: they were not done in time", self.context.queue.held)
+            logger.warning("%d visits are cancelled: they did not complete in time", self.context.queue.held)
         await cancel({draining})
         return finished
 

@@ -54,8 +54,8 @@ class Settings(BaseSettings):
         "",
         pattern=r"^([a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?)?$",
         description=(
-            "Name of this operator among several in one cluster. It marks the resources that it works on, and leaves "
-            "alone those that another one has marked. Goes with leader_election."
+            "Name of this operator among several in one cluster. It marks the resources that it works on, and "
+            "ignores those that another one has marked. Goes with leader_election."
         ),
     )
     manage_connections: bool = Field(

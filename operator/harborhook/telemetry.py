@@ -80,13 +80,13 @@ class Metrics:
         )
         self._drift = Counter(
             "harborhook_drift_corrected",
-            "Differences in Harbor that were set back to the spec, by kind and field.",
+            "Differences in Harbor that were reverted to the spec, by kind and field.",
             ("kind", "field"),
             registry=self.registry,
         )
         self._redeliveries = Counter(
             "harborhook_redeliveries",
-            "Notifications that were to be sent again, by result: succeeded, failed, expired, gone (from Harbor).",
+            "Redeliveries by result: succeeded, failed, expired, gone (from Harbor).",
             ("result",),
             registry=self.registry,
         )
@@ -98,7 +98,7 @@ class Metrics:
             ("kind",),
             registry=self.registry,
         )
-        self.leader = Gauge("harborhook_leader", "Whether this operator is the one that works.", registry=self.registry)
+        self.leader = Gauge("harborhook_leader", "Whether this operator is the leader.", registry=self.registry)
         self._labels: defaultdict[Key, set[tuple[str, ...]]] = defaultdict(set)
 
     def watch(self, store: Store, queue: Queue, notifications: Callable[[], Mapping[Key, bool]]) -> None:
@@ -145,7 +145,7 @@ class _State(Collector):
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("harborhook_queue_depth", "Keys that wait for a worker.", value=len(self._queue))
         yield GaugeMetricFamily(
-            "harborhook_queue_age_seconds", "For how long the oldest of them has waited.", value=self._queue.age
+            "harborhook_queue_age_seconds", "How long the oldest of them has waited, in seconds.", value=self._queue.age
         )
         yield from self._policies()
         yield from self._connections()
@@ -159,10 +159,10 @@ class _State(Collector):
             for name, text in {
                 "last_trigger_timestamp_seconds": "When Harbor last queued a notification of the policy.",
                 "last_success_timestamp_seconds": "When an event was last delivered to every target.",
-                "last_failure_timestamp_seconds": "When Harbor last gave up a notification.",
+                "last_failure_timestamp_seconds": "When Harbor last stopped retrying a notification.",
                 "consecutive_failures": "Events in a row, up to the newest, that were not delivered.",
                 "deliveries_in_progress": "Notifications that are neither delivered nor finally failed.",
-                "undelivered": "Events that failed, were not sent again with success, and are still in Harbor.",
+                "undelivered": "Events that failed, were not redelivered, and are still in Harbor.",
             }.items()
         }
         for key in self._store.all("WebhookPolicy"):

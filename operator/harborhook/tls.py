@@ -153,19 +153,19 @@ def _file(content: bytes) -> Iterator[str]:
 class Failure(Enum):
     """Why a handshake failed, as a clause. Those before NOT_TLS concern the server's certificate."""
 
-    UNKNOWN_AUTHORITY = "no authority that is trusted here issued it"
+    UNKNOWN_AUTHORITY = "no trusted authority issued it"
     SELF_SIGNED = "it is self-signed"
     EXPIRED = "it, or the certificate of an authority above it, has expired"
     NOT_YET_VALID = "it is not valid yet"
     OTHER_NAME = "it is for another host name"
-    UNACCEPTABLE = "it does not meet today's requirements"
+    UNACCEPTABLE = "it does not meet current requirements"
     NOT_TLS = "it does not answer with TLS, but perhaps with plain HTTP"
-    OLD_PROTOCOL = "it offers no version of TLS from 1.2 on"
+    OLD_PROTOCOL = "it offers neither TLS 1.2 nor TLS 1.3"
     HANDSHAKE_REFUSED = "it refuses the TLS handshake"
     CLIENT_CERTIFICATE_REQUIRED = "it requires a client certificate"
     CLIENT_CERTIFICATE_REFUSED = "it does not accept the client certificate"
-    UNKNOWN_SERVER_NAME = "it has no certificate for the host name that it is asked for"
-    BROKEN_OFF = "it ended the TLS handshake without saying why"
+    UNKNOWN_SERVER_NAME = "it has no certificate for the requested host name"
+    BROKEN_OFF = "it ended the TLS handshake without a reason"
     OTHER = "the TLS connection failed"
 
     @property

@@ -27,7 +27,7 @@ READMES = [(REPOSITORY / page).read_text() for page in ("README.md", "helm-chart
 
 def test_a_release_is_installed_upgraded_and_rolled_back_while_resources_stay_as_they_are(cluster: Cluster) -> None:
     cluster.credentials()
-    assert "repeat this, as an upgrade" in cluster.install(cluster.connection())
+    assert "run this again as an upgrade" in cluster.install(cluster.connection())
     assert "ClusterHarborConnection" not in cluster.in_release()
     assert "kubectl get chconn default" in cluster.install(cluster.connection(), "upgrade")
 

@@ -455,9 +455,9 @@ def test_the_connection_waits_until_its_kind_is_served(helm: Helm) -> None:
     """Helm refuses a release with a resource of a kind that the same release brings."""
     values = {"connection": CONNECTION}
     assert "ClusterHarborConnection" not in kinds(render(helm, values, cluster=()))
-    assert "repeat this, as an upgrade" in notes(helm, values, cluster=())
+    assert "run this again as an upgrade" in notes(helm, values, cluster=())
     assert "ClusterHarborConnection" in kinds(render(helm, values))
-    assert "repeat this" not in notes(helm, values)
+    assert "run this again" not in notes(helm, values)
     elsewhere = {**values, "crds": {"install": False}}
     assert "ClusterHarborConnection" in kinds(render(helm, elsewhere, cluster=()))
 

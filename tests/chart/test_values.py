@@ -246,8 +246,8 @@ def test_the_notes_tell_the_next_step_by_short_names(helm: Helm) -> None:
 
 
 def test_safe_values_cause_no_warning(helm: Helm) -> None:
-    assert "Mind:" not in notes(helm)
-    assert "Mind:" not in notes(helm, connection())
+    assert "Warnings:" not in notes(helm)
+    assert "Warnings:" not in notes(helm, connection())
 
 
 RISKY: dict[str, Values] = {
@@ -272,4 +272,4 @@ def test_a_risky_value_causes_a_warning_and_no_other(helm: Helm, warning: str, v
 
 
 def test_several_replicas_with_leader_election_are_fine(helm: Helm) -> None:
-    assert "Mind:" not in notes(helm, {"replicas": 3})
+    assert "Warnings:" not in notes(helm, {"replicas": 3})

@@ -245,7 +245,7 @@ def test_the_doctor_goes_on_where_harbor_refuses_one_answer(stand_in: StandIn) -
     said = run(stand_in, "doctor").stdout.decode()
     assert "note  Harbor's notifications are on; who can switch them is not known: Harbor refused GET" in said
     assert said.count("\nok    Permission ") == 14
-    assert "note  Harbor does not tell its event types: Harbor refused GET" in said
+    assert "note  Harbor does not list its event types: Harbor refused GET" in said
     assert said.endswith("\nThe operator can work with this Harbor.\n")
 
 

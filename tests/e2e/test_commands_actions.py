@@ -177,7 +177,7 @@ def test_release_asks_and_lets_go_of_what_cannot_be_deleted(own: World) -> None:
     assert own.exists("WebhookPolicy", "ci")
     ended = harborhook(own, "release", "whp/ci", "--yes")
     assert (ended.code, ended.errors) == (0, "")
-    assert "Released: the resource is gone" in ended.output
+    assert "Released: the resource is deleted" in ended.output
     assert not own.exists("WebhookPolicy", "ci")
     assert (
         "will be released without touching Harbor when"

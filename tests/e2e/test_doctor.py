@@ -56,7 +56,7 @@ def test_a_robot_with_the_documented_permissions_lacks_nothing_that_all_need(own
     assert ended.returncode == 0
     assert len([line for line in lines(ended, "ok") if HARBOR_LISTS_IT in line]) == 9
     notes = "\n".join(lines(ended, "note"))
-    assert "Permission project:create (making projects) is not known: it cannot be found out without writing" in notes
+    assert "Permission project:create (creating projects) is not known: it cannot be found out without writing" in notes
     assert "Give the robot quota:list on the system, which robots can have since Harbor 2.12." in notes
     assert writes(own) == []
 
@@ -79,7 +79,7 @@ def test_each_permission_that_a_robot_lacks_is_named_with_what_to_do(own: World)
     assert failed[0].endswith(
         f"Give the robot project:read for project {project}, which robots can have since Harbor 2.8."
     )
-    assert ended.stdout.endswith("\n5 things are in the way.\n")
+    assert ended.stdout.endswith("\n5 problems found.\n")
 
 
 def test_a_robot_of_an_old_harbor_is_advised_against(own: World, stand_in_27: StandIn) -> None:
@@ -98,7 +98,7 @@ def test_a_user_is_looked_at_in_the_project_that_is_named(own: World) -> None:
     login = {"username": "dev", "password": PASSWORD}
     nowhere = examined(own, **login)
     assert nowhere.returncode == 0
-    assert "in a project that it makes a user has every right" in nowhere.stdout
+    assert "a user has every right in a project that it creates" in nowhere.stdout
     library = examined(own, "--project", "library", **login)
     assert library.returncode == 1
     assert "Make dev a project administrator, or a system administrator of Harbor." in library.stdout

@@ -226,7 +226,7 @@ REFUSED = {
     "an empty CVE": (project(cveAllowlist={"items": [""]}), "spec.cveAllowlist.items[0]"),
     "an expiry without a list": (
         project(cveAllowlist={"expiresAt": "2027-01-01T00:00:00Z"}),
-        "expiresAt belongs to a list of its own: state items too, [] for none",
+        "expiresAt needs a list: state items too, [] for none",
     ),
     "an expiry that is no time": (project(cveAllowlist={"items": [], "expiresAt": "tomorrow"}), "expiresAt"),
     "an unknown severity": (
@@ -240,7 +240,7 @@ REFUSED = {
     ),
     "a proxy cache that demands Notation signatures": (
         project(proxyCache={"registryName": "hub"}, contentTrust={"notation": True}),
-        "a proxy cache cannot demand Notation signatures in Harbor: remove contentTrust.notation",
+        "a proxy cache cannot require Notation signatures in Harbor: remove contentTrust.notation",
     ),
     "an unknown drift policy": (project(driftPolicy="Ignore"), 'supported values: "Correct", "Report"'),
     "an unknown creation policy": (project(creationPolicy="Take"), 'supported values: "Create", "Adopt"'),

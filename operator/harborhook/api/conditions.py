@@ -22,7 +22,7 @@ class Outcome(Enum):
     """The effect of a reason on the conditions."""
 
     READY = "Ready is True"
-    STALLED = "Ready is False, and only a person's change can help"
+    STALLED = "Ready is False, and only a user's change can help"
     RECONCILING = "Ready is False, and the operator keeps trying"
     UNCHANGED = "Ready keeps its status"
 
@@ -119,7 +119,7 @@ class Reason(StrEnum):
     NOT_FOUND = (
         "NotFound",
         Outcome.RECONCILING,
-        "Harbor has no such object: creationPolicy Adopt makes none, and a proxy cache needs its registry endpoint.",
+        "Harbor has no such object: creationPolicy Adopt creates none, and a proxy cache needs its registry endpoint.",
     )
     HARBOR_UNREACHABLE = "HarborUnreachable", Outcome.RECONCILING, "Harbor does not answer."
     TLS_UNTRUSTED = "TLSUntrusted", Outcome.RECONCILING, "Harbor's certificate is not trusted."

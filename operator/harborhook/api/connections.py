@@ -281,16 +281,16 @@ class ClusterHarborConnectionSpec(_ConnectionSpec):
         False,
         description=(
             "Whether the operator itself may send a request to the targets of a WebhookPolicy when annotation "
-            "harborhook.io/test-endpoint asks for it. It is sent from the cluster, where other hosts may be within "
-            "reach than from Harbor: allowedTargetHosts bounds it."
+            "harborhook.io/test-endpoint requests it. It is sent from the cluster, which may reach other hosts than "
+            "Harbor does: allowedTargetHosts limits the hosts."
         ),
     )
     allow_redelivery: bool = Field(
         False,
         description=(
             "Whether the operator itself may send notifications again that Harbor could not deliver "
-            "(spec.redelivery of a WebhookPolicy, annotation harborhook.io/redeliver). They are sent from the cluster: "
-            "allowedTargetHosts bounds it."
+            "(spec.redelivery of a WebhookPolicy, annotation harborhook.io/redeliver). They are sent from the "
+            "cluster: allowedTargetHosts limits the hosts."
         ),
     )
 
@@ -327,7 +327,7 @@ class Notifications(ApiModel):
             "enforced)."
         )
     )
-    message: str = Field("", description="Why it is enforced this way, and what is not covered.", max_length=512)
+    message: str = Field("", description="Why it is enforced this way, and the limits of that.", max_length=512)
 
 
 class ConnectionStatus(CommonStatus):

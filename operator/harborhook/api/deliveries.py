@@ -114,7 +114,7 @@ class Deliveries(ApiModel):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["executionID"]},
     )
     undelivered: int = Field(
-        0, description="How many events failed, were not sent again with success, and are still in Harbor.", ge=0
+        0, description="How many events failed, were not redelivered, and are still in Harbor.", ge=0
     )
     redeliveries: list[TargetRedelivery] = Field(
         [],
@@ -125,7 +125,7 @@ class Deliveries(ApiModel):
     redelivered_ids: list[int] = Field(
         [],
         alias="redeliveredIDs",
-        description="Harbor's executions that were sent again with success, so that none is sent twice.",
+        description="Harbor's executions that were redelivered, so that none is sent twice.",
         max_length=REDELIVERED_LIMIT,
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )

@@ -105,12 +105,12 @@ class Redelivery(ApiModel):
         "Manual",
         description=(
             "Automatic (failed notifications are sent again until they arrive or are older than maxAge) or Manual "
-            "(only what annotation harborhook.io/redeliver asks for)."
+            "(only those requested by annotation harborhook.io/redeliver)."
         ),
     )
     max_age: str = Field(
         "24h",
-        description="Automatic leaves older events alone: 5m to 168h, such as 90m or 24h.",
+        description="Automatic ignores older events: 5m to 168h, such as 90m or 24h.",
         min_length=2,
         max_length=16,
         pattern=DURATION_PATTERN,
@@ -179,7 +179,7 @@ class WebhookPolicySpec(ApiModel):
         max_length=256,
     )
     description: str | None = Field(
-        None, description="Description shown in Harbor. Absent: Harbor's is left alone.", max_length=DESCRIPTION_LIMIT
+        None, description="Description shown in Harbor. Absent: Harbor's is kept.", max_length=DESCRIPTION_LIMIT
     )
     enabled: bool = Field(True, description="false stops notifications; the policy stays in Harbor.")
     event_types: list[EventType] = Field(
@@ -214,8 +214,8 @@ class WebhookPolicySpec(ApiModel):
     drift_policy: DriftPolicy = Field(
         "Correct",
         description=(
-            "Correct (what differs in Harbor is set back to the spec) or Report (a changed spec and a changed Secret "
-            "are applied; other differences, also those found at adoption, are only listed in status.drift)."
+            "Correct (differences in Harbor are reverted to the spec) or Report (a changed spec and a changed Secret "
+            "are applied; other differences, including those found at adoption, are only listed in status.drift)."
         ),
     )
     redelivery: Redelivery | None = Field(

@@ -133,7 +133,7 @@ def release(caller: Caller, resource: str, yes: bool, no_wait: bool, timeout: fl
 
     (key,) = _keys(caller, [resource])
     lookup.find(caller.cluster, key)
-    confirm(f"{key} will go, and what it has in Harbor stays there unmanaged. Continue?", yes=yes)
+    confirm(f"{key} will be deleted, and its object in Harbor stays there, unmanaged. Continue?", yes=yes)
     _perform(
         caller, [key], output_format, _seconds(no_wait, timeout),
         lambda key, wait: asking.release(caller.cluster, key, wait),
@@ -254,5 +254,5 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise click.UsageError("This asks for a confirmation: where there is no terminal, use --yes.")
+        raise click.UsageError("This needs a confirmation: without a terminal, use --yes.")
     click.confirm(question, abort=True, err=True)

@@ -121,7 +121,7 @@ def redeliver(cluster: Cluster, key: Key, ids: Sequence[int], wait: WaitOptions)
     waiting = ((body.get("status") or {}).get("deliveries") or {}).get("undelivered") or 0
     request = f"{','.join(map(str, ids)) if ids else 'failed'} {_token()}"
     if len(request) > ANNOTATION_LIMIT:
-        raise FailedError("These are too many ids for one request: name fewer, or use --failed.")
+        raise FailedError("Too many ids for one request: name fewer, or use --failed.")
     _annotate(cluster, key, {ANNOTATION_REDELIVER: request})
     if wait.timeout is None:
         return _asked(key)
@@ -150,7 +150,7 @@ def release(cluster: Cluster, key: Key, wait: WaitOptions) -> ActionResult:
     uid = body["metadata"]["uid"]
     with suppress(_GoneError):
         _until(cluster, key, wait, lambda body: body["metadata"]["uid"] != uid, ANNOTATION_RELEASE)
-    return ActionResult(key, True, "Released: the resource is gone, and what it had in Harbor stays there.")
+    return ActionResult(key, True, "Released: the resource is deleted, and its object in Harbor stays there.")
 
 
 # The answers

@@ -88,7 +88,7 @@ def _of_connection(chain: Chain, *, is_explained: bool) -> Iterator[Impediment]:
         return
     found = health(link.body)
     if (link.body.get("spec") or {}).get("suspend"):
-        yield Impediment("connection", f"{link.key} is suspended: nothing is asked of this Harbor.", is_fault=False)
+        yield Impediment("connection", f"{link.key} is suspended: no requests are sent to this Harbor.", is_fault=False)
     elif found.state is State.SWITCHED_OFF:
         yield Impediment("connection", found.sentence, is_fault=False)
     elif not found.is_ready and not is_explained:
@@ -205,7 +205,7 @@ def _verdict(chain: Chain, now: datetime | None) -> Iterator[Block]:
     for one in found:
         yield Line(f"{one.where}: {one.sentence}", indent=2)
     if not found:
-        yield Line("Nothing is in the way of its notifications.", indent=2)
+        yield Line("Nothing stops its notifications.", indent=2)
     hint = _hint(chain)
     if hint:
         yield Line(hint, "dim", indent=2)

@@ -68,8 +68,8 @@ def as_text(findings: Sequence[Finding]) -> str:
     """Returns a line for each finding; coloured if click finds a terminal."""
     lines = [f"{_coloured(found.grade)} {clip(found.sentence, LINE)}" for found in findings]
     failed = sum(found.grade is Grade.FAIL for found in findings)
-    what = "1 thing is" if failed == 1 else f"{failed} things are"
-    return "\n".join([*lines, "", f"{what} in the way." if failed else "The operator can work with this Harbor.", ""])
+    what = "1 problem" if failed == 1 else f"{failed} problems"
+    return "\n".join([*lines, "", f"{what} found." if failed else "The operator can work with this Harbor.", ""])
 
 
 def as_json(findings: Sequence[Finding]) -> str:
@@ -120,7 +120,7 @@ def _as_the_operator_sees_it(connection: AnyConnection) -> Iterator[Finding]:
         )
     ready = connection.status.condition("Ready")
     if ready is None:
-        yield Finding("connection", Grade.NOTE, "No operator has looked at this connection yet: is one running?")
+        yield Finding("connection", Grade.NOTE, "No operator has checked this connection yet: is one running?")
         return
     said = f"The operator reports about the connection: {ready.reason}: {ready.message}"
     is_bad = ready.status == "False" and not connection.spec.suspend
@@ -217,7 +217,7 @@ async def _supported(harbor: Reached, project: Project | None) -> Finding:
     except UnauthorizedError:
         raise
     except RefusedError as error:
-        said = f"Harbor does not tell its event types: {verdict_of(error, harbor).message}"
+        said = f"Harbor does not list its event types: {verdict_of(error, harbor).message}"
         return Finding("events", Grade.NOTE, said)
     formats = ", ".join(sorted(supported.payload_formats)) or "only the default one (others came with Harbor 2.8)"
     events = ", ".join(sorted(supported.event_types))

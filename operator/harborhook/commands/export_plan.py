@@ -377,8 +377,8 @@ def _declarer(made_by: Creator) -> str:
 def _remarks(targets: Iterable[Manifest], made_by: Creator | None) -> Iterator[str]:
     if made_by is not None:
         yield clip(
-            f"Declared by {_declarer(made_by)}: applied in another cluster, this takes it over, which writes to Harbor "
-            "once; in that one it is OwnedByOther while that resource is there."
+            f"Declared by {_declarer(made_by)}: applied in another cluster, this takes the policy over, which writes "
+            "to Harbor once; in the same cluster it reports OwnedByOther while that resource exists."
         )
     for index, target in enumerate(targets):
         for field_name, what in (("addressFrom", "the address"), ("authHeaderFrom", "the Authorization value")):

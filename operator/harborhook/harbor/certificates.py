@@ -30,10 +30,10 @@ ADVICE = {
     Failure.SELF_SIGNED: "Name the certificate itself in the connection's tls.caBundleRef.",
     Failure.EXPIRED: "Renew it where TLS ends: in Harbor, or in the ingress or load balancer in front of it.",
     Failure.NOT_YET_VALID: "Compare the clock of the operator's node with that of the machine that issued it.",
-    Failure.OTHER_NAME: "Let url have a host that it is for, or state that name in the connection's tls.serverName.",
+    Failure.OTHER_NAME: "Use a host in url that it is for, or state its host name in the connection's tls.serverName.",
     Failure.UNACCEPTABLE: "It has to be issued again.",
     Failure.NOT_TLS: "Check the port in url; a Harbor without TLS has an http:// url and allowInsecureHTTP: true.",
-    Failure.OLD_PROTOCOL: "Let Harbor, or what stands in front of it, offer TLS 1.2 or 1.3.",
+    Failure.OLD_PROTOCOL: "Enable TLS 1.2 or 1.3 in Harbor, or in the gateway in front of it.",
     Failure.HANDSHAKE_REFUSED: (
         "Either they have no cipher in common, or it requires a client certificate: the connection's "
         "tls.clientCertificateRef names one."
@@ -44,8 +44,8 @@ ADVICE = {
         "the server accepts."
     ),
     Failure.UNKNOWN_SERVER_NAME: "State a name that it serves in the connection's tls.serverName.",
-    Failure.BROKEN_OFF: "Check the port in url, and what stands in front of Harbor.",
-    Failure.OTHER: "Check the port in url, and what stands in front of Harbor.",
+    Failure.BROKEN_OFF: "Check the port in url, and the gateway in front of Harbor if there is one.",
+    Failure.OTHER: "Check the port in url, and the gateway in front of Harbor if there is one.",
 }
 
 
@@ -60,12 +60,12 @@ _CERTIFICATE_WANTED = re.compile(rb"No required SSL certificate was sent|SSL cer
 def gateway_advice(status: int, page: bytes) -> str:
     """Returns advice, as a clause, on an error answer of something in front of Harbor."""
     if status == 400 and _SPOKEN_PLAINLY.search(page):
-        return "the port in url is one for TLS, so let url begin with https://"
+        return "the port in url is for TLS, so url has to begin with https://"
     if status == 400 and _CERTIFICATE_WANTED.search(page):
         return "it requires a client certificate that it accepts: name one in the connection's tls.clientCertificateRef"
     if status in (401, 403):
         return (
-            "check that url is Harbor's own address without a path; a gateway in front of it may want a header, "
+            "check that url is Harbor's own address without a path; a gateway in front of it may require a header, "
             "which the connection's headersFrom names"
         )
     return "check that url is Harbor's own address without a path"

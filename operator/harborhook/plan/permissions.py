@@ -40,7 +40,7 @@ PERMISSIONS = {
     permission.name: permission
     for permission in (
         Permission("project:list", "system", "finding projects"),
-        Permission("project:create", "system", "making projects", needed=False),
+        Permission("project:create", "system", "creating projects", needed=False),
         Permission("quota:list", "system", "changing storageQuota", needed=False, robots_since=(2, 12, 0)),
         Permission("quota:update", "system", "changing storageQuota", needed=False, robots_since=(2, 12, 0)),
         Permission("registry:list", "system", "proxyCache", needed=False),
@@ -57,8 +57,8 @@ PERMISSIONS = {
             "quota:read", "project", "the quota and the number of repositories", needed=False, robots_since=(2, 11, 0)
         ),
         Permission("notification-policy:list", "project", "finding webhook policies"),
-        Permission("notification-policy:read", "project", "reading webhook policies and what became of notifications"),
-        Permission("notification-policy:create", "project", "making webhook policies"),
+        Permission("notification-policy:read", "project", "reading webhook policies and the results of notifications"),
+        Permission("notification-policy:create", "project", "creating webhook policies"),
         Permission("notification-policy:update", "project", "changing webhook policies"),
         Permission("notification-policy:delete", "project", "deleting webhook policies"),
     )
@@ -121,7 +121,7 @@ def _in_project(permission: Permission, evidence: Evidence) -> Known:
         return Known(permission, Presence.THERE, f"Harbor lists it among the rights in project {evidence.project}")
     how = f"Harbor does not list it among the rights in project {evidence.project}"
     if evidence.has_projects_of_its_own and not evidence.is_named:
-        return Known(permission, Presence.UNKNOWN, f"{how}, but in a project that it makes a user has every right")
+        return Known(permission, Presence.UNKNOWN, f"{how}, but a user has every right in a project that it creates")
     return Known(permission, Presence.MISSING, how)
 
 
@@ -129,7 +129,7 @@ def _on_system(name: str, evidence: Evidence) -> tuple[Presence, str]:
     is_robot = evidence.principal.kind == "Robot"
     if name in ("quota:list", "registry:list"):
         has_it = name in evidence.lists
-        return (Presence.THERE, "the list was given") if has_it else (Presence.MISSING, "the list was refused")
+        return (Presence.THERE, "the list was returned") if has_it else (Presence.MISSING, "the list was refused")
     if name == "project:list" and not is_robot:
         return Presence.THERE, "a user sees the projects it is a member of, and public ones"
     if name == "project:create" and not is_robot and evidence.creation is not None:
@@ -139,8 +139,8 @@ def _on_system(name: str, evidence: Evidence) -> tuple[Presence, str]:
             f"Harbor lets {'everybody' if everybody else 'only administrators'} create projects",
         )
     if name == "quota:update" and not is_robot:
-        return Presence.MISSING, "of users only system administrators have it"
-    return Presence.UNKNOWN, "it cannot be found out without writing to Harbor"
+        return Presence.MISSING, "among users, only system administrators have it"
+    return Presence.UNKNOWN, "only a write to Harbor would show it"
 
 
 def advice(known: Known, evidence: Evidence) -> str:
@@ -149,7 +149,7 @@ def advice(known: Known, evidence: Evidence) -> str:
     if evidence.principal.kind != "Robot":
         if permission.scope == "project":
             return f"Make {evidence.principal.name} a project administrator, or a system administrator of Harbor."
-        return "It takes a system administrator, or from Harbor 2.10 on a robot."
+        return "This needs a system administrator or, since Harbor 2.10, a robot."
     if evidence.version is not None and evidence.version < max(BOTH_LEVELS, permission.robots_since):
         return (
             f"Before Harbor {short(max(BOTH_LEVELS, permission.robots_since))} no robot can have it together with the "

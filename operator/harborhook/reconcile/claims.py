@@ -71,7 +71,7 @@ def link_to(visit: Visit[Any], key: Key, *, deleting: bool = False) -> Link:
             check_unmoved(visit.resource.status.connection, link)
         return link
     if verdict is not None and verdict.reason is Reason.SUSPENDED:
-        raise NotReady(Reason.SUSPENDED, f"{key} is suspended: Harbor is not asked anything.")
+        raise NotReady(Reason.SUSPENDED, f"{key} is suspended: no requests are sent to Harbor.")
     if verdict is not None and verdict.reason in LOST:
         raise NotReady(verdict.reason, lost(key, verdict.reason).message)
     raise NotReady(Reason.CONNECTION_NOT_READY, f"{key} is not ready: {_why(connection)}")
@@ -204,7 +204,7 @@ def check_project_owner(context: Context, link: Link, project: HarborProject) ->
             project.key,
             winner,
             f"{winner} already declares the Harbor project {project.harbor_name!r}. "
-            "Delete one of the two; this one touches nothing.",
+            "Delete one of the two; this one changes nothing.",
         )
 
 
@@ -257,7 +257,7 @@ def check_policy_owner(context: Context, link: Link, policy: WebhookPolicy, proj
             policy.key,
             winner,
             f"{winner} already declares the webhook policy {policy.harbor_name!r} of project {project_name!r}. "
-            "Choose another policyName, or delete one of the two; this one touches nothing.",
+            "Choose another policyName, or delete one of the two; this one changes nothing.",
         )
 
 
@@ -293,7 +293,7 @@ async def check_adoptable(link: Link, project: str, project_id: int, right: str)
         return
     raise NotReady(
         Reason.FORBIDDEN,
-        f"Adopting in project {project!r} takes the permission {right}, which Harbor does not list among the rights of "
+        f"Adopting in project {project!r} needs the permission {right}, which Harbor does not list among the rights of "
         f"the connection's principal there. {advice_on(right, link)}",
     )
 

@@ -42,8 +42,8 @@ PROBE_TIMEOUT = 10.0
 """Timeout in seconds of the request that checks whether a stalled Harbor answers again."""
 
 STALLED = (
-    "Harbor answers who and what it is, but no other request in time. It is asked again with pauses; "
-    "see what keeps its core or its database busy."
+    "Harbor answers the check of the connection, but no other request in time. The operator retries with pauses; "
+    "check the load of Harbor's core and database."
 )
 
 LOSS_NOTICES = 40.0

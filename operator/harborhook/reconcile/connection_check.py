@@ -86,8 +86,8 @@ async def why_failed(error: HarborError, client: HarborClient | None) -> Verdict
 def _why_refused(info: SystemInfo) -> str:
     if info.auth_mode == "oidc_auth":
         return (
-            "Harbor does not accept these credentials. Its users come from OIDC, whose passwords work nowhere in the "
-            "API: use a robot account, or a local administrator."
+            "Harbor does not accept these credentials. Its users come from OIDC, whose passwords do not work in "
+            "the API: use a robot account, or a local administrator."
         )
     return (
         "Harbor does not accept these credentials: check name and password; "

@@ -81,7 +81,7 @@ async def _credentials_of(secrets: Secrets, connection: AnyConnection) -> Creden
         except UnicodeDecodeError:
             stripped = ""
         if not stripped:
-            raise NotReady(Reason.INVALID_SPEC, f"Key {key!r} of {_named(source)} is empty or no UTF-8 text.")
+            raise NotReady(Reason.INVALID_SPEC, f"Key {key!r} of {_named(source)} is empty or is not UTF-8 text.")
         return stripped
 
     return Credentials(await text(ref.username_key), await text(ref.password_key))

@@ -83,7 +83,8 @@ async def _by_harbor(visit: Visit[AnyConnection], link: Link, wanted: bool) -> N
                 enabled=link.notifications_enabled is not False,
                 source="Harbor",
                 enforcement="None",
-                message="Somebody keeps changing Harbor's switch back; it is left alone until the ConfigMap changes.",
+                message="Another client keeps reverting Harbor's switch; the operator does not set it again until the "
+                "ConfigMap changes.",
             )
         await link.client.set_notifications(wanted)
         link.notifications_enabled = wanted
@@ -101,8 +102,8 @@ async def _is_contested(visit: Visit[AnyConnection], history: SwitchHistory) -> 
     if len(history.restored) >= CONTESTED_AFTER:
         await visit.warn(
             "SwitchContested",
-            f"Harbor's switch for notifications was changed {CONTESTED_AFTER} times against the ConfigMap: it is left "
-            "alone now. Agree on one of the two, then change the ConfigMap.",
+            f"Harbor's switch for notifications was changed {CONTESTED_AFTER} times against the ConfigMap: the "
+            "operator no longer sets it. Decide on one of the two, then change the ConfigMap.",
         )
         return True
     history.restored.append(now)

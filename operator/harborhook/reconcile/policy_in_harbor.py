@@ -41,7 +41,7 @@ async def obtain(
         raise NotReady(
             Reason.NOT_FOUND,
             f"Project {location.project} has no webhook policy {desired.name!r}, "
-            "and creationPolicy Adopt does not make one.",
+            "and creationPolicy Adopt does not create one.",
         )
     return await _create(visit, location, desired, switch)
 
@@ -79,7 +79,7 @@ async def find_own(visit: PolicyVisit, location: PolicyLocation) -> Policy | Non
     other = _taken_over_by(visit, observed)
     if other is not None:
         note = (
-            f"Webhook policy {observed.name!r} is managed from another cluster ({other}): it stays in Harbor as it is."
+            f"Webhook policy {observed.name!r} is managed from another cluster ({other}): it stays unchanged in Harbor."
         )
         await visit.warn("Released", note)
         return None
@@ -199,7 +199,7 @@ def _check_may_be_adopted(visit: PolicyVisit, existing: Policy) -> None:
     if creation_policy == "Create":
         raise NotReady(
             Reason.ALREADY_EXISTS,
-            f"The project already has a webhook policy {name!r} that this resource did not make. {HOW_TO_ADOPT}",
+            f"The project already has a webhook policy {name!r} that this resource did not create. {HOW_TO_ADOPT}",
         )
 
 

@@ -89,7 +89,9 @@ async def _obtain(visit: ProjectVisit, link: Link) -> ObtainedProject:
         if observed is not None:
             return await _take(visit, link, observed)
     if adopts_only:
-        raise NotReady(Reason.NOT_FOUND, f"Harbor has no project {name!r}, and creationPolicy Adopt does not make one.")
+        raise NotReady(
+            Reason.NOT_FOUND, f"Harbor has no project {name!r}, and creationPolicy Adopt does not create one."
+        )
     return await _create(visit, link)
 
 
@@ -120,7 +122,7 @@ async def _create(visit: ProjectVisit, link: Link) -> ObtainedProject:
     if project_id is None:
         made = await link.client.project(name)
         if made is None:
-            raise NotReady(Reason.NOT_FOUND, f"Harbor made project {name!r}, but does not show it.")
+            raise NotReady(Reason.NOT_FOUND, f"Harbor created project {name!r}, but does not show it.")
         project_id = made.id
     await _record_creation(visit, project_id)
     created = Project(project_id, name, registry_id=registry_id)
@@ -148,7 +150,7 @@ async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
         raise NotReady(
             Reason.NOT_FOUND,
             f"Harbor has no registry endpoint {proxy.registry_name!r}, which proxyCache.registryName names: "
-            "an administrator of Harbor has to make it, or the name is to be corrected.",
+            "ask an administrator of Harbor to create it, or correct the name.",
         )
     return registry_id
 
@@ -170,7 +172,7 @@ async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_crea
     elif project.spec.creation_policy == "Create":
         raise NotReady(
             Reason.ALREADY_EXISTS,
-            f"Harbor already has a project {observed.name!r} that this resource did not make. {HOW_TO_ADOPT}",
+            f"Harbor already has a project {observed.name!r} that this resource did not create. {HOW_TO_ADOPT}",
         )
     else:
         await claims.check_adoptable(link, observed.name, observed.id, "project:update")
@@ -312,7 +314,7 @@ async def delete(visit: ProjectVisit) -> None:
     link = claims.link_to(visit, connection, deleting=True)
     if not claims.is_allowed(link.connection, project.metadata.namespace, project.harbor_name):
         await visit.warn(
-            "Released", f"The connection no longer allows project {project.harbor_name}: it stays in Harbor as it is."
+            "Released", f"The connection no longer allows project {project.harbor_name}: it stays unchanged in Harbor."
         )
         return
     _wait_for_policies(visit.context, project)
@@ -341,7 +343,7 @@ async def _delete_in_harbor(link: Link, name: str) -> None:
         raise NotReady(
             Reason.PROJECT_NOT_EMPTY,
             f"{harbors_refusal(error)} {counted}Empty project {name} in Harbor, or set deletionPolicy to Retain to "
-            "keep it; images are never removed for you.",
+            "keep it; the operator never removes images.",
         ) from None
 
 

@@ -73,7 +73,7 @@ async def take_in(context: Context, link: Link, policy: WebhookPolicy, history: 
         try:
             await read_backlog(Step(context, link, policy, found))
         except (RefusedError, NotHarborError) as error:  # affects this policy alone
-            logger.info("%s: what could not be delivered was not read: %s", policy.key, error)
+            logger.info("%s: the undelivered notifications could not be read: %s", policy.key, error)
     if history is not None:
         found.backlog.take_in(history.deliveries)
     if found.backlog.candidates:

@@ -33,9 +33,7 @@ MESSAGE_LIMIT = 200
 
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ExceptionGroup)
 
-_TRUST = (
-    "Trusted are the system's authorities and those in the connection's tls.caBundleRef; Harbor has a list of its own."
-)
+_TRUST = "Trusted are the system's authorities and those in the connection's tls.caBundleRef; Harbor has its own list."
 _NO_CLIENT_CERTIFICATE = "Neither the operator nor Harbor can show a receiver one."
 ADVICE = {
     Failure.UNKNOWN_AUTHORITY: _TRUST,

@@ -265,7 +265,7 @@ async def delete(visit: PolicyVisit) -> None:
     if location is None:
         return
     if not claims.is_allowed(location.link.connection, policy.metadata.namespace, location.project):
-        note = f"The connection no longer allows project {location.project}: the policy stays in Harbor as it is."
+        note = f"The connection no longer allows project {location.project}: the policy stays unchanged in Harbor."
         await visit.warn("Released", note)
         return
     async with location.link.writing(location.project):

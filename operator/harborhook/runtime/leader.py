@@ -95,7 +95,7 @@ class Leader:
                     spec = {name: value for name, value in lease["spec"].items() if name != "holderIdentity"}
                     await self.write({**lease, "spec": {**spec, "leaseDurationSeconds": 1, "renewTime": _now()}})
         except Exception as error:
-            logger.info("The lease was not released, so the next leader waits until it is over: %s", _said(error))
+            logger.info("The lease was not released, so the next leader waits until it expires: %s", _said(error))
 
     @property
     def _remaining(self) -> float:

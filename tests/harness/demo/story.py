@@ -227,7 +227,7 @@ def drift(stage: Stage) -> None:
         ),
     )
     stage.wait("an Event says so", lambda: stage.event("WebhookPolicy", "events", "Recreated"))
-    stage.screen.say("Both are told as Events:")
+    stage.screen.say("Events report both:")
     for name in ("ci", "events"):
         stage.kubectl(f"describe whp {name} -n team-a", lambda text: sections(text, "Events"))
 
@@ -343,7 +343,7 @@ STEPS = (
     ),
     Step(
         "Connect it to Harbor",
-        "The admin says where Harbor is, and which namespaces may have which projects there.",
+        "The admin states where Harbor is, and which namespaces may have which projects there.",
         connect,
     ),
     Step(
@@ -351,7 +351,7 @@ STEPS = (
         "A team declares a Harbor project and three webhook policies, without any rights in Harbor.",
         declare,
     ),
-    Step("Push an image", "Harbor tells the receivers, as the policies say.", push),
+    Step("Push an image", "Harbor notifies the receivers that the policies list.", push),
     Step(
         "See when each event last happened",
         "Whether and when it was delivered is in the status, per event type.",
@@ -359,21 +359,21 @@ STEPS = (
     ),
     Step("Send events to a receiver that fails", "A new address reaches Harbor at once, in place.", fail),
     Step(
-        "Lose notifications, and get them all the same",
-        "Harbor stops retrying after minutes; what it could not deliver is sent again once the receiver is back.",
+        "Lose notifications, and recover them",
+        "Harbor stops retrying after minutes; the operator redelivers the notifications once the receiver is back.",
         redeliver,
     ),
-    Step("Fill the quota", "Slack is told when the project is nearly full, in Slack's own format.", quota),
+    Step("Fill the quota", "Slack gets a warning when the project is nearly full, in Slack's own format.", quota),
     Step(
-        "Adopt what exists",
+        "Adopt existing objects",
         "Projects and policies made by hand can be taken over, and a project that nobody manages can have a policy.",
         adopt,
     ),
-    Step("Correct drift", "What is changed or deleted behind the operator's back is put right.", drift),
-    Step("Refuse a mistake", "What can be known to be wrong is refused at once, before Harbor ever sees it.", refuse),
+    Step("Correct drift", "Changes and deletions made directly in Harbor are reverted.", drift),
+    Step("Refuse a mistake", "The API server rejects invalid specs at once, before they reach Harbor.", refuse),
     Step(
         "Lose a Secret, and find it again",
-        "A resource says what it is waiting for, and goes on by itself once it is there.",
+        "A resource reports what it waits for, and continues automatically once that exists.",
         missing_secret,
     ),
     Step(
@@ -386,7 +386,7 @@ STEPS = (
     ),
     Step(
         "Delete everything at once",
-        "Connection, Secrets, project, policies and namespace go in one command, and Harbor is left as declared.",
+        "One command deletes connection, Secrets, project, policies and namespace; deletion policies are followed.",
         delete,
     ),
 )

@@ -308,8 +308,8 @@ def test_what_an_operator_has_made_is_left_out_unless_asked_for() -> None:
     taken = exported_policy(ours, managed_too=True)
     assert taken.manifest is not None
     assert taken.remarks[0] == (
-        "Declared by WebhookPolicy team-x/hook of cluster prod: applied in another cluster, this takes it over, which "
-        "writes to Harbor once; in that one it is OwnedByOther while that resource is there."
+        "Declared by WebhookPolicy team-x/hook of cluster prod: applied in another cluster, this takes the policy "
+        "over, which writes to Harbor once; in the same cluster it reports OwnedByOther while that resource exists."
     )
 
 
