@@ -168,7 +168,7 @@ class _State(Collector):
         for key in self._store.all("WebhookPolicy"):
             status = (self._store.get(key) or {}).get("status") or {}
             labels = (key.namespace, key.name, status.get("projectName", ""))
-            for name, value in _told_of(status).items():
+            for name, value in _delivery_values(status).items():
                 if value is not None:
                     families[name].add_metric(labels, value)
         return families.values()
@@ -189,7 +189,7 @@ class _State(Collector):
         return up, enabled
 
 
-def _told_of(status: Mapping[str, Any]) -> dict[str, float | None]:
+def _delivery_values(status: Mapping[str, Any]) -> dict[str, float | None]:
     deliveries = status.get("deliveries") or {}
     return {
         "last_trigger_timestamp_seconds": _timestamp(status.get("lastTriggerTime")),

@@ -264,13 +264,13 @@ class Cluster:
             why = f"it did not answer within {self.timeout:.0f} seconds"
         else:
             why = getattr(error, "strerror", None) or type(error).__name__
-        return f"The API server of {self.access.place}, {self.access.server}, cannot be reached: {why}."
+        return f"The API server of {self.access.label}, {self.access.server}, cannot be reached: {why}."
 
     def _refusal(self, action: Action, status: int, answer: Body) -> ApiRefusedError:
         message = " ".join(str(answer.get("message") or "").split())[:500]
         if status == 401:
-            place = self.access.place
-            return ApiRefusedError(f"The API server of {place} does not accept your credentials: log in again.", 401)
+            label = self.access.label
+            return ApiRefusedError(f"The API server of {label} does not accept your credentials: log in again.", 401)
         if status == 403:
             return NotPermittedError(_forbidden(action, message), 403)
         if status == 404 and not answer:  # for a missing object the API server answers with JSON
@@ -281,7 +281,7 @@ class Cluster:
 
     def _not_installed(self) -> str:
         return (
-            f"Harborhook is not installed in {self.access.place}: it does not serve {API_VERSION}. Install it with its "
+            f"Harborhook is not installed in {self.access.label}: it does not serve {API_VERSION}. Install it with its "
             "Helm chart, or choose another cluster with --context."
         )
 
@@ -346,7 +346,7 @@ def _connection(
     proxy = access.proxy or _proxy_of_environment(urlsplit(access.server).scheme, f"{host}:{port}")
     through = urlsplit(proxy) if proxy else None
     if through is not None and through.scheme not in ("http", ""):
-        raise FailedError(f"The proxy for {access.place} is of a kind that is not supported: {through.scheme}.")
+        raise FailedError(f"The proxy for {access.label} is of a kind that is not supported: {through.scheme}.")
     first, first_port = (through.hostname or "", through.port or 80) if through is not None else (host, port)
     if context is None:
         connection = http.client.HTTPConnection(first, first_port, timeout=timeout)

@@ -65,7 +65,7 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class _Door:
+class _LoginInputs:
     """Everything needed to log in."""
 
     client: HarborClient
@@ -76,34 +76,34 @@ class _Door:
 @asynccontextmanager
 async def reached(where: Where) -> AsyncIterator[Reached]:
     """Logs in, and logs out at the end. Raises FailedError, at any time."""
-    door = await _door(where)
+    inputs = await _login_inputs(where)
     try:
-        yield await _let_in(door, where)
+        yield await _let_in(inputs, where)
     except NotReady as refusal:
         raise FailedError(refusal.verdict.message) from None
     except HarborError as error:
-        raise FailedError(await _explained(door, where, error)) from None
+        raise FailedError(await _explained(inputs, where, error)) from None
     finally:
-        await door.client.close()
+        await inputs.client.close()
 
 
-async def _let_in(door: _Door, where: Where) -> Reached:
-    found = await identify(door.client)
+async def _let_in(inputs: _LoginInputs, where: Where) -> Reached:
+    found = await identify(inputs.client)
     verdict = judge(found.info)
     if verdict.reason is not Reason.RECONCILED:
         raise NotReady(verdict.reason, verdict.message)
-    return Reached(door.client, found.info, found.principal(door.username), door.connection)
+    return Reached(inputs.client, found.info, found.principal(inputs.username), inputs.connection)
 
 
-async def _explained(door: _Door, where: Where, error: HarborError) -> str:
-    message = (await why_failed(error, door.client)).message
+async def _explained(inputs: _LoginInputs, where: Where, error: HarborError) -> str:
+    message = (await why_failed(error, inputs.client)).message
     if isinstance(where, ByConnection):
         return message
     options = [f"{option} is {field}" for field, option in _OPTIONS.items() if field in message]
     return f"{message} Here {' and '.join(options)}." if options else message
 
 
-async def _door(where: Where) -> _Door:
+async def _login_inputs(where: Where) -> _LoginInputs:
     try:
         return await _by_connection(where) if isinstance(where, ByConnection) else _by_url(where)
     except NotReady as refusal:
@@ -112,7 +112,7 @@ async def _door(where: Where) -> _Door:
         raise FailedError(_sentence(str(error))) from None
 
 
-def _by_url(where: ByUrl) -> _Door:
+def _by_url(where: ByUrl) -> _LoginInputs:
     tls = TLSOptions(
         ca=where.ca_file.read_bytes() if where.ca_file else None,
         skip_verify=where.insecure_skip_verify,
@@ -122,7 +122,7 @@ def _by_url(where: ByUrl) -> _Door:
     check_usable(tls, ca=f"The file {where.ca_file}", client=f"The file {where.client_certificate} or its key")
     headers = tuple([(name, _header(file)) for name, file in where.headers])
     admission = Admission(Credentials(where.username, where.password), tls, headers)
-    return _Door(_client(where.url, admission, Limits()), where.username)
+    return _LoginInputs(_client(where.url, admission, Limits()), where.username)
 
 
 def _client_certificate(where: ByUrl) -> ClientCertificate | None:
@@ -138,7 +138,7 @@ def _header(file: Path) -> str:
         raise FailedError(f"The file {file} {error}") from None
 
 
-async def _by_connection(where: ByConnection) -> _Door:
+async def _by_connection(where: ByConnection) -> _LoginInputs:
     gateway = await Gateway.connect(where.kubeconfig, user_agent=_user_agent())
     try:
         connection = await _read(gateway, Key(where.kind, where.namespace, where.name))
@@ -147,7 +147,7 @@ async def _by_connection(where: ByConnection) -> _Door:
         await gateway.close()
     check(connection, admission)
     client = _client(connection.spec.url, admission, connection.spec.limits)
-    return _Door(client, admission.credentials.username, connection)
+    return _LoginInputs(client, admission.credentials.username, connection)
 
 
 async def _read(gateway: Gateway, key: Key) -> AnyConnection:

@@ -19,7 +19,7 @@ from harborhook.harbor.models import Project
 from harborhook.plan.permissions import BOTH_LEVELS, Evidence, Known, Presence, advice, known_permissions
 from harborhook.reconcile.verdicts import harbors_refusal, verdict_of
 
-LOOKED_AT = 25
+PROJECTS_CHECKED = 25
 """Number of projects whose rights are read, if none is named, to find one where the principal has rights."""
 
 
@@ -94,7 +94,7 @@ async def _examined(harbor: Reached, project: str | None) -> AsyncIterator[Findi
     yield await _notifications(harbor)
     projects = await harbor.client.projects()
     yield Finding("projects", Grade.OK, f"{_counted(len(projects), 'project')} can be seen.")
-    chosen, rights = await _project_to_look_at(harbor, projects, project)
+    chosen, rights = await _project_to_check(harbor, projects, project)
     if project is not None and chosen is None:
         said = f"Harbor shows no project {project!r} to {harbor.principal.name}: make it, or give it rights there."
         yield Finding("projects", Grade.FAIL, said)
@@ -155,14 +155,14 @@ async def _who_switches(harbor: Reached) -> str:
     return "this system administrator can switch them, which is how the global switch works"
 
 
-async def _project_to_look_at(
+async def _project_to_check(
     harbor: Reached, projects: Sequence[Project], name: str | None
 ) -> tuple[Project | None, frozenset[str] | None]:
     """Returns the named project, or else the one with the most rights; and the rights there."""
     if harbor.principal.kind == "SystemAdmin":
         named = [project for project in projects if name in (None, project.name)]
         return (named[0] if named else None), None
-    candidates = [project for project in projects if project.name == name] if name else projects[:LOOKED_AT]
+    candidates = [project for project in projects if project.name == name] if name else projects[:PROJECTS_CHECKED]
     best: tuple[Project | None, frozenset[str] | None] = (None, None)
     for project in candidates:
         rights = await harbor.client.rights(project.id)

@@ -62,7 +62,7 @@ class Access:
     """Directory of the file that defines the user: paths there are relative to it."""
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         return f"the cluster of context {self.context}" if self.context else "this cluster"
 
     def credentials(self) -> CallerCredentials:
@@ -79,9 +79,9 @@ class Access:
         try:
             return options.context
         except UnusableAuthoritiesError as error:
-            raise FailedError(f"The certificate authority of {self.place} {error}.") from None
+            raise FailedError(f"The certificate authority of {self.label} {error}.") from None
         except UnusableClientCertificateError as error:
-            raise FailedError(f"The client certificate for {self.place} {error}.") from None
+            raise FailedError(f"The client certificate for {self.label} {error}.") from None
 
 
 def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
@@ -166,8 +166,8 @@ def _of_files(files: Sequence[Path], context: str | None, *, must_exist: bool) -
         raise FailedError(f"The kubeconfig has no context {name!r}; it has: {_listed(merged, name)}.")
     chosen = merged.contexts[name]
     try:
-        cluster, place = merged.clusters[chosen["cluster"]]
-        user, directory = merged.users[chosen["user"]] if chosen.get("user") else ({}, place)
+        cluster, cluster_directory = merged.clusters[chosen["cluster"]]
+        user, directory = merged.users[chosen["user"]] if chosen.get("user") else ({}, cluster_directory)
         server = str(cluster["server"])
     except KeyError as missing:
         raise FailedError(
@@ -179,7 +179,7 @@ def _of_files(files: Sequence[Path], context: str | None, *, must_exist: bool) -
         context=name,
         server=server.rstrip("/"),
         namespace=chosen.get("namespace") or "default",
-        authorities=_bytes(cluster, "certificate-authority", place),
+        authorities=_bytes(cluster, "certificate-authority", cluster_directory),
         insecure_skip_verify=bool(cluster.get("insecure-skip-tls-verify")),
         server_name=cluster.get("tls-server-name") or None,
         proxy=cluster.get("proxy-url") or None,

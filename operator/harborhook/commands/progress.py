@@ -29,13 +29,13 @@ def progress(what: str, total: int) -> Iterator[Advance]:
 
 
 def _plain(what: str, total: int) -> Advance:
-    done, told = 0, time.monotonic()
+    done, reported = 0, time.monotonic()
 
     def advance() -> None:
-        nonlocal done, told
+        nonlocal done, reported
         done += 1
-        if time.monotonic() - told >= PAUSE:
-            told = time.monotonic()
+        if time.monotonic() - reported >= PAUSE:
+            reported = time.monotonic()
             click.echo(f"{what}: {done} of {total}", err=True)
 
     return advance

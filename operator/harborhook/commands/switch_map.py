@@ -23,7 +23,7 @@ from harborhook.plan.global_switch import GENERAL, NAMED, switch_request
 
 
 @dataclass(frozen=True)
-class Place:
+class ConfigMapRef:
     """Namespace and name of the ConfigMap."""
 
     namespace: str
@@ -37,7 +37,7 @@ class Place:
 class Switch:
     """The ConfigMap and all connections. `map_body` None: there is no ConfigMap. `notes`: missing rights."""
 
-    place: Place
+    ref: ConfigMapRef
     map_body: Body | None
     connections: Sequence[Body]
     policies: Sequence[Body]
@@ -48,12 +48,12 @@ class Switch:
         return dict((self.map_body or {}).get("data") or {})
 
 
-def read(cluster: Cluster, place: Place, *, must_read_map: bool) -> Switch:
+def read(cluster: Cluster, ref: ConfigMapRef, *, must_read_map: bool) -> Switch:
     """Raises FailedError if the caller may read nothing."""
     notes: list[str] = []
     map_body: Body | None = None
     try:
-        map_body = cluster.config_map(place.namespace, place.name)
+        map_body = cluster.config_map(ref.namespace, ref.name)
     except NotPermittedError as refusal:
         if must_read_map:
             raise
@@ -66,7 +66,7 @@ def read(cluster: Cluster, place: Place, *, must_read_map: bool) -> Switch:
             found[kind] = []
             notes.append(str(refusal))
     connections = [*found["ClusterHarborConnection"], *found["HarborConnection"]]
-    return Switch(place, map_body, connections, found["WebhookPolicy"], notes)
+    return Switch(ref, map_body, connections, found["WebhookPolicy"], notes)
 
 
 # Showing
@@ -74,7 +74,7 @@ def read(cluster: Cluster, place: Place, *, must_read_map: bool) -> Switch:
 
 def wire(switch: Switch) -> dict[str, Any]:
     return {
-        "configMap": {"namespace": switch.place.namespace, "name": switch.place.name},
+        "configMap": {"namespace": switch.ref.namespace, "name": switch.ref.name},
         "exists": switch.map_body is not None,
         "data": {name: value for name, value in switch.data.items() if _is_ours(name)},
         "connections": [_connection_wire(switch, body) for body in switch.connections],
@@ -115,12 +115,12 @@ def blocks(switch: Switch) -> list[Block]:
 def _map_line(switch: Switch) -> str:
     if switch.map_body is None:
         return (
-            f"{switch.place} does not exist, or may not be read."
+            f"{switch.ref} does not exist, or may not be read."
             if switch.notes
-            else (f"{switch.place} does not exist: nothing is enforced.")
+            else (f"{switch.ref} does not exist: nothing is enforced.")
         )
     stated = ", ".join(f"{name}: {value.strip()!r}" for name, value in sorted(switch.data.items()) if _is_ours(name))
-    return f"{switch.place}: {stated or 'states nothing, so nothing is enforced'}"
+    return f"{switch.ref}: {stated or 'states nothing, so nothing is enforced'}"
 
 
 def _asked_of_all(switch: Switch) -> Iterable[str]:
@@ -172,7 +172,7 @@ class Change:
 
     def question(self, switch: Switch) -> str:
         """Returns the confirmation prompt, which states how many policies are affected."""
-        where = f"by {self.key} in {switch.place}"
+        where = f"by {self.key} in {switch.ref}"
         consequence = "" if self.enabled else " While they are off, Harbor drops every event for ever."
         return f"This switches {self._what(switch)} {'on' if self.enabled else 'off'}, {where}.{consequence} Continue?"
 
@@ -210,12 +210,10 @@ def write(cluster: Cluster, switch: Switch, wanted: Change, *, force: bool) -> N
     """Raises FailedError if a GitOps tool owns the value, unless `force` is set."""
     if switch.map_body is not None:
         if switch.map_body.get("immutable"):
-            raise FailedError(f"{switch.place} is immutable: replace it, or delete it and run this again.")
-        check_owner(switch.map_body, ("data", wanted.key), str(switch.place), force=force)
-    place = switch.place
-    cluster.write_config_map(
-        place.namespace, place.name, {wanted.key: wanted.value}, exists=switch.map_body is not None
-    )
+            raise FailedError(f"{switch.ref} is immutable: replace it, or delete it and run this again.")
+        check_owner(switch.map_body, ("data", wanted.key), str(switch.ref), force=force)
+    ref = switch.ref
+    cluster.write_config_map(ref.namespace, ref.name, {wanted.key: wanted.value}, exists=switch.map_body is not None)
 
 
 def until_followed(cluster: Cluster, wanted: Change, wait: WaitOptions) -> list[str]:

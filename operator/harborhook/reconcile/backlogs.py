@@ -26,7 +26,7 @@ async def read_backlog(step: Step) -> None:
     try:
         read = await (_jobs(step) if is_legacy(step.link) else _executions(step))
         missing = backlog.candidates.keys() - {one.id for one in read}
-        unread, gone = await _looked_for(step, missing)
+        unread, gone = await _look_up_missing(step, missing)
     except ForbiddenError:
         return
     lost = [one for one in before if one.id in gone and one.id not in backlog.expired]
@@ -45,7 +45,7 @@ def count_gone(step: Step, number: int) -> None:
             step.context.metrics.count_redelivery("Gone")
 
 
-async def _looked_for(step: Step, missing: Collection[int]) -> tuple[set[int], set[int]]:
+async def _look_up_missing(step: Step, missing: Collection[int]) -> tuple[set[int], set[int]]:
     """Looks up candidates that a reading lacks. Returns the ids that still wait, and those that Harbor no longer has;
     the rest was delivered after all, or stopped."""
     if not missing:

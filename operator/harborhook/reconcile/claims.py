@@ -125,7 +125,7 @@ async def hold(visit: Visit[Any], link: Link) -> None:
     Before a resource's first claim to an object in Harbor, it also takes in the claims of other operators'
     resources."""
     _ask_for_finalizer(visit.context, link)
-    if await shards.has_looked_around(visit):
+    if await shards.has_surveyed(visit):
         _check_owner(visit, link)
 
 
@@ -324,12 +324,12 @@ def _is_eligible(context: Context, project: HarborProject) -> bool:
 
 
 def _has_claim(context: Context, resource: HarborProject | WebhookPolicy) -> bool:
-    if _is_anothers(context, resource.key) and not _is_new_to_another(context, resource):
+    if _is_of_another_operator(context, resource.key) and not _is_new_to_another(context, resource):
         return False
     return not resource.metadata.deleting and resource.status.ready_reason not in WITHOUT_CLAIM
 
 
-def _is_anothers(context: Context, key: Key) -> bool:
+def _is_of_another_operator(context: Context, key: Key) -> bool:
     """Whether another operator works on the resource."""
     return context.store.is_foreign(key) or is_left_to_another(context, key)
 
@@ -343,7 +343,7 @@ def _is_new_to_another(context: Context, resource: HarborProject | WebhookPolicy
 
 def _refuse(context: Context, asking: Key, winner: Key | None, message: str) -> NoReturn:
     """Raises NotReady for a claim that has lost."""
-    if winner is not None and _is_anothers(context, winner):
+    if winner is not None and _is_of_another_operator(context, winner):
         context.queue.add(asking, Cause.RETRY, after=FOREIGN_GRACE)  # no event reports an expired claim
     raise NotReady(Reason.OWNED_BY_OTHER, message)
 

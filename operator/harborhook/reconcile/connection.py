@@ -53,7 +53,7 @@ minute later."""
 
 
 async def reconcile(visit: Visit[AnyConnection]) -> Verdict:
-    verdict = await _look(visit)
+    verdict = await _check_and_notify(visit)
     await _hold_for_dependents(visit)
     visit.once_written.append(partial(_offer_to_dependents, visit.context, visit.resource.key))
     return verdict
@@ -70,7 +70,7 @@ async def _hold_for_dependents(visit: Visit[AnyConnection]) -> None:
     await visit.prepare(finalizer=bool(visit.context.store.own_dependents(visit.resource.key)))
 
 
-async def _look(visit: Visit[AnyConnection]) -> Verdict:
+async def _check_and_notify(visit: Visit[AnyConnection]) -> Verdict:
     """Checks the connection, and releases its resources for work or stops them."""
     context, key, began = visit.context, visit.resource.key, visit.context.queue.clock()
     try:
@@ -121,7 +121,7 @@ async def _serve(visit: Visit[AnyConnection]) -> None:
     context, key = visit.context, visit.resource.key
     link = context.links.get(key)
     if link is None or link.verdict is not None or Cause.RETRY in visit.causes:
-        await _look(visit)
+        await _check_and_notify(visit)
         visit.once_written.append(partial(_offer_to_dependents, context, key))
 
 

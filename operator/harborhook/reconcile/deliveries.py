@@ -254,7 +254,7 @@ async def _record_event(visit: Visit[WebhookPolicy], progress: Progress) -> None
         await visit.warn("DeliveryFailed", _note(progress))
     elif arrives and (failed or was_switched_on):
         time = progress.deliveries.last_success_time if progress.deliveries else None
-        await visit.tell("DeliveryRecovered", f"Notifications arrive again, since {time:%Y-%m-%d %H:%M:%S} UTC.")
+        await visit.inform("DeliveryRecovered", f"Notifications arrive again, since {time:%Y-%m-%d %H:%M:%S} UTC.")
 
 
 def _note(progress: Progress) -> str:

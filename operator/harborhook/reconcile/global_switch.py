@@ -90,7 +90,9 @@ async def _by_harbor(visit: Visit[AnyConnection], link: Link, wanted: bool) -> N
         link.notifications_enabled = wanted
         if history.set_to is not wanted:
             history.restored.clear()
-        await visit.tell("NotificationsSwitched", f"Harbor's notifications were switched {'on' if wanted else 'off'}.")
+        await visit.inform(
+            "NotificationsSwitched", f"Harbor's notifications were switched {'on' if wanted else 'off'}."
+        )
     history.set_to = wanted
     return Notifications(enabled=wanted, source="ConfigMap", enforcement="Harbor")
 

@@ -122,7 +122,7 @@ async def _create(
     if again:
         await visit.warn("Recreated", f"Webhook policy {desired.name} had been removed in Harbor and was recreated.")
     else:
-        await visit.tell("Created", f"Created webhook policy {desired.name} in project {location.project}.")
+        await visit.inform("Created", f"Created webhook policy {desired.name} in project {location.project}.")
     return None
 
 
@@ -167,13 +167,13 @@ async def _take(visit: PolicyVisit, location: PolicyLocation, existing: Policy, 
         # We created it before a crash, or before this cluster was rebuilt under the same name.
         visit.record(policy_id=existing.id, origin="Created")
         await visit.prepare(finalizer=_wants_finalizer(visit, switch))
-        await visit.tell("Created", f"Created webhook policy {name}.")
+        await visit.inform("Created", f"Created webhook policy {name}.")
         return existing
     _check_may_be_adopted(visit, existing)
     await claims.check_adoptable(location.link, location.project, location.project_id, "notification-policy:update")
     visit.record(policy_id=existing.id, origin="Adopted")
     await visit.prepare(finalizer=_wants_finalizer(visit, switch))
-    await visit.tell("Adopted", f"Adopted webhook policy {name} of Harbor.")
+    await visit.inform("Adopted", f"Adopted webhook policy {name} of Harbor.")
     return existing
 
 

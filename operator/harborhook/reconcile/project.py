@@ -26,7 +26,7 @@ from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.unmanaged import UNMANAGED_SHOWN
 from harborhook.reconcile import claims, prune
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.drift import report, tell_written
+from harborhook.reconcile.drift import record_written, report
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.project_parts import Part, ProjectQuota, ProjectRow
 from harborhook.reconcile.verdicts import harbors_refusal
@@ -135,7 +135,7 @@ async def _record_creation(visit: ProjectVisit, project_id: int) -> None:
     if was_removed:
         await visit.warn("Recreated", f"Project {name} had been removed in Harbor and was recreated.")
     else:
-        await visit.tell("Created", f"Created project {name} in Harbor.")
+        await visit.inform("Created", f"Created project {name} in Harbor.")
 
 
 async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
@@ -168,7 +168,7 @@ async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_crea
         visit.record(project_id=observed.id)
     elif lost_creation:
         visit.record(project_id=observed.id, origin="Created")
-        await visit.tell("Created", f"Created project {observed.name} in Harbor.")
+        await visit.inform("Created", f"Created project {observed.name} in Harbor.")
     elif project.spec.creation_policy == "Create":
         raise NotReady(
             Reason.ALREADY_EXISTS,
@@ -177,7 +177,7 @@ async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_crea
     else:
         await claims.check_adoptable(link, observed.name, observed.id, "project:update")
         visit.record(project_id=observed.id, origin="Adopted")
-        await visit.tell("Adopted", f"Adopted project {observed.name} of Harbor.")
+        await visit.inform("Adopted", f"Adopted project {observed.name} of Harbor.")
     await visit.prepare(finalizer=_wants_finalizer(project))
     return ObtainedProject(observed)
 
@@ -222,7 +222,7 @@ async def _report(
 ) -> None:
     if not found.made:
         what = f"project {found.project.name} in Harbor"
-        await tell_written(visit, what, written, asked_for=plan.spec_is_new(visit.resource))
+        await record_written(visit, what, written, asked_for=plan.spec_is_new(visit.resource))
     await report(visit, drift)
 
 

@@ -269,7 +269,7 @@ async def _announce(visit: Visit[WebhookPolicy], link: Link, found: Redeliveries
     waits = waiting(found.backlog, visit.resource.spec, deliveries, link.client.now())
     is_paused = any(row.next_attempt_time is not None for row in deliveries.redeliveries)
     if found.sent and found.request is None and (is_paused or not waits.count):
-        await visit.tell(
+        await visit.inform(
             "Redelivered",
             f"{_notifications(found.sent)} that Harbor could not deliver since {found.since:%Y-%m-%d %H:%M:%S} UTC "
             f"arrived when the operator sent {'it' if found.sent == 1 else 'them'} again.",

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 _WITHOUT_CREDENTIALS = frozenset({Reason.CONNECTION_NOT_FOUND, Reason.CONNECTION_NOT_READY})
 
 
-async def let_go(visit: Visit[Any], verdict: Verdict) -> bool:
+async def release_abandoned(visit: Visit[Any], verdict: Verdict) -> bool:
     """Whether to release a resource although its deletion ended with this verdict and Harbor was not asked."""
     if verdict.reason not in _WITHOUT_CREDENTIALS or not _has_waited(visit):
         return False
@@ -35,7 +35,7 @@ async def let_go(visit: Visit[Any], verdict: Verdict) -> bool:
         return False
     if not await _is_terminating(visit.context, visit.resource.metadata.namespace):
         return False
-    await _tell(visit, connection)
+    await _report(visit, connection)
     return True
 
 
@@ -63,7 +63,7 @@ async def _is_terminating(context: Context, namespace: str) -> bool:
         return False
 
 
-async def _tell(visit: Visit[Any], connection: Key) -> None:
+async def _report(visit: Visit[Any], connection: Key) -> None:
     context, what = visit.context, _in_harbor(visit.resource)
     note = (
         f"{what} stays in Harbor: {visit.resource.key} was released without deleting it, because the "

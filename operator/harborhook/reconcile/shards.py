@@ -73,7 +73,7 @@ async def is_ours(visit: Visit[Any]) -> bool:
     return True
 
 
-async def has_looked_around(visit: Visit[Any]) -> bool:
+async def has_surveyed(visit: Visit[Any]) -> bool:
     """Lists all resources before the first claim of one of ours; returns whether that was necessary."""
     context, resource = visit.context, visit.resource
     if resource.status.origin is not None or not _sees_others(context):
@@ -109,7 +109,7 @@ async def _list_all(context: Context) -> None:
         seen.add(key)
         changes.saw_foreign(context, key, _slim(body))
         if _mark(body) == context.settings.mark and _is_in_reach(context.settings, key):
-            await _let_go(context, key, body)
+            await _remove_mark(context, key, body)
     for gone in before - seen:
         if context.store.is_foreign(gone) and _was_listed(context, gone):
             changes.forget(context, gone)
@@ -164,7 +164,7 @@ def _is_in_reach(settings: Settings, key: Key) -> bool:
     return not settings.watch_namespaces or key.namespace in settings.watch_namespaces
 
 
-async def _let_go(context: Context, key: Key, body: Body) -> None:
+async def _remove_mark(context: Context, key: Key, body: Body) -> None:
     """Removes our mark from a resource that has left our selector, so that the operator that selects it now may
     begin."""
     if context.queue.holds(key):

@@ -42,7 +42,7 @@ _PERMISSIONS = {
 administrator."""
 
 
-class Asker(Protocol):
+class Requester(Protocol):
     """The principal and version of Harbor that an answer depends on."""
 
     @property
@@ -52,19 +52,19 @@ class Asker(Protocol):
     def version(self) -> str | None: ...
 
 
-def verdict_of(error: errors.HarborError, asker: Asker | None = None) -> Verdict:
+def verdict_of(error: errors.HarborError, requester: Requester | None = None) -> Verdict:
     """Returns the reason for an error, with advice where the remedy is known."""
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.HARBOR_REJECTED)
     if isinstance(error, errors.ForbiddenError) and reason is Reason.FORBIDDEN:
-        return Verdict(reason, f"{harbors_refusal(error)} {_missing_permission(error, asker)}")
+        return Verdict(reason, f"{harbors_refusal(error)} {_missing_permission(error, requester)}")
     if isinstance(error, errors.RefusedError):
         return Verdict(reason, harbors_refusal(error))
     return Verdict(reason, str(error))
 
 
-def verdict_of_one_request(error: errors.HarborError, asker: Asker) -> Verdict:
+def verdict_of_one_request(error: errors.HarborError, requester: Requester) -> Verdict:
     """Returns the verdict for an error of a single request while the connection itself works."""
-    verdict = verdict_of(error, asker)
+    verdict = verdict_of(error, requester)
     if isinstance(error, errors.NotHarborError):
         advice = "a gateway or firewall in front of Harbor seems to block this request. Allow it there."
         return Verdict(Reason.REQUEST_FAILED, f"{error.finding}. The connection works otherwise: {advice}")
@@ -84,15 +84,15 @@ def harbors_refusal(error: errors.RefusedError) -> str:
     return f"Harbor refused {error.request} ({error.status}{said})."
 
 
-def _missing_permission(error: errors.ForbiddenError, asker: Asker | None) -> str:
-    return advice_on(_PERMISSIONS.get(error.request.replace("/api/v2.0", "")), asker)
+def _missing_permission(error: errors.ForbiddenError, requester: Requester | None) -> str:
+    return advice_on(_PERMISSIONS.get(error.request.replace("/api/v2.0", "")), requester)
 
 
-def advice_on(name: str | None, asker: Asker | None) -> str:
+def advice_on(name: str | None, requester: Requester | None) -> str:
     """Returns advice on a missing permission; `name` is None if it is unknown which."""
-    if asker is None or not asker.is_robot:
+    if requester is None or not requester.is_robot:
         return "The connection's user has to be an administrator of this project, or of Harbor."
-    version = parse_version(asker.version or "")
+    version = parse_version(requester.version or "")
     if version is not None and version < BOTH_LEVELS:
         return (
             "Before Harbor 2.10 a robot with system permissions loses its project permissions: "

@@ -98,7 +98,7 @@ class Visit(Generic[R]):
 
     # Events
 
-    async def tell(self, reason: str, note: str) -> None:
+    async def inform(self, reason: str, note: str) -> None:
         await self.context.recorder.record(self.resource, "Normal", reason, note, action="Reconcile")
 
     async def warn(self, reason: str, note: str) -> None:

@@ -21,7 +21,7 @@ from harborhook.plan.switch import EffectiveSwitch
 from harborhook.plan.target_values import ResolvedTargets, refused
 from harborhook.reconcile import claims, deliveries, endpoint_test, redelivery, switches
 from harborhook.reconcile.context import Context, Wait
-from harborhook.reconcile.drift import report, tell_written
+from harborhook.reconcile.drift import record_written, report
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.policy_in_harbor import find_own, obtain
 from harborhook.reconcile.policy_location import (
@@ -214,11 +214,11 @@ async def _write(visit: PolicyVisit, location: PolicyLocation, observed: Policy,
             f"policyName. This one is still called {observed.name!r} in Harbor and unchanged.",
         ) from None
     what = f"webhook policy {changes.name}"
-    await tell_written(visit, what, changes.asked_for, asked_for=True)
-    await tell_written(visit, what, changes.corrected, asked_for=False)
+    await record_written(visit, what, changes.asked_for, asked_for=True)
+    await record_written(visit, what, changes.corrected, asked_for=False)
     was_ours = visit.resource.status.applied_generation is not None
     if was_ours and _creator_to_write(visit, observed) is not None:
-        await visit.tell("Updated", f"Wrote the cluster's present name {visit.context.cluster} into {what}.")
+        await visit.inform("Updated", f"Wrote the cluster's present name {visit.context.cluster} into {what}.")
 
 
 # Status only

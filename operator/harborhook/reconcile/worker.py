@@ -172,7 +172,7 @@ class _Controller(Generic[R]):
             verdict = error.verdict if isinstance(error, NotReady) else faults.verdict_on(visit, error)
             if verdict is None:
                 raise Wait(after=faults.CHECK_PAUSE) from None
-            if not await release.let_go(visit, verdict):
+            if not await release.release_abandoned(visit, verdict):
                 await visit.finish(verdict)
                 _come_back(visit, error.retry_after if isinstance(error, NotReady) else None)
                 return

@@ -33,27 +33,27 @@ class Recorder:
     post: Post
     instance: str
     clock: Callable[[], float]
-    _said: OrderedDict[tuple[str, str, str], float] = field(default_factory=OrderedDict)
+    _recorded: OrderedDict[tuple[str, str, str], float] = field(default_factory=OrderedDict)
 
     async def record(self, resource: Resource, kind: EventLevel, reason: str, note: str, *, action: str) -> None:
         """Records `note` on `resource`; if the API server refuses it (as in a terminating namespace), only logs
         that."""
-        if self._was_said(resource, reason, note):
+        if self._was_recorded(resource, reason, note):
             return
         namespace = resource.metadata.namespace or "default"
         try:
             await self.post(namespace, self._event(resource, namespace, kind, reason, note, action))
         except Exception as error:  # an Event must not make a visit fail
-            self._said.pop((resource.metadata.uid, reason, note), None)
+            self._recorded.pop((resource.metadata.uid, reason, note), None)
             logger.info("Event %s about %s was not recorded: %s", reason, resource.key, error)
 
-    def _was_said(self, resource: Resource, reason: str, note: str) -> bool:
+    def _was_recorded(self, resource: Resource, reason: str, note: str) -> bool:
         said = (resource.metadata.uid, reason, note)
         now = self.clock()
-        last = self._said.pop(said, None)
-        self._said[said] = now if last is None or now - last >= REPEAT_AFTER else last
-        while len(self._said) > REMEMBERED:
-            self._said.popitem(last=False)
+        last = self._recorded.pop(said, None)
+        self._recorded[said] = now if last is None or now - last >= REPEAT_AFTER else last
+        while len(self._recorded) > REMEMBERED:
+            self._recorded.popitem(last=False)
         return last is not None and now - last < REPEAT_AFTER
 
     def _event(

@@ -95,7 +95,7 @@ class Leader:
                     spec = {name: value for name, value in lease["spec"].items() if name != "holderIdentity"}
                     await self.write({**lease, "spec": {**spec, "leaseDurationSeconds": 1, "renewTime": _now()}})
         except Exception as error:
-            logger.info("The lease was not released, so the next leader waits until it expires: %s", _said(error))
+            logger.info("The lease was not released, so the next leader waits until it expires: %s", _message(error))
 
     @property
     def _remaining(self) -> float:
@@ -116,7 +116,7 @@ class Leader:
                     return False
                 await self.write(self._ours(lease))
         except Exception as error:
-            logger.info("The lease was not %s: %s", "renewed" if self.leads else "taken", _said(error))
+            logger.info("The lease was not %s: %s", "renewed" if self.leads else "taken", _message(error))
             return False
         self._renewed_at = started
         return True
@@ -154,5 +154,5 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) or type(error).__name__

@@ -135,11 +135,11 @@ class Envtest:
             resumed = answer.status_code == httpx.codes.PARTIAL_CONTENT
             total = int(answer.headers.get("Content-Length", 0)) + (begin if resumed else 0)
             with part.open("ab" if resumed else "wb") as file:
-                told = time.monotonic()
+                reported = time.monotonic()
                 for chunk in answer.iter_bytes():
                     file.write(chunk)
-                    if time.monotonic() - told > 3:
-                        told = time.monotonic()
+                    if time.monotonic() - reported > 3:
+                        reported = time.monotonic()
                         progress(f"  {file.tell() // _MEGABYTE} of {total // _MEGABYTE} MB")
 
 

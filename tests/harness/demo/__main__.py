@@ -65,7 +65,7 @@ def perform(stage: Stage, steps: Sequence[Step], *, keep: bool = False) -> int:
         try:
             step.act(stage)
         except Exception as error:
-            _tell_failure(stage, number, step, error)
+            _report_failure(stage, number, step, error)
             return 1
     stage.screen.title("")
     stage.screen.title(f"All {len(steps)} steps came true, in {time.monotonic() - started:.0f} s.")
@@ -74,7 +74,7 @@ def perform(stage: Stage, steps: Sequence[Step], *, keep: bool = False) -> int:
     return 0
 
 
-def _tell_failure(stage: Stage, number: int, step: Step, error: Exception) -> None:
+def _report_failure(stage: Stage, number: int, step: Step, error: Exception) -> None:
     stage.screen.failure(f'Step {number}, "{step.title}", failed: {type(error).__name__}: {error}')
     tail = stage.log_tail()
     if tail:

@@ -92,8 +92,8 @@ def push(stage: Stage) -> None:
 
 
 def last_triggers(stage: Stage) -> None:
-    told = {"LastDeliverySucceeded"}
-    stage.wait("both are delivering", lambda: {_delivering(stage, name) for name in ("ci", "events")} == told)
+    delivered = {"LastDeliverySucceeded"}
+    stage.wait("both are delivering", lambda: {_delivering(stage, name) for name in ("ci", "events")} == delivered)
     stage.kubectl("get whp -n team-a")
     stage.kubectl("get whp ci -n team-a -o jsonpath='{.status.triggers}'")
     stage.check(
@@ -303,7 +303,7 @@ def second_pass(stage: Stage) -> None:
 def _settle(stage: Stage) -> None:
     """Waits until the status of every policy includes the last push."""
 
-    def told() -> bool:
+    def delivered() -> bool:
         policies = [policy["status"] for policy in stage.get("whp")["items"]]
         rows = {(status["policyName"], row["eventType"]): row for status in policies for row in status["triggers"]}
         triggers = stage.harbor_triggers("team-a").items()
@@ -313,7 +313,7 @@ def _settle(stage: Stage) -> None:
             if event in rows
         )
 
-    stage.wait("the last push is in the status", told)
+    stage.wait("the last push is in the status", delivered)
 
 
 def _looks(stage: Stage) -> int:

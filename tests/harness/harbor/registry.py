@@ -512,7 +512,7 @@ class Registry:
             return False
         tags = self._store.tags(name, artifact.digest)
         self._store.remove_artifact(name, artifact.digest)
-        self._told(project_name, name, operator, [(artifact.digest, tags)], int(found.created))
+        self._emit_deleted(project_name, name, operator, [(artifact.digest, tags)], int(found.created))
         return True
 
     def delete_tag(self, project_name: str, repository: str, tag: str, operator: str = "admin") -> bool:
@@ -530,10 +530,10 @@ class Registry:
         for digest, _ in gone:
             self._store.remove_artifact(name, digest)
         self._store.remove_repository(name)
-        self._told(project_name, name, operator, gone, 0)
+        self._emit_deleted(project_name, name, operator, gone, 0)
         return True
 
-    def _told(
+    def _emit_deleted(
         self, project_name: str, name: str, operator: str, gone: Iterable[tuple[str, list[str]]], created: int
     ) -> None:
         freed = self._store.release_blobs(project_name)

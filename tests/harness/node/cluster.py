@@ -173,8 +173,8 @@ class Node:
         path = "/api/v1/namespaces/default/pods/trial"
         admin = self._control_plane.admin
         if not poll_until(lambda: admin.request("GET", path)["status"].get("phase") == "Succeeded", timeout=180):
-            told = self._control_plane.kubectl("describe", "pod", "trial", check=False).stdout
-            raise ControlPlaneError(f"A pod that should end at once does not:\n{told[-2000:]}")
+            described = self._control_plane.kubectl("describe", "pod", "trial", check=False).stdout
+            raise ControlPlaneError(f"A pod that should end at once does not:\n{described[-2000:]}")
         self._control_plane.kubectl("delete", "pod", "trial", "--wait=false")
 
     def _is_ready(self) -> bool:

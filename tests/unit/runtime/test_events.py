@@ -170,7 +170,7 @@ async def test_what_is_remembered_has_a_bound(fixture: Fixture, monkeypatch: pyt
     for number in range(100):
         await fixture.say(uid=f"uid-{number}")
 
-    assert len(fixture.recorder._said) == 10
+    assert len(fixture.recorder._recorded) == 10
     await fixture.say(uid="uid-99")
     assert len(fixture.posted) == 100, "the newest was forgotten"
 
