@@ -1,7 +1,7 @@
-"""The chart on a real API server: installed, upgraded, rolled back and uninstalled by Helm, with the operator at work.
+"""The chart on a real API server: installed, upgraded, rolled back and uninstalled by Helm, with a running operator.
 
-There is no node, so the operator runs beside the cluster as what its Deployment describes: the same arguments and
-variables, under the ServiceAccount and the roles that the release has made.
+There is no node, so the operator runs outside the cluster, but with the arguments and variables of its Deployment, the
+ServiceAccount and the roles of the release.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`kubectl apply -k` and the chart install the same: the objects of manifests/base are those of the default values."""
+"""`kubectl apply -k` and the chart install the same objects: manifests/base equals the chart with default values."""
 
 from __future__ import annotations
 

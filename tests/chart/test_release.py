@@ -1,4 +1,4 @@
-"""What `make dist` makes: the same bytes from the same sources, and files that Helm, kubectl and pip accept."""
+"""The files of `make dist`: the same bytes from the same sources, accepted by Helm, kubectl and pip."""
 
 from __future__ import annotations
 

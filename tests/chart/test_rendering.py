@@ -1,7 +1,7 @@
-"""Whatever is switched on or off, the chart renders objects that every supported Kubernetes takes.
+"""With any combination of switches, the chart renders objects that every supported Kubernetes accepts.
 
-Each pair of switches is seen in all four ways, which finds what two templates do to each other; the objects that come
-of it are checked once each, against the schemas of several versions of Kubernetes and by a real API server.
+Each pair of switches is rendered in all four combinations, which shows conflicts between two templates. The resulting
+objects are checked once each, against the schemas of several versions of Kubernetes and by a real API server.
 """
 
 from __future__ import annotations

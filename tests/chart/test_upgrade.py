@@ -1,6 +1,6 @@
-"""From version 0.1.0 to the present one and back, with the charts and the operators of both.
+"""Upgrades from version 0.1.0 and rollbacks to it, with the charts and the operators of both.
 
-What 0.1.0 installs is kept under tests/data/releases. Neither way writes to Harbor, and nothing is lost.
+tests/data/releases has the files of 0.1.0. Neither direction writes to Harbor, and nothing is lost.
 """
 
 from __future__ import annotations

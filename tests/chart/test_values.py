@@ -1,4 +1,4 @@
-"""The chart takes the values that make sense, refuses the others, and documents each."""
+"""The chart accepts valid values, rejects all others, and documents each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an answer differs from the recorded one."""
+"""Compares an answer with the recorded one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client for one Harbor, and things of a test's own in it."""
+"""A client for one Harbor, and objects in it for one test."""
 
 from __future__ import annotations
 

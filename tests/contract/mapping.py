@@ -1,4 +1,4 @@
-"""Between the names and ids of a recording and those of the Harbor it is replayed on."""
+"""Maps between the names and ids of a recording and those of the Harbor that replays it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plays recorded requests to a Harbor, as the account that sent them."""
+"""Plays recorded requests to a Harbor, with the accounts that sent them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Records how a Harbor answers: `make record`, described in docs/recording.md.
+"""Records the answers of a Harbor: `make record`, described in docs/recording.md.
 
-The Harbor is the one that HARBORHOOK_TEST_HARBOR_URL, _USERNAME and _PASSWORD name, with _RECEIVER_URL for scenarios
-with deliveries. It must be one of its own, without content: settings are changed, and lists show all that is there.
+HARBORHOOK_TEST_HARBOR_URL, _USERNAME and _PASSWORD name the Harbor, _RECEIVER_URL the receiver for scenarios with
+deliveries. The Harbor must be empty and unused by others: the recorder changes settings, and lists show all content.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The operator's own client against a Harbor: the right object, all of it, and a HarborError for whatever fails."""
+"""The operator's own client against a Harbor: correct and complete objects, and a HarborError for every failure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`doctor` and `export` where something is amiss: in Harbor, in the environment, or with where the output goes.
+"""`doctor` and `export` with faults: in Harbor, in the environment, or at the destination of the output.
 
-Each ends with a sentence, never with a traceback, and shows nothing secret.
+Each ends with a sentence, never with a traceback, and shows no secret.
 """
 
 from __future__ import annotations

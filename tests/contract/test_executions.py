@@ -1,4 +1,4 @@
-"""Lists of executions: filters, order, and what is not there. Nothing here waits for a delivery to end."""
+"""Lists of executions: filters, order, and missing objects. No test here waits for the end of a delivery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stand-in answers as the recorded Harbors did; and so, where it may be asked, does a real one."""
+"""The stand-in answers like the recorded Harbors; so does a real Harbor, for the recordings that one may play."""
 
 from __future__ import annotations
 

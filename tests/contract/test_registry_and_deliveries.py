@@ -1,4 +1,4 @@
-"""Pushes and what comes of them, the same in the stand-in and in a real Harbor."""
+"""Pushes and their notifications, the same in the stand-in and in a real Harbor."""
 
 from __future__ import annotations
 

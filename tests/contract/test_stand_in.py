@@ -1,4 +1,4 @@
-"""What only the stand-in has: faults, settings, a request log, a life of its own."""
+"""Features of the stand-in alone: faults, settings, a request log, its lifecycle."""
 
 from __future__ import annotations
 

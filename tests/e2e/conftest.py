@@ -1,4 +1,4 @@
-"""The operator, its cluster and its Harbor, shared by the end-to-end tests: each test has a namespace of its own."""
+"""The operator, its cluster and its Harbor, shared by the end-to-end tests: each test has its own namespace."""
 
 from __future__ import annotations
 

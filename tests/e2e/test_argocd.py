@@ -1,6 +1,6 @@
-"""Argo CD with our entries in its ConfigMap, looking at resources of a running operator.
+"""Argo CD with our entries in its ConfigMap, evaluating resources of a running operator.
 
-Argo CD itself does not run here; its part is played by harness.argocd, on what the API server has.
+Argo CD itself does not run here; harness.argocd plays its part, with the objects of the API server.
 """
 
 from __future__ import annotations

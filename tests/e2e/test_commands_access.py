@@ -1,4 +1,4 @@
-"""The commands as people with few rights use them, and where a name, a context or Harborhook itself is missing."""
+"""The commands for users with few rights, and with a missing name, context or installation."""
 
 from __future__ import annotations
 

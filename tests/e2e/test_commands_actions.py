@@ -1,4 +1,4 @@
-"""The commands that ask the operator for something, while it works."""
+"""The commands that send requests to a running operator."""
 
 from __future__ import annotations
 

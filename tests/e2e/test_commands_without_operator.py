@@ -1,4 +1,4 @@
-"""The commands in a cluster where no operator works: statuses are as a test has written them, and nobody answers."""
+"""The commands in a cluster without an operator: tests write the statuses, and requests get no answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections: who we are in Harbor, what goes wrong on the way there, and what that means for the resources."""
+"""Connections: the account in Harbor, failures on the way to Harbor, and their effect on resources."""
 
 from __future__ import annotations
 

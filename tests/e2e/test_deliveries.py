@@ -1,4 +1,4 @@
-"""Did it arrive, and when was it last triggered: what the status of a WebhookPolicy reports about its notifications."""
+"""The delivery status: what the status of a WebhookPolicy reports about its notifications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`harborhook doctor`: what it finds out about a Harbor and an account there, and that it writes nothing."""
+"""`harborhook doctor`: its findings about a Harbor and an account there; it writes nothing."""
 
 from __future__ import annotations
 

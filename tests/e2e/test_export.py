@@ -1,4 +1,5 @@
-"""`harborhook export`: what was made by hand in Harbor is exported, applied and adopted, without a write to Harbor."""
+"""`harborhook export`: objects created by hand in Harbor are exported, applied and adopted, without a write to
+Harbor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A slow Harbor and a busy namespace keep nobody else waiting."""
+"""A slow Harbor and a busy namespace do not delay others."""
 
 from __future__ import annotations
 

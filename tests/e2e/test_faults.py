@@ -1,6 +1,7 @@
-"""The API server fails, watches break, things change while Harbor is slow: the same process goes on and loses nothing.
+"""The API server fails, watches break, objects change while Harbor is slow: the same process continues and loses
+nothing.
 
-These tests have a cluster, a Harbor and an operator of their own, since they break them.
+These tests have a separate cluster, Harbor and operator, since they break them.
 """
 
 from __future__ import annotations

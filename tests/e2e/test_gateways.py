@@ -1,4 +1,4 @@
-"""A gateway in front of Harbor that demands a header and a client certificate: connections, commands, rotation."""
+"""A gateway in front of Harbor that requires a header and a client certificate: connections, commands, rotation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Argo CD sees no difference that nobody made: whatever the operator does, and in whatever state a resource is."""
+"""Argo CD shows no differences caused by the operator, in any state of a resource."""
 
 from __future__ import annotations
 

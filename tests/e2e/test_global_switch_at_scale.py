@@ -1,4 +1,4 @@
-"""The global switch over a thousand policies: what it costs Harbor and Kubernetes, for a robot and an administrator."""
+"""The global switch over a thousand policies: its cost for Harbor and Kubernetes, with a robot and an administrator."""
 
 from __future__ import annotations
 

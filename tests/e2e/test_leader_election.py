@@ -1,4 +1,4 @@
-"""Two replicas, one Lease: one works, the other takes over, and there is never a moment with two that write."""
+"""Two replicas, one Lease: one works, the other takes over, and two never write at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Harbor is away for a while, or comes back from a backup: everything comes right again, at a low price."""
+"""Harbor is down for a while, or restored from a backup: everything recovers, with few requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhook policies that get in each other's way, or are edited while something keeps them from being written."""
+"""Webhook policies that conflict, or are edited while they cannot be written."""
 
 from __future__ import annotations
 

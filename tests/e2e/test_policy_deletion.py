@@ -1,6 +1,6 @@
-"""Everything that belongs together goes, in whatever order it is deleted and whatever is lost on the way.
+"""Related objects are deleted in any order, with any of them lost in between.
 
-These tests have a cluster, a Harbor and an operator of their own, which is killed and may not watch Secrets.
+These tests have a separate cluster, Harbor and operator, which is killed and may not watch Secrets.
 """
 
 from __future__ import annotations

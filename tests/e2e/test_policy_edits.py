@@ -1,4 +1,4 @@
-"""Three hundred random edits, in the cluster and in Harbor, end with Harbor as the specs say, and then no writes."""
+"""Three hundred random edits, in the cluster and in Harbor, end with Harbor as declared, and then no writes."""
 
 from __future__ import annotations
 

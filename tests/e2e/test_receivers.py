@@ -1,7 +1,7 @@
-"""Kargo, Argo CD Image Updater and Mattermost as receivers: what the how-tos say works, and their warnings hold.
+"""Kargo, Argo CD Image Updater and Mattermost as receivers: the how-tos work, and their warnings hold.
 
-The YAML of docs/receivers is applied as it stands, with its placeholders filled in. The receivers are imitations
-(harness.known_receivers); Mattermost's relay is the one of the page.
+The YAML of docs/receivers is applied unchanged, with its placeholders filled in. The receivers are imitations
+(harness.known_receivers); Mattermost's relay is the one on the page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Redelivery: what Harbor could not deliver arrives in the end, as Harbor would have sent it, and not twice."""
+"""Redelivery: notifications that Harbor could not deliver arrive, unchanged and not twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CRDs on a real API server: what it accepts, what it refuses and in which words, and what kubectl shows."""
+"""The CRDs on a real API server: accepted objects, rejected ones with their messages, and kubectl's output."""
 
 from __future__ import annotations
 

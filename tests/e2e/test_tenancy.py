@@ -1,4 +1,4 @@
-"""One tenant attacks another by what it may declare in its own namespace: connections, claims, annotations."""
+"""One tenant attacks another by objects in its own namespace: connections, claims, annotations."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A watch that goes silent is reopened, and one that has ended fails the liveness probe.
 
-The operator runs in the test's own process, where its patience can be shortened and a watch of it ended.
+The operator runs in the test's process, where its time-outs can be shortened and a watch can be ended.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The operator in pods of a real node: its image, security context, ServiceAccount, probes, upgrade and end.
+"""The operator in pods of a real node: its image, security context, ServiceAccount, probes, upgrade and shutdown.
 
-The tests tell one story in order: the kustomization is installed and removed, then a release of the chart is installed,
-used, upgraded, tested and removed.
+The tests form one sequence: the kustomization is installed and removed, then a release of the chart is installed, used,
+upgraded, tested and removed.
 """
 
 from __future__ import annotations

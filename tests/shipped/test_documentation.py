@@ -1,6 +1,6 @@
-"""Every YAML block and every command of docs/ holds: the operator reads it, a test runs it, or NOT_RUN says why not.
+"""Every YAML block and every command of docs/ works: the operator parses it, a test runs it, or NOT_RUN states why not.
 
-That the API server takes the YAML is tested by tests/e2e/test_schema.py.
+tests/e2e/test_schema.py tests that the API server accepts the YAML.
 """
 
 from __future__ import annotations

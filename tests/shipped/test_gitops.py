@@ -1,6 +1,6 @@
-"""What Argo CD and Flux are given: health by the conditions that the operator writes, and examples that fit together.
+"""The files for Argo CD and Flux: health by the operator's conditions, and consistent examples.
 
-That the ConfigMap takes the entries, and that the operator acts on the action, is tested by tests/e2e/test_argocd.py.
+tests/e2e/test_argocd.py tests that the ConfigMap accepts the entries, and that the operator performs the action.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Dockerfile, and `make image`. That the image runs is tested on a node, by tests/node."""
+"""The Dockerfile, and `make image`. tests/node tests on a node that the image runs."""
 
 from __future__ import annotations
 

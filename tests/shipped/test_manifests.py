@@ -1,4 +1,4 @@
-"""The shipped manifests: the examples tell one story, and the Deployment and the roles are what the code expects."""
+"""The shipped manifests: consistent examples, and a Deployment and roles that match the code."""
 
 from __future__ import annotations
 

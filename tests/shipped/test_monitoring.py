@@ -1,6 +1,6 @@
-"""Alerts and dashboard ask only for what the operator shows, and say what a person needs.
+"""Alerts and dashboard use only existing metrics, and explain what to do.
 
-That each panel's query finds something in a running operator is tested by tests/e2e/test_dashboard.py.
+tests/e2e/test_dashboard.py tests that each panel's query finds data of a running operator.
 """
 
 from __future__ import annotations

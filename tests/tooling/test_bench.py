@@ -1,4 +1,4 @@
-"""The benchmark runs from beginning to end, on a few resources: so that it is not found broken when it is needed."""
+"""The benchmark runs completely on a few resources, so that a broken one is noticed early."""
 
 from __future__ import annotations
 

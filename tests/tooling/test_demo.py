@@ -1,4 +1,4 @@
-"""`make demo` comes true, cleans up after itself, and is what the README shows."""
+"""`make demo` succeeds, cleans up after itself, and prints the README's output."""
 
 from __future__ import annotations
 

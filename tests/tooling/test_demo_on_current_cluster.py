@@ -1,4 +1,4 @@
-"""`make demo CLUSTER=current`: in a cluster that is there, which is afterwards as it was before."""
+"""`make demo CLUSTER=current`: runs in an existing cluster, and leaves it unchanged."""
 
 from __future__ import annotations
 

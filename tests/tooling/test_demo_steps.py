@@ -1,4 +1,4 @@
-"""The demonstration tells the truth: a step that does not come true ends it, and nothing secret is shown."""
+"""The demonstration is honest: a step that does not come true ends it, and no secret is shown."""
 
 from __future__ import annotations
 

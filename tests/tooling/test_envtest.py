@@ -1,5 +1,5 @@
-"""The published programs of a control plane: found where they are, downloaded whole and checked, or refused with a
-sentence that says why."""
+"""The published programs of a control plane: found locally, downloaded completely and verified, or refused with a
+reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where no node can run, a sentence says why."""
+"""If no node can run here, a sentence gives the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorder: what it writes of a Harbor plays on a Harbor of that version, and holds nothing secret."""
+"""The recorder: its files can be replayed on a Harbor of that version, and contain no secrets."""
 
 from __future__ import annotations
 

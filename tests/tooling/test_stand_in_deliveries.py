@@ -1,4 +1,4 @@
-"""The stand-in's delivery engine does what a real Harbor was seen to do; recordings are in tests/data/deliveries."""
+"""The stand-in's delivery engine behaves like recorded Harbors; recordings are in tests/data/deliveries."""
 
 from __future__ import annotations
 

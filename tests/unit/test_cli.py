@@ -1,4 +1,4 @@
-"""The console command: what it prints, and how it refuses."""
+"""The console command: its output and its errors."""
 
 from __future__ import annotations
 

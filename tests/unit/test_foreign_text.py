@@ -1,4 +1,4 @@
-"""Text that others wrote commands no terminal, turns no line round and is never longer than it may be."""
+"""Text from others controls no terminal, does not change the writing direction, and has a limited length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of the cluster stays true when answers and watch events cross each other."""
+"""The known objects stay correct when lists and watch events overlap."""
 
 from __future__ import annotations
 

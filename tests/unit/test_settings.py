@@ -1,4 +1,4 @@
-"""The operator's settings, from variables and by themselves."""
+"""The operator's settings, from variables and from code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The endpoints for Kubernetes' probes and for Prometheus: where they can be reached."""
+"""The endpoints for Kubernetes' probes and for Prometheus: their addresses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""TLS with Harbor, receivers and the API server: which authorities do, and what is said when it fails.
+"""TLS with Harbor, receivers and the API server: accepted authorities, and the messages of failures.
 
-Python 3.13 verifies strictly by default. The fixture `strict_by_default` has older versions do so too.
+Python 3.13 verifies strictly by default. The fixture `strict_by_default` makes older versions do so too.
 """
 
 from __future__ import annotations

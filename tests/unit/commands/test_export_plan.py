@@ -1,4 +1,5 @@
-"""What Harbor has as resources: they change nothing, hold no credential, and have good names; the rest is told."""
+"""Objects in Harbor as manifests: they change nothing, contain no credentials, and have good names; exceptions are
+reported."""
 
 from __future__ import annotations
 

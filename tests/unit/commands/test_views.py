@@ -1,4 +1,4 @@
-"""What the commands show of resources: states, their order, the sentence to act on, tables of any width."""
+"""The output of commands: states, their order, the sentence to act on, tables of any width."""
 
 from __future__ import annotations
 

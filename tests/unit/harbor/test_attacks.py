@@ -1,4 +1,4 @@
-"""Attacks that need no cluster to be seen; docs/security.md lists all of them with their tests."""
+"""Attacks that need no cluster to be tested; docs/security.md lists all attacks with their tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Harbor's wire models: whatever an answer holds, parsing it never raises."""
+"""Harbor's wire models: parsing never raises, for any answer."""
 
 from __future__ import annotations
 

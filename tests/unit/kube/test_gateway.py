@@ -1,4 +1,4 @@
-"""Credentials for the API server, as the two places where an operator finds them have them."""
+"""Credentials for the API server, from both places where an operator finds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivery status: what is reported about events, in whatever order they are settled, read and forgotten."""
+"""Delivery status: correct for any order in which events are settled, read and swept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reason of a failure out of recorded logs of Harbor's job service, and what must never come out of one."""
+"""The reason of a failure from recorded logs of Harbor's job service, and the parts that must never be shown."""
 
 from __future__ import annotations
 

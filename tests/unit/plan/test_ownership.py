@@ -1,4 +1,4 @@
-"""Who owns an object in Harbor that several resources want, and by what we know our own again."""
+"""The owner of an object in Harbor that several resources claim, and recognising our own objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of an account's permissions, and how, without an attempt to write."""
+"""The evidence on an account's permissions, without a write."""
 
 from __future__ import annotations
 

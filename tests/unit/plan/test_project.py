@@ -1,4 +1,4 @@
-"""Which settings of a project are written, which are in the way, and when an existing project is our own lost POST."""
+"""Settings of a project that are written, those that cannot be, and recognising our own lost POST."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of a project's settings: a row and a field of the model are all that a new setting takes."""
+"""The table of a project's settings: a new setting needs only a row and a field of the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redelivery: which notifications wait, which one is next, and what the status says about it."""
+"""Redelivery: the waiting notifications, the next one, and the resulting status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The switches over notifications: what the ConfigMap asks for, and which of all switches decides for a policy."""
+"""The switches over notifications: the ConfigMap's value, and which of all switches decides for a policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Addresses and headers out of Secrets: what can be used, and that nothing tells what they are."""
+"""Addresses and headers from Secrets: usable values, and messages that do not reveal them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhook policies: what is sent, what counts as a difference, and that one write is always enough."""
+"""Webhook policies: bodies, differences, and one write that resolves all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a connection names in Secrets and ConfigMaps, as people have it in files."""
+"""The Secrets and ConfigMaps of a connection, with typical contents of files."""
 
 from __future__ import annotations
 

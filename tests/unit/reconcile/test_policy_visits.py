@@ -1,4 +1,4 @@
-"""What a visit to a WebhookPolicy asks of Harbor, and whether what it writes was asked for or is drift."""
+"""The requests of a visit to a WebhookPolicy, and whether its writes count as requested or as drift."""
 
 from __future__ import annotations
 

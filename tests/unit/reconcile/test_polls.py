@@ -1,4 +1,4 @@
-"""When the last-trigger times of projects are read: spread over the interval, and never more often than it says."""
+"""The times of polls: spread over the interval, and never more frequent."""
 
 from __future__ import annotations
 

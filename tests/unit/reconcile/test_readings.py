@@ -1,4 +1,4 @@
-"""Readings that many resources share, and what happens where Harbor does not give a list."""
+"""Readings that many resources share, and the fallback if Harbor refuses a list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redelivery step by step: what is sent when, what keeps it from being sent, and what the status says afterwards."""
+"""Redelivery step by step: what is sent and when, reasons not to send, and the resulting status."""
 
 from __future__ import annotations
 

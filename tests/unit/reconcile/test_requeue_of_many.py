@@ -1,4 +1,4 @@
-"""How the resources of a connection hear of it: a few at once, very many one after the other."""
+"""Waking the resources of a connection: a few at once, very many one after the other."""
 
 from __future__ import annotations
 

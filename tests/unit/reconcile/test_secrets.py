@@ -1,4 +1,4 @@
-"""Values out of Secrets: read when needed, kept while the watch says nothing, missing ones with a reason."""
+"""Values from Secrets: read when needed, cached until the watch reports a change, missing ones with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is sent to receivers in Harbor's place: once, whole, to the address alone, and never for longer than it may."""
+"""Requests to receivers: sent once, complete, to that address only, and within the time limit."""
 
 from __future__ import annotations
 

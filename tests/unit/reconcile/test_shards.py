@@ -1,4 +1,4 @@
-"""Several operators in one cluster: marks, what is foreign, and looking around before a first claim."""
+"""Several operators in one cluster: marks, foreign resources, and the survey before a first claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a visit makes sure of before something is made in Harbor."""
+"""The checks of a visit before it creates something in Harbor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The event recorder: each thing said once, within the API server's limits, and never an error."""
+"""The event recorder: no repetitions, within the API server's limits, and never an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fence: a process that leads no more sends no write, neither to Harbor nor to Kubernetes."""
+"""The fence: a process that has lost leadership sends no write, neither to Harbor nor to Kubernetes."""
 
 from __future__ import annotations
 

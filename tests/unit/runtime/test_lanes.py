@@ -1,4 +1,4 @@
-"""Shares of the workers: who is slow or busy keeps only itself waiting."""
+"""Shares of the workers: a slow or busy one delays only itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leader election: one at a time, whatever the clocks and the API server do."""
+"""Leader election: one leader at a time, for any behaviour of the clocks and the API server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store of what was seen: which versions count, which changes matter, and who depends on what."""
+"""The store of observed objects: accepted versions, relevant changes, and dependencies."""
 
 from __future__ import annotations
 
