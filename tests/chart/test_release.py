@@ -91,7 +91,7 @@ def test_the_packed_chart_is_what_helm_packs_but_for_the_place_of_the_image(
     of_helm, ours = (contents(archive) for archive in (tmp_path / chart.name, chart))
     assert ours.keys() == {name for name in of_helm if not name.endswith("/.helmignore")}
     for name, content in ours.items():
-        if name.endswith("/Chart.yaml"):  # Helm writes it in an order of its own
+        if name.endswith("/Chart.yaml"):  # Helm writes it in its own order
             assert yaml.safe_load(content) == yaml.safe_load(of_helm[name])
         elif not name.endswith("/values.yaml"):
             assert content == of_helm[name], name

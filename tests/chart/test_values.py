@@ -111,7 +111,7 @@ def test_no_object_with_known_parts_takes_unknown_ones() -> None:
         open_to_all = "properties" in schema and schema.get("additionalProperties") is not False
         return [schema] * open_to_all + [found for one in conditional.values() for found in loose(one)]
 
-    allowed = [SCHEMA["properties"]["extraEnv"]["items"]]  # the API server knows what else there is
+    allowed = [SCHEMA["properties"]["extraEnv"]["items"]]  # the API server knows the other fields
     assert [found for found in loose(SCHEMA) if found not in allowed] == []
 
 
@@ -123,7 +123,7 @@ def schema_paths(schema: Any, path: str = "") -> list[str]:
 
 
 def leaves(values: Any, schema: Any, path: str = "") -> list[tuple[str, Any]]:
-    """The values as deep as the schema names parts."""
+    """Returns the values down to the level that the schema describes."""
     if isinstance(values, dict) and "properties" in schema:
         parts = schema["properties"]
         known = [(k, v, parts[k]) for k, v in values.items()]
@@ -186,7 +186,7 @@ REACHED: dict[str, tuple[Values, Any]] = {
     "connection_interval": ({"settings": {"connectionInterval": 7}}, 7.0),
     "relist_interval": ({"settings": {"relistInterval": 7}}, 7.0),
 }
-"""By setting of the operator: the value of the chart that sets it, and what the operator then reads."""
+"""Maps settings of the operator to the chart's value for them, and to the value that the operator then reads."""
 
 
 def test_every_setting_of_the_operator_can_be_set(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ def test_helm_finds_nothing_to_complain_of(helm: Helm, values: Values) -> None:
     assert complaints == ["[INFO] Chart.yaml: icon is recommended"]
 
 
-# What `helm install` says
+# Notes of `helm install`
 
 
 def test_the_notes_tell_the_next_step_by_short_names(helm: Helm) -> None:

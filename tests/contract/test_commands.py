@@ -91,7 +91,7 @@ def checked(ended: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedPr
     return ended
 
 
-# Where the output goes
+# The output
 
 
 @pytest.mark.parametrize("name", COMMANDS)

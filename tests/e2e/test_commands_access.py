@@ -24,7 +24,7 @@ class Team:
     project: str
 
     def person(self, role: str = "") -> Path:
-        """Somebody who has a ClusterRole in the namespace, or no right at all."""
+        """Returns a user with a ClusterRole in the namespace, or without any right."""
         name = role or "nobody"
         return console.user(self.world.control_plane, self.world.namespace, name, role)
 

@@ -99,7 +99,7 @@ def test_a_test_that_the_operator_may_not_make_is_not_waited_for(own: World, rec
 
 
 def test_a_receiver_that_was_down_gets_what_it_missed(world: World, stand_in: StandIn, receiver: Receiver) -> None:
-    """As a new user would: what is wrong, what is missing, send it again."""
+    """A new user's path: find the fault, find the missing notifications, send them again."""
     with own_harbor(world, stand_in, allowRedelivery=True, allowedTargetHosts=["127.0.0.1"]) as own:
         project = declare(own, f"{receiver.url}/c4nary")
         own.ready("WebhookPolicy", "ci")

@@ -18,13 +18,13 @@ HARBOR_LISTS_IT = "Harbor lists it among the rights in project"
 
 
 def examined(own: World, *arguments: str, **login: str) -> subprocess.CompletedProcess[str]:
-    """A doctor's visit by address, as the Harbor's administrator unless stated."""
+    """Runs `doctor` by address, as Harbor's administrator unless stated."""
     credentials = {"username": own.harbor.username, "password": own.harbor.password, **login}
     return harborhook("doctor", "--url", own.harbor.url, "--allow-insecure-http", *arguments, **credentials)
 
 
 def by_connection(own: World, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """With the operator's own rights in the cluster, as in its pod."""
+    """Runs `doctor` with the operator's own rights in the cluster, as in its pod."""
     kubeconfig = str(own.control_plane.service_account_kubeconfig("harborhook", "harborhook"))
     return harborhook("doctor", "--connection", name, "--kubeconfig", kubeconfig, *arguments)
 
@@ -176,7 +176,7 @@ def test_a_connection_of_a_namespace_is_named_with_it(own: World) -> None:
     assert lines(missing, "FAIL") == ["There is no ClusterHarborConnection mine in the cluster."]
 
 
-# What is no Harbor, or not ours
+# Servers that are not Harbor, or not ours
 
 
 def test_what_does_not_answer_is_told_in_the_operators_words(own: World) -> None:

@@ -22,7 +22,7 @@ NEEDED = ("make", "sh", "awk", "sed", "git")
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A directory that is all of PATH, with what `make image` needs besides a tool that builds images."""
+    """A directory for PATH, with everything that `make image` needs except a tool that builds images."""
     directory = tmp_path / "programs"
     directory.mkdir()
     for name in NEEDED:

@@ -38,7 +38,7 @@ Object = dict[str, Any]
 
 
 def filled_in(query: str) -> str:
-    """A panel's query as Grafana sends it when everything is selected."""
+    """Returns a panel's query as Grafana sends it with everything selected."""
     for name, value in {"$__rate_interval": "5m", "$namespace": ".*", "$project": ".*"}.items():
         query = query.replace(name, value)
     return query
@@ -49,7 +49,7 @@ QUERIES = [rule["expr"] for rule in RULES] + [filled_in(target["expr"]) for targ
 
 @pytest.fixture(scope="module")
 def shown() -> list[Series]:
-    """What /metrics shows of an operator to which everything has happened."""
+    """Returns the /metrics page of an operator with an event of every kind."""
     metrics = Metrics()
     policy, connection = Key("WebhookPolicy", "team-a", "ci"), Key("ClusterHarborConnection", "", "default")
     store = Store(lambda _: ())

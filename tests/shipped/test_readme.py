@@ -30,7 +30,7 @@ RUN_BY_TESTS = {
     "make test-node": ".ci/run",
     "make image": "tests/shipped/test_image.py",
 }
-"""Besides kubectl: which file stands for it that the command is run."""
+"""Besides kubectl: the file that proves that the command is run."""
 
 
 @pytest.mark.parametrize("command", commands(README))

@@ -30,7 +30,7 @@ Events:
 
 
 class Printed:
-    """A stage with nobody on it, and what it has printed."""
+    """A stage without parts, and its output."""
 
     def __init__(self, directory: Path, log: str = "") -> None:
         self._file = io.StringIO()

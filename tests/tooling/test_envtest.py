@@ -37,7 +37,7 @@ ARCHIVE = archive(*PROGRAMS)
 
 
 class Releases:
-    """A server of releases on the loopback. `breaks_off` answers end after half of what is left."""
+    """A server of releases on the loopback. `breaks_off` answers end after half of the rest."""
 
     def __init__(self, content: bytes = ARCHIVE) -> None:
         self.content = content

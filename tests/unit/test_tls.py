@@ -89,7 +89,7 @@ async def asked(url: str, tls: TLSOptions | None = None, **options: Any) -> None
 
 
 async def why(url: str, tls: TLSOptions) -> tuple[Reason, str]:
-    """What the condition of a connection would say."""
+    """Returns the message of the connection's condition."""
     transport = Transport(url, Credentials("robot", "secret"), tls=tls)
     client = HarborClient(transport)
     try:
@@ -101,7 +101,7 @@ async def why(url: str, tls: TLSOptions) -> tuple[Reason, str]:
     return verdict.reason, verdict.message
 
 
-# Authorities that are not made by the book
+# Non-conforming authorities
 
 
 def test_the_flag_by_which_python_3_13_refuses_bare_authorities_is_cleared(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ async def test_an_intermediate_authority_may_be_named_alone(tmp_path: Path) -> N
 
 
 def test_nothing_else_makes_a_context() -> None:
-    """httpx verifies strictly, and with a list of authorities of its own, where it is not given a context."""
+    """httpx verifies strictly, and with its own list of authorities, unless it gets a context."""
     wrong: list[str] = []
     for file in sorted(SOURCE.rglob("*.py")):
         text = file.read_text()
@@ -180,7 +180,7 @@ def test_nothing_else_makes_a_context() -> None:
     assert wrong == []
 
 
-# What fails
+# Failures
 
 
 async def outcome(tmp_path: Path, served: tuple[str, str], tls: TLSOptions, url: str = "") -> tuple[Reason, str]:
@@ -275,7 +275,7 @@ async def test_a_handshake_that_is_broken_off_is_said_to_be(is_reset: bool, said
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             self.request.recv(1 if is_reset else 64 * 1024)
-            if is_reset:  # as the kernel does where something is left unread
+            if is_reset:  # the kernel resets connections with unread data
                 self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.request.close()
 

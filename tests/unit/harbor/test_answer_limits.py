@@ -25,7 +25,7 @@ from harness.hostile import Hostile, answer, endless, hostile, json_answer
 
 MEGABYTE = b" " * 1024 * 1024
 SOCKETS = 24 * 1024 * 1024
-"""What the buffers of both sides can take beyond what is read."""
+"""Capacity of both sides' buffers beyond the bytes that are read."""
 
 
 @asynccontextmanager

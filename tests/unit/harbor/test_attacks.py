@@ -36,7 +36,7 @@ LOOK_ALIKES = [
     "team-a ",
     "team-a\x00",
 ]
-"""A Cyrillic letter, another hyphen, a space of no width, a full-width letter, an accent, capitals, a space, a NUL."""
+"""A Cyrillic letter, another hyphen, a zero-width space, a full-width letter, an accent, capitals, a space, a NUL."""
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES)

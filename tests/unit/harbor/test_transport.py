@@ -30,7 +30,7 @@ async def test_an_address_that_nobody_can_have_is_unreachable(url: str) -> None:
 
 
 def empty_object() -> httpx.Response:
-    """One whose body has not been read yet."""
+    """Returns an answer whose body has not been read yet."""
     return httpx.Response(200, headers={"Content-Type": "application/json"}, stream=httpx.ByteStream(b"{}"))
 
 

@@ -73,7 +73,7 @@ async def test_the_kubeconfig_that_the_environment_names_goes_before_the_service
 
 
 async def asked(file: Path) -> None:
-    """One question to the cluster of a kubeconfig."""
+    """Sends one request to the cluster of a kubeconfig."""
     gateway = await Gateway.connect(str(file))
     try:
         await gateway.namespace_uid("default")

@@ -50,7 +50,7 @@ def delivery(number: int, status: str, event: str = "", event_type: str = PUSH, 
 
 
 def after(progress: Progress, before: WebhookPolicyStatus | None = None) -> WebhookPolicyStatus:
-    """The status as it is once the progress has been written."""
+    """Returns the status after the progress was written."""
     status = before or WebhookPolicyStatus()
     return status.model_copy(
         update={
@@ -313,7 +313,7 @@ def test_the_condition_keeps_its_time_while_its_status_stays() -> None:
 
 @dataclass
 class Happened:
-    """An event as Harbor has it: what becomes of each target's notification."""
+    """An event in Harbor, with the outcome for each target."""
 
     number: int
     ids: list[int]
@@ -336,7 +336,7 @@ class Happened:
 
 
 class Reading(RuleBasedStateMachine):
-    """Events happen, are settled in any order, are read at any time; the operator forgets all but the status."""
+    """Events happen, settle in any order, are read at any time; the operator keeps nothing but the status."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -348,7 +348,7 @@ class Reading(RuleBasedStateMachine):
 
     @initialize()
     def first_event(self) -> None:
-        """The first reading takes what is there for the past; from then on everything is counted."""
+        """The first reading counts existing events as past; from then on everything is counted."""
         self.happen(1)
         self.read()
 
@@ -380,7 +380,7 @@ class Reading(RuleBasedStateMachine):
 
     @rule()
     def visit(self) -> None:
-        """A visit of whatever cause: with the last reading, once more."""
+        """A visit for any cause: takes in the last reading again."""
         if self.history is None:
             return
         self.write(self.history)
@@ -428,7 +428,7 @@ class Reading(RuleBasedStateMachine):
         assert self.counted == Counter("Failed" if event.failed else "Succeeded" for event in below)
 
     def teardown(self) -> None:
-        """When all is settled and read, the count is the number of failed events since the last success."""
+        """Once everything is settled and read, the count is the number of failed events since the last success."""
         for event in self.events:
             event.outcomes = ["Failed" if o in ("Pending", "Retrying") else o for o in event.outcomes]
         for _ in range(len(self.events) + 1):

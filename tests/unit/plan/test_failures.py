@@ -135,7 +135,7 @@ def test_an_answer_that_sends_secrets_back_shows_none(echo: str) -> None:
 
 
 BARE = "q7Zk2pLw9XvB4nTr8sYd"
-"""As Kargo and Argo CD Image Updater want it: the whole header is the secret, without a scheme."""
+"""As for Kargo and Argo CD Image Updater: the whole header is the secret, without a scheme."""
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ def desired(
 
 
 def as_harbor_shows(body: dict[str, Any]) -> dict[str, Any]:
-    """What Harbor's GET gives for the body of a PUT or POST: http targets gain `payload_format: Default`; false
-    `skip_cert_verify` and empty strings are absent. An id and a time of creation are there in any case."""
+    """Returns Harbor's GET for the body of a PUT or POST: http targets gain `payload_format: Default`; false
+    `skip_cert_verify` and empty strings are absent. An id and a creation time are always present."""
 
     def target(sent: dict[str, Any]) -> dict[str, Any]:
         shown = dict(sent)
@@ -61,7 +61,7 @@ def as_harbor_shows(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def groups(observed: Policy, policy: DesiredPolicy) -> list[str]:
-    """What of the policy has to be written, each named once."""
+    """Returns the groups to write, each once."""
     return list(dict.fromkeys(difference.group for difference in differences(observed, policy)))
 
 
@@ -72,7 +72,7 @@ def parsed(body: dict[str, Any]) -> Policy:
 
 
 def shown(policy: DesiredPolicy, **changes: Any) -> Policy:
-    """The policy as Harbor has it after our POST, with some fields changed since."""
+    """Returns the policy in Harbor after our POST, with some fields changed since."""
     return parsed({**as_harbor_shows(creation_body(policy, creator="harborhook/c/ns/hook")), **changes})
 
 
@@ -329,7 +329,7 @@ def test_a_policy_is_enabled_only_if_harbor_says_so(body: dict[str, Any], enable
     assert is_enabled(body) is enabled
 
 
-# One write is enough, whatever Harbor had
+# One write is enough, for any state of Harbor
 
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -626,7 +626,7 @@ def test_drift_tells_values_but_of_an_address_and_a_header_only_that_they_differ
     ]
 
 
-# What to do about differences
+# Handling of differences
 
 
 def test_what_may_not_be_written_is_reported_and_stays_as_harbor_has_it() -> None:

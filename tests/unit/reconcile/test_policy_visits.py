@@ -12,7 +12,7 @@ from harness.policy_stage import CONNECTION, POLICY, PROJECT, Stage
 
 
 async def made(project: dict[str, Any] | None = None, **spec: Any) -> Stage:
-    """A policy that is in Harbor as its spec says."""
+    """A policy that matches its spec in Harbor."""
     stage = Stage(project, **spec)
     await stage.visit(Cause.CHANGE)
     assert stage.harbor.requests[-1] == "POST"
@@ -121,7 +121,7 @@ async def test_what_differs_in_a_shared_reading_is_read_again_before_it_is_writt
     assert await stage.visit(Cause.RESYNC) == ["list", "GET", "PUT"]
 
 
-# Why a policy is reconciled
+# Causes
 
 
 async def test_a_project_that_turns_its_webhooks_off_gives_another_cause_than_one_that_changes_otherwise() -> None:

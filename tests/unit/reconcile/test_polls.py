@@ -60,7 +60,7 @@ def link(clock: Clock) -> Link:
 
 
 def declare(context: Context, *, known: bool) -> None:
-    """A policy in each project; `known` ones have been made before the operator started."""
+    """A policy in each project; `known` ones were created before the operator started."""
     for number in range(PROJECTS):
         name = f"team-{number}"
         recorded = {"kind": CONNECTION.kind, "name": CONNECTION.name, "url": "https://harbor.example.com"}

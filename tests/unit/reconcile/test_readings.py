@@ -17,7 +17,7 @@ ONE = Project(1, "one")
 
 
 class Harbor:
-    """Has one project; `error` is what its list is answered with."""
+    """Has one project; `error` is the answer to a list."""
 
     def __init__(self) -> None:
         self.error: HarborError | None = None

@@ -41,7 +41,7 @@ def receiver() -> Iterator[Receiver]:
 
 @contextmanager
 def streaming(*parts: bytes, pause: float = 0.0) -> Iterator[str]:
-    """A receiver that sends the first part, and then the others for ever; its address."""
+    """Runs a receiver that sends the first part, and then the others without end; yields its address."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -190,7 +190,7 @@ def test_the_context_for_one_bundle_is_made_once() -> None:
     assert sender._tls(b"a", True) is first
 
 
-# Where nothing is sent
+# Refused addresses
 
 
 @pytest.mark.parametrize(

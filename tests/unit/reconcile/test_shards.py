@@ -34,14 +34,14 @@ Body = dict[str, Any]
 
 @dataclass
 class Cluster:
-    """An API server with HarborProjects; `listings` counts those of all of them."""
+    """An API server with HarborProjects; `listings` counts lists of all of them."""
 
     objects: dict[Key, Body] = field(default_factory=dict)
     listings: int = 0
     pause: asyncio.Event | None = None
     events: list[str] = field(default_factory=list)
     forbidden: bool = False
-    """To list everything in the cluster."""
+    """Listing the whole cluster is forbidden."""
 
     def add(self, key: Key, *, team: str, mark: str | None = None, origin: str | None = None) -> Body:
         body = {
@@ -237,7 +237,7 @@ async def test_the_mark_stays_while_a_worker_is_still_at_it(cluster: Cluster, cl
     assert cluster.mark(OURS) is None
 
 
-# What is foreign
+# Foreign resources
 
 
 async def test_foreign_resources_are_known_but_never_visited(cluster: Cluster, clock: Clock) -> None:
@@ -294,7 +294,7 @@ async def test_a_foreign_resource_that_is_gone_is_forgotten_and_its_rival_woken(
     assert await waits(context) == [OURS]
 
 
-# Looking around
+# Surveys
 
 
 async def test_a_first_claim_waits_a_moment_and_then_for_a_new_listing(cluster: Cluster, clock: Clock) -> None:

@@ -47,7 +47,7 @@ def body(**metadata: Any) -> dict[str, Any]:
 
 
 def visit(api: Api, **metadata: Any) -> Visit[WebhookPolicy]:
-    """To the object as the watch last showed it."""
+    """A visit to the object in the version that the watch last reported."""
     context = bare_context(Clock())
     context.gateway = cast(Gateway, api)
     context.store.upsert(KEY, body(**metadata))

@@ -19,7 +19,7 @@ from harborhook.runtime.events import NOTE_LIMIT, REPEAT_AFTER, Recorder
 
 @dataclass
 class Fixture:
-    """A recorder whose Events end in a list, or are refused."""
+    """A recorder that appends Events to a list, or whose Events are refused."""
 
     now: float = 0.0
     refusal: Exception | None = None
@@ -63,7 +63,7 @@ def fixture() -> Fixture:
     return Fixture()
 
 
-# What an Event says
+# Content of Events
 
 
 async def test_an_event_names_the_object_and_says_what_happened(fixture: Fixture) -> None:

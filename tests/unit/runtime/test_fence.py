@@ -22,7 +22,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 
 @dataclass
 class Server:
-    """Answers everything with {}, and keeps what it was sent."""
+    """Answers everything with {}, and records requests."""
 
     port: int = 0
     received: list[str] = field(default_factory=list)
