@@ -228,7 +228,7 @@ SPEC_RULES = rules(
 
 
 class HarborProjectSpec(ApiModel):
-    """Desired state of the project. A setting that is absent is left as it is in Harbor."""
+    """Desired state of the project. An absent setting keeps its value in Harbor."""
 
     model_config = ConfigDict(json_schema_extra=SPEC_RULES)
 

@@ -185,7 +185,7 @@ class Change:
 
 
 def change(switch: Switch, enabled: bool, connection: str | None) -> Change:
-    """Plans a change for one connection's Harbor, or for all without a value of their own. Raises FailedError."""
+    """Plans a change for one connection's Harbor, or for all that have no separate value. Raises FailedError."""
     if connection is None:
         own = {name.removeprefix(NAMED) for name in switch.data if name.startswith(NAMED)}
         concerned = [body for body in switch.connections if not own.intersection(_names_of_harbor(switch, _urls(body)))]

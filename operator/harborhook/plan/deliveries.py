@@ -515,7 +515,7 @@ def _delivering(
     if history is not None and history.forbidden:
         return Delivering(
             DeliveringReason.HISTORY_UNAVAILABLE,
-            "Harbor does not let the connection's principal read what became of the notifications: "
+            "Harbor does not let the connection's principal read the results of the notifications: "
             "it needs the permission notification-policy:read.",
         )
     newest = next((event for event in reversed(events) if event.concluded), None)
@@ -584,4 +584,4 @@ def _of_status(
         return Delivering(DeliveringReason.NEVER_TRIGGERED)
     if history is None or (deliveries is not None and deliveries.in_progress):
         return Delivering(DeliveringReason.NEVER_TRIGGERED, "The first notification is in progress.")
-    return Delivering(DeliveringReason.HISTORY_UNAVAILABLE, "Harbor has forgotten what became of the notifications.")
+    return Delivering(DeliveringReason.HISTORY_UNAVAILABLE, "Harbor has swept the results of the notifications.")

@@ -93,7 +93,9 @@ async def _remove(
         if is_enabled(current.raw):
             await link.readings.put_back(name, current, switching_body(current, enabled=False))
         state.disabled = True
-        await visit.warn("PruneDisabled", f"Disabled webhook policy {_quoted_name(policy)}, which nobody declares.")
+        await visit.warn(
+            "PruneDisabled", f"Disabled webhook policy {_quoted_name(policy)}, which no WebhookPolicy declares."
+        )
         return
     try:
         await link.client.delete_policy(name, policy.id)
@@ -104,7 +106,9 @@ async def _remove(
         return
     except NotFoundError:
         pass
-    await visit.warn("Pruned", f"Removed webhook policy {_quoted_name(policy)}, which nobody declares, from Harbor.")
+    await visit.warn(
+        "Pruned", f"Removed webhook policy {_quoted_name(policy)}, which no WebhookPolicy declares, from Harbor."
+    )
 
 
 def _declared(context: Context, project: HarborProject) -> Declared:

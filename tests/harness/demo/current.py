@@ -106,7 +106,7 @@ class CurrentCluster:
             )
         print(
             f"This installs kinds, roles and examples of Harborhook in the cluster of context {self.context} "
-            f"({self._cluster.get('server')}) and removes them at the end. Go on? [y/N] ",
+            f"({self._cluster.get('server')}) and removes them at the end. Continue? [y/N] ",
             end="",
             flush=True,
         )

@@ -109,7 +109,7 @@ def fail(stage: Stage) -> None:
     stage.kubectl(f"patch whp events -n team-a --type=json -p {patch}")
     stage.until("Harbor has it, in the same policy", lambda: _address_by_id(stage).get(before) == address)
     stage.push("team-a/app", "v2", b"hello there")
-    stage.screen.say("The new receiver answers with an error. Harbor tries three times, and gives up.")
+    stage.screen.say("The new receiver answers with an error. Harbor tries three times, then stops.")
     stage.until(
         "Delivering is False, while Ready stays True: Harbor is as declared, the receiver is not",
         lambda: _delivering(stage, "events") == "LastDeliveryFailed" and stage.reason("whp", "events") == "Reconciled",
@@ -248,7 +248,7 @@ def missing_secret(stage: Stage) -> None:
     _until_reason(stage, "SecretKeyMissing")
     target = stage.harbor_policies("team-a")["ci"]["targets"][0]
     stage.check("meanwhile Harbor keeps the old header", target.get("auth_header") == f"Bearer {TOKEN}")
-    stage.screen.say("Once the Secret is right, the new header reaches Harbor by itself:")
+    stage.screen.say("Once the Secret is right, the new header reaches Harbor automatically:")
     stage.kubectl("delete secret ci-token -n team-a")
     stage.kubectl(f"create secret generic ci-token -n team-a --from-literal=header='Bearer {NEW_TOKEN}'")
     stage.kubectl("wait --for=condition=Ready whp/ci -n team-a --timeout=30s")
