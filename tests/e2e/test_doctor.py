@@ -56,7 +56,7 @@ def test_a_robot_with_the_documented_permissions_lacks_nothing_that_all_need(own
     assert ended.returncode == 0
     assert len([line for line in lines(ended, "ok") if HARBOR_LISTS_IT in line]) == 9
     notes = "\n".join(lines(ended, "note"))
-    assert "Permission project:create (creating projects) is not known: it cannot be found out without writing" in notes
+    assert "Permission project:create (creating projects) is not known: only a write to Harbor would show it." in notes
     assert "Give the robot quota:list on the system, which robots can have since Harbor 2.12." in notes
     assert writes(own) == []
 
