@@ -173,7 +173,7 @@ def test_release_asks_and_lets_go_of_what_cannot_be_deleted(own: World) -> None:
     assert "use --yes" in ended.errors
     refused = console.in_terminal(kubeconfig(own), "release", "whp/ci", typed="n\n")
     assert refused.code == 1
-    assert "stays there unmanaged. Continue? [y/N]" in refused.output
+    assert "stays there, unmanaged. Continue? [y/N]" in refused.output
     assert own.exists("WebhookPolicy", "ci")
     ended = harborhook(own, "release", "whp/ci", "--yes")
     assert (ended.code, ended.errors) == (0, "")
