@@ -56,9 +56,9 @@ def reasons_page() -> str:
         [
             NOTICE,
             "# Reasons\n",
-            "The condition `Ready` of each resource has a reason and a message with details. `Stalled` and `Reconciling`\n"
-            "are present only while True, with the same reason. `Stalled` means that only a user's change can help,\n"
-            "`Reconciling` that the operator keeps trying or waits.\n",
+            "The condition `Ready` of each resource has a reason and a message with details. `Stalled` and\n"
+            "`Reconciling` are present only while True, with the same reason. `Stalled` means that only a user's\n"
+            "change can help, `Reconciling` that the operator keeps trying or waits.\n",
             _table(
                 ("Reason", "Ready", "Stalled", "Reconciling", "Meaning"),
                 ((_code(reason.value), *_CONDITIONS[reason.outcome], _prose(reason.sentence)) for reason in Reason),
