@@ -60,7 +60,7 @@ def bill(release: Path) -> Object:
     return found
 
 
-def test_two_runs_give_the_same_bytes_whatever_surrounds_them(release: Path, tmp_path: Path) -> None:
+def test_two_runs_give_the_same_bytes_in_any_environment(release: Path, tmp_path: Path) -> None:
     again = make_release(tmp_path / "dist", UMASK="077", TZ="Pacific/Auckland", PYTHONHASHSEED="7", LC_ALL="C")
     contents = [{path.name: path.read_bytes() for path in found.iterdir()} for found in (release, again)]
     assert contents[0].keys() == contents[1].keys()

@@ -145,7 +145,7 @@ def test_chart_and_operator_have_one_version() -> None:
     assert chart["version"] == chart["appVersion"] == __version__
 
 
-def test_artifact_hub_is_told_of_every_kind_with_an_example_that_the_operator_reads() -> None:
+def test_artifact_hub_gets_every_kind_with_an_example_that_the_operator_reads() -> None:
     annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
     told = yaml.safe_load(annotations["artifacthub.io/crds"])
     assert {(kind["kind"], kind["name"]) for kind in told} == {

@@ -491,7 +491,7 @@ async def test_a_user_is_known_and_a_robot_is_none(api: Api, connect: Connector)
     assert await (await connect(api.robot(grant("*", "project:read")))).current_user() is None
 
 
-async def test_whoever_asks_learns_its_rights_in_a_project(api: Api, connect: Connector) -> None:
+async def test_a_caller_can_read_its_rights_in_a_project(api: Api, connect: Connector) -> None:
     project = api.project()
     project_id = api.get(f"/projects/{project}")["project_id"]
     robot = await connect(api.robot(grant(project, "project:read", "notification-policy:list")))
@@ -523,7 +523,7 @@ async def test_a_robot_sees_a_quota_by_either_right(api: Api, connect: Connector
         await without.quota_in_sight(project, is_robot=True)
 
 
-async def test_harbor_tells_its_version_and_state_to_whoever_has_credentials(api: Api, connect: Connector) -> None:
+async def test_harbor_shows_its_version_and_state_to_callers_with_credentials(api: Api, connect: Connector) -> None:
     for auth in (api.harbor.auth, api.robot(grant("*", "project:read"))):
         info = await (await connect(auth)).system_info()
 
@@ -914,7 +914,7 @@ def test_no_call_of_the_client_is_left_out_below() -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_whatever_goes_wrong_is_a_harbor_error_without_secrets(
+async def test_every_failure_is_a_harbor_error_without_secrets(
     broken: StandIn, broken_api: Api, victim: HarborClient, name: str
 ) -> None:
     project = broken_api.project()

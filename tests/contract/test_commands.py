@@ -113,7 +113,7 @@ def test_nobody_has_to_read_to_the_end(stand_in: StandIn) -> None:
 
 
 @pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "latin-1"}, LOCALE_WITHOUT_UNICODE])
-def test_resources_are_utf_8_whatever_the_locale(stand_in: StandIn, encoding: dict[str, str]) -> None:
+def test_resources_are_utf_8_in_every_locale(stand_in: StandIn, encoding: dict[str, str]) -> None:
     ended = run(stand_in, "export", env=encoding)
     assert ended.returncode == 0
     found = [one for one in yaml.safe_load_all(ended.stdout.decode()) if one]
@@ -172,7 +172,7 @@ def test_a_password_that_is_no_text_is_wrong_usage(stand_in: StandIn, name: str)
             assert b"The password is not UTF-8 text." in ended.stderr
 
 
-def test_a_password_is_utf_8_whatever_the_locale(stand_in: StandIn) -> None:
+def test_a_password_is_utf_8_in_every_locale(stand_in: StandIn) -> None:
     password = f"Pässw0rd-{CANARY}"
     make(stand_in, "/users", {"username": "dev", "email": "d@example.com", "realname": "d", "password": password})
     login: dict[str, str | bytes] = {"HARBORHOOK_USERNAME": "dev", **LOCALE_WITHOUT_UNICODE}

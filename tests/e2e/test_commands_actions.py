@@ -163,7 +163,7 @@ def test_suspend_refuses_where_a_gitops_tool_owns_the_field(world: World, manage
     assert world.get("WebhookPolicy", "ci")["spec"]["suspend"] is True
 
 
-def test_release_asks_and_lets_go_of_what_cannot_be_deleted(own: World) -> None:
+def test_release_asks_and_releases_what_cannot_be_deleted(own: World) -> None:
     project = declare(own, "http://127.0.0.1:9/")
     own.ready("WebhookPolicy", "ci")
     standing(own).set_fault({"method": "DELETE"}, status=500)

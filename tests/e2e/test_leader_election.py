@@ -114,7 +114,7 @@ def test_a_leader_that_dies_is_replaced_when_its_lease_is_over(world: World, tmp
         assert leads(second)
 
 
-def test_whoever_waits_ends_at_once_and_leaves_the_lease_alone(world: World, tmp_path: Path) -> None:
+def test_a_follower_ends_at_once_and_does_not_touch_the_lease(world: World, tmp_path: Path) -> None:
     with replica(world.control_plane, tmp_path / "a") as first:
         make(world)
         old = holder(world)

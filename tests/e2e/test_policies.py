@@ -345,7 +345,7 @@ def until_enabled(world: World, project: str, enabled: bool) -> None:
     )
 
 
-def test_a_switch_goes_before_report_and_gives_back_what_it_took(world: World) -> None:
+def test_a_switch_takes_precedence_over_report_and_restores_the_former_state(world: World) -> None:
     project = declare(world, driftPolicy="Report")
     for enabled in (False, True):
         world.project(project, webhooks={"enabled": enabled})

@@ -762,7 +762,7 @@ def test_a_loser_that_is_deleted_touches_nothing(world: World) -> None:
     world.ready("HarborProject", "first")
 
 
-def test_a_winner_that_deletes_its_project_lets_the_next_claim_make_it_anew(world: World) -> None:
+def test_a_winner_that_deletes_its_project_lets_the_next_claim_recreate_it(world: World) -> None:
     name = world.project_name()
     world.project("first", projectName=name)
     before = world.ready("HarborProject", "first")["status"]["projectID"]
@@ -845,7 +845,7 @@ def test_a_project_that_is_already_gone_from_harbor_is_let_go(world: World) -> N
     world.gone("HarborProject", name)
 
 
-def test_whatever_keeps_harbor_from_deleting_a_project_is_said_in_its_own_words(own_27: World) -> None:
+def test_harbors_reason_not_to_delete_a_project_is_quoted(own_27: World) -> None:
     name = own_27.project_name()
     own_27.project(name)
     own_27.ready("HarborProject", name)
@@ -882,7 +882,7 @@ def test_while_harbor_is_unreachable_a_deleted_project_is_kept_with_a_reason_and
     assert own.harbor_project(name) is None
 
 
-def test_a_project_that_was_made_anew_by_somebody_else_is_not_deleted(world: World) -> None:
+def test_a_project_that_somebody_else_recreated_is_not_deleted(world: World) -> None:
     name = world.project_name()
     world.project(name)
     world.ready("HarborProject", name)
@@ -899,7 +899,7 @@ PARTS = ("WebhookPolicy", "HarborProject", "ClusterHarborConnection", "Secret")
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(PARTS))[::5], ids="-".join)
-def test_everything_goes_in_whatever_order_it_is_deleted(own: World, order: tuple[str, ...]) -> None:
+def test_everything_goes_in_any_order_of_deletion(own: World, order: tuple[str, ...]) -> None:
     name = own.project_name()
     own.project(name, **FULL)
     own.policy("ci", name)

@@ -123,7 +123,7 @@ def test_by_option_the_global_switch_suspends_what_needs_nobody(
 
 
 @pytest.mark.parametrize("before", list(Reason))
-def test_a_suspended_resource_is_suspended_whatever_it_was_before(argocd: ArgoCD, before: Reason) -> None:
+def test_a_suspended_resource_is_suspended_after_any_former_state(argocd: ArgoCD, before: Reason) -> None:
     suspended = resource("HarborProject", visited(Reason.SUSPENDED, visited(before)))
     assert argocd.health(suspended)[0] == "Suspended"
 

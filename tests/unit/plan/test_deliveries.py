@@ -84,7 +84,7 @@ def read(*found: Delivery, before: WebhookPolicyStatus | None = None, types: tup
         (task("Stopped", 1, T0), "Stopped", True),
     ],
 )
-def test_the_task_tells_whatever_its_execution_still_says(found: Task, status: str, final: bool) -> None:
+def test_the_task_decides_while_its_execution_lags(found: Task, status: str, final: bool) -> None:
     judged = judge(execution(), [found], now=T0 + timedelta(seconds=5), patience=PATIENCE)
     assert (judged.status, judged.final, judged.attempts) == (status, final, found.run_count)
 
@@ -274,7 +274,7 @@ def test_a_switch_above_the_policy_is_told_first_and_afterwards_what_was_known()
     assert "refused" in on.delivering.message
 
 
-def test_a_harbor_that_numbers_anew_is_read_from_the_start_once() -> None:
+def test_a_harbor_that_restarts_its_numbering_is_read_from_the_start_once() -> None:
     before = after(read(delivery(900, "Failed")))
     renumbered = History((delivery(3, "Failed", started=T0, time=T0 + timedelta(hours=1)),), renumbered_from=900)
     status = after(advance(before, (PUSH,), [], renumbered), before)

@@ -180,7 +180,7 @@ def test_secrets_show_in_no_repr() -> None:
 
 
 @given(st.text(), st.text(min_size=4).filter(lambda text: text.strip() == text and "*" not in text))
-def test_whatever_a_receiver_says_fits_on_a_short_line(body: str, token: str) -> None:
+def test_every_answer_of_a_receiver_fits_on_a_short_line(body: str, token: str) -> None:
     known = receivers(listing("ci.example.com"), ["https://ci.example.com/"], [f"Bearer {token}"])
     reason = reason_of(answered(body), known)
     assert reason.isprintable()

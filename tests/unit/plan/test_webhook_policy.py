@@ -389,7 +389,7 @@ OURS = {"id", "name", "description", "enabled", "event_types", "targets"}
 
 @given(OBSERVED, DESIRED)
 @calm
-def test_one_update_leaves_no_difference_whatever_harbor_had(raw: dict[str, Any], policy: DesiredPolicy) -> None:
+def test_one_update_leaves_no_difference_from_any_state_of_harbor(raw: dict[str, Any], policy: DesiredPolicy) -> None:
     observed = parsed(raw)
     body = update_body(observed, policy)
 
@@ -490,7 +490,7 @@ EVENT_LISTS = st.lists(EVENTS, min_size=1, max_size=5)
 
 @given(EVENT_LISTS, st.lists(st.lists(st.builds(row, EVENTS, TIMES), max_size=5), max_size=5), st.randoms())
 @calm
-def test_times_are_the_greatest_seen_in_whatever_order_readings_come(
+def test_times_are_the_greatest_seen_in_any_order_of_readings(
     event_types: list[str], readings: list[list[LastTrigger]], random: object
 ) -> None:
     triggers: list[Trigger] = []
@@ -569,7 +569,7 @@ def test_only_what_was_changed_here_was_asked_for() -> None:
     assert groups(reporting(applied=2)) == EVERYTHING
 
 
-def test_a_switch_goes_before_report() -> None:
+def test_a_switch_takes_precedence_over_report() -> None:
     assert written(reporting(), switched=True) == ["enabled"]
     assert written(reporting(applied=None, origin=None), "Adopted", switched=True) == ["enabled"]
 

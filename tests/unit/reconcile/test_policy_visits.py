@@ -23,7 +23,7 @@ CAUSES = [cause for cause in Cause if cause not in Cause.NEWS and cause is not C
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-async def test_what_nobody_asked_for_is_drift_whatever_the_policy_is_reconciled_for(cause: Cause) -> None:
+async def test_what_nobody_asked_for_is_drift_for_every_cause_of_the_visit(cause: Cause) -> None:
     stage = await made()
     stage.in_ui(event_types=["PULL_ARTIFACT"])
 

@@ -111,7 +111,7 @@ async def test_a_pause_outlives_a_restart(stage: RedeliveryStage) -> None:
 
 
 @pytest.mark.parametrize("ahead", [timedelta(0), timedelta(hours=3), timedelta(hours=-3)])
-async def test_a_success_of_harbors_own_brings_one_attempt_at_once_whatever_the_clocks_say(
+async def test_a_delivery_by_harbor_triggers_one_attempt_at_once_with_any_clocks(
     stage: RedeliveryStage, ahead: timedelta
 ) -> None:
     stage.harbor.ahead = ahead

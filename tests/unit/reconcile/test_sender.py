@@ -84,7 +84,7 @@ async def test_any_status_is_an_answer_and_no_redirect_is_followed(receiver: Rec
     assert len(receiver.received()) == 1
 
 
-async def test_nothing_is_sent_by_a_process_that_leads_no_more(receiver: Receiver) -> None:
+async def test_nothing_is_sent_by_a_process_that_has_lost_leadership(receiver: Receiver) -> None:
     def lost() -> None:
         raise LeadershipLostError("the lease is not held any more")
 

@@ -148,7 +148,7 @@ async def test_kubernetes_is_read_but_not_written_to(
     assert server.received[before:] == ["GET /apis/coordination.k8s.io/v1/namespaces/harborhook/leases/harborhook"]
 
 
-async def test_the_lease_is_written_by_whoever_wants_it(
+async def test_the_lease_is_written_by_the_operator_that_wants_it(
     gateway: Gateway, server: Server, leadership: Leadership
 ) -> None:
     leadership.leads = False

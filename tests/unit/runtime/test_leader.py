@@ -253,7 +253,7 @@ async def _never() -> Body | None:
     return None
 
 
-async def test_whoever_waits_says_so_and_takes_over() -> None:
+async def test_a_follower_reports_it_and_takes_over() -> None:
     cluster = Cluster()
     times = {"lease_duration": 3, "renew_deadline": 2, "retry_period": 0.05}
     first = Leader("a", "n", "l", cluster.read, cluster.write, **times)  # type: ignore[arg-type]
@@ -285,7 +285,7 @@ async def test_a_released_lease_is_taken_at_once(fixture: Fixture) -> None:
     assert await attempt(second)
 
 
-async def test_whoever_does_not_lead_releases_nothing(fixture: Fixture) -> None:
+async def test_a_follower_releases_nothing(fixture: Fixture) -> None:
     first, second = fixture.candidate("a"), fixture.candidate("b")
     await attempt(first)
     await attempt(second)

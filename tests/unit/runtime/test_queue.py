@@ -255,7 +255,7 @@ async def test_an_idle_queue_is_drained_at_once() -> None:
     await asyncio.wait_for(Queue(clock=time.monotonic).drain(), 5)
 
 
-async def test_a_connection_goes_before_all_that_wait_for_it(fixture: Fixture) -> None:
+async def test_a_connection_takes_precedence_over_all_that_wait_for_it(fixture: Fixture) -> None:
     connection = Key("ClusterHarborConnection", "", "default")
     for key in (A, B, C):
         fixture.queue.add(key, Cause.CHANGE)
@@ -327,7 +327,7 @@ async def test_a_change_passes_a_thousand_resyncs(fixture: Fixture) -> None:
 
 
 @pytest.mark.parametrize("weaker", [cause for cause in Cause if cause is not Cause.CHANGE])
-async def test_what_has_waited_long_enough_goes_before_a_new_change(fixture: Fixture, weaker: Cause) -> None:
+async def test_what_has_waited_long_enough_takes_precedence_over_a_new_change(fixture: Fixture, weaker: Cause) -> None:
     fixture.queue.add(A, weaker)
     fixture.clock.now += AGEING[weaker]
     fixture.queue.add(B, Cause.CHANGE)
