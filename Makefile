@@ -13,7 +13,7 @@
 
 SHELL := /bin/sh
 BIN := .venv/bin
-# Test processes; each has a control plane and an operator of its own, and mostly waits.
+# Test processes; each has its own control plane and operator, and mostly waits.
 WORKERS ?= 3
 # Of `make bench`: tiny, small or full (a quarter of an hour), and where its figures are written.
 SIZE ?= full
@@ -58,7 +58,7 @@ soak: control-plane  ## Random edits and faults for half an hour (MINUTES=, ARGS
 	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(STAMP)  ## Fuzz every parser of what others wrote; what breaks one is kept in tests/data/fuzz (MINUTES=10)
+fuzz: $(STAMP)  ## Fuzz every parser of foreign text; texts that break one are kept in tests/data/fuzz (MINUTES=10)
 	$(BIN)/python -m harness.fuzz --minutes $(MINUTES) $(ARGS)
 
 # The newest that there is: it is not part of what is shipped, and not pinned.
@@ -73,14 +73,14 @@ fuzz-guided: $(STAMP)  ## The same guided by coverage, with atheris: needs a whe
 	done
 
 .PHONY: audit
-audit: $(STAMP)  ## Look the pinned dependencies up in the database of known vulnerabilities (needs the network)
+audit: $(STAMP)  ## Check the pinned dependencies against the database of known vulnerabilities (needs the network)
 	@[ -x build/audit/bin/pip-audit ] || \
 	{ $(BIN)/python -m venv build/audit && build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
 	build/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock $(ARGS)
 	build/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements-dev.lock $(ARGS)
 
 .PHONY: record
-record: $(STAMP)  ## Record how the Harbor of HARBORHOOK_TEST_HARBOR_* answers (RECORDINGS=, ARGS=--help)
+record: $(STAMP)  ## Record the answers of the Harbor in HARBORHOOK_TEST_HARBOR_* (RECORDINGS=, ARGS=--help)
 	$(BIN)/python -m contract.record --output $(RECORDINGS) $(ARGS)
 
 .PHONY: test-node
@@ -129,12 +129,12 @@ lint: $(STAMP)  ## Check style, types, import contracts, workflows and wording
 	$(BIN)/python -m harness.wording
 
 .PHONY: format
-format: $(STAMP)  ## Format the code and fix what can be fixed by itself
+format: $(STAMP)  ## Format the code and apply automatic fixes
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
 .PHONY: generate
-generate: $(STAMP)  ## Write the CRDs, the reference, what the chart repeats, and the picture in the README
+generate: $(STAMP)  ## Write the CRDs, the reference, the chart's copies, and the picture in the README
 	$(BIN)/python -m harness.generate --output crds
 	$(BIN)/python -m harness.chart_files
 	$(BIN)/python -m harness.status_picture
@@ -175,8 +175,7 @@ LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no
 PRINT_BUILD_REQUIREMENTS := import tomllib; \
 	print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
-# What the site is built with, apart from .venv. Mermaid draws the diagrams; it is part of the site, so that a reader's
-# browser asks nobody else for it.
+# The site's build environment, separate from .venv. Mermaid draws the diagrams; it is part of the site, so that a # reader's browser sends no request to other hosts.
 DOCS_BIN := build/docs-venv/bin
 MERMAID_VERSION := 12.3.0
 MERMAID_SHA512 := e35d774dd5de2c0b0caee27bf4ea452f93bcf8b4c55e142a676eb4ac5ded8149a2340b519b852e99ed3823eeb93d137ac99ebd2787fcad56165bccd193ae5463

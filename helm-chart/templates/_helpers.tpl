@@ -54,12 +54,12 @@ app.kubernetes.io/name: {{ include "harborhook.name" . }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Whether an object of our kinds can be in this release. */}}
+{{/* Whether this release can contain objects of our kinds. */}}
 {{- define "harborhook.connectionServed" -}}
 {{- or .Values.connection.alwaysRender (not .Values.crds.install) (.Capabilities.APIVersions.Has "harborhook.io/v1alpha1/ClusterHarborConnection") -}}
 {{- end -}}
 
-{{/* The operator's settings as variables. What is not set is left to the operator's own default. */}}
+{{/* The operator's settings as variables. Unset values keep the operator's own defaults. */}}
 {{- define "harborhook.environment" -}}
 - name: HARBORHOOK_NAMESPACE
   valueFrom:
@@ -116,7 +116,7 @@ name: {{ include "harborhook.serviceAccountName" . }}
 namespace: {{ .Release.Namespace }}
 {{- end -}}
 
-{{/* Rights for resources in a namespace: our kinds, what they refer to, and Events about them. */}}
+{{/* Rights for resources in a namespace: our kinds, the objects that they refer to, and Events about them. */}}
 {{- define "harborhook.rules.resources" -}}
 - # Finalizers and annotations are patched; the operator never writes to a spec.
   apiGroups: [harborhook.io]
@@ -131,7 +131,7 @@ namespace: {{ .Release.Namespace }}
 {{ include "harborhook.rules.sources" . }}
 {{- end -}}
 
-{{/* Rights for what resources refer to, and for Events. */}}
+{{/* Rights for the objects that resources refer to, and for Events. */}}
 {{- define "harborhook.rules.sources" -}}
 - # Credentials for Harbor, headers for webhook targets, certificate authorities.
   apiGroups: [""]
@@ -146,7 +146,7 @@ namespace: {{ .Release.Namespace }}
   verbs: [create]
 {{- end -}}
 
-{{/* Rights for what belongs to no namespace. */}}
+{{/* Rights for cluster-scoped objects. */}}
 {{- define "harborhook.rules.cluster" -}}
 - apiGroups: [harborhook.io]
   resources: [clusterharborconnections]
@@ -156,13 +156,13 @@ namespace: {{ .Release.Namespace }}
   - clusterharborconnections/status
   verbs: [patch]
 {{- if and .Values.watchNamespaces .Values.shard.name }}
-- # What other operators of this cluster claim in Harbor.
+- # To know the claims of other operators in this cluster.
   apiGroups: [harborhook.io]
   resources: [harborprojects, webhookpolicies]
   verbs: [list]
 {{- end }}
 {{- if not .Values.settings.clusterName }}
-- # Its UID tells this cluster from others that use the same Harbor.
+- # Its UID distinguishes this cluster from others that use the same Harbor.
   apiGroups: [""]
   resources: [namespaces]
   resourceNames: [kube-system]

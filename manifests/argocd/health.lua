@@ -1,4 +1,4 @@
--- The health of a Harborhook resource, of whatever kind, by its conditions. docs/gitops.md has the table.
+-- The health of a Harborhook resource of any kind, by its conditions. docs/gitops.md has the table.
 -- Argo CD opens only the base library, tables, and os.date and os.time: there are no string functions here.
 
 -- The health of a webhook policy while notifications are switched off for the whole Harbor: Healthy or Suspended.

@@ -8,12 +8,12 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> str:
-    """`__version__`, looked up when it is needed: the look-up takes longer than the rest of `harborhook --help`."""
+    """Returns `__version__`, read on demand: the look-up takes longer than the rest of `harborhook --help`."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         return version("harborhook")
-    except PackageNotFoundError:  # run from a source tree that was never installed
+    except PackageNotFoundError:  # a source tree that was never installed
         return "0.0.0"

@@ -1,6 +1,6 @@
-"""The console command `harborhook`, which is also `kubectl harborhook`.
+"""The console command `harborhook`, also available as `kubectl harborhook`.
 
-Nothing that takes time to load is imported before a command needs it: `--help` has to answer at once.
+Modules that load slowly are imported only by the commands that need them: `--help` has to answer at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Program(click.Group):
-    """Ends every command in the same way."""
+    """Handles errors and interrupts of every command in the same way."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -31,7 +31,7 @@ class _Program(click.Group):
             if (error.name or "").partition(".")[0] == "harborhook":
                 raise
             raise click.ClickException(
-                f"This command needs the Python package {error.name}, which is not here: pipx install harborhook "
+                f"This command needs the Python package {error.name}, which is not installed: pipx install harborhook "
                 "installs everything."
             ) from None
         except KeyboardInterrupt:
@@ -84,12 +84,12 @@ def main() -> None:
 
 
 def kubectl() -> None:
-    """The same program under the name by which kubectl finds it."""
+    """The same program under the name that kubectl looks for."""
     main(prog_name="kubectl harborhook")
 
 
 def kubectl_complete() -> None:
-    """The program kubectl_complete-harborhook, which kubectl runs on Tab with the words so far."""
+    """The program kubectl_complete-harborhook, which kubectl runs on Tab with the words typed so far."""
     sys.stdout.write(completion.answer_for_kubectl(main, sys.argv[1:]))
 
 
@@ -98,7 +98,7 @@ def kubectl_complete() -> None:
 def run(kubeconfig: str | None, **flags: Any) -> None:
     """Run the operator.
 
-    Each setting is a flag or a variable of the environment; the flag takes precedence. Times are in seconds.
+    Each setting is a flag or an environment variable; the flag takes precedence. Times are in seconds.
     """
     import asyncio
 
@@ -128,7 +128,7 @@ def _settings(model: Any, stated: Mapping[str, Any]) -> Any:
 
 
 def _what_is_wrong(item: ErrorDetails) -> str:
-    """`drift_interval: Input should be ...`; what concerns several settings names them itself."""
+    """Returns `drift_interval: Input should be ...`; a message about several settings names them itself."""
     return ": ".join([*map(str, item["loc"]), item["msg"].removeprefix("Value error, ")])
 
 

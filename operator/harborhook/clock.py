@@ -1,7 +1,7 @@
-"""What time it is for a server, by the Date headers of its answers.
+"""Tracks a server's time by the Date headers of its answers.
 
-Times that Harbor and Kubernetes state are compared with their own clocks, never with ours: nothing may look an hour old
-because a clock differs from theirs or has just been set.
+Times from Harbor and Kubernetes are compared with their own clocks, never with ours: nothing may look an hour old
+because the clocks differ or one was just set.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
 YEARS = range(2000, 3000)
-"""In which a clock may be; beyond them nobody could count on from it, nor back."""
+"""Years that a Date header may have: date arithmetic stays in range."""
 
 TOLERANCE = timedelta(seconds=5)
-"""By how much an answer may be late without setting the clock back: it waits on its way and until it is read."""
+"""How late an answer may be without setting the clock back: it takes time to arrive and to be read."""
 
 
 class ServerClock:
-    """Set by every answer, it goes on by the monotonic clock in between. Until the first one it is our own clock."""
+    """Each answer sets it, and the monotonic clock advances it in between. Before the first answer it shows our own
+    time."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._heard: tuple[datetime, float] | None = None
 
     def hear(self, date: str | None) -> None:
-        """Takes a Date header, which has whole seconds; ignores what is none."""
+        """Takes in a Date header, in whole seconds; ignores an invalid one."""
         said = _time_in(date or "")
         if said is not None and (self._heard is None or not said <= self.now() <= said + TOLERANCE):
             self._heard = (said, self._monotonic())
@@ -41,9 +42,9 @@ class ServerClock:
 
 @lru_cache(maxsize=64)  # thousands of answers in a second state the same one
 def _time_in(date: str) -> datetime | None:
-    """The time of a Date header; None for what is none. Anything can stand in front of a server and send one."""
+    """Parses a Date header; returns None if it is invalid, since any server or proxy may send one."""
     try:
         said = parsedate_to_datetime(date)
-    except (ValueError, OverflowError):  # the latter for an offset that no time zone has
+    except (ValueError, OverflowError):  # OverflowError: an offset that no time zone has
         return None
     return said.astimezone(UTC) if said.tzinfo is not None and said.year in YEARS else None

@@ -1,7 +1,7 @@
-"""Text that others wrote (Harbor, receivers, certificates, proxies), made fit to be shown.
+"""Makes text from others (Harbor, receivers, certificates, proxies) safe to show.
 
-It is clipped where it enters, in harbor/. It is made printable once more where it leaves, since names have to stay
-exact in between: in conditions, drift and Events, in the log, and in what our commands print.
+harbor/ clips it on input. It is made printable on output, since names have to stay exact in between: in conditions,
+drift and Events, in the log, and in the output of commands.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 def printable(text: str) -> str:
-    """One line of the same length without anything that a terminal obeys or that turns the direction of writing:
-    control characters of both sets, ESC among them, format characters, half surrogates."""
+    """Replaces characters that control a terminal or change the writing direction: C0 and C1 controls with ESC, format
+    characters, lone surrogates. Returns one line of the same length."""
     return text if text.isprintable() else "".join(map(_printable, text))
 
 
@@ -31,12 +31,12 @@ def cut(text: str, limit: int = TEXT_LIMIT) -> str:
 
 
 def clip(text: str, limit: int = TEXT_LIMIT) -> str:
-    """One printable line of sane length, with single spaces."""
+    """Returns one printable line within the limit, with single spaces."""
     return cut(" ".join(printable(text[: 16 * limit]).split()), limit)
 
 
 def escaped(document: str) -> str:
-    """JSON on one line or many, in which every character that is not printable is written as an escape."""
+    """Escapes all unprintable characters in a JSON document, whether on one line or many."""
     return _UNPRINTABLE.sub(_escape, document)
 
 

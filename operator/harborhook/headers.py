@@ -1,4 +1,5 @@
-"""Headers that a gateway in front of Harbor wants, and which the operator may send. For the schema and the commands."""
+"""Checks the names of headers that a connection adds for a gateway in front of Harbor. Used by the schema and the
+commands."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ RESERVED_PATTERN = (
     "(?i)^(accept|accept-encoding|authorization|connection|content-.*|cookie|expect|host|keep-alive|proxy-.*|te|trailer|"
     "transfer-encoding|upgrade|user-agent|x-harbor-.*|x-is-resource-name)$"
 )
-"""What HTTP needs, what authenticates the operator, and what Harbor itself reads: without the client's own
-X-Is-Resource-Name Harbor would take a project whose name is a number for the project with that id."""
+"""Headers that HTTP needs, that authenticate the operator, or that Harbor reads. Without the client's own
+X-Is-Resource-Name, Harbor would read a numeric project name as an id."""
 
 NAME_RULE = "a header's name has letters, digits, - and _"
 RESERVED_RULE = (
@@ -23,7 +24,7 @@ RESERVED_RULE = (
 
 
 def wrong_with(name: str) -> str | None:
-    """What is wrong with a header of this name, as a clause; None if it may be sent."""
+    """Returns why a header of this name is not allowed, as a clause; None if it is allowed."""
     if not re.fullmatch(NAME_PATTERN, name) or len(name) > NAME_LIMIT:
         return f"{NAME_RULE}, at most {NAME_LIMIT}"
     return RESERVED_RULE if re.fullmatch(RESERVED_PATTERN, name) else None

@@ -1,7 +1,7 @@
-"""What exists in Kubernetes: listed at the start and now and then, kept current by the events of the watch.
+"""The objects that exist in Kubernetes: listed at the start and at intervals, kept current by watch events.
 
-Flows in: pages of lists from the gateway, events from the kopf handlers. Flows out: calls of `changes`, which store and
-forget objects. A watch can miss a deletion, so doubts lead to a new listing.
+It takes in pages of lists from the gateway and events from the kopf handlers. It calls `changes`, which store and
+forget objects. A watch can miss a deletion, so a doubt leads to another listing.
 """
 
 from __future__ import annotations
@@ -24,33 +24,34 @@ from harborhook.settings import Settings
 logger = logging.getLogger(__name__)
 
 RELIST_DELAY = 5.0
-"""Seconds between the first doubt about what exists and a new listing, so that one listing serves many doubts."""
+"""Seconds between the first doubt and the next listing, so that one listing serves many doubts."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Which objects this operator sees, by its settings."""
+    """The objects that this operator sees, by its settings."""
 
     settings: Settings
 
     @property
     def namespaces(self) -> list[str]:
-        """Where to watch; none for everywhere. Our own namespace has the global ConfigMap and credentials."""
+        """The namespaces to watch; empty: all. Our own namespace has the global ConfigMap and credentials."""
         watched = self.settings.watch_namespaces
         return sorted({*watched, self.settings.namespace}) if watched else []
 
     def includes(self, key: Key) -> bool:
-        """Whether it is one of the resources to work on. kopf watches each kind in all namespaces that it is given."""
+        """Whether the operator works on the resource. kopf watches each kind in all `namespaces`, and so
+        in our own."""
         watched = self.settings.watch_namespaces
         return not watched or not key.namespace or key.namespace in watched
 
     def selector(self, kind: str) -> str:
-        """The label selector for the objects of a kind; empty for all."""
+        """Returns the label selector for the objects of a kind; empty for all."""
         return self.settings.resource_selector if kind in SHARDED_KINDS else ""
 
     @property
     def source_kinds(self) -> list[str]:
-        """The kinds of Kubernetes that values come from and that are watched."""
+        """The watched kinds that values come from: Secrets and ConfigMaps."""
         return ["ConfigMap", "Secret"] if self.settings.watch_secrets else ["ConfigMap"]
 
     def watches_source(self, source: Key) -> bool:
@@ -64,10 +65,10 @@ class Inventory:
     context: Context
     view: View
     _deleted: set[str] = field(default_factory=set)
-    """UIDs of the objects that the watch has reported as deleted since the last listing began."""
+    """UIDs that the watch has reported as deleted since the last listing began."""
 
     async def list_all(self, *, first: bool = False) -> None:
-        """Takes in all that exists and forgets the rest."""
+        """Takes in all existing objects and forgets the others."""
         context = self.context
         before = set(context.store.all())
         seen = set()
@@ -75,7 +76,7 @@ class Inventory:
         for kind in KINDS.values():
             for namespace in (self.view.settings.watch_namespaces if kind.namespaced else []) or [""]:
                 async for body in context.gateway.list(kind.name, namespace, self.view.selector(kind.name)):
-                    if body["metadata"]["uid"] in self._deleted:  # while the page was on its way
+                    if body["metadata"]["uid"] in self._deleted:  # deleted while the page was being read
                         continue
                     seen.add(key_of(body))
                     changes.saw(context, key_of(body), body, first=first)
@@ -99,7 +100,7 @@ class Inventory:
                 doubtful.set()
 
     def saw(self, body: Mapping[str, Any]) -> None:
-        """One of our objects is new or has changed."""
+        """Takes in a new or changed object of ours."""
         key = key_of(body)
         if not self.view.includes(key):
             return
@@ -110,23 +111,23 @@ class Inventory:
         return self.context.store.knows(key, resource_version)
 
     def saw_deleted(self, body: Mapping[str, Any]) -> None:
-        """One of our objects was deleted, or has left our selector."""
+        """Takes in that an object of ours was deleted, or has left our selector."""
         key = key_of(body)
         if not self.view.includes(key):
             return
         self._deleted.add(body["metadata"]["uid"])
         changes.forget(self.context, key)
         if self.view.selector(key.kind):
-            self.doubt()  # perhaps it still exists with other labels
+            self.doubt()  # it may still exist with other labels
 
     def saw_source(self, source: Key, resource_version: str | None, *, by_list: bool = False) -> None:
-        """A Secret or ConfigMap is new, has changed, or was deleted (None)."""
+        """Takes in that a Secret or ConfigMap is new, has changed, or was deleted (None)."""
         if by_list:
             self.doubt()
         changes.saw_secret(self.context, source, resource_version)
 
     def doubt(self) -> None:
-        """Called when a watch begins with a list: it does not report what was deleted before."""
+        """Schedules a listing: a watch that begins with a list does not report earlier deletions."""
         self.context.doubtful.set()
 
 

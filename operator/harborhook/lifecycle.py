@@ -1,4 +1,4 @@
-"""The life of the operator's process: waits for the lease, lists, works, and ends in order.
+"""The operator's process: acquires the lease, lists objects, runs the workers, and ends in order.
 
 `harborhook run` calls `Operator.run`. It starts the kopf handlers (which watch), the inventory (which lists) and the
 workers (which reconcile), and answers the probes.
@@ -41,10 +41,10 @@ from harborhook.settings import Settings
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_LIMIT = 60.0
-"""Seconds without a turn of the event loop after which the process counts as dead."""
+"""Seconds without a turn of the event loop after which the process counts as stuck."""
 WATCH_LIMIT = 480.0
-"""Seconds without a request after which a watch counts as dead: more than its stream's life, the silence at its end and
-the longest pause before the next attempt together."""
+"""Seconds without a request after which a watch counts as stuck: more than the life of a stream, the silence at its end
+and the longest pause before the next attempt together."""
 FINISH_LIMIT = 8.0
 """Seconds that the visits in progress have to complete after SIGTERM."""
 CLOSE_LIMIT = 4.0
@@ -52,9 +52,10 @@ CLOSE_LIMIT = 4.0
 RELEASE_LIMIT = 2.0
 """Seconds that the release of the lease may take."""
 LOST_LIMIT = 3.0
-"""Seconds that a process has to exit after losing leadership. Less than the renew deadline leaves of the lease."""
+"""Seconds that a process has to exit after losing leadership. Less than the part of the lease that the renew deadline
+leaves."""
 CLUSTER_NAMESPACE = "kube-system"
-"""Its UID is as good a name of a cluster as there is."""
+"""The namespace whose UID identifies the cluster."""
 
 
 @dataclass
@@ -65,9 +66,9 @@ class Operator:
     kubeconfig: str | None = None
     metrics: telemetry.Metrics = field(default_factory=telemetry.Metrics)
     identity: str = field(default_factory=lambda: f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}")
-    """Names this process to other operators, to Harbor and to the API server."""
+    """Identifies this process to other operators, to Harbor and to the API server."""
     context: Context | None = None
-    """Made when this operator leads."""
+    """Created when this operator leads."""
     handlers: Handlers | None = None
     _leader: Leader | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -106,7 +107,7 @@ class Operator:
     # Leading
 
     async def _lead_until(self, stop: asyncio.Event, gateway: Gateway) -> None:
-        """Waits until no other operator works, then works."""
+        """Waits until it holds the lease, then works."""
         leader = self._leader = self._make_leader(gateway)
         acquiring = asyncio.create_task(leader.acquire(), name="acquire the lease")
         stopping = asyncio.create_task(stop.wait(), name="wait for the end")
@@ -141,7 +142,7 @@ class Operator:
     # Working
 
     async def _work_until(self, stop: asyncio.Event, gateway: Gateway) -> None:
-        """Lets kopf's tasks run until `stop` is set or leadership is lost. They end on their own only by an error."""
+        """Runs kopf's tasks until `stop` is set or leadership is lost. They end on their own only on an error."""
         self.handlers = Handlers(
             View(self.settings),
             gateway,
@@ -150,7 +151,7 @@ class Operator:
             user_agent=self._user_agent,
         )
         tasks = await self.handlers.spawn()
-        stop_on_signals(stop)  # in place of kopf's own signal handlers
+        stop_on_signals(stop)  # replaces kopf's own signal handlers
         stopping = asyncio.create_task(stop.wait(), name="wait for the end")
         holding = [asyncio.create_task(self._leader.hold(), name="hold the lease")] if self._leader else []
         try:
@@ -159,13 +160,13 @@ class Operator:
             await self._end(tasks, holding)
             await cancel({stopping, *holding})
         if done & set(holding):
-            raise LeadershipLostError("This operator leads no more; another one may have begun.")
+            raise LeadershipLostError("This operator has lost leadership; another one may have taken over.")
         for task in done - {stopping}:
             task.result()
             raise RuntimeError(f"kopf's {task.get_name()} has ended")
 
     async def _start(self, gateway: Gateway) -> Inventory:
-        """Lists everything before the workers reconcile anything, so that every claim is known."""
+        """Lists everything before the workers start, so that every claim is known."""
         self.context = context = await self._make_context(gateway)
         self.metrics.watch(context.store, context.queue, lambda: _notifications(context))
         inventory = Inventory(context, View(self.settings))
@@ -214,14 +215,14 @@ class Operator:
     # Ending
 
     async def _end(self, tasks: Collection[asyncio.Task[Any]], holding: list[asyncio.Task[None]]) -> None:
-        """Completes the visits in progress, so that what they do in Harbor is also recorded; then ends the rest.
-        After losing leadership the process ends at once."""
+        """Completes the visits in progress, so that their results in Harbor are recorded, then ends the rest. After
+        losing leadership the process ends at once."""
         finished = await self._finish_visits(holding)
         if not self._leads:
             exit_after(LOST_LIMIT, code=1)
         await cancel(self._tasks)
         await cancel(tasks)
-        await cancel(self._tasks)  # which a start in progress may have made
+        await cancel(self._tasks)  # a start in progress may have created them
         if self._leads:
             await self._log_out()
         if finished and self._leader is not None:
@@ -229,14 +230,14 @@ class Operator:
         logger.info("Ended")
 
     async def _finish_visits(self, holding: list[asyncio.Task[None]]) -> bool:
-        """Whether all visits completed; the others are cut off."""
+        """Returns whether all visits completed; the others are cancelled."""
         if self.context is None:
             return True
-        draining = asyncio.create_task(_drain(self.context), name="finish the visits in hand")
+        draining = asyncio.create_task(_drain(self.context), name="finish the visits in progress")
         await asyncio.wait({draining, *holding}, timeout=FINISH_LIMIT, return_when=asyncio.FIRST_COMPLETED)
         finished = draining.done()
         if not finished:
-            logger.warning("%d visits are cut off: they were not done in time", self.context.queue.held)
+            logger.warning("%d visits are cancelled: they did not complete in time", self.context.queue.held)
         await cancel({draining})
         return finished
 
@@ -254,8 +255,8 @@ class Operator:
             await asyncio.sleep(1)
 
     def _is_alive(self) -> bool:
-        """Before the start nothing can be stuck; afterwards the event loop turns, no worker has ended, and each watch
-        sends requests."""
+        """Whether the event loop turns, no worker has ended and each watch sends requests. True before the start, when
+        nothing can be stuck."""
         if not self._tasks:
             return True
         silent = self._watches.silent(WATCH_LIMIT)
@@ -265,18 +266,18 @@ class Operator:
         return turns and not silent and not any(task.done() for task in self._tasks)
 
     def _is_ready(self) -> bool:
-        """A replica that waits for another leader is ready to take over, so that a rollout proceeds."""
+        """Whether everything was listed. A follower counts as ready, so that a rollout proceeds."""
         return bool(self._tasks) or (self._leader is not None and self._leader.waiting)
 
 
 def _notifications(context: Context) -> dict[Key, bool]:
-    """Harbor's own switch, by connection, where it is known."""
+    """Returns the state of Harbor's own switch by connection, where it is known."""
     states = {key: link.notifications_enabled for key, link in context.links.items()}
     return {key: state for key, state in states.items() if state is not None}
 
 
 async def _drain(context: Context) -> None:
-    """What is being sent is sent to its end, and what was sent is recorded, lest it is sent again."""
+    """Lets requests to receivers complete and their results be recorded, so that a restart does not send them again."""
     await context.sending.drain()
     while not is_recorded(context):  # noqa: ASYNC110 - a few times at most, by workers that are not to know of it
         await asyncio.sleep(0.05)

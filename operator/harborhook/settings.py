@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _listed(value: Any) -> Any:
-    """`a,b` or `["a", "b"]`: what is easy to write by hand, and what templates produce."""
+    """Parses `a,b`, which is easy to write by hand, or `["a", "b"]`, which templates produce."""
     if not isinstance(value, str):
         return value
     if re.match(r'\s*\[\s*["\]]', value):  # [::1] is a host
@@ -33,7 +33,7 @@ _VALUE = r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?"
 _VALUES = rf"\( *{_VALUE} *(, *{_VALUE} *)*\)"
 _REQUIREMENT = rf" *(!?{_LABEL}|{_LABEL} *(=|==|!=) *{_VALUE}|{_LABEL} +(in|notin) *{_VALUES}) *"
 _SELECTOR = rf"^({_REQUIREMENT}(,{_REQUIREMENT})*)?$"
-"""Kubernetes' label selectors: `team=a`, `team in (a, b), !legacy`."""
+"""Label selectors in Kubernetes' syntax: `team=a`, `team in (a, b), !legacy`."""
 
 
 class Settings(BaseSettings):
@@ -57,8 +57,8 @@ class Settings(BaseSettings):
         "",
         pattern=r"^([a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?)?$",
         description=(
-            "Name of this operator among several in one cluster. It marks the resources that it works on, and leaves "
-            "alone those that another one has marked. Goes with leader_election."
+            "Name of this operator among several in one cluster. It marks the resources that it works on, and "
+            "ignores those that another one has marked. Goes with leader_election."
         ),
     )
     manage_connections: bool = Field(
@@ -181,8 +181,8 @@ class Settings(BaseSettings):
 
     @property
     def mark(self) -> str:
-        """What this operator writes to the resources that it works on; "" for one without a name. With the namespace,
-        so that of two with one mark only one can have the Lease."""
+        """The mark that this operator writes to its resources; "" without a shard name. It contains the namespace, so
+        that of two operators with the same mark only one can hold the Lease."""
         return f"{self.namespace}/{self.shard}" if self.shard else ""
 
     @property
@@ -192,7 +192,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_shard(self) -> Self:
-        """Without a name, others could not see what this operator works on; without a Lease, two could have one."""
+        """Rejects shards without a name, which others could not recognise, and without a Lease, since two processes
+        could then have the same name."""
         if not self.shard and (self.resource_selector or not self.manage_connections):
             raise ValueError("an operator with resource_selector or without manage_connections needs a name in shard")
         if self.shard and not self.leader_election:
@@ -201,7 +202,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        """What keeps two leaders apart is the time between the renew deadline and the end of the lease."""
+        """The time between the renew deadline and the end of the lease keeps two leaders apart."""
         if not self.retry_period < self.renew_deadline < self.lease_duration:
             raise ValueError("retry_period must be less than renew_deadline, and that less than lease_duration")
         return self

@@ -1,7 +1,7 @@
-"""Logging, metrics, and the HTTP endpoints by which Kubernetes sees whether the operator lives.
+"""Logging, metrics, and the HTTP endpoints for the probes of Kubernetes.
 
-What the status of an object says is not kept a second time: those metrics are read from the objects when they are asked
-for, so they are right after a restart and go with their object. No label holds an address or anything of a Secret.
+Metrics about the state of objects are computed from the objects on each request, not stored: they are right after a
+restart and disappear with their object. No label holds an address or a value of a Secret.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from harborhook.runtime.store import Store
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line, for a log collector; nothing in it commands a terminal."""
+    """One JSON object per line, for a log collector; it contains no control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -44,7 +44,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logging(level: str) -> None:
-    """All logs to stderr, at `level`; kopf's and the HTTP clients' routine only as warnings."""
+    """Sends all logs to stderr, at `level`; routine messages of kopf and the HTTP clients are limited to warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -56,7 +56,7 @@ POLICY_LABELS = ("namespace", "name", "project")
 
 
 class Metrics:
-    """All metrics of one operator, with a registry of its own."""
+    """All metrics of one operator, in a separate registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -80,29 +80,29 @@ class Metrics:
         )
         self._drift = Counter(
             "harborhook_drift_corrected",
-            "Differences in Harbor that were set back to the spec, by kind and field.",
+            "Differences in Harbor that were reverted to the spec, by kind and field.",
             ("kind", "field"),
             registry=self.registry,
         )
         self._redeliveries = Counter(
             "harborhook_redeliveries",
-            "Notifications that were to be sent again, by result: succeeded, failed, expired, gone (from Harbor).",
+            "Redeliveries by result: succeeded, failed, expired, gone (from Harbor).",
             ("result",),
             registry=self.registry,
         )
         for result in ("succeeded", "failed", "expired", "gone"):
-            self._redeliveries.labels(result)  # shown as 0, so that the first one is seen as an increase
+            self._redeliveries.labels(result)  # starts at 0, so that the first one counts as an increase
         self._released = Counter(
             "harborhook_released",
             "Resources that were released while their object stays in Harbor, because credentials were lost.",
             ("kind",),
             registry=self.registry,
         )
-        self.leader = Gauge("harborhook_leader", "Whether this operator is the one that works.", registry=self.registry)
+        self.leader = Gauge("harborhook_leader", "Whether this operator is the leader.", registry=self.registry)
         self._labels: defaultdict[Key, set[tuple[str, ...]]] = defaultdict(set)
 
     def watch(self, store: Store, queue: Queue, notifications: Callable[[], Mapping[Key, bool]]) -> None:
-        """Shows from now on what these hold."""
+        """Adds the metrics that are computed from these."""
         self.registry.register(_State(store, queue, notifications))
 
     def count_request(self, method: str, endpoint: str, status: int) -> None:
@@ -129,13 +129,13 @@ class Metrics:
             self._deliveries.labels(*labels).inc(number)
 
     def forget(self, policy: Key) -> None:
-        """The policy is gone, and its metrics with it."""
+        """Removes the metrics of a deleted policy."""
         for labels in self._labels.pop(policy, ()):
             self._deliveries.remove(*labels)
 
 
 class _State(Collector):
-    """Metrics that are read from the objects as they are when somebody asks."""
+    """Metrics computed from the present objects on each request."""
 
     def __init__(self, store: Store, queue: Queue, notifications: Callable[[], Mapping[Key, bool]]) -> None:
         self._store = store
@@ -145,7 +145,7 @@ class _State(Collector):
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("harborhook_queue_depth", "Keys that wait for a worker.", value=len(self._queue))
         yield GaugeMetricFamily(
-            "harborhook_queue_age_seconds", "For how long the oldest of them has waited.", value=self._queue.age
+            "harborhook_queue_age_seconds", "How long the oldest of them has waited, in seconds.", value=self._queue.age
         )
         yield from self._policies()
         yield from self._connections()
@@ -159,16 +159,16 @@ class _State(Collector):
             for name, text in {
                 "last_trigger_timestamp_seconds": "When Harbor last queued a notification of the policy.",
                 "last_success_timestamp_seconds": "When an event was last delivered to every target.",
-                "last_failure_timestamp_seconds": "When Harbor last gave up a notification.",
+                "last_failure_timestamp_seconds": "When Harbor last stopped retrying a notification.",
                 "consecutive_failures": "Events in a row, up to the newest, that were not delivered.",
                 "deliveries_in_progress": "Notifications that are neither delivered nor finally failed.",
-                "undelivered": "Events that failed, were not sent again with success, and are still in Harbor.",
+                "undelivered": "Events that failed, were not redelivered, and are still in Harbor.",
             }.items()
         }
         for key in self._store.all("WebhookPolicy"):
             status = (self._store.get(key) or {}).get("status") or {}
             labels = (key.namespace, key.name, status.get("projectName", ""))
-            for name, value in _told_of(status).items():
+            for name, value in _delivery_values(status).items():
                 if value is not None:
                     families[name].add_metric(labels, value)
         return families.values()
@@ -189,7 +189,7 @@ class _State(Collector):
         return up, enabled
 
 
-def _told_of(status: Mapping[str, Any]) -> dict[str, float | None]:
+def _delivery_values(status: Mapping[str, Any]) -> dict[str, float | None]:
     deliveries = status.get("deliveries") or {}
     return {
         "last_trigger_timestamp_seconds": _timestamp(status.get("lastTriggerTime")),
@@ -209,7 +209,7 @@ def _timestamp(value: Any) -> float | None:
 async def serve_probes(
     host: str, port: int, *, alive: Callable[[], bool], ready: Callable[[], bool], metrics: Metrics
 ) -> web.AppRunner:
-    """Answers /healthz (the workers get on) and /readyz (all resources have been listed) with 200 or 503, and
+    """Serves /healthz (the workers make progress) and /readyz (all resources have been listed) with 200 or 503, and
     /metrics. Without a host it listens on all addresses, of IPv4 and IPv6."""
 
     def answer(check: Callable[[], bool]) -> Callable[[web.Request], Awaitable[web.Response]]:

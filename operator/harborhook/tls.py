@@ -1,9 +1,10 @@
-"""Every SSLContext of the operator, and what it means when a handshake fails.
+"""Creates every SSLContext of the operator, and classifies failed handshakes.
 
-Harbor, receivers, proxies and the API server are verified by contexts of this module; nothing else makes one. Since
-Python 3.13 a default context refuses authorities without the extension keyUsage and certificates without
-authorityKeyIdentifier (VERIFY_X509_STRICT). The commands in Harbor's own documentation make such authorities, and some
-Kubernetes distributions have one. An authority that an administrator names is enough, so that flag is cleared.
+Harbor, receivers, proxies and the API server are verified by contexts of this module; no other module creates one.
+Since Python 3.13 a default context refuses authorities without the extension keyUsage and certificates without
+authorityKeyIdentifier (VERIFY_X509_STRICT). The commands in Harbor's own documentation create such authorities, and
+some Kubernetes distributions have one. An authority that an administrator has configured is trusted anyway, so that
+flag is cleared.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from enum import Enum
 from functools import cached_property
 
 _NO_CHECK_TIME = 0x200000
-"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python does not define."""
 
 
 class UnusableAuthoritiesError(ValueError):
-    """Authorities that cannot be used; the text is the end of a sentence and shows nothing of them."""
+    """Unusable authorities; the text is the end of a sentence and does not show them."""
 
 
 class UnusableClientCertificateError(ValueError):
-    """The same for a client certificate and its key."""
+    """An unusable client certificate or key; the text does not show them either."""
 
 
 @dataclass(frozen=True)
 class ClientCertificate:
-    """What the operator shows a server that asks for it, in PEM format; the key shows in no repr."""
+    """The certificate for servers that request one, in PEM format; no repr shows the key."""
 
     certificate: bytes = field(repr=False)
     key: bytes = field(repr=False)
@@ -39,20 +40,21 @@ class ClientCertificate:
 
 @dataclass(frozen=True)
 class TLSOptions:
-    """How a server is verified, and what it is shown."""
+    """How to verify a server, and the client certificate for it."""
 
     ca: bytes | None = field(default=None, repr=False)
     """Authorities that are trusted besides the system's, in PEM format."""
     ca_alone: bool = False
-    """Not the system's, as a kubeconfig means it."""
+    """Trust `ca` only, not the system's authorities, as in a kubeconfig."""
     skip_verify: bool = False
     server_name: str | None = None
-    """The name that the server is asked for and that its certificate must have, instead of the URL's host."""
+    """The name to send to the server and to verify in its certificate, instead of the URL's host."""
     client: ClientCertificate | None = None
 
     @cached_property
     def context(self) -> ssl.SSLContext:
-        """Made once, which takes 25 ms. Raises UnusableAuthoritiesError and UnusableClientCertificateError."""
+        """Creates the context once, which takes 25 ms. Raises UnusableAuthoritiesError and
+        UnusableClientCertificateError."""
         context = _Context(ssl.PROTOCOL_TLS_CLIENT)
         context.server_name = self.server_name
         if self.skip_verify:
@@ -69,7 +71,7 @@ class TLSOptions:
 
 
 class _Context(ssl.SSLContext):
-    """Asks for `server_name` where one is stated: httpcore would not behind a proxy, whatever its extensions say."""
+    """Sends `server_name` if one is stated; behind a proxy httpcore ignores its own extension for that."""
 
     server_name: str | None = None
 
@@ -85,14 +87,15 @@ class _Context(ssl.SSLContext):
 
 
 def relaxed(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The same context for any authority that was named on purpose, also one that another authority has issued."""
+    """Returns the context, changed to accept any configured authority, also an intermediate one."""
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 
 
 def reading(certificate: bytes) -> ssl.SSLContext:
-    """A context that accepts this one certificate (DER), whatever its names and times, so that Python parses it."""
+    """Returns a context that accepts only this certificate (DER), regardless of its names and times, so that Python
+    parses it."""
     context = relaxed(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     context.check_hostname = False
     context.verify_flags |= _NO_CHECK_TIME
@@ -102,14 +105,14 @@ def reading(certificate: bytes) -> ssl.SSLContext:
 
 def _trust(context: ssl.SSLContext, bundle: bytes) -> None:
     try:
-        # Certificates are ASCII; comments between them need not be, and ssl takes nothing else.
+        # Certificates are ASCII; comments between them need not be, but ssl accepts only ASCII.
         context.load_verify_locations(cadata=bundle.decode("ascii", errors="ignore"))
     except (ssl.SSLError, ValueError):
         raise UnusableAuthoritiesError("holds no certificates in PEM format") from None
 
 
 def _show(context: ssl.SSLContext, client: ClientCertificate) -> None:
-    """ssl reads certificate and key from files only."""
+    """Loads the client certificate; ssl reads certificate and key only from files."""
 
     def no_passphrase() -> str:
         raise UnusableClientCertificateError("holds an encrypted private key: store it without a passphrase")
@@ -127,9 +130,10 @@ def _show(context: ssl.SSLContext, client: ClientCertificate) -> None:
 
 @contextmanager
 def _file(content: bytes) -> Iterator[str]:
-    """The path of a file with this content that never reaches a disk: a pod's file system is read-only anyway."""
+    """Yields the path of a file with this content that never reaches a disk: a pod's file system is read-only
+    anyway."""
     if not hasattr(os, "memfd_create"):  # not Linux: a developer's machine
-        with tempfile.NamedTemporaryFile() as file:  # which only its owner can read
+        with tempfile.NamedTemporaryFile() as file:  # only its owner can read it
             file.write(content)
             file.flush()
             yield file.name
@@ -143,25 +147,25 @@ def _file(content: bytes) -> Iterator[str]:
         os.close(descriptor)
 
 
-# What has failed
+# Failures
 
 
 class Failure(Enum):
-    """Why a handshake failed, as a clause. Those before NOT_TLS speak of the server's certificate."""
+    """Why a handshake failed, as a clause. Those before NOT_TLS concern the server's certificate."""
 
-    UNKNOWN_AUTHORITY = "no authority that is trusted here issued it"
+    UNKNOWN_AUTHORITY = "no trusted authority issued it"
     SELF_SIGNED = "it is self-signed"
     EXPIRED = "it, or the certificate of an authority above it, has expired"
     NOT_YET_VALID = "it is not valid yet"
     OTHER_NAME = "it is for another host name"
-    UNACCEPTABLE = "it does not meet today's requirements"
+    UNACCEPTABLE = "it does not meet current requirements"
     NOT_TLS = "it does not answer with TLS, but perhaps with plain HTTP"
-    OLD_PROTOCOL = "it offers no version of TLS from 1.2 on"
+    OLD_PROTOCOL = "it offers neither TLS 1.2 nor TLS 1.3"
     HANDSHAKE_REFUSED = "it refuses the TLS handshake"
     CLIENT_CERTIFICATE_REQUIRED = "it requires a client certificate"
     CLIENT_CERTIFICATE_REFUSED = "it does not accept the client certificate"
-    UNKNOWN_SERVER_NAME = "it has no certificate for the host name that it is asked for"
-    BROKEN_OFF = "it ended the TLS handshake without saying why"
+    UNKNOWN_SERVER_NAME = "it has no certificate for the requested host name"
+    BROKEN_OFF = "it ended the TLS handshake without a reason"
     OTHER = "the TLS connection failed"
 
     @property
@@ -196,7 +200,7 @@ _BY_VERIFY_CODE = {
 _CLIENT_CERTIFICATE = Failure.CLIENT_CERTIFICATE_REFUSED
 _BY_REASON = {
     "WRONG_VERSION_NUMBER": Failure.NOT_TLS,
-    "RECORD_LAYER_FAILURE": Failure.NOT_TLS,  # OpenSSL 3.2 and newer say it so
+    "RECORD_LAYER_FAILURE": Failure.NOT_TLS,  # name in OpenSSL 3.2 and newer
     "PACKET_LENGTH_TOO_LONG": Failure.NOT_TLS,
     "UNKNOWN_PROTOCOL": Failure.NOT_TLS,
     "UNSUPPORTED_PROTOCOL": Failure.OLD_PROTOCOL,
@@ -217,11 +221,11 @@ _BY_REASON = {
     "UNEXPECTED_EOF_WHILE_READING": Failure.BROKEN_OFF,
     "TLSV1_UNRECOGNIZED_NAME": Failure.UNKNOWN_SERVER_NAME,
 }
-"""OpenSSL's names of what went wrong and of the alerts that a server sends."""
+"""OpenSSL's names of errors, and of alerts that a server sends."""
 
 
 def failure_of(error: BaseException | None, tls: TLSOptions) -> Failure | None:
-    """Why the handshake failed that led to this error; None if it was no handshake."""
+    """Returns why the handshake behind this error failed; None if it was not a handshake."""
     while error is not None and not isinstance(error, ssl.SSLError):
         if _ended_handshake(error):
             return Failure.BROKEN_OFF
@@ -231,7 +235,7 @@ def failure_of(error: BaseException | None, tls: TLSOptions) -> Failure | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _BY_VERIFY_CODE.get(error.verify_code, Failure.UNACCEPTABLE)
     found = _BY_REASON.get(error.reason or "", Failure.OTHER)
-    if found is Failure.CLIENT_CERTIFICATE_REFUSED and tls.client is None:  # what Go's servers say with TLS 1.2
+    if found is Failure.CLIENT_CERTIFICATE_REFUSED and tls.client is None:  # sent by Go's servers with TLS 1.2
         return Failure.CLIENT_CERTIFICATE_REQUIRED
     return found
 

@@ -25,7 +25,7 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
 
 @pytest.fixture(scope="session")
 def default_objects(helm: Helm) -> list[Object]:
-    """What the chart renders when nobody sets a value."""
+    """The chart rendered with default values."""
     return render(helm)
 
 
@@ -37,7 +37,7 @@ def own_control_plane() -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def cluster(own_control_plane: ControlPlane, helm: Helm, stand_in: StandIn, tmp_path: Path) -> Iterator[Cluster]:
-    """With a Harbor of its own, since a release can switch off its notifications."""
+    """With a separate Harbor, since a release can switch off its notifications."""
     with ExitStack() as stack:
         at_home = Helm(helm.program, helm.home, own_control_plane.kubeconfig)
         found = Cluster(own_control_plane, at_home, standing_in(stand_in, "2.16"), tmp_path, stack)

@@ -1,7 +1,7 @@
-"""The chart on a real API server: installed, upgraded, rolled back and uninstalled by Helm, with the operator at work.
+"""The chart on a real API server: installed, upgraded, rolled back and uninstalled by Helm, with a running operator.
 
-There is no node, so the operator runs beside the cluster as what its Deployment describes: the same arguments and
-variables, under the ServiceAccount and the roles that the release has made.
+There is no node, so the operator runs outside the cluster, but with the arguments and variables of its Deployment, the
+ServiceAccount and the roles of the release.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ READMES = [(REPOSITORY / page).read_text() for page in ("README.md", "helm-chart
 
 def test_a_release_is_installed_upgraded_and_rolled_back_while_resources_stay_as_they_are(cluster: Cluster) -> None:
     cluster.credentials()
-    assert "repeat this, as an upgrade" in cluster.install(cluster.connection())
+    assert "run this again as an upgrade" in cluster.install(cluster.connection())
     assert "ClusterHarborConnection" not in cluster.in_release()
     assert "kubectl get chconn default" in cluster.install(cluster.connection(), "upgrade")
 
@@ -73,7 +73,7 @@ def test_uninstalled_too_early_nothing_is_lost_and_in_order_only_the_kinds_stay(
     for policy in ("ci", "forgotten", "kept"):
         world.ready("WebhookPolicy", policy)
 
-    # Too early: what is deleted now waits for the operator.
+    # Too early: resources deleted now wait for the operator.
     operator.stop()
     assert "These resources were kept" in cluster.uninstall()
     assert world.exists("ClusterHarborConnection", "default")
@@ -83,14 +83,14 @@ def test_uninstalled_too_early_nothing_is_lost_and_in_order_only_the_kinds_stay(
     assert waiting["deletionTimestamp"]
     assert waiting["finalizers"] == [FINALIZER]
 
-    # By hand, for an operator that is not to come back: Harbor keeps the policy.
+    # By hand, for an operator that will not return: Harbor keeps the policy.
     kubectl = cluster.control_plane.kubectl
     (by_hand,) = [command for command in commands(INSTALL) if command.startswith("kubectl patch whp ci ")]
     kubectl(*shlex.split(by_hand.replace(" ci ", " forgotten "))[1:])
     world.gone("WebhookPolicy", "forgotten")
     assert [policy["name"] for policy in world.harbor_policies(name)] == ["ci", "forgotten", "kept"]
 
-    # Installed again, the operator goes on.
+    # Installed again, the operator continues.
     cluster.install(cluster.connection())
     world.operator = operator = cluster.operate()
     world.gone("WebhookPolicy", "ci")
@@ -155,7 +155,7 @@ def in_directory(cluster: Cluster, command: str) -> list[str]:
 
 
 def test_where_the_kinds_are_served_before_the_first_installation_has_the_connection(cluster: Cluster) -> None:
-    """As with Flux: the kinds by a Kustomization, the chart by a HelmRelease without them."""
+    """As with Flux: the CRDs by a Kustomization, the chart by a HelmRelease without them."""
     cluster.credentials()
     cluster.control_plane.apply(REPOSITORY / "crds")
     cluster.until_kinds_are_served()
@@ -202,7 +202,7 @@ def test_a_release_with_the_least_rights_serves_its_namespaces_and_no_other(clus
     for world, name in zip(worlds[:2], names[:2], strict=True):
         world.ready("WebhookPolicy", "ci")
         assert world.harbor_policy(name, "ci")["creator"] == f"harborhook/west/{world.namespace}/ci"
-    # The switch is read from a namespace that is not served.
+    # The switch is read from a namespace that the operator does not serve.
     switched_off = {"globalSwitch": {"create": True, "enabled": False}}
     cluster.install({**least, **cluster.connection(), **switched_off}, "upgrade")
     worlds[0].until("WebhookPolicy", "ci", lambda found: found["status"].get("enabled") is False, "not switched off")

@@ -1,4 +1,4 @@
-"""`kubectl apply -k` and the chart install the same: the objects of manifests/base are those of the default values."""
+"""`kubectl apply -k` and the chart install the same objects: manifests/base equals the chart with default values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MONITORING = {name: {"create": True} for name in ("service", "serviceMonitor", "
 
 
 def kustomize(directory: Path) -> list[Object]:
-    """What `kubectl kustomize` makes of a directory; it needs no cluster."""
+    """Returns the output of `kubectl kustomize` for a directory; needs no cluster."""
     kubectl = binaries.find(print).kubectl
     done = subprocess.run([kubectl, "kustomize", directory], capture_output=True, text=True, check=True)
     return list(yaml.safe_load_all(done.stdout))
@@ -29,7 +29,8 @@ def base() -> list[Object]:
 
 
 def by_place(objects: list[Object]) -> dict[tuple[str, str, str], Object]:
-    """Objects without what only Helm or kustomize puts there, by kind, namespace, name; rights are compared apart."""
+    """Returns objects by kind, namespace and name, without what only Helm or kustomize adds; rights are compared
+    separately."""
     return {_place(found): _bare(found) for found in objects if not is_hook(found)}
 
 

@@ -1,4 +1,4 @@
-"""What `make dist` makes: the same bytes from the same sources, and files that Helm, kubectl and pip accept."""
+"""The files of `make dist`: the same bytes from the same sources, accepted by Helm, kubectl and pip."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def bill(release: Path) -> Object:
     return found
 
 
-def test_two_runs_give_the_same_bytes_whatever_surrounds_them(release: Path, tmp_path: Path) -> None:
+def test_two_runs_give_the_same_bytes_in_any_environment(release: Path, tmp_path: Path) -> None:
     again = make_release(tmp_path / "dist", UMASK="077", TZ="Pacific/Auckland", PYTHONHASHSEED="7", LC_ALL="C")
     contents = [{path.name: path.read_bytes() for path in found.iterdir()} for found in (release, again)]
     assert contents[0].keys() == contents[1].keys()
@@ -91,7 +91,7 @@ def test_the_packed_chart_is_what_helm_packs_but_for_the_place_of_the_image(
     of_helm, ours = (contents(archive) for archive in (tmp_path / chart.name, chart))
     assert ours.keys() == {name for name in of_helm if not name.endswith("/.helmignore")}
     for name, content in ours.items():
-        if name.endswith("/Chart.yaml"):  # Helm writes it in an order of its own
+        if name.endswith("/Chart.yaml"):  # Helm writes it in its own order
             assert yaml.safe_load(content) == yaml.safe_load(of_helm[name])
         elif not name.endswith("/values.yaml"):
             assert content == of_helm[name], name

@@ -1,7 +1,7 @@
-"""Whatever is switched on or off, the chart renders objects that every supported Kubernetes takes.
+"""With any combination of switches, the chart renders objects that every supported Kubernetes accepts.
 
-Each pair of switches is seen in all four ways, which finds what two templates do to each other; the objects that come
-of it are checked once each, against the schemas of several versions of Kubernetes and by a real API server.
+Each pair of switches is rendered in all four combinations, which shows conflicts between two templates. The resulting
+objects are checked once each, against the schemas of several versions of Kubernetes and by a real API server.
 """
 
 from __future__ import annotations
@@ -123,11 +123,9 @@ SWITCHES: dict[str, tuple[Values, Values]] = {
 
 
 def settings_of_switches() -> list[tuple[bool, ...]]:
-    """A few settings of all switches in which each pair of switches is seen in all four ways.
-
-    Each switch gets a row of 8 that is half on, with the first one on: any two different such rows agree and differ
-    in every way. There are 35 of them.
-    """
+    """Returns a few settings of all switches that contain each pair of switches in all four combinations. Each switch
+    gets a row of 8 that is half on, with the first one on: any two different such rows agree and differ in every way.
+    There are 35 of them."""
     rows = [
         tuple(position in on for position in range(8))
         for on in ({0, *rest} for rest in itertools.combinations(range(1, 8), 3))
@@ -198,7 +196,7 @@ def test_the_api_server_takes_every_object(all_objects: list[Object], crds_insta
 
 
 def renamed(found: Object, number: int) -> Object:
-    """With a name of its own, so that the objects cannot be in each other's way; CRDs must keep theirs."""
+    """Renames the objects so that they do not conflict; CRDs must keep their names."""
     if found["kind"] in ("CustomResourceDefinition", "ClusterHarborConnection"):
         return found
     return {**found, "metadata": {**found["metadata"], "name": f"object-{number}"}}
@@ -210,7 +208,7 @@ def test_kubernetes_1_28_is_refused(helm: Helm) -> None:
     assert "incompatible with Kubernetes" in refused.stderr
 
 
-# What holds for every combination
+# Rules for every combination
 
 
 def test_every_object_says_what_it_belongs_to(renderings: list[tuple[Values, list[Object]]]) -> None:
@@ -291,7 +289,7 @@ def test_the_kinds_are_those_of_the_models_and_are_kept_unless_told_otherwise(
             assert (annotations.get("helm.sh/resource-policy") == "keep") == ("keep" not in values.get("crds", {}))
 
 
-# What single values do
+# Single values
 
 
 def test_the_default_pod_meets_the_security_level_restricted(default_objects: list[Object]) -> None:
@@ -452,12 +450,12 @@ def test_the_connection_is_as_the_values_say_and_is_kept(helm: Helm) -> None:
 
 
 def test_the_connection_waits_until_its_kind_is_served(helm: Helm) -> None:
-    """Helm refuses a release with a resource of a kind that the same release brings."""
+    """Helm refuses a release with a resource of a kind that the same release installs."""
     values = {"connection": CONNECTION}
     assert "ClusterHarborConnection" not in kinds(render(helm, values, cluster=()))
-    assert "repeat this, as an upgrade" in notes(helm, values, cluster=())
+    assert "run this again as an upgrade" in notes(helm, values, cluster=())
     assert "ClusterHarborConnection" in kinds(render(helm, values))
-    assert "repeat this" not in notes(helm, values)
+    assert "run this again" not in notes(helm, values)
     elsewhere = {**values, "crds": {"install": False}}
     assert "ClusterHarborConnection" in kinds(render(helm, elsewhere, cluster=()))
 

@@ -1,6 +1,6 @@
-"""From version 0.1.0 to the present one and back, with the charts and the operators of both.
+"""Upgrades from version 0.1.0 and rollbacks to it, with the charts and the operators of both.
 
-What 0.1.0 installs is kept under tests/data/releases. Neither way writes to Harbor, and nothing is lost.
+tests/data/releases has the files of 0.1.0. Neither direction writes to Harbor, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def old(cluster: Cluster, receiver: Receiver) -> World:
-    """Version 0.1.0 installed and at work, with every kind, policies of each sort, and a delivery of either outcome."""
+    """Version 0.1.0, installed and running, with every kind, all sorts of policies, and a successful and a failed
+    delivery."""
     cluster.credentials()
     cluster.install(cluster.connection(), chart=OLD_CHART)
     cluster.install(cluster.connection(), "upgrade", chart=OLD_CHART)
@@ -55,7 +56,7 @@ def old(cluster: Cluster, receiver: Receiver) -> World:
 
 
 def has_all_declared(project: Object) -> bool:
-    """A policy that was adopted is no longer listed as one that nobody declares: that is written once a minute."""
+    """Whether an adopted policy is no longer listed as undeclared: that is written once a minute."""
     return bool(project["status"]["webhooks"]["unmanaged"] == [])
 
 
@@ -124,7 +125,7 @@ def state(world: World) -> dict[Resource, Object]:
 
 
 def lost(was: Any, found: Any, path: str = "") -> list[str]:
-    """What has changed or is missing, by its path; a field may be added."""
+    """Returns what has changed or is missing, by its path; a field may be added."""
     if isinstance(was, dict) and isinstance(found, dict):
         return [line for key, value in was.items() for line in lost(value, found.get(key), f"{path}.{key}")]
     if isinstance(was, list) and isinstance(found, list) and len(was) == len(found):
@@ -134,8 +135,8 @@ def lost(was: Any, found: Any, path: str = "") -> list[str]:
 
 
 def what_must_stay(found: Object) -> Object:
-    """Without what every reconcile on request changes, without the labels, which name the chart's version, and without
-    the messages of conditions, which each version words in its own way."""
+    """Drops what every requested reconcile changes, the labels, which contain the chart's version, and the messages of
+    conditions, which versions word differently."""
     metadata = {key: found["metadata"].get(key) for key in ("uid", "generation", "finalizers")}
     status = {key: value for key, value in found["status"].items() if key != "lastHandledReconcileAt"}
     status["conditions"] = [
@@ -154,7 +155,7 @@ def without_a_write_to_harbor(world: World) -> Iterator[None]:
 
 
 def reconciled(world: World) -> dict[Resource, Object]:
-    """The state once each resource has been compared with Harbor."""
+    """Returns the state after each resource has been compared with Harbor."""
     for kind, name in resources(world):
         world.ready(kind, name)
     world.reconcile_all()
@@ -171,7 +172,7 @@ def assert_nothing_is_lost(before: dict[Resource, Object], after: dict[Resource,
 
 
 def change_operator(cluster: Cluster, world: World, package: Path = SOURCE) -> None:
-    """Starts the operator of the release that Helm has just installed, as a Deployment with one replica does."""
+    """Starts the operator of the release that Helm has just installed, like a Deployment with one replica."""
     world.operator.stop()
     world.operator = cluster.operate(package=package)
 

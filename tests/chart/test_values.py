@@ -1,4 +1,4 @@
-"""The chart takes the values that make sense, refuses the others, and documents each."""
+"""The chart accepts valid values, rejects all others, and documents each."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_no_object_with_known_parts_takes_unknown_ones() -> None:
         open_to_all = "properties" in schema and schema.get("additionalProperties") is not False
         return [schema] * open_to_all + [found for one in conditional.values() for found in loose(one)]
 
-    allowed = [SCHEMA["properties"]["extraEnv"]["items"]]  # the API server knows what else there is
+    allowed = [SCHEMA["properties"]["extraEnv"]["items"]]  # the API server knows the other fields
     assert [found for found in loose(SCHEMA) if found not in allowed] == []
 
 
@@ -124,7 +124,7 @@ def schema_paths(schema: Any, path: str = "") -> list[str]:
 
 
 def leaves(values: Any, schema: Any, path: str = "") -> list[tuple[str, Any]]:
-    """The values as deep as the schema names parts."""
+    """Returns the values down to the level that the schema describes."""
     if isinstance(values, dict) and "properties" in schema:
         parts = schema["properties"]
         known = [(k, v, parts[k]) for k, v in values.items()]
@@ -146,7 +146,7 @@ def test_chart_and_operator_have_one_version() -> None:
     assert chart["version"] == chart["appVersion"] == __version__
 
 
-def test_artifact_hub_is_told_of_every_kind_with_an_example_that_the_operator_reads() -> None:
+def test_artifact_hub_gets_every_kind_with_an_example_that_the_operator_reads() -> None:
     annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
     told = yaml.safe_load(annotations["artifacthub.io/crds"])
     assert {(kind["kind"], kind["name"]) for kind in told} == {
@@ -188,7 +188,7 @@ REACHED: dict[str, tuple[Values, Any]] = {
     "connection_interval": ({"settings": {"connectionInterval": 7}}, 7.0),
     "relist_interval": ({"settings": {"relistInterval": 7}}, 7.0),
 }
-"""By setting of the operator: the value of the chart that sets it, and what the operator then reads."""
+"""Maps settings of the operator to the chart's value for them, and to the value that the operator then reads."""
 
 
 def test_every_setting_of_the_operator_can_be_set(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_helm_finds_nothing_to_complain_of(helm: Helm, values: Values) -> None:
     assert complaints == ["[INFO] Chart.yaml: icon is recommended"]
 
 
-# What `helm install` says
+# Notes of `helm install`
 
 
 def test_the_notes_tell_the_next_step_by_short_names(helm: Helm) -> None:
@@ -248,8 +248,8 @@ def test_the_notes_tell_the_next_step_by_short_names(helm: Helm) -> None:
 
 
 def test_safe_values_cause_no_warning(helm: Helm) -> None:
-    assert "Mind:" not in notes(helm)
-    assert "Mind:" not in notes(helm, connection())
+    assert "Warnings:" not in notes(helm)
+    assert "Warnings:" not in notes(helm, connection())
 
 
 RISKY: dict[str, Values] = {
@@ -274,4 +274,4 @@ def test_a_risky_value_causes_a_warning_and_no_other(helm: Helm, warning: str, v
 
 
 def test_several_replicas_with_leader_election_are_fine(helm: Helm) -> None:
-    assert "Mind:" not in notes(helm, {"replicas": 3})
+    assert "Warnings:" not in notes(helm, {"replicas": 3})

@@ -1,1 +1,1 @@
-"""What Harbor answers: recordings of real ones, and scenarios that any Harbor must pass."""
+"""The answers of Harbor: recordings of real ones, and scenarios that every Harbor must pass."""

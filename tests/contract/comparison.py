@@ -1,4 +1,4 @@
-"""Where an answer differs from the recorded one."""
+"""Compares an answer with the recorded one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OWN = {
     "current_time", "external_url", "registry_url", "secret", "harbor_version", "expires_at", "payload", "url", "email",
     "job_detail", "digest", "pid", "worker_pool_id",
 }  # fmt: skip
-"""Values that every Harbor has of its own; only their types are compared."""
+"""Values that differ between Harbors; only their types are compared."""
 _IDS = {"project_id": "project", "registry_id": "registry", "policy_id": "policy", "vendor_id": "policy"}
 _REASON = re.compile(r"exit (?:webhook|slack) job, error: (.*)", re.DOTALL)
 NOT_FOUND = re.compile(r"path (\S+) was not found")
@@ -28,17 +28,15 @@ _UNORDERED_METHODS = re.compile(r"method (\w+) is not allowed, but \[([A-Z,]+)\]
 
 
 class Comparison:
-    """Compares answers as closely as the Harbor under test allows.
-
-    `exact` is for a Harbor that holds nothing but the scenario's own things: totals, whole lists and links count.
-    """
+    """Compares answers as closely as the Harbor under test allows. `exact` is for a Harbor with only the scenario's
+    objects: totals, whole lists and links are compared."""
 
     def __init__(self, mapping: Mapping, exact: bool) -> None:
         self._mapping = mapping
         self._exact = exact
 
     def differences(self, recording: Recording, answer: httpx.Response, loose: frozenset[str]) -> list[str]:
-        """All that differs, in words; `loose` names what this recording cannot decide."""
+        """Returns all differences as text; `loose` names the parts that this recording cannot decide."""
         found = list(self._status_and_headers(recording, answer, loose))
         if "cookies" not in loose:
             found += self._cookies(recording, answer)
@@ -151,7 +149,7 @@ class Comparison:
         if key == "address":
             wanted = self._mapping.address(expected)
         if key in ("name", "project_name", "username", "owner_name", "message"):
-            renamed = self._mapping.name(expected)  # a 403 for a system resource is the caller's name and nothing else
+            renamed = self._mapping.name(expected)  # a 403 for a system resource contains only the caller's name
             wanted = wanted if key == "message" and renamed == expected else renamed
         if _methods(wanted) != _methods(found):
             yield f"{where}: {found!r}, recorded {wanted!r}"
@@ -167,7 +165,7 @@ class Comparison:
 
 
 def _health(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
-    """A Harbor may run without its portal, for example, and then calls itself unhealthy."""
+    """A Harbor may, for example, run without its portal, and then reports itself unhealthy."""
     names = {component["name"] for component in found["components"]}
     for component in expected["components"]:
         if component["name"] not in names:
@@ -177,7 +175,7 @@ def _health(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[str]:
 
 
 def _reason(log: str) -> str:
-    """What a task's log gives as the reason; of a success, that it was one."""
+    """Returns the reason in a task's log, or that it was a success."""
     match = _REASON.search(log)
     return match[1] if match else "success" if "success to run" in log else log
 

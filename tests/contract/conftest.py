@@ -1,4 +1,4 @@
-"""A client for one Harbor, and things of a test's own in it."""
+"""A client for one Harbor, and objects in it for one test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TARGET = {"type": "http", "address": "http://127.0.0.1:9/hook"}
 
 
 class Api:
-    """Requests as one caller, who keeps no cookies; and the removal of what was made."""
+    """Requests as one caller, without cookies; removes the objects created."""
 
     def __init__(self, harbor: HarborUnderTest, auth: tuple[str, str] | None) -> None:
         self.harbor = harbor
@@ -30,7 +30,7 @@ class Api:
         self._others: list[Api] = []
 
     def as_(self, auth: tuple[str, str] | None) -> Api:
-        """The same Harbor as somebody else."""
+        """Returns the same Harbor for another caller."""
         other = Api(self.harbor, auth)
         self._others.append(other)
         return other
@@ -52,7 +52,7 @@ class Api:
         return answer.json()
 
     def post(self, path: str, body: Any, **headers: str) -> int:
-        """The id of what a POST that must succeed made."""
+        """Returns the id of the object that a POST has created; the POST must succeed."""
         answer = self.request("POST", path, body, **headers)
         assert answer.status_code == httpx.codes.CREATED, answer.text
         last = str(answer.headers["location"]).rsplit("/", 1)[1]
@@ -89,7 +89,7 @@ class Api:
         return answer.json()["name"], answer.json()["secret"]
 
     def clean_up(self) -> None:
-        """Remove what was made, newest first. What is gone already does not matter."""
+        """Removes the created objects, newest first; ignores missing ones."""
         for other in self._others:
             other.clean_up()
         self._others.clear()
@@ -136,7 +136,7 @@ class Browser:
 
 
 def unique(prefix: str) -> str:
-    """A name that nobody else uses."""
+    """Returns a unique name."""
     return f"{prefix}-{secrets.token_hex(5)}"
 
 

@@ -1,4 +1,4 @@
-"""Between the names and ids of a recording and those of the Harbor it is replayed on."""
+"""Maps between the names and ids of a recording and those of the Harbor that replays it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _NAMED = re.compile(r"(?<=project_name=)([^&]+)|(?<=q=name=)([^&~]+)|(?<=q=name%
 
 
 class Mapping:
-    """What a recorded name or id is on this Harbor."""
+    """Returns this Harbor's value for a recorded name or id."""
 
     def __init__(self, suffix: str) -> None:
         self.suffix = suffix
@@ -54,20 +54,20 @@ class Mapping:
         self._addresses: dict[str, str] = {}
 
     def bind_name(self, recorded: str, actual: str) -> None:
-        """From now on this name stands for that."""
+        """Binds a recorded name."""
         self._names[recorded] = actual
 
     def bind_id(self, kind: str, recorded: int, actual: int) -> None:
-        """From now on this id stands for that."""
+        """Binds a recorded id."""
         self._ids[kind, recorded] = actual
 
     def bind_address(self, recorded: str, actual: str) -> None:
-        """From now on this part of a URL stands for that; longer ones go first."""
+        """Binds a recorded part of URLs; longer ones are replaced first."""
         self._addresses[recorded] = actual
         self._addresses = dict(sorted(self._addresses.items(), key=lambda pair: -len(pair[0])))
 
     def inverse(self) -> Mapping:
-        """From the names, ids and addresses of this Harbor to the recorded ones."""
+        """Maps names, ids and addresses of this Harbor to the recorded ones."""
         found = Mapping("")
         found._names = {actual: recorded for recorded, actual in self._names.items()}
         found._ids = {(kind, actual): recorded for (kind, recorded), actual in self._ids.items()}
@@ -92,11 +92,11 @@ class Mapping:
         return self._ids.get((kind, recorded))
 
     def name(self, recorded: str) -> str:
-        """The name to use; on a Harbor with other content every name gets a suffix."""
+        """Returns the name to use; on a Harbor with other content every name gets a suffix."""
         return self._names.get(recorded, recorded)
 
     def new_name(self, recorded: str) -> str:
-        """The name for something that is about to be made."""
+        """Returns the name for an object that is about to be created."""
         if recorded not in self._names and self.suffix and re.fullmatch(r"[a-z0-9._-]{1,200}", recorded):
             self._names[recorded] = recorded + self.suffix
         return self.name(recorded)
@@ -113,7 +113,7 @@ class Mapping:
         return "/".join(segments) + mark + query
 
     def location(self, recorded: str, actual: str) -> str:
-        """The expected Location; what it names at the end is bound to what it names in reality."""
+        """Returns the expected Location; the object at its end is bound to the real one."""
         segments, found = recorded.split("/"), actual.split("/")
         kind = _KIND_OF_SEGMENT.get(segments[-2], "")
         if segments[-1].isdigit() and found[-1].isdigit():
@@ -121,7 +121,7 @@ class Mapping:
         return self.path(recorded, by_name=len(segments) > 5)
 
     def unbound(self, path: str, by_name: bool) -> list[str]:
-        """The ids in a recorded path that stand for nothing known, and may be somebody else's here."""
+        """Returns ids in a recorded path that are not bound, and may belong to other objects here."""
         segments = path.partition("?")[0].split("/")
         return [
             segment
@@ -142,7 +142,8 @@ class Mapping:
         return recorded
 
     def sent_body(self, path: str, body: Any) -> Any:
-        """A recorded request body for this Harbor; an `id` in it is of what the path names or makes."""
+        """Translates a recorded request body to this Harbor; an `id` in it is of the object that the path names or
+        creates."""
         found = self.body(body)
         if isinstance(found, dict) and isinstance(found.get("id"), int):
             found["id"] = self._ids.get((self.kind_of(path), found["id"]), found["id"])

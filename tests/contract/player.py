@@ -1,4 +1,4 @@
-"""Plays recorded requests to a Harbor, as the account that sent them."""
+"""Plays recorded requests to a Harbor, with the accounts that sent them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Jar:
     cookies: dict[str, str] = field(default_factory=dict)
     token: str = ""
     keeps: bool = True
-    """Whether cookies that answers set are taken over, as a browser does."""
+    """Whether the jar stores the cookies of answers, as a browser does."""
     writes_with_token: bool = True
 
     def header(self) -> str:
-        """For the request."""
+        """Returns the headers for a request."""
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
 
     def take(self, answer: httpx.Response) -> None:
-        """What the answer sets."""
+        """Stores the cookies of an answer."""
         self.token = answer.headers.get(_CSRF, self.token)
         if self.keeps:
             self.cookies |= set_cookies(answer)
@@ -45,7 +45,7 @@ class Jar:
 
 @dataclass(frozen=True)
 class Actor:
-    """How a caller shows who they are."""
+    """The credentials of a caller."""
 
     auth: tuple[str, str] | None = None
     jar: Jar | None = None
@@ -58,7 +58,7 @@ Listener = Callable[["Player", Recording, httpx.Response], None]
 
 
 class Player:
-    """One scenario being played: the actors, the mapping, and what was found."""
+    """One scenario in progress: the actors, the mapping, and the results."""
 
     def __init__(self, harbor: HarborUnderTest, suffix: str, listener: Listener | None = None) -> None:
         self.harbor = harbor
@@ -180,12 +180,12 @@ class Player:
             for recorded, actual in zip(recording.body, answer.json(), strict=False):
                 self.mapping.bind_id(kind, recorded["id"], actual["id"])
 
-    # what scenarios do between recordings
+    # steps of scenarios between recordings
 
     def ask(
         self, method: str, path: str, body: Any = None, by_name: bool = True, fails: bool = False
     ) -> httpx.Response:
-        """A request as the administrator, which must succeed unless it may fail."""
+        """Sends a request as the administrator; it must succeed unless it may fail."""
         self._client.cookies.clear()
         headers = {"X-Is-Resource-Name": "true"} if by_name else {}
         url = f"/api/v2.0{path}"
@@ -197,7 +197,7 @@ class Player:
         return answer
 
     def project(self, name: str, recorded_id: int = 0, **body: Any) -> int:
-        """Make a project that a recording takes for granted."""
+        """Creates a project that a recording presupposes."""
         actual = self.mapping.new_name(name)
         location = self.ask("POST", "/projects", {"project_name": actual, **body}).headers["location"]
         made = int(location.rsplit("/", 1)[1])
@@ -205,7 +205,7 @@ class Player:
         return made
 
     def policy(self, project: str, recorded_id: int = 0, **body: Any) -> int:
-        """Make a policy that a recording takes for granted."""
+        """Creates a policy that a recording presupposes."""
         values = {"enabled": True, "event_types": ["PUSH_ARTIFACT"]} | body
         values.setdefault("targets", [{"type": "http", "address": "http://127.0.0.1:19000/x"}])
         path = f"/projects/{self.mapping.name(project)}/webhook/policies"
@@ -262,14 +262,14 @@ class Player:
         return self._client.request(method, path, data=data, headers=headers)
 
     def receiver(self) -> str:
-        """Start a receiver of webhooks; returns host and port under which Harbor reaches it."""
+        """Starts a webhook receiver; returns host and port by which Harbor reaches it."""
         url = httpx.URL(self.harbor.receiver_url or "http://127.0.0.1")
         receiver = Receiver(host="0.0.0.0" if self.harbor.stand_in is None else "127.0.0.1", port=url.port or 0)
         self.at_the_end(receiver.stop)
         return f"{url.host}:{receiver.port}"
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for what Harbor does without being asked; the retries of a real one take minutes."""
+        """Waits for asynchronous work of Harbor; the retries of a real one take minutes."""
         is_slow = self.harbor.stand_in is None
         end = time.monotonic() + (600 if is_slow else 60)
         while not condition():
@@ -277,7 +277,7 @@ class Player:
             time.sleep(1 if is_slow else 0.02)
 
     def secrets(self) -> set[str]:
-        """All that nobody may read in a recording."""
+        """Returns all secrets that a recording must not contain."""
         actors = self.actors.values()
         passwords = {actor.auth[1] for actor in actors if actor.auth} | {self.harbor.password}
         jars = [self.seen, *[actor.jar for actor in actors if actor.jar is not None]]
@@ -292,7 +292,7 @@ class Player:
         self._endings.append(action)
 
     def finish(self) -> None:
-        """Remove what was made, newest first, so that a real Harbor is left as it was."""
+        """Removes the created objects, newest first, so that a real Harbor is left unchanged."""
         if self.harbor.is_real:
             for location in reversed(self._made):
                 self.ask("DELETE", location.removeprefix("/api/v2.0"), by_name=False, fails=True)

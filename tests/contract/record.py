@@ -1,7 +1,7 @@
-"""Records how a Harbor answers: `make record`, described in docs/recording.md.
+"""Records the answers of a Harbor: `make record`, described in docs/recording.md.
 
-The Harbor is the one that HARBORHOOK_TEST_HARBOR_URL, _USERNAME and _PASSWORD name, with _RECEIVER_URL for scenarios
-with deliveries. It must be one of its own, without content: settings are changed, and lists show all that is there.
+HARBORHOOK_TEST_HARBOR_URL, _USERNAME and _PASSWORD name the Harbor, _RECEIVER_URL the receiver for scenarios with
+deliveries. The Harbor must be empty and unused by others: the recorder changes settings, and lists show all content.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from harness.harbor_fixtures import HarborUnderTest, real_harbor, real_harbor_un
 
 
 def record(scenario: Scenario, harbor: HarborUnderTest, recorder: Recorder) -> str:
-    """Plays one scenario and writes what comes back; returns why it ended early, or nothing."""
-    # Names end in digits meanwhile: letters would be found by a search for part of a name.
+    """Plays one scenario and writes the recordings; returns why it ended early, or nothing."""
+    # Names end in digits meanwhile, since a search for part of a name would find letters.
     player = Player(harbor, suffix=f"-{secrets.randbelow(10**6):06d}", listener=recorder.record)
     try:
         scenario.play(player)
@@ -32,7 +32,7 @@ def record(scenario: Scenario, harbor: HarborUnderTest, recorder: Recorder) -> s
 
 
 def recordable(harbor: HarborUnderTest) -> list[Scenario]:
-    """The scenarios that need nothing but a Harbor and, if they have deliveries, a way from it to here."""
+    """Returns the scenarios that need only a Harbor and, for deliveries, a route from it to this machine."""
     return [one for one in SCENARIOS if not one.stand_in_only and (harbor.receiver_url or not one.has_deliveries)]
 
 

@@ -20,7 +20,7 @@ from contract.recordings import Recording
 
 _KEPT_HEADERS = ("Content-Type", "Location", "X-Total-Count", "Link", "X-Harbor-Csrf-Token")
 _HARBOR = "127.0.0.1:18000"
-"""How recordings call the Harbor that was asked."""
+"""The address of Harbor in recordings."""
 _SECRET_KEYS = frozenset({"secret", "access_secret", "robot_token"})
 _KINDS = {
     "project_id": "project",
@@ -32,15 +32,15 @@ _KINDS = {
     "owner_id": "user",
 }
 _FIRST_FREE = 900_000
-"""Above all ids that were ever recorded."""
+"""Above all recorded ids."""
 
 
 class LeakError(Exception):
-    """A recording would hold something secret."""
+    """A recording would contain a secret."""
 
 
 class Recorder:
-    """Writes one file per recording that a player plays, and keeps how the answers differ."""
+    """Writes one file per recording that a player plays, and collects the differences between the answers."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -127,7 +127,7 @@ class _Canonical:
         return value.replace(self._suffix, "") if self._suffix else value
 
     def _id(self, kind: str, actual: int) -> int:
-        """An id that no recorded one stands for is kept, unless that would make it another object's."""
+        """Keeps an id without a recorded counterpart, unless it would then belong to another object."""
         recorded = self._inverse.bound(kind, actual)
         if recorded is None and self._mapping.bound(kind, actual) not in (None, actual):
             recorded = _FIRST_FREE + actual
@@ -136,7 +136,7 @@ class _Canonical:
 
 
 def _check_no_leak(text: str, player: Player, answer: httpx.Response) -> None:
-    """The last line of defence: it knows what is secret, not where Harbor may show it."""
+    """The last check: it searches for known secrets anywhere, since Harbor may show them in unexpected places."""
     secrets = player.secrets() | set(set_cookies(answer).values()) | {answer.headers.get("x-harbor-csrf-token", "")}
     for secret in secrets:
         if len(secret) >= 8 and (secret in text or json.dumps(secret, ensure_ascii=False)[1:-1] in text):

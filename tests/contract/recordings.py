@@ -13,7 +13,7 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 
 @dataclass(frozen=True)
 class Recording:
-    """One exchange: what was asked, as whom, and what came back."""
+    """One exchange: request, caller and answer."""
 
     number: str
     name: str
@@ -27,7 +27,7 @@ class Recording:
     cookies: frozenset[str]
     body: Any
     exchange: dict[str, Any] = field(repr=False)
-    """The file as it is."""
+    """The unparsed content of the file."""
 
     @property
     def id(self) -> str:
@@ -36,7 +36,7 @@ class Recording:
 
 
 def directory_of(version: str) -> Path:
-    """Where the recordings of a version are."""
+    """Returns the directory with the recordings of a version."""
     return DATA / f"harbor-{version}"
 
 

@@ -19,15 +19,15 @@ class Scenario:
     steps: Sequence[str | Action]
     """A run such as `0001-0015`, several separated by blanks, or something to do."""
     loose: dict[str, str] = field(default_factory=dict)
-    """By number, what the scenario cannot reproduce: `total`, `body`, `cookies`, or keys of the body."""
+    """By number, the parts that the scenario cannot reproduce: `total`, `body`, `cookies`, or keys of the body."""
     whole_harbor: bool = False
-    """It changes settings of the whole Harbor, or waits for minutes: on a real one it is only recorded."""
+    """It changes settings of the whole Harbor, or waits for minutes: a real Harbor is only used to record it."""
     has_deliveries: bool = False
     """Harbor has to reach a receiver."""
     stand_in_only: bool = False
-    """It breaks parts of Harbor, which only the stand-in lets a test do."""
+    """It breaks parts of Harbor, which tests can do only in the stand-in."""
     attempts: int = 1
-    """Deliveries have a time-out in real time: on a machine that is busy with something else one may miss it."""
+    """Deliveries have a time-out in real time, which they may miss on a busy machine."""
     recorded_in: Path | None = None
     """Where its recordings are, if not in `tests/data`."""
 

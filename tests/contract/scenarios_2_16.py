@@ -231,7 +231,7 @@ GLOBAL_SETTINGS = Scenario(
 
 
 def _browser(player: Player) -> None:
-    """One jar, for all who take part in the recorded login."""
+    """One jar, shared by all callers of the recorded login."""
     jar = Jar(writes_with_token=False)
     name, password = player.harbor.auth
     for who in ("anonymous", "admin by session", "session ended", "-"):

@@ -24,7 +24,7 @@ _ADDRESSES = {
 _BETWEEN_OK_AND_TWO = ("e500", "flaky", "flaky2", "closed", "slow")
 _BEHIND_SLACK = ("redirect", "e404", "s204", "qs", "nosch", "deld", "slackbad", "nohost")
 _OTHER_DELIVERIES = "2832 2834 2835 2844 2879 2927 2928 2944 2973 2974 2984 2990 2993 3039 3040 3066"
-"""Answers that show what other deliveries left behind."""
+"""Answers that show the results of other deliveries."""
 _TIES = "2827 3023 3034 3037 3064"
 """Two policies without a creation time, in either order; and a filter on ids that are others here."""
 
@@ -132,7 +132,7 @@ def _no_jar(player: Player) -> None:
 
 
 def _robot_labels(player: Player) -> None:
-    """The recordings call some robots by what they may."""
+    """The recordings name some robots after their permissions."""
     for word in ("empty", "dot", "self"):
         label = {"empty": "", "dot": ".", "self": "self"}[word]
         _alias(player, f'robot with resource "{label}" read,update,delete on *', f"self-{word}")

@@ -1,4 +1,4 @@
-"""The operator's own client against a Harbor: the right object, all of it, and a HarborError for whatever fails."""
+"""The operator's own client against a Harbor: correct and complete objects, and a HarborError for every failure."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def connect(harbor: HarborUnderTest) -> AsyncIterator[Connector]:
 
 @pytest.fixture(params=["Basic", "Session"])
 async def client(request: pytest.FixtureRequest, connect: Connector, harbor: HarborUnderTest) -> HarborClient:
-    """The administrator, in both ways to prove it."""
+    """The administrator, with both kinds of authentication."""
     found = await connect(harbor.auth, session=request.param == "Session")
     assert found.authentication == request.param
     return found
@@ -78,7 +78,7 @@ def canary_harbor() -> Iterator[StandIn]:
 
 @pytest.fixture
 def broken(canary_harbor: StandIn) -> Iterator[StandIn]:
-    """The same, to be broken; afterwards it is whole again."""
+    """A stand-in to break, repaired after each test."""
     canary_harbor.clear_requests()
     yield canary_harbor
     canary_harbor.clear_faults()
@@ -93,7 +93,7 @@ async def victim(broken: StandIn, connect: Connector) -> HarborClient:
 
 @pytest.fixture
 def broken_api(broken: StandIn) -> Iterator[Api]:
-    """For preparing things in it."""
+    """Requests that prepare objects in it."""
     api = Api(standing_in(broken, "2.16"), broken.admin)
     yield api
     broken.clear_faults()
@@ -109,7 +109,7 @@ def policy_body(name: str, **fields: Any) -> dict[str, Any]:
 
 
 async def test_the_time_that_its_answers_tell_is_that_of_the_times_it_states(api: Api, client: HarborClient) -> None:
-    """Whatever our own clock says: how long a notification has waited is told by Harbor's."""
+    """The operator's own clock does not matter: Harbor's clock decides how long a notification has waited."""
     name = api.project()
 
     project = await client.project(name)
@@ -200,7 +200,7 @@ async def test_a_project_named_like_the_id_of_another_is_missing_when_there_is_n
 async def test_what_is_not_the_name_of_a_project_is_not_sent(
     broken: StandIn, broken_api: Api, victim: HarborClient, name: str
 ) -> None:
-    """Harbor's front proxy decodes and normalises paths, so that encoding a name does not keep it in its place."""
+    """Harbor's front proxy decodes and normalises paths, so encoding a name does not protect it."""
     other = broken_api.project()
     key = broken_api.policy(other)
     broken.clear_requests()
@@ -232,7 +232,7 @@ async def test_every_name_that_harbor_takes_is_asked_for(broken: StandIn, victim
 
 
 async def test_a_project_of_another_name_than_asked_for_is_not_taken(broken: StandIn, victim: HarborClient) -> None:
-    """As where something between the two rewrites paths, or drops the header that says that digits are a name."""
+    """A proxy may rewrite paths, or drop the header that marks digits as a name."""
     broken.set_fault({}, status=200, body=json.dumps({"project_id": 7, "name": "other"}))
 
     with pytest.raises(errors.NotHarborError, match='Asked for project mine, Harbor answered with "other"'):
@@ -243,7 +243,7 @@ async def test_a_project_of_another_name_than_asked_for_is_not_taken(broken: Sta
 async def test_a_number_in_a_header_that_is_none_is_not_known(
     broken: StandIn, broken_api: Api, victim: HarborClient, number: str
 ) -> None:
-    """The id of what was made is then looked up. Python refuses to read thousands of digits."""
+    """The id of the created object is then looked up. Python refuses to parse thousands of digits."""
     headers = {"Location": f"/api/v2.0/projects/{number}", "X-Total-Count": number}
     broken.set_fault({"method": "POST"}, status=201, headers=headers, empty=True)
     broken.set_fault({"method": "GET"}, status=200, headers=headers, body="[]")
@@ -441,7 +441,7 @@ def seed_projects(stand_in: StandIn, names: set[str]) -> None:
             assert http.post("/projects", json={"project_name": name}).status_code == 201
 
 
-# What is missing
+# Missing objects
 
 
 @pytest.mark.parametrize("caller", ["administrator", "user", "robot"])
@@ -476,7 +476,7 @@ async def test_a_missing_policy_is_none(api: Api, client: HarborClient) -> None:
     assert await client.policy(api.project(), 999_999_999) is None
 
 
-# Who we are
+# Identity
 
 
 async def test_a_user_is_known_and_a_robot_is_none(api: Api, connect: Connector) -> None:
@@ -491,7 +491,7 @@ async def test_a_user_is_known_and_a_robot_is_none(api: Api, connect: Connector)
     assert await (await connect(api.robot(grant("*", "project:read")))).current_user() is None
 
 
-async def test_whoever_asks_learns_its_rights_in_a_project(api: Api, connect: Connector) -> None:
+async def test_a_caller_can_read_its_rights_in_a_project(api: Api, connect: Connector) -> None:
     project = api.project()
     project_id = api.get(f"/projects/{project}")["project_id"]
     robot = await connect(api.robot(grant(project, "project:read", "notification-policy:list")))
@@ -523,7 +523,7 @@ async def test_a_robot_sees_a_quota_by_either_right(api: Api, connect: Connector
         await without.quota_in_sight(project, is_robot=True)
 
 
-async def test_harbor_tells_its_version_and_state_to_whoever_has_credentials(api: Api, connect: Connector) -> None:
+async def test_harbor_shows_its_version_and_state_to_callers_with_credentials(api: Api, connect: Connector) -> None:
     for auth in (api.harbor.auth, api.robot(grant("*", "project:read"))):
         info = await (await connect(auth)).system_info()
 
@@ -531,7 +531,7 @@ async def test_harbor_tells_its_version_and_state_to_whoever_has_credentials(api
         assert (info.read_only, info.notification_enable) == (False, True)
 
 
-# What a policy is
+# Policies
 
 
 async def test_a_policy_is_made_with_its_creator_and_sent_back_unchanged(api: Api, client: HarborClient) -> None:
@@ -550,7 +550,7 @@ async def test_a_policy_is_made_with_its_creator_and_sent_back_unchanged(api: Ap
     assert await client.policy(project, policy_id) == before
 
 
-# Refusals that a Harbor can be brought to
+# Refusals that a Harbor can be made to send
 
 
 async def test_wrong_credentials_are_unauthorized(api: Api, connect: Connector) -> None:
@@ -830,7 +830,7 @@ async def test_a_certificate_is_trusted_only_if_its_authority_is(tmp_path: Path,
         assert [project.name for project in await trusting.projects()] == ["library"]
 
 
-# Nothing else is raised, and nothing secret is said
+# No other exceptions, and no secrets in them
 
 CALLS: dict[str, Call] = {
     "system_info": lambda client, _: client.system_info(),
@@ -898,7 +898,7 @@ def secrets_of(stand_in: StandIn) -> list[str]:
 
 
 def said_by(error: BaseException) -> str:
-    """All that a log could show of an exception."""
+    """Returns all texts of an exception that a log could show."""
     parts = []
     seen: BaseException | None = error
     while seen is not None:
@@ -914,7 +914,7 @@ def test_no_call_of_the_client_is_left_out_below() -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_whatever_goes_wrong_is_a_harbor_error_without_secrets(
+async def test_every_failure_is_a_harbor_error_without_secrets(
     broken: StandIn, broken_api: Api, victim: HarborClient, name: str
 ) -> None:
     project = broken_api.project()
@@ -930,7 +930,7 @@ async def test_whatever_goes_wrong_is_a_harbor_error_without_secrets(
 
 
 async def failure_of(call: Awaitable[object]) -> HarborError | None:
-    """The HarborError that a call ends with; any other exception is the test's end."""
+    """Returns the HarborError that a call raises; any other exception fails the test."""
     try:
         await call
     except HarborError as error:

@@ -1,6 +1,6 @@
-"""`doctor` and `export` where something is amiss: in Harbor, in the environment, or with where the output goes.
+"""`doctor` and `export` with faults: in Harbor, in the environment, or at the destination of the output.
 
-Each ends with a sentence, never with a traceback, and shows nothing secret.
+Each ends with a sentence, never with a traceback, and shows no secret.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def checked(ended: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedPr
     return ended
 
 
-# Where the output goes
+# The output
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -113,7 +113,7 @@ def test_nobody_has_to_read_to_the_end(stand_in: StandIn) -> None:
 
 
 @pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "latin-1"}, LOCALE_WITHOUT_UNICODE])
-def test_resources_are_utf_8_whatever_the_locale(stand_in: StandIn, encoding: dict[str, str]) -> None:
+def test_resources_are_utf_8_in_every_locale(stand_in: StandIn, encoding: dict[str, str]) -> None:
     ended = run(stand_in, "export", env=encoding)
     assert ended.returncode == 0
     found = [one for one in yaml.safe_load_all(ended.stdout.decode()) if one]
@@ -172,7 +172,7 @@ def test_a_password_that_is_no_text_is_wrong_usage(stand_in: StandIn, name: str)
             assert b"The password is not UTF-8 text." in ended.stderr
 
 
-def test_a_password_is_utf_8_whatever_the_locale(stand_in: StandIn) -> None:
+def test_a_password_is_utf_8_in_every_locale(stand_in: StandIn) -> None:
     password = f"Pässw0rd-{CANARY}"
     make(stand_in, "/users", {"username": "dev", "email": "d@example.com", "realname": "d", "password": password})
     login: dict[str, str | bytes] = {"HARBORHOOK_USERNAME": "dev", **LOCALE_WITHOUT_UNICODE}
@@ -245,7 +245,7 @@ def test_the_doctor_goes_on_where_harbor_refuses_one_answer(stand_in: StandIn) -
     said = run(stand_in, "doctor").stdout.decode()
     assert "note  Harbor's notifications are on; who can switch them is not known: Harbor refused GET" in said
     assert said.count("\nok    Permission ") == 14
-    assert "note  Harbor does not tell its event types: Harbor refused GET" in said
+    assert "note  Harbor does not list its event types: Harbor refused GET" in said
     assert said.endswith("\nThe operator can work with this Harbor.\n")
 
 

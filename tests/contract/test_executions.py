@@ -1,4 +1,4 @@
-"""Lists of executions: filters, order, and what is not there. Nothing here waits for a delivery to end."""
+"""Lists of executions: filters, order, and missing objects. No test here waits for the end of a delivery."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.push import delete_repository, push_artifact
 
 @dataclass
 class Pushed:
-    """A project with a policy that three pushes have met."""
+    """A project with a policy that has been triggered by three pushes."""
 
     api: Api
     name: str
@@ -74,7 +74,7 @@ def test_executions_are_filtered_by_what_they_are(pushed: Pushed) -> None:
 
 
 def test_a_filter_on_the_vendor_type_is_ignored(pushed: Pushed) -> None:
-    """Harbor sets it itself; filters next to it count."""
+    """Harbor sets this filter itself; further filters apply in addition."""
     ids = pushed.ids("sort=id")
 
     assert pushed.ids("q=vendor_type=SLACK&sort=id") == ids

@@ -21,7 +21,7 @@ LARGEST_ID = 2**31 - 1
 
 
 def _number() -> str:
-    """One that no project has as its id, and could have."""
+    """A number that is not the id of a project, but could be."""
     return str(LARGEST_ID - secrets.randbelow(10**8))
 
 
@@ -78,7 +78,7 @@ def test_a_number_that_no_id_can_be_is_an_error_of_the_server(api: Api) -> None:
 
 @pytest.mark.parametrize("written", ["none%2F..%2F{}", ".%2F{}", "%2e/{}", "x/..//{}", "%2E%2E/projects/{}", "%2F{}"])
 def test_the_front_proxy_decodes_and_normalises_a_path(api: Api, written: str) -> None:
-    """A part of a path that is encoded is no less a way to another project."""
+    """An encoded part of a path can still lead to another project."""
     project = api.project()
 
     answer = sent_as_it_is(api, "GET", f"/api/v2.0/projects/{written.format(project)}")
@@ -101,7 +101,7 @@ def test_what_was_encoded_twice_reaches_core_encoded(api: Api) -> None:
 
 
 def sent_as_it_is(api: Api, method: str, path: str) -> tuple[int, bytes]:
-    """Status and body of the answer to a path that no client has tidied up."""
+    """Returns status and body of the answer to a path that no client has normalised."""
     url = httpx.URL(api.harbor.url)
     secure = ssl._create_unverified_context() if url.scheme == "https" else None
     kind = partial(http.client.HTTPSConnection, context=secure) if secure else http.client.HTTPConnection

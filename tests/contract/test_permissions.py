@@ -1,4 +1,4 @@
-"""Who may do what: roles, robots and wrong credentials."""
+"""Permissions of roles and robots, and wrong credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a webhook policy."""
+"""Creating, changing and deleting webhook policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a project's settings."""
+"""Creating projects and changing their settings."""
 
 from __future__ import annotations
 

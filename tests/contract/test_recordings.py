@@ -1,4 +1,4 @@
-"""The stand-in answers as the recorded Harbors did; and so, where it may be asked, does a real one."""
+"""The stand-in answers like the recorded Harbors; so does a real Harbor, for the recordings that one may play."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ANYWHERE = [scenario for scenario in SCENARIOS_2_16 if not (scenario.stand_in_o
 
 @pytest.fixture(scope="module")
 def outcome_of() -> Callable[[Scenario, HarborUnderTest], Outcome]:
-    """Plays a scenario once, on a Harbor of its own or on the real one."""
+    """Plays a scenario once, on a separate stand-in or on the real Harbor."""
     outcomes: dict[str, Outcome] = {}
 
     def outcome(scenario: Scenario, harbor: HarborUnderTest) -> Outcome:
@@ -61,7 +61,7 @@ def test_an_answer_is_as_it_was_recorded(
     ids=lambda scenario: scenario.name,
 )
 def test_a_scenario_can_be_played_on_a_harbor_with_a_past(scenario: Scenario) -> None:
-    """As on a real one: ids are others, some of the recorded ones are taken, and it has no portal."""
+    """Simulates a real Harbor: other ids, some recorded ids taken, and no portal."""
     with StandIn.start() as stand_in, httpx.Client(base_url=stand_in.url, auth=stand_in.admin, trust_env=False) as past:
         stand_in.settings(portal="down")
         for number in (2, 5):

@@ -1,4 +1,4 @@
-"""Pushes and what comes of them, the same in the stand-in and in a real Harbor."""
+"""Pushes and their notifications, the same in the stand-in and in a real Harbor."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXECUTION_KEYS = {
 
 @dataclass
 class Project:
-    """A project of the test's own, with the calls these tests need."""
+    """A project for one test, with the requests that these tests need."""
 
     harbor: HarborUnderTest
     name: str
@@ -90,7 +90,7 @@ class Project:
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 200) -> Any:
-    """Wait until it is so; retries of a real Harbor take minutes."""
+    """Waits until the condition holds; retries of a real Harbor take minutes."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it did not happen"

@@ -1,4 +1,4 @@
-"""What only the stand-in has: faults, settings, a request log, a life of its own."""
+"""Features of the stand-in alone: faults, settings, a request log, its lifecycle."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MakeApi = Callable[..., Api]
 
 @pytest.fixture(scope="module")
 def shared_stand_in() -> Iterator[StandIn]:
-    """One for the tests that leave nothing behind."""
+    """A stand-in for the tests that leave nothing behind."""
     with StandIn.start() as found:
         yield found
 
 
 @pytest.fixture
 def faulty(shared_stand_in: StandIn) -> Iterator[StandIn]:
-    """The shared one, whose faults are taken back."""
+    """The shared one, whose faults are cleared afterwards."""
     shared_stand_in.clear_requests()
     yield shared_stand_in
     shared_stand_in.clear_faults()
@@ -58,7 +58,7 @@ def test_everything_survives_a_kill(stand_in: StandIn, api_of: MakeApi) -> None:
 
 
 def test_a_request_whose_body_never_ends_reaches_nobody(faulty: StandIn) -> None:
-    """As behind Harbor's front proxy, which passes on whole requests only."""
+    """As behind Harbor's front proxy, which forwards only complete requests."""
     host, _, port = faulty.url.removeprefix("http://").partition(":")
     lines = (
         "POST /api/v2.0/projects HTTP/1.1",

@@ -1,4 +1,4 @@
-"""What differs between versions, each on a stand-in of that version."""
+"""Differences between versions, each on a stand-in of that version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator, its cluster and its Harbor, shared by the end-to-end tests: each test has a namespace of its own."""
+"""The operator, its cluster and its Harbor, shared by the end-to-end tests: each test has its own namespace."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUICK: dict[str, Any] = {
     "redelivery_longest_pause": 2,
     "connection_interval": 5,
 }
-"""Intervals at which tests need not wait long."""
+"""Short intervals, so that tests need not wait long."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,7 +66,7 @@ def world(
     default_connection: None,
     namespace: str,
 ) -> Iterator[World]:
-    """A namespace and project names of the test's own; what it leaves is removed."""
+    """A namespace and project names for one test, whose remains are removed."""
     found = World(crds_installed, harbor, operator, namespace)
     yield found
     found.clean_up()
@@ -74,13 +74,13 @@ def world(
 
 @pytest.fixture
 def connection_fields() -> Object:
-    """What the spec of the connection of `own` has besides; for a module to override."""
+    """Additional fields for the connection of `own`; a module may override them."""
     return {}
 
 
 @pytest.fixture
 def own(world: World, stand_in: StandIn, connection_fields: Object) -> Iterator[World]:
-    """A world around a Harbor of the test's own, which it may break, and a connection to it."""
+    """A world around a Harbor for one test, which it may break, and a connection to it."""
     with own_harbor(world, stand_in, **connection_fields) as found:
         yield found
 
@@ -99,7 +99,7 @@ def own_world(
     request: pytest.FixtureRequest,
 ) -> Iterator[World]:
     """A namespace in the module's own cluster, with a connection of the same name to a Harbor that the test may break.
-    The operator is the module's fixture `own_operator`; None where the tests start some themselves."""
+    The operator is the module's fixture `own_operator`; None if the tests start operators themselves."""
     name = f"own-{zlib.crc32(request.node.name.encode())}"
     own_cluster.create_namespace(name)
     harbor = HarborUnderTest(stand_in.url, *stand_in.admin, "2.16", False, stand_in, None)
@@ -117,7 +117,7 @@ def own_world(
 
 @pytest.fixture
 def operator_log(operator: OperatorProcess) -> Iterator[None]:
-    """For a failing test: what the operator said meanwhile."""
+    """Prints the operator's log of a failing test."""
     start = operator.log.stat().st_size
     yield
     print(operator.log.read_text()[start:])

@@ -1,6 +1,6 @@
-"""Argo CD with our entries in its ConfigMap, looking at resources of a running operator.
+"""Argo CD with our entries in its ConfigMap, evaluating resources of a running operator.
 
-Argo CD itself does not run here; its part is played by harness.argocd, on what the API server has.
+Argo CD itself does not run here; harness.argocd plays its part, with the objects of the API server.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONFIG_MAP = "/api/v1/namespaces/argocd/configmaps/argocd-cm"
 
 @pytest.fixture(scope="module")
 def argocd(crds_installed: ControlPlane) -> ArgoCD:
-    """Its ConfigMap had an entry before ours came."""
+    """Its ConfigMap had an entry before ours were added."""
     crds_installed.create_namespace("argocd")
     theirs = {"metadata": {"name": "argocd-cm"}, "data": {"url": "https://argocd.example.com"}}
     crds_installed.admin.create(CONFIG_MAP.rpartition("/")[0], theirs)
@@ -49,7 +49,7 @@ def test_the_documented_commands_bring_the_health_check_and_its_option(crds_inst
 
 
 def globally_disabled(control_plane: ControlPlane, command: str) -> str:
-    """What a policy's health is while notifications are switched off, after this command in a shell."""
+    """Returns a policy's health while notifications are switched off, after this shell command."""
     control_plane.create_namespace("argocd")
     path = f"{control_plane.programs}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "KUBECONFIG": str(control_plane.kubeconfig)}

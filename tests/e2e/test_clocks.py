@@ -1,4 +1,4 @@
-"""The operator's clock is wrong, or is set while it runs: nothing that it says or does depends on it."""
+"""The operator's clock is wrong, or changes while it runs: no output and no action depends on it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from harness.world import World, eventually, ready_condition
 
 
 class Renamed:
-    """The module's operator, which can be started again under another name of the cluster."""
+    """The module's operator, which can be restarted under another name of the cluster."""
 
     def __init__(self, control_plane: ControlPlane, directory: Path) -> None:
         self._control_plane, self._directory = control_plane, directory
@@ -46,7 +46,7 @@ def own_operator(renamed: Renamed) -> OperatorProcess:
 
 @pytest.fixture
 def named(own_world: World, renamed: Renamed) -> World:
-    """A world whose operator begins without the setting."""
+    """A world whose operator starts without the setting."""
     own_world.operator = renamed.running
     renamed.restart(own_world, None)
     return own_world

@@ -1,4 +1,4 @@
-"""The commands as people with few rights use them, and where a name, a context or Harborhook itself is missing."""
+"""The commands for users with few rights, and with a missing name, context or installation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Team:
     project: str
 
     def person(self, role: str = "") -> Path:
-        """Somebody who has a ClusterRole in the namespace, or no right at all."""
+        """Returns a user with a ClusterRole in the namespace, or without any right."""
         name = role or "nobody"
         return console.user(self.world.control_plane, self.world.namespace, name, role)
 

@@ -1,4 +1,4 @@
-"""The commands that ask the operator for something, while it works."""
+"""The commands that send requests to a running operator."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_test_that_the_operator_may_not_make_is_not_waited_for(own: World, rec
 
 
 def test_a_receiver_that_was_down_gets_what_it_missed(world: World, stand_in: StandIn, receiver: Receiver) -> None:
-    """As a new user would: what is wrong, what is missing, send it again."""
+    """A new user's path: find the fault, find the missing notifications, send them again."""
     with own_harbor(world, stand_in, allowRedelivery=True, allowedTargetHosts=["127.0.0.1"]) as own:
         project = declare(own, f"{receiver.url}/c4nary")
         own.ready("WebhookPolicy", "ci")
@@ -163,7 +163,7 @@ def test_suspend_refuses_where_a_gitops_tool_owns_the_field(world: World, manage
     assert world.get("WebhookPolicy", "ci")["spec"]["suspend"] is True
 
 
-def test_release_asks_and_lets_go_of_what_cannot_be_deleted(own: World) -> None:
+def test_release_asks_and_releases_what_cannot_be_deleted(own: World) -> None:
     project = declare(own, "http://127.0.0.1:9/")
     own.ready("WebhookPolicy", "ci")
     standing(own).set_fault({"method": "DELETE"}, status=500)
@@ -173,11 +173,11 @@ def test_release_asks_and_lets_go_of_what_cannot_be_deleted(own: World) -> None:
     assert "use --yes" in ended.errors
     refused = console.in_terminal(kubeconfig(own), "release", "whp/ci", typed="n\n")
     assert refused.code == 1
-    assert "stays there unmanaged. Continue? [y/N]" in refused.output
+    assert "stays there, unmanaged. Continue? [y/N]" in refused.output
     assert own.exists("WebhookPolicy", "ci")
     ended = harborhook(own, "release", "whp/ci", "--yes")
     assert (ended.code, ended.errors) == (0, "")
-    assert "Released: the resource is gone" in ended.output
+    assert "Released: the resource is deleted" in ended.output
     assert not own.exists("WebhookPolicy", "ci")
     assert (
         "will be released without touching Harbor when"

@@ -18,7 +18,7 @@ MAP = "/api/v1/namespaces/harborhook/configmaps/harborhook-global"
 
 @pytest.fixture(autouse=True)
 def policies(own: World) -> Iterator[None]:
-    """Of a Harbor of their own: the other tests share the ConfigMap."""
+    """With a separate Harbor: the other tests share the ConfigMap."""
     project = own.project_name()
     own.project(project)
     for name in ("ci", "events"):

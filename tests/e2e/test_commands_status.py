@@ -1,4 +1,4 @@
-"""`harborhook status` while the operator works: from a failing receiver to the reason in one command."""
+"""`harborhook status` with a running operator: from a failing receiver to the reason in one command."""
 
 from __future__ import annotations
 

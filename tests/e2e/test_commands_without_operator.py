@@ -1,4 +1,4 @@
-"""The commands in a cluster where no operator works: statuses are as a test has written them, and nobody answers."""
+"""The commands in a cluster without an operator: tests write the statuses, and requests get no answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ESCAPES = "\x1b[2J\x1b]0;owned\x07"
 
 @pytest.fixture(scope="module")
 def own_operator() -> None:
-    """There is none."""
+    """There is no operator."""
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_what_is_deleted_meanwhile_is_said(world: World) -> None:
     assert f"WebhookPolicy {world.namespace}/ci was deleted meanwhile." in ended().errors
 
 
-# Redelivery, with the test in the place of the operator
+# Redelivery, with the test in place of the operator
 
 
 def test_redeliver_waits_until_all_is_sent_and_shows_the_answer(world: World) -> None:
@@ -129,7 +129,7 @@ def test_redeliver_that_is_not_allowed_fails_although_nothing_has(world: World) 
 
 
 def asked(world: World, annotation: str) -> str:
-    """What the command has asked for by an annotation."""
+    """Returns the command's request in an annotation."""
     name = f"harborhook.io/{annotation}"
     found: str = eventually(
         lambda: (world.get("WebhookPolicy", "ci")["metadata"].get("annotations") or {}).get(name),
@@ -145,7 +145,7 @@ def answer(world: World, **fields: Any) -> None:
 
 @contextmanager
 def running(world: World, *arguments: str) -> Iterator[Callable[[], console.Ended]]:
-    """The command beside the block; how it ended is known after it."""
+    """Runs the command during the block; its result is available afterwards."""
     ended: list[console.Ended] = []
     thread = threading.Thread(target=lambda: ended.append(harborhook(world, *arguments)))
     thread.start()

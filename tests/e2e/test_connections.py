@@ -1,4 +1,4 @@
-"""Connections: who we are in Harbor, what goes wrong on the way there, and what that means for the resources."""
+"""Connections: the account in Harbor, failures on the way to Harbor, and their effect on resources."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.own import (
 )
 from harness.world import OPERATOR_USER, World, eventually, header_from, http_target, ready_condition
 
-PASSWORD = "Test-Passw0rd"  # of users that the tests make
+PASSWORD = "Test-Passw0rd"  # for users that the tests create
 
 
 def test_an_administrator_works_by_session(own: World) -> None:
@@ -85,7 +85,7 @@ def test_a_new_project_and_a_new_policy_cost_one_request_each(own: World) -> Non
     first = own.project_name("first")
     own.project(first)
     own.policy("first", first)
-    own.ready("WebhookPolicy", "first")  # so that what this Harbor supports is known
+    own.ready("WebhookPolicy", "first")  # so that the supported types are known
     second = own.project_name("second")
     standing(own).clear_requests()
     own.project(second)

@@ -1,4 +1,4 @@
-"""The operator dies at any moment; what was declared is there exactly once afterwards."""
+"""The operator is killed at any moment; afterwards every declared object exists exactly once."""
 
 from __future__ import annotations
 

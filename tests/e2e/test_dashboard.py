@@ -1,4 +1,4 @@
-"""Every panel of the dashboard has something to show of an operator that has been at work."""
+"""Every panel of the dashboard shows data of an operator that has been running."""
 
 from __future__ import annotations
 

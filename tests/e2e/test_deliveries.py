@@ -1,4 +1,4 @@
-"""Did it arrive, and when was it last triggered: what the status of a WebhookPolicy reports about its notifications."""
+"""The delivery status: what the status of a WebhookPolicy reports about its notifications."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PUSH, PULL, DELETE = "PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT"
 
 @pytest.fixture
 def slower(world: World) -> Iterator[World]:
-    """One in which retries take long enough to be seen."""
+    """A stand-in in which retries take long enough to be observed."""
     with StandIn.start(time_scale=0.1) as stand_in, own_harbor(world, stand_in) as found:
         yield found
 
@@ -214,7 +214,7 @@ def test_a_restart_counts_nothing_twice_and_loses_nothing(own: World, receiver: 
     standing(own).happen(PUSH, project, tag="v0")
     before = until_count(own, 1)
     own.operator.kill()
-    standing(own).happen(PUSH, project, tag="v1")  # while nobody looks
+    standing(own).happen(PUSH, project, tag="v1")  # while no operator runs
     own.operator.restart()
     found = until_count(own, 2)
     assert deliveries(found)["lastExecutionID"] > deliveries(before)["lastExecutionID"]
@@ -248,7 +248,7 @@ def test_an_old_time_and_result_stay_when_harbor_forgets_them(own: World, receiv
         standing(own).happen(PULL, project, tag=f"v{number}")
     until_row(own, "Succeeded", PULL)
     own.until("WebhookPolicy", "ci", lambda found: deliveries(found)["inProgress"] == 0)
-    time.sleep(1)  # the executions learn of it
+    time.sleep(1)  # the executions take over the status
     standing(own).sweep()
     polls(own, project)
     answer = own.api.get(f"/projects/{project}/webhook/lasttrigger").json()

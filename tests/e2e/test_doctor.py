@@ -1,4 +1,4 @@
-"""`harborhook doctor`: what it finds out about a Harbor and an account there, and that it writes nothing."""
+"""`harborhook doctor`: its findings about a Harbor and an account there; it writes nothing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ HARBOR_LISTS_IT = "Harbor lists it among the rights in project"
 
 
 def examined(own: World, *arguments: str, **login: str) -> subprocess.CompletedProcess[str]:
-    """A doctor's visit by address, as the Harbor's administrator unless stated."""
+    """Runs `doctor` by address, as Harbor's administrator unless stated."""
     credentials = {"username": own.harbor.username, "password": own.harbor.password, **login}
     return harborhook("doctor", "--url", own.harbor.url, "--allow-insecure-http", *arguments, **credentials)
 
 
 def by_connection(own: World, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """With the operator's own rights in the cluster, as in its pod."""
+    """Runs `doctor` with the operator's own rights in the cluster, as in its pod."""
     kubeconfig = str(own.control_plane.service_account_kubeconfig("harborhook", "harborhook"))
     return harborhook("doctor", "--connection", name, "--kubeconfig", kubeconfig, *arguments)
 
@@ -56,7 +56,7 @@ def test_a_robot_with_the_documented_permissions_lacks_nothing_that_all_need(own
     assert ended.returncode == 0
     assert len([line for line in lines(ended, "ok") if HARBOR_LISTS_IT in line]) == 9
     notes = "\n".join(lines(ended, "note"))
-    assert "Permission project:create (making projects) is not known: it cannot be found out without writing" in notes
+    assert "Permission project:create (creating projects) is not known: only a write to Harbor would show it." in notes
     assert "Give the robot quota:list on the system, which robots can have since Harbor 2.12." in notes
     assert writes(own) == []
 
@@ -79,7 +79,7 @@ def test_each_permission_that_a_robot_lacks_is_named_with_what_to_do(own: World)
     assert failed[0].endswith(
         f"Give the robot project:read for project {project}, which robots can have since Harbor 2.8."
     )
-    assert ended.stdout.endswith("\n5 things are in the way.\n")
+    assert ended.stdout.endswith("\n5 problems found.\n")
 
 
 def test_a_robot_of_an_old_harbor_is_advised_against(own: World, stand_in_27: StandIn) -> None:
@@ -98,7 +98,7 @@ def test_a_user_is_looked_at_in_the_project_that_is_named(own: World) -> None:
     login = {"username": "dev", "password": PASSWORD}
     nowhere = examined(own, **login)
     assert nowhere.returncode == 0
-    assert "in a project that it makes a user has every right" in nowhere.stdout
+    assert "a user has every right in a project that it creates" in nowhere.stdout
     library = examined(own, "--project", "library", **login)
     assert library.returncode == 1
     assert "Make dev a project administrator, or a system administrator of Harbor." in library.stdout
@@ -176,7 +176,7 @@ def test_a_connection_of_a_namespace_is_named_with_it(own: World) -> None:
     assert lines(missing, "FAIL") == ["There is no ClusterHarborConnection mine in the cluster."]
 
 
-# What is no Harbor, or not ours
+# Servers that are not Harbor, or not ours
 
 
 def test_what_does_not_answer_is_told_in_the_operators_words(own: World) -> None:

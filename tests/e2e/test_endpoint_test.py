@@ -83,7 +83,7 @@ def test_a_certificate_is_verified_as_the_target_says(own: World) -> None:
         declare(own, http_target(f"{secured.url}/a"), http_target(f"{secured.url}/b", verifyRemoteCertificate=False))
         first, second = results(own)
     assert (first["reachable"], second["reachable"]) == (False, True)
-    assert first["message"].startswith("Its certificate is not trusted: no authority that is trusted here issued it.")
+    assert first["message"].startswith("Its certificate is not trusted: no trusted authority issued it.")
 
 
 def test_authorities_of_the_connection_are_trusted_and_a_change_of_them_counts(own: World) -> None:

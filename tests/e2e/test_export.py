@@ -1,4 +1,5 @@
-"""`harborhook export`: what was made by hand in Harbor is exported, applied and adopted, without a write to Harbor."""
+"""`harborhook export`: objects created by hand in Harbor are exported, applied and adopted, without a write to
+Harbor."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from harness.world import Object, World, http_target
 
 GI = 2**30
 CANARY = "canary-7f3a"
-"""In every header, in every address that holds a credential, and in the password."""
+"""In every header, in every address with a credential, and in the password."""
 PASSWORD = f"Passw0rd-{CANARY}"
 SECRET_ADDRESS = f"https://hooks.slack.com/services/T000/B000/{CANARY}"
 DOUBTFUL = (
@@ -38,13 +39,13 @@ DOUBTFUL = (
     " line\n",
     "x" * 256,
 )
-"""Names of policies that YAML may take for something else."""
+"""Names of policies that YAML may read as another type."""
 
 
 def harborhook(
     *arguments: str, username: str = "", password: str = "", stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The command as a person runs it."""
+    """Runs the command as a user does."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")}
     source = Path(__file__).parents[2] / "operator"
     variables = {"PYTHONPATH": str(source), "HARBORHOOK_USERNAME": username, "HARBORHOOK_PASSWORD": password}
@@ -59,7 +60,7 @@ def harborhook(
 
 
 def exported(own: World, *arguments: str, **login: str) -> subprocess.CompletedProcess[str]:
-    """An export of the world's Harbor by its address, as its administrator unless stated."""
+    """Exports the world's Harbor by its address, as its administrator unless stated."""
     credentials = {"username": own.harbor.username, "password": own.harbor.password, **login}
     where = ("--url", own.harbor.url, "--allow-insecure-http", "--connection-ref", own.connection)
     return harborhook("export", *where, *arguments, **credentials)
@@ -114,18 +115,18 @@ def make_proxy(own: World, **metadata: str) -> None:
 
 
 def everything_in(own: World) -> list[Any]:
-    """What Harbor has, times and counts apart."""
+    """Returns Harbor's state without times and counts."""
     projects = sorted(own.api.get("/projects", params={"page_size": 0}).json(), key=lambda one: str(one["name"]))
     return [(project, own.quota(project["name"]), own.harbor_policies(project["name"])) for project in projects]
 
 
 def writes(own: World) -> list[str]:
-    """What Harbor was asked to change; a login is none."""
+    """Returns the writes to Harbor; a login does not count."""
     return [f"{one.method} {one.path}" for one in standing(own).requests() if one.writes and one.path != "/c/login"]
 
 
 def adopt_all(own: World, ended: subprocess.CompletedProcess[str], secrets: Path) -> list[Object]:
-    """Applies what was exported and waits until all of it matches the spec."""
+    """Applies the export and waits until everything matches the spec."""
     own.control_plane.apply(secrets, "--namespace", own.namespace)
     own.control_plane.apply(ended.stdout, "--namespace", own.namespace)
     keys = [(resource["kind"], resource["metadata"]["name"]) for resource in resources(ended.stdout)]

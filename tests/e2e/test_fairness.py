@@ -1,4 +1,4 @@
-"""A slow Harbor and a busy namespace keep nobody else waiting."""
+"""A slow Harbor and a busy namespace do not delay others."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def declare_many(world: World) -> list[str]:
 
 
 def waiting(world: World) -> float:
-    """Keys that are due and have no worker."""
+    """Returns due keys without a worker."""
     return world.operator.metrics()["harborhook_queue_depth"]
 
 
 def answered(world: World) -> list[str]:
-    """What the Harbor has answered about projects."""
+    """Returns Harbor's answers about projects."""
     return [one.path for one in standing(world).requests() if "/projects" in one.path]
 
 
 @pytest.fixture
 def tarpit(world: World, stand_in: StandIn) -> Iterator[World]:
-    """A connection that works, with 200 projects about which its Harbor says nothing for long."""
+    """A working connection with 200 projects, whose Harbor takes long to answer requests about them."""
     limits = {"maxConcurrentRequests": 8, "requestsPerSecond": 100}
     with own_harbor(world, stand_in, limits=limits) as found:
         standing(found).set_fault({"path": "/projects"}, delay=SLOW)

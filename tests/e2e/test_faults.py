@@ -1,6 +1,7 @@
-"""The API server fails, watches break, things change while Harbor is slow: the same process goes on and loses nothing.
+"""The API server fails, watches break, objects change while Harbor is slow: the same process continues and loses
+nothing.
 
-These tests have a cluster, a Harbor and an operator of their own, since they break them.
+These tests have a separate cluster, Harbor and operator, since they break them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from harness.world import FINALIZER, World, condition, eventually, http_target, 
 REFUSED = dict.fromkeys(shipped(), "an API server that has just started again does not know the roles yet")
 """Any right that the operator has may be refused to it for a moment."""
 SOON = 20.0
-"""Seconds within which things come right once a fault is over; the slow ways out of trouble take minutes."""
+"""Seconds within which everything recovers after a fault; the slow fallbacks take minutes."""
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def proxy(own_cluster: ControlPlane) -> Iterator[ApiProxy]:
 
 @pytest.fixture
 def own_operator(own_cluster: ControlPlane, proxy: ApiProxy, tmp_path: Path) -> Iterator[OperatorProcess]:
-    """It reaches the API server through the proxy, and lists again only after a quarter of an hour."""
+    """It reaches the API server through the proxy, and lists again only after 15 minutes."""
     with OperatorProcess(own_cluster, tmp_path, dict(QUICK), proxy.url) as running:
         running.restart()
         yield running
@@ -120,7 +121,7 @@ def test_resources_hear_of_their_connection_though_its_first_status_could_not_be
     faulty.ready("HarborProject", project)
     faulty.operator.stop()
     faulty.project(project, public=True)
-    # What the connection's first visit after the start has to write is refused once.
+    # The write of the connection's first visit after the start is refused once.
     faulty.patch("ClusterHarborConnection", faulty.connection, {"status": {"harborVersion": "v0"}}, status=True)
     proxy.fail("PATCH", f"/{faulty.connection}(/status)?$", 503, times=1)
 
@@ -189,7 +190,7 @@ def test_what_was_deleted_while_the_watch_was_cut_is_forgotten(faulty: World, pr
     proxy.cut_watches()
     time.sleep(1)
     faulty.delete("HarborProject", "first")
-    # Where the watch stopped is too old meanwhile: kopf lists again and does not report what is missing.
+    # The position of the watch is too old meanwhile: kopf lists again and does not report missing objects.
     proxy.heal()
     proxy.fail("GET", "/harborprojects.*watch=true", 410, times=1)
 
@@ -297,7 +298,7 @@ def test_a_deletion_never_reaches_another_harbor(faulty: World, stand_in: StandI
         other = World(faulty.control_plane, harbor, faulty.operator, faulty.namespace)
         assert other.make_project(project) == (faulty.harbor_project(project) or {})["project_id"]
         assert other.make_policy(project, "hook") == faulty.harbor_policy(project, "hook")["id"]
-        # The rule of the API server about url is one about each single change.
+        # The API server's rule about url applies to each single change.
         faulty.connect(faulty.connection, url=sibling.url, aliases=[stand_in.url], suspend=True)
         faulty.connect(faulty.connection, url=sibling.url, aliases=[])
         faulty.reason("WebhookPolicy", "hook", "ConnectionChanged")
@@ -406,7 +407,7 @@ def test_it_ends_in_order_within_the_grace_period(
         time.sleep(4)
     if trouble == "the API server hangs":
         proxy.hang()
-        faulty.change_project(project, public="true")  # drift, of which an Event is to tell
+        faulty.change_project(project, public="true")  # drift, which causes an Event
         time.sleep(3)
     started = time.monotonic()
 

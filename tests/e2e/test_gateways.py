@@ -1,4 +1,4 @@
-"""A gateway in front of Harbor that demands a header and a client certificate: connections, commands, rotation."""
+"""A gateway in front of Harbor that requires a header and a client certificate: connections, commands, rotation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Guarded:
     clients: Authority
 
     def connect(self, **changes: Any) -> None:
-        """Declares the connection with all that the gateway wants, but for the changes to its spec."""
+        """Declares the connection with everything that the gateway requires, except for the changes to its spec."""
         own = self.world
         reference = {"namespace": "harborhook", "name": own.connection}
         own.config_map(own.connection, "harborhook", **{"ca.crt": self.servers.bundle})
@@ -121,7 +121,7 @@ def test_what_a_connection_lacks_is_named(guarded: Guarded, left_out: str, reaso
 def test_a_team_has_a_header_and_a_certificate_of_its_own(guarded: Guarded) -> None:
     own = guarded.world
     guarded.secret(CANARY, guarded.clients)
-    guarded.connect()  # makes the host one that teams may have
+    guarded.connect()  # allows teams to use the host
     until_connection(own, "Reconciled")
     certificate, key = guarded.clients.issue("team@example.com")
     own.secret("robot", username=own.harbor.username, password=own.harbor.password)

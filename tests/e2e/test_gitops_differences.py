@@ -1,4 +1,4 @@
-"""Argo CD sees no difference that nobody made: whatever the operator does, and in whatever state a resource is."""
+"""Argo CD shows no differences caused by the operator, in any state of a resource."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def bare(world: World, stand_in: StandIn) -> Iterator[World]:
-    """A Harbor of the test's own: its notifications will be switched off. The connection is for Git to declare."""
+    """A Harbor for one test, whose notifications will be switched off. Git declares the connection."""
     found = world_of(world, stand_in)
     found.secret("gitops-credentials", "harborhook", username=found.harbor.username, password=found.harbor.password)
     yield found
@@ -47,7 +47,7 @@ def connection(world: World) -> Object:
 
 
 def project(world: World, name: str, **spec: object) -> Object:
-    """With values that the operator or Harbor could be tempted to write in another way."""
+    """With values that the operator or Harbor might normalise."""
     stated = {
         "connectionRef": {"name": world.connection},
         "creationPolicy": "CreateOrAdopt",
@@ -62,7 +62,7 @@ def project(world: World, name: str, **spec: object) -> Object:
 
 
 def policy(name: str, of: str, address: str, **spec: object) -> Object:
-    """With a list of targets, which is compared whole: nothing may be filled in there."""
+    """With a list of targets, which is compared as a whole: no field may be defaulted there."""
     targets = [
         {"type": "http", "address": address, "authHeaderFrom": header_from("ci")},
         {"type": "http", "address": f"{address}/cloud", "payloadFormat": "CloudEvents"},
@@ -105,7 +105,7 @@ def test_argo_cd_sees_no_difference_in_any_state(bare: World, receiver: Receiver
     policies_are_off(bare)
     assert application.differences(*everything) == []
 
-    # Somebody changes something in Harbor, and it is set back.
+    # A change in Harbor, which is reverted.
     bare.change_project(name, public="true")
     bare.reconcile_all()
     assert (bare.harbor_project(name) or {})["metadata"]["public"] == "false"
@@ -119,7 +119,7 @@ def test_argo_cd_sees_no_difference_in_any_state(bare: World, receiver: Receiver
     everything[2] = suspended
     assert application.differences(*everything) == []
 
-    # So is what Git does not state any more.
+    # The same for a field removed from Git.
     fewer = project(bare, name)
     del fewer["spec"]["vulnerability"]
     assert application.differences(fewer) == ["spec.vulnerability"]

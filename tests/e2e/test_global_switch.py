@@ -38,7 +38,7 @@ def policies(own: World) -> Iterator[None]:
 
 
 def switch(world: World, value: str) -> None:
-    """Only for the test's own Harbor: the other tests share the map."""
+    """Only for the test's own Harbor: the other tests share the ConfigMap."""
     world.config_map(SWITCH, "harborhook", **{f"enabled.{world.connection}": value})
 
 

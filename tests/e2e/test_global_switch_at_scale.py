@@ -1,4 +1,4 @@
-"""The global switch over a thousand policies: what it costs Harbor and Kubernetes, for a robot and an administrator."""
+"""The global switch over a thousand policies: its cost for Harbor and Kubernetes, with a robot and an administrator."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PROJECTS, PER_PROJECT = 10, 100
 POLICIES = PROJECTS * PER_PROJECT
 PATIENCE = 180.0
 MOST_MEMORY = 180.0
-"""MB at the peak. It was 118 when this was written; connections or tasks without a bound take several hundred."""
+"""MB at the peak. It was 118 when this was written; unbounded connections or tasks take several hundred."""
 
 
 @pytest.fixture
 def crowded(tmp_path: Path, stand_in: StandIn) -> Iterator[World]:
-    """A thousand policies, over a robot's connection, and an operator that checks for drift and news as it does by
-    default: hardly ever, for a test."""
+    """A thousand policies over a robot's connection, and an operator with default intervals of drift checks and polls:
+    hardly any run during a test."""
     with ControlPlane.start() as cluster:
         install_crds(cluster)
         cluster.create_namespace("crowd")

@@ -1,4 +1,4 @@
-"""Two replicas, one Lease: one works, the other takes over, and there is never a moment with two that write."""
+"""Two replicas, one Lease: one works, the other takes over, and two never write at the same time."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ ELECTION: dict[str, Any] = {
     "retry_period": 1,
 }
 IN_HAND = 8
-"""Requests to the API server that may have been begun when the process was stopped, and whose rest is sent when it goes
-on: a fence cannot stand between the two. Without any fence there would be hundreds."""
+"""Requests to the API server that may have begun when the process was stopped, and that complete when it continues: a
+fence cannot stop those. Without any fence there would be hundreds."""
 FOR_EVER: dict[str, Any] = {"lease_duration": 3600}
 """A lease that has to be released to be taken."""
 
 
 @pytest.fixture
 def own_operator() -> None:
-    """The tests start some."""
+    """The tests start operators themselves."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def world(own_world: World) -> World:
 def replica(
     own_cluster: ControlPlane, directory: Path, api_server: str | None = None, **settings: Any
 ) -> Iterator[OperatorProcess]:
-    """One that is ready: it leads, or it waits."""
+    """Returns a ready operator: it leads, or it waits."""
     directory.mkdir()
     with OperatorProcess(own_cluster, directory, {**ELECTION, **settings}, api_server) as running:
         running.restart()
@@ -66,7 +66,7 @@ def holder(world: World) -> str:
 
 
 def harbor_writes(world: World, since: int = 0) -> list[RequestRecord]:
-    """Requests of operators that were meant to change something in Harbor, in the order in which they arrived."""
+    """Returns write requests of operators to Harbor, in the order of arrival."""
     assert world.harbor.stand_in is not None
     requests = world.harbor.stand_in.requests()
     ours = [r for r in requests if r.writes and r.agent.startswith("harborhook/") and r.path.startswith("/api/")]
@@ -114,7 +114,7 @@ def test_a_leader_that_dies_is_replaced_when_its_lease_is_over(world: World, tmp
         assert leads(second)
 
 
-def test_whoever_waits_ends_at_once_and_leaves_the_lease_alone(world: World, tmp_path: Path) -> None:
+def test_a_follower_ends_at_once_and_does_not_touch_the_lease(world: World, tmp_path: Path) -> None:
     with replica(world.control_plane, tmp_path / "a") as first:
         make(world)
         old = holder(world)
@@ -135,7 +135,7 @@ def test_a_leader_that_was_paused_writes_nothing_when_it_goes_on(world: World, t
         names = [world.project_name(f"team{number}") for number in range(60)]
         world.harbor.stand_in.set_fault({"method": "POST", "path": "/projects$"}, delay=1)
         world.apply_all([declared(name, world.connection) for name in names])
-        # In the middle of it: some projects are made, others are in work.
+        # In the middle of it: some projects are created, others are in progress.
         eventually(lambda: made(world, names) > 3, lambda: "no project is made")
         first.send(signal.SIGSTOP)
         world.harbor.stand_in.clear_faults()
@@ -186,14 +186,14 @@ def test_a_leader_that_is_cut_off_stops_before_the_next_one_begins(world: World,
 
 
 def writers(world: World, since: int) -> list[str]:
-    """Who has written to Harbor, in turn: somebody who stops and begins again is there twice."""
+    """Returns the writers to Harbor in turn: one that stops and begins again occurs twice."""
     agents = [request.agent.partition("(")[2].rstrip(")") for request in harbor_writes(world, since)]
     return [agent for number, agent in enumerate(agents) if number == 0 or agents[number - 1] != agent]
 
 
 @contextmanager
 def drifting(world: World, project: str) -> Iterator[None]:
-    """Somebody makes the project public again and again."""
+    """Makes the project public again and again, as another client."""
     enough = threading.Event()
 
     def change() -> None:

@@ -1,4 +1,4 @@
-"""Harbor is away for a while, or comes back from a backup: everything comes right again, at a low price."""
+"""Harbor is down for a while, or restored from a backup: everything recovers, with few requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLICIES = 6
 
 
 def writes(own: World, position: int) -> Counter[str]:
-    """Those about the test's namespace since a position, by object."""
+    """Returns writes about the test's namespace since a position, by object."""
     entries = [entry for entry in own.control_plane.writes(since=position) if entry.namespace == own.namespace]
     return Counter(f"{entry.resource}/{entry.subresource} {entry.name}" for entry in entries)
 
@@ -56,7 +56,7 @@ def test_an_outage_costs_one_status_write_per_resource_and_no_event_and_few_requ
         statuses |= {f"webhookpolicies/status hook-{number}" for number in range(POLICIES)}
         assert during == dict.fromkeys(statuses, 1)
         assert afterwards == dict.fromkeys(statuses, 1)
-        # The policies of the project were read at once: none of them was asked for by its id.
+        # The policies of the project were read in one list: none was requested by its id.
         assert [path for path in asked if "/webhook/policies/" in path] == []
 
 
@@ -70,7 +70,7 @@ def test_what_was_changed_in_harbor_meanwhile_is_reported_and_counted_as_drift(o
     before = drift_corrected(own) if interruption == "outage" else {}
 
     if interruption == "outage":
-        # Only what the connection is checked with fails, so that the test can change something meanwhile.
+        # Only the requests of the connection's check fail, so that the test can change objects meanwhile.
         standing(own).set_fault({"path": "/systeminfo"}, status=502, html=True, body="<html>502</html>")
         for kind, name in (("HarborProject", project), ("WebhookPolicy", "hook")):
             own.until(kind, name, lambda found: ready_condition(found)["status"] != "True", "it has not heard")
@@ -100,7 +100,7 @@ def test_what_was_changed_in_harbor_meanwhile_is_reported_and_counted_as_drift(o
 
 
 def drift_corrected(world: World) -> Counter[tuple[str, str]]:
-    """What the operator's metrics have counted, by kind and field."""
+    """Returns the counts in the operator's metrics, by kind and field."""
     pattern = re.compile(r'harborhook_drift_corrected_total{field="(.*)",kind="(.*)"}')
     found = {match: number for name, number in world.operator.metrics().items() if (match := pattern.fullmatch(name))}
     return Counter({(match[2], match[1]): int(number) for match, number in found.items()})

@@ -147,7 +147,7 @@ def test_a_policy_that_is_to_be_off_is_switched_off_although_its_secret_is_missi
     assert found["targets"][0]["auth_header"] == "Bearer one"
 
 
-# Changes in place, judged by what a receiver gets
+# Changes in place, verified by a receiver
 
 
 def test_the_header_survives_every_kind_of_update(own: World, receiver: Receiver) -> None:
@@ -185,7 +185,7 @@ def test_the_header_survives_every_kind_of_update(own: World, receiver: Receiver
 
 
 def until_arrived(receiver: Receiver, count: int, path: str | None = None) -> list[Received]:
-    """Waits until so many requests have come in all (to that path)."""
+    """Waits until so many requests have arrived in total (at that path)."""
     eventually(lambda: len(receiver.received(path)) >= count, lambda: f"{receiver.received(path)} instead of {count}")
     return receiver.received(path)
 
@@ -345,7 +345,7 @@ def until_enabled(world: World, project: str, enabled: bool) -> None:
     )
 
 
-def test_a_switch_goes_before_report_and_gives_back_what_it_took(world: World) -> None:
+def test_a_switch_takes_precedence_over_report_and_restores_the_former_state(world: World) -> None:
     project = declare(world, driftPolicy="Report")
     for enabled in (False, True):
         world.project(project, webhooks={"enabled": enabled})
@@ -353,7 +353,7 @@ def test_a_switch_goes_before_report_and_gives_back_what_it_took(world: World) -
         world.ready("WebhookPolicy", "ci")
 
 
-# Whose policy it is
+# Ownership
 
 
 def test_a_policy_of_another_cluster_is_left_alone_unless_it_is_adopted_in_so_many_words(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Webhook policies that get in each other's way, or are edited while something keeps them from being written."""
+"""Webhook policies that conflict, or are edited while they cannot be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.world import FINALIZER, World, condition, header_from, http_target,
 
 @pytest.fixture
 def switched(own: World) -> Iterator[World]:
-    """A Harbor of the test's own, whose switch in the ConfigMap is removed after the test."""
+    """A Harbor for one test, whose switch in the ConfigMap is removed afterwards."""
     yield own
     remove_switch(own)
     until_enforced(own, "None")
@@ -196,7 +196,7 @@ def test_what_harbor_says_of_a_stored_address_that_it_refuses_now_does_not_show_
     assert "c4nary" not in str([found, own.events("ci"), own.operator.log.read_text()])
 
 
-# Switches above a policy that cannot be written, is reported on or suspended
+# Switches above a policy that cannot be written, or is reported on, or suspended
 
 
 def test_a_policy_whose_spec_cannot_be_applied_is_switched_off_all_the_same(switched: World) -> None:

@@ -1,6 +1,6 @@
-"""Everything that belongs together goes, in whatever order it is deleted and whatever is lost on the way.
+"""Related objects are deleted in any order, with any of them lost in between.
 
-These tests have a cluster, a Harbor and an operator of their own, which is killed and may not watch Secrets.
+These tests have a separate cluster, Harbor and operator, which is killed and may not watch Secrets.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def own_operator(own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFac
 
 @dataclass
 class Team:
-    """A namespace with a connection of its own, its Secret, a project and two policies with headers."""
+    """A namespace with its own connection, its Secret, a project and two policies with headers."""
 
     world: World
     project: str
@@ -71,7 +71,7 @@ class Team:
                 self.world.delete(part, name, wait=False)
 
     def rest(self) -> list[str]:
-        """What is still there, in the cluster and in Harbor."""
+        """Returns the remaining objects in the cluster and in Harbor."""
         kinds = ("WebhookPolicy", "HarborProject", "HarborConnection")
         left = [f"{kind} {one['metadata']['name']}: {reason(one)}" for kind in kinds for one in self.world.all(kind)]
         return left + ([f"Harbor's {self.project}"] if self.world.harbor_project(self.project) else [])
@@ -96,7 +96,7 @@ def teams(own_world: World) -> Iterator[Team]:
 
 @pytest.mark.parametrize("pause", [0.0, 1.5])
 def test_everything_goes_in_every_order_and_with_its_namespace_at_any_time(own_world: World, pause: float) -> None:
-    """The namespace goes after none, some or all of the parts were deleted one by one."""
+    """The namespace is deleted after none, some or all of the objects were deleted one by one."""
     made = list(teams(own_world))
     for team in made:
         team.ready()
@@ -126,7 +126,7 @@ def test_everything_goes_in_every_order_from_a_namespace_that_stays(own_world: W
 def test_without_credentials_a_terminating_namespace_is_let_go_and_the_connection_tells_what_stays(
     own_world: World,
 ) -> None:
-    """The operator was restarted when the Secret was gone: nobody knows the password any more."""
+    """The operator was restarted after the deletion of the Secret: the password is lost."""
     name = f"{own_world.namespace}-lost"
     own_world.control_plane.create_namespace(name)
     team = Team(own_world.elsewhere(name), own_world.project_name("lost"))
@@ -201,7 +201,7 @@ def test_a_policy_with_open_notifications_is_disabled_at_once_and_tells_their_nu
     assert "executions that aren't in final status" in ready_condition(found)["message"], "Harbor's own words"
     assert "). 2 notifications are still in progress. " in ready_condition(found)["message"]
     assert not own_world.harbor_policy(project, "ci").get("enabled")
-    # What met a stopped job service is never settled, so only a person can end this.
+    # A notification that met a stopped job service never settles, so only a user can resolve this.
     own_world.annotate("WebhookPolicy", "ci", release="true")
     own_world.gone("WebhookPolicy", "ci")
     assert len(own_world.harbor_policies(project)) == 1

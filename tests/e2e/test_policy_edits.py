@@ -1,4 +1,4 @@
-"""Three hundred random edits, in the cluster and in Harbor, end with Harbor as the specs say, and then no writes."""
+"""Three hundred random edits, in the cluster and in Harbor, end with Harbor as declared, and then no writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVENTS = ("PUSH_ARTIFACT", "PULL_ARTIFACT", "DELETE_ARTIFACT", "SCANNING_COMPLET
 
 @dataclass
 class Edits:
-    """Makes random edits and knows what Harbor has to look like in the end."""
+    """Makes random edits and tracks the expected state of Harbor."""
 
     world: World
     project: str

@@ -390,7 +390,8 @@ def test_deleting_and_applying_again_finds_a_retained_project_and_remakes_a_poli
 
 
 def test_what_was_made_just_before_a_crash_is_known_again(world: World) -> None:
-    """The state after a kill between Harbor's 201 and the status write: all is there but the status."""
+    """Recreates the state after a kill between Harbor's 201 and the status write: everything except the status
+    exists."""
     name = world.project_name()
     world.project(name)
     world.policy("ci", name)

@@ -16,7 +16,7 @@ from harness.push import push_artifact
 from harness.world import FINALIZER, GROUP, Object, World, eventually, ready_condition
 
 GI = 2**30
-PASSWORD = "Test-Passw0rd"  # of users that the tests make
+PASSWORD = "Test-Passw0rd"  # for users that the tests create
 
 
 # Each setting by itself
@@ -24,16 +24,16 @@ PASSWORD = "Test-Passw0rd"  # of users that the tests make
 
 @dataclass(frozen=True)
 class Sample:
-    """A field with two values: the specs that state only it, and what Harbor has then."""
+    """A field with two values: the specs that state only it, and the resulting values in Harbor."""
 
     field: str
     first: Object
     second: Object
     seen: Callable[[Object], Any]
-    """Takes its part out of what Harbor has of a project (see `everything`) and returns it."""
+    """Removes its part from Harbor's state of a project (see `everything`) and returns it."""
     values: tuple[Any, Any]
     upset: Callable[[World, str], None]
-    """Somebody gives it the second value in Harbor's UI."""
+    """Sets the second value as in Harbor's UI."""
 
 
 def of_metadata(field: str, key: str, first: Object, second: Object, *values: str) -> Sample:
@@ -99,7 +99,7 @@ each_setting = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sam
 
 
 def everything(world: World, name: str) -> Object:
-    """All that Harbor has of a project that a person can set."""
+    """Returns all properties of a project in Harbor that a user can set."""
     project = world.harbor_project(name)
     assert project is not None
     allowlist = project["cve_allowlist"]
@@ -189,7 +189,7 @@ LIVED_IN = {
 
 
 def lived_in(world: World) -> str:
-    """A project that somebody has made and set up in Harbor's UI."""
+    """A project created and configured in Harbor's UI."""
     name = world.project_name()
     world.make_project(name, **LIVED_IN)
     world.change_project(
@@ -334,11 +334,11 @@ def test_labels_annotations_and_a_replacing_sync_write_nothing_to_harbor(world: 
     assert after["status"]["origin"] == "Created"
 
 
-# What was made just before a crash, what was removed in Harbor
+# Projects created just before a crash, or removed in Harbor
 
 
 def test_after_a_crash_between_making_a_project_and_saying_so_the_rest_of_it_follows(world: World) -> None:
-    """All that a POST cannot carry was not yet written either."""
+    """The settings that a POST cannot carry were not written yet either."""
     name = world.project_name()
     world.project(name, **FULL)
     before = world.ready("HarborProject", name)["status"]
@@ -762,7 +762,7 @@ def test_a_loser_that_is_deleted_touches_nothing(world: World) -> None:
     world.ready("HarborProject", "first")
 
 
-def test_a_winner_that_deletes_its_project_lets_the_next_claim_make_it_anew(world: World) -> None:
+def test_a_winner_that_deletes_its_project_lets_the_next_claim_recreate_it(world: World) -> None:
     name = world.project_name()
     world.project("first", projectName=name)
     before = world.ready("HarborProject", "first")["status"]["projectID"]
@@ -845,7 +845,7 @@ def test_a_project_that_is_already_gone_from_harbor_is_let_go(world: World) -> N
     world.gone("HarborProject", name)
 
 
-def test_whatever_keeps_harbor_from_deleting_a_project_is_said_in_its_own_words(own_27: World) -> None:
+def test_harbors_reason_not_to_delete_a_project_is_quoted(own_27: World) -> None:
     name = own_27.project_name()
     own_27.project(name)
     own_27.ready("HarborProject", name)
@@ -882,7 +882,7 @@ def test_while_harbor_is_unreachable_a_deleted_project_is_kept_with_a_reason_and
     assert own.harbor_project(name) is None
 
 
-def test_a_project_that_was_made_anew_by_somebody_else_is_not_deleted(world: World) -> None:
+def test_a_project_that_somebody_else_recreated_is_not_deleted(world: World) -> None:
     name = world.project_name()
     world.project(name)
     world.ready("HarborProject", name)
@@ -899,7 +899,7 @@ PARTS = ("WebhookPolicy", "HarborProject", "ClusterHarborConnection", "Secret")
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(PARTS))[::5], ids="-".join)
-def test_everything_goes_in_whatever_order_it_is_deleted(own: World, order: tuple[str, ...]) -> None:
+def test_everything_goes_in_any_order_of_deletion(own: World, order: tuple[str, ...]) -> None:
     name = own.project_name()
     own.project(name, **FULL)
     own.policy("ci", name)

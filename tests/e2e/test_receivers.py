@@ -1,7 +1,7 @@
 """Kargo, Argo CD Image Updater, Argo Events and Mattermost: what the how-tos say works, and their warnings hold.
 
-The YAML of docs/receivers is applied as it stands, with its placeholders filled in. The receivers are imitations
-(harness.known_receivers); Mattermost's relay is the one of the page.
+The YAML of docs/receivers is applied unchanged, with its placeholders filled in. The receivers are imitations
+(harness.known_receivers); Mattermost's relay is the one on the page.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from harness.world import Object, World, condition, eventually, header_from, htt
 PAGES = Path(__file__).parents[2] / "docs/receivers"
 OURS = {"Secret", "WebhookPolicy"}
 BARE = "q7Zk2pLw9XvB4nTr8sYdK3mH6cFj1gUe"
-"""A header without a scheme, as the how-tos want it."""
+"""A header without a scheme, as in the how-tos."""
 PATH = "/" + "a1c4nary" * 8
-"""Where Kargo and Mattermost listen: a secret."""
+"""The paths of Kargo and Mattermost, which are secret."""
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def project(own: World) -> str:
 
 
 def declared(own: World, page: str, **filled_in: str) -> list[Object]:
-    """The Secrets and policies of a page, applied to the test's namespace; all objects of the page."""
+    """Applies the Secrets and policies of a page to the test's namespace; returns all objects of the page."""
     text = "\n---\n".join(blocks((PAGES / page).read_text(), "yaml"))
     for placeholder, value in filled_in.items():
         assert placeholder in text

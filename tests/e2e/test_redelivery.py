@@ -1,4 +1,4 @@
-"""Redelivery: what Harbor could not deliver arrives in the end, as Harbor would have sent it, and not twice."""
+"""Redelivery: notifications that Harbor could not deliver arrive, unchanged and not twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def connection_fields() -> Object:
 
 @pytest.fixture
 def one_attempt_27(world: World) -> Iterator[World]:
-    """The same before Harbor 2.8, one that makes a single attempt."""
+    """A Harbor before 2.8 that makes a single attempt."""
     with (
         StandIn.start(version="2.7", extra=["--max-attempts=1"]) as stand_in,
         own_harbor(world, stand_in, "2.7", deliveryMaxAttempts=1, **ALLOWED) as found,
@@ -124,7 +124,7 @@ def ask(world: World, what: str, name: str = "ci") -> Object:
 
 
 def again(receiver: Receiver) -> list[Received]:
-    """What the operator sent."""
+    """Returns the operator's requests."""
     return [one for one in receiver.received() if one.redelivery is not None]
 
 
@@ -176,7 +176,7 @@ def test_a_dead_receiver_gets_one_request_per_pause_however_many_wait(own: World
     receiver.down(500)
     push(own, project, *(f"v{n}" for n in range(5)))
     until_undelivered(own, 5)
-    start = len(again(receiver))  # before, a younger one may have been the only one that Harbor had given up
+    start = len(again(receiver))  # earlier, a younger one might have been the only failed one in Harbor
     eventually(lambda: len(again(receiver)) >= start + 4, lambda: "no attempts")
     assert set(tags_of(again(receiver)[start + 1 :])) == {"v0"}, "the oldest alone"
     attempts = deliveries(own)["redeliveries"][0]["attempts"]

@@ -1,4 +1,5 @@
-"""One kind of request fails while the connection works: the failure belongs to the resource, nobody else notices."""
+"""One kind of request fails while the connection works: the failure is reported on the resource and affects no
+other."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def granted() -> set[tuple[str, str]]:
 
 
 def test_every_write_that_the_role_permits_is_made_and_none_is_refused(own: World) -> None:
-    """`own` declares a ClusterHarborConnection of its own, and removes it."""
+    """`own` declares another ClusterHarborConnection, and removes it."""
     user = "system:serviceaccount:harborhook:harborhook"
     name = own.project_name()
     own.secret("login", username=own.harbor.username, password=own.harbor.password)

@@ -1,4 +1,4 @@
-"""The CRDs on a real API server: what it accepts, what it refuses and in which words, and what kubectl shows."""
+"""The CRDs on a real API server: accepted objects, rejected ones with their messages, and kubectl's output."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ REFUSED = {
     "an empty CVE": (project(cveAllowlist={"items": [""]}), "spec.cveAllowlist.items[0]"),
     "an expiry without a list": (
         project(cveAllowlist={"expiresAt": "2027-01-01T00:00:00Z"}),
-        "expiresAt belongs to a list of its own: state items too, [] for none",
+        "expiresAt needs a list: state items too, [] for none",
     ),
     "an expiry that is no time": (project(cveAllowlist={"items": [], "expiresAt": "tomorrow"}), "expiresAt"),
     "an unknown severity": (
@@ -240,7 +240,7 @@ REFUSED = {
     ),
     "a proxy cache that demands Notation signatures": (
         project(proxyCache={"registryName": "hub"}, contentTrust={"notation": True}),
-        "a proxy cache cannot demand Notation signatures in Harbor: remove contentTrust.notation",
+        "a proxy cache cannot require Notation signatures in Harbor: remove contentTrust.notation",
     ),
     "an unknown drift policy": (project(driftPolicy="Ignore"), 'supported values: "Correct", "Report"'),
     "an unknown creation policy": (project(creationPolicy="Take"), 'supported values: "Create", "Adopt"'),
@@ -388,7 +388,7 @@ REFUSED = {
         connection(credentialsSecretRef={"namespace": "kube-system", "name": "harbor"}),
         'unknown field "spec.credentialsSecretRef.namespace"',
     ),
-    # what does not exist
+    # missing objects
     "a field that does not exist": (policy(event_types=["PUSH_ARTIFACT"]), 'unknown field "spec.event_types"'),
     "a field of a target that does not exist": (
         policy(targets=[http(authHeader="Bearer x")]),
@@ -416,12 +416,12 @@ def test_it_refuses(sample: str, sentence: str, cluster: ControlPlane) -> None:
 
 
 def dry_run(cluster: ControlPlane, sample: str) -> str:
-    """What the API server has against an object; empty when it takes it."""
+    """Returns the API server's objection to an object; empty if it accepts it."""
     done = cluster.apply(sample, "--dry-run=server", "--validate=strict", check=False)
     return done.stderr.replace('\\"', '"')
 
 
-# What may change later. Each row: what is there, what it shall become, and the sentence that refuses it ("" = allowed).
+# Later changes. Each row: the present object, the change, and the message of the refusal ("" = allowed).
 
 NAME_IS_IMMUTABLE = "Harbor cannot rename a project: projectName is immutable, declare another HarborProject instead"
 POLICY_STAYS = "a webhook policy cannot move to another project: projectRef and projectName are immutable"
@@ -516,7 +516,7 @@ def test_a_change(before: str, after: str, sentence: str, cluster: ControlPlane)
 
 @contextmanager
 def existing(cluster: ControlPlane, sample: str) -> Iterator[None]:
-    """The object exists meanwhile; nothing is left for an operator that another test runs."""
+    """Creates the object during the test; leaves nothing for another test's operator."""
     cluster.apply(sample, "--validate=strict")
     try:
         yield
@@ -557,7 +557,7 @@ def test_the_api_server_adds_nothing_to_a_spec_but_what_steers_the_operator(clus
 
 @pytest.mark.parametrize("kind", ["harborproject", "webhookpolicy"])
 def test_a_status_names_a_project_and_no_other_path(cluster: ControlPlane, kind: str) -> None:
-    """Requests are sent for the project that a status names."""
+    """The operator sends requests for the project that a status names."""
     cluster.apply(project("named") if kind == "harborproject" else policy("named"))
     named = (kind, "named", f"--namespace={NAMESPACE}", "--subresource=status", "--type=merge", "-p")
     for name in ("../library", "a/b", "a%2Fb", ".", "", "UPPER", "x" * 256):
@@ -572,7 +572,7 @@ def test_a_status_in_a_manifest_is_ignored(cluster: ControlPlane) -> None:
     assert "status" not in json.loads(done.stdout)
 
 
-# What kubectl shows
+# kubectl's output
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -674,7 +674,7 @@ def test_the_category_lists_all_kinds(cluster: ControlPlane) -> None:
     assert sorted(shown) == sorted(f"{kind.plural}.harborhook.io" for kind in KINDS.values())
 
 
-# Who may do what
+# Roles
 
 OPERATOR = "system:serviceaccount:harborhook:harborhook"
 KIND_NAMES = [f"{kind.plural}.harborhook.io" for kind in KINDS.values()]
@@ -741,7 +741,7 @@ def people(cluster: ControlPlane) -> None:
 
 
 def have_our_rules(cluster: ControlPlane) -> bool:
-    """Whether the controller that composes the cluster's roles has been there: it takes a moment for each."""
+    """Whether the controller that aggregates the cluster's roles has run: it takes a moment for each."""
     here = f"--namespace={NAMESPACE}"
     return (
         can_i(cluster, "viewer", "list", "webhookpolicies.harborhook.io", here)

@@ -22,7 +22,7 @@ MARK = "harborhook.io/shard"
 
 @pytest.fixture(scope="module")
 def shards(own_cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, OperatorProcess]]:
-    """Operators a and b, for what is labelled team=a and team=b; a manages the connections."""
+    """Operators a and b, for resources labelled team=a and team=b; a manages the connections."""
     with (
         operator(own_cluster, tmp_path_factory, "a", resource_selector="team=a") as a,
         operator(own_cluster, tmp_path_factory, "b", resource_selector="team in (b)", manage_connections=False) as b,
@@ -61,7 +61,7 @@ def declare(world: World, team: str, name: str, **spec: Any) -> Object:
 
 
 def makers(world: World, project: str) -> set[str]:
-    """The shards that have written to a Harbor project, or made it."""
+    """Returns the shards that have created or written to a Harbor project."""
     assert world.harbor.stand_in is not None
     identities = {shard: identity_of(world, shard) for shard in ("a", "b")}
     writes = [request for request in world.harbor.stand_in.requests() if request.writes]
@@ -236,7 +236,7 @@ def test_operators_for_different_namespaces_do_not_both_get_a_project(
 def operator_for(
     own_cluster: ControlPlane, directories: pytest.TempPathFactory, name: str, namespace: str
 ) -> OperatorProcess:
-    """With the rights that docs/operations.md gives one for this namespace."""
+    """With the rights that docs/operations.md grants an operator for this namespace."""
     account = f"for-{namespace}"
     own_cluster.apply(yaml.safe_dump_all(rights(account, namespace)))
     settings = {
@@ -275,7 +275,7 @@ def test_an_operator_for_some_namespaces_needs_few_rights_elsewhere(
 
 
 def rights(account: str, watched: str) -> Iterator[Object]:
-    """What docs/operations.md grants an operator for the namespace team-a, for this account and namespace."""
+    """Returns the objects of docs/operations.md for the namespace team-a, adapted to this account and namespace."""
     (text,) = (block for block in blocks(OPERATIONS.read_text(), "yaml") if "kind: RoleBinding" in block)
     leases = Path(__file__).parents[2] / "manifests/base/rbac-leader-election.yaml"
     for manifest in [*yaml.safe_load_all(text), *yaml.safe_load_all(leases.read_text())]:

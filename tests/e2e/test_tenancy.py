@@ -1,4 +1,4 @@
-"""One tenant attacks another by what it may declare in its own namespace: connections, claims, annotations."""
+"""One tenant attacks another by objects in its own namespace: connections, claims, annotations."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Object = dict[str, Any]
 OWN_CONNECTION = {"kind": "HarborConnection", "name": "own"}
 POLICIES = 40
 SOON = 5.0
-"""Seconds within which a tenant's change is in Harbor, whatever another one does."""
+"""Seconds within which a tenant's change reaches Harbor, regardless of other tenants."""
 
 
 @pytest.fixture
 def victim(world: World, stand_in: StandIn) -> Iterator[World]:
-    """A tenant over a ClusterHarborConnection that gives it everything."""
+    """A tenant over a ClusterHarborConnection that allows it everything."""
     with own_harbor(world, stand_in) as found:
         yield found
 
 
 @pytest.fixture
 def attacker(victim: World, crds_installed: ControlPlane) -> Iterator[World]:
-    """Another namespace, whose people have a Harbor user without membership anywhere."""
+    """Another namespace, whose users have a Harbor user without any membership."""
     namespace = f"attacker-{victim._unique}"
     crds_installed.create_namespace(namespace)
     found = victim.elsewhere(namespace)

@@ -1,6 +1,6 @@
 """A watch that goes silent is reopened, and one that has ended fails the liveness probe.
 
-The operator runs in the test's own process, where its patience can be shortened and a watch of it ended.
+The operator runs in the test's process, where its time-outs can be shortened and a watch can be ended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from harness.control_plane import ControlPlane
 
 SILENCE, LIMIT = 2.0, 8.0
 PATIENCE = 40.0
-"""Seconds within which everything shows; the limits of a real operator would take minutes."""
+"""Seconds within which everything happens; with the limits of a real operator it would take minutes."""
 NAMESPACE = "watched"
 CANARY = "canary-5d1c"
 KINDS = {
@@ -50,7 +50,7 @@ def proxy(own_cluster: ControlPlane) -> Iterator[ApiProxy]:
 async def operator(
     own_cluster: ControlPlane, proxy: ApiProxy, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Operator]:
-    """One that has started, with little patience; it never lists again on its own."""
+    """A running operator with short time-outs, which never lists again on its own."""
     monkeypatch.setattr(handlers, "WATCH_SILENCE", SILENCE)
     monkeypatch.setattr(lifecycle, "WATCH_LIMIT", LIMIT)
     monkeypatch.setattr(handlers, "Backoffs", lambda: itertools.repeat(1.0))
@@ -182,7 +182,7 @@ def declare(cluster: ControlPlane, name: str) -> Key:
 
 
 def watched(proxy: ApiProxy) -> set[str]:
-    """The plurals of what has been watched."""
+    """Returns the plurals of the watched kinds."""
     return {path.partition("?")[0].rpartition("/")[2] for _, path in proxy.requests if "watch=true" in path}
 
 

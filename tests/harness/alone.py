@@ -1,4 +1,4 @@
-"""Parts of the operator by themselves, for unit tests: no Kubernetes, no Harbor, and time that passes when told."""
+"""Parts of the operator for unit tests: no Kubernetes, no Harbor, and a clock that tests advance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harborhook.settings import Settings
 
 @dataclass
 class Clock:
-    """Time that passes only when told."""
+    """A clock that advances only when a test sets it."""
 
     now: float = 0.0
 
@@ -29,7 +29,7 @@ class Clock:
 
 
 def bare_context(clock: Clock) -> Context:
-    """One that knows of nothing, and has nobody to write to."""
+    """Returns a context without objects and connections, which writes nowhere."""
 
     async def nothing(*_: Any) -> None:
         return None
@@ -46,7 +46,7 @@ def bare_context(clock: Clock) -> Context:
 
 
 def kubeconfig_file(directory: Path, *, user: Any = None, **cluster: Any) -> Path:
-    """A kubeconfig with one user and one cluster, which need not exist."""
+    """Writes a kubeconfig with one user and one cluster, which need not exist."""
     entry = {"name": "x", "cluster": {"server": "http://127.0.0.1:9", **cluster}, "user": user}
     context = {"name": "x", "context": {"cluster": "x", "user": "x"}}
     file = directory / "kubeconfig"

@@ -1,8 +1,8 @@
-"""A proxy between the operator and the API server that fails on demand: answers with an error or never, cuts watches or
-lets them go silent.
+"""A proxy between the operator and the API server that fails on demand: it returns errors, never answers, cuts watches
+or silences them.
 
-It listens without encryption and passes the Authorization header on, so the operator keeps its own rights. Every
-request is a connection of its own.
+It listens without encryption and forwards the Authorization header, so the operator keeps its own rights. Every request
+gets a separate connection.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Fault:
 
 
 class ApiProxy:
-    """Use it in a `with` statement; `url` is what to put into a kubeconfig."""
+    """Use it in a `with` statement; `url` is the address for a kubeconfig."""
 
     def __init__(self, control_plane: ControlPlane) -> None:
         target = urlsplit(control_plane.url)
@@ -56,7 +56,7 @@ class ApiProxy:
         self.requests: list[tuple[str, str]] = []
         """Method and path with query of each request, oldest first."""
         self.answers: bytearray | None = None
-        """Set it to have the bodies of all answers, uncompressed."""
+        """Set it to record the bodies of all answers, uncompressed."""
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -78,7 +78,7 @@ class ApiProxy:
                         return self._refuse(fault.status)
                     self._answer(upstream, answer)
                 except (OSError, http.client.HTTPException):
-                    return None  # the API server is down, the watch was cut, or the operator went away
+                    return None  # the API server is down, the watch was cut, or the operator disconnected
                 finally:
                     proxy._watches.discard(upstream)
                     proxy._stalled.discard(upstream)
@@ -103,7 +103,7 @@ class ApiProxy:
 
             def _refuse(self, status: int) -> None:
                 said = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "message": "a fault"}
-                if status == 410 and "watch=true" in self.path:  # a watch is told so by an event
+                if status == 410 and "watch=true" in self.path:  # a watch reports it as an event
                     said, status = {"type": "ERROR", "object": said}, 200
                 content = json.dumps(said).encode() + b"\n"
                 self.send_response(status)
@@ -117,7 +117,7 @@ class ApiProxy:
             do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _pass  # noqa: N815 - the base class's names
 
             def log_message(self, *_: object) -> None:
-                """Says nothing."""
+                """Disables the log."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -136,31 +136,30 @@ class ApiProxy:
         self._server.server_close()
 
     def fail(self, method: str, path: str, status: int, *, times: int | None = None, lost: bool = False) -> None:
-        """Answers matching requests (`path` is a regular expression, also on the query) with an error; `lost` ones
-        are carried out all the same."""
+        """Answers matching requests (`path` is a regular expression for path and query) with an error. With `lost` the
+        API server executes them, but the answer is replaced."""
         with self._lock:
             self._faults.append(_Fault(method, re.compile(path), status, times, lost))
 
     def hang(self) -> None:
-        """Answers nothing any more, and ends the streams that are open."""
+        """Stops answering, and ends the open streams."""
         with self._lock:
             self._faults.append(_Fault("*", re.compile("."), 0, None, lost=False, hangs=True))
         self.cut_watches()
 
     def stall_watches(self) -> None:
-        """Nothing more comes out of the streams that are open now, as from behind a load balancer that has forgotten
-        them; new ones work."""
+        """Silences the streams that are open now, as a load balancer does that has forgotten them; new ones work."""
         self._stalled |= self._watches
 
     def heal(self) -> None:
-        """Ends all faults, except for a stream that has lost something; requests that hang are dropped."""
+        """Ends all faults, except for a stream that has lost something; hanging requests are dropped."""
         with self._lock:
             self._faults.clear()
             self._healed.set()
             self._healed = threading.Event()
 
     def cut_watches(self) -> None:
-        """Ends all streams, as a load balancer does that restarts."""
+        """Ends all streams, as a restarting load balancer does."""
         for upstream in list(self._watches):
             with suppress(OSError, AttributeError):
                 upstream.sock.shutdown(2)

@@ -1,7 +1,7 @@
-"""Runs Lua as Argo CD does: scripts from the entries of its ConfigMap, in Lua 5.1 with few libraries.
+"""Runs Lua scripts from Argo CD's ConfigMap in the environment that Argo CD gives them: Lua 5.1 with few libraries.
 
-Argo CD's interpreter has the base library, `table`, and of `os` only `date` and `time`. It has no `string` at all, not
-even as methods of a string.
+Argo CD's interpreter has the base library, `table`, and `date` and `time` of `os`. It has no `string` library, not even
+as methods of a string.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SANDBOX = """
 
 
 class ScriptError(Exception):
-    """A script returned something that Argo CD does not take."""
+    """A script returned a value that Argo CD rejects."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,19 @@ class ArgoCD:
     data: dict[str, str]
 
     def health(self, resource: Object) -> tuple[str, str]:
-        """Status and message of a resource."""
+        """Returns status and message of a resource."""
         answer = self._run(self._entry("health", resource), resource)
         if not isinstance(answer, dict) or answer.get("status") not in HEALTH:
             raise ScriptError(f"no health: {answer}")
         return answer["status"], answer.get("message", "")
 
     def actions(self, resource: Object) -> dict[str, Object]:
-        """What the resource's menu offers."""
+        """Returns the actions that the resource's menu offers."""
         offered = self._run(self._actions(resource)["discovery.lua"], resource)
         return {name: action or {} for name, action in offered.items()}
 
     def act(self, resource: Object, name: str) -> Object:
-        """The resource as an action wants it; Argo CD sends the difference as a patch."""
+        """Returns the resource as an action changes it; Argo CD sends the difference as a patch."""
         (definition,) = [one for one in self._actions(resource)["definitions"] if one["name"] == name]
         changed: Object = self._run(definition["action.lua"], resource)
         return changed
@@ -77,7 +77,7 @@ class ArgoCD:
 
 
 def _from_lua(value: Any) -> Any:
-    """Tables as objects, or as lists where their keys are 1, 2, ...; Lua cannot tell the two apart when empty."""
+    """Converts tables to objects, or to lists if their keys are 1, 2, ...; an empty table may be either."""
     if lua_type(value) != "table":
         return value
     pairs = {key: _from_lua(item) for key, item in value.items()}

@@ -1,4 +1,4 @@
-"""Certificates for servers and clients of the tests, from authorities that nobody else trusts."""
+"""Certificates for servers and clients of the tests, from authorities that only the tests trust."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
-    """A certificate authority of a test's own."""
+    """A certificate authority for one test."""
 
     name = "O=Harbor tests, OU=Certificates"
 
@@ -24,13 +24,13 @@ class Authority:
 
     @property
     def bundle(self) -> str:
-        """What has to be trusted, in PEM format."""
+        """Returns the certificates to trust, in PEM format."""
         return self._authority.cert_pem.bytes().decode()
 
     def certify(
         self, directory: Path, *names: str, since: datetime | None = None, until: datetime | None = None
     ) -> tuple[Path, Path]:
-        """Certificate (with the authority's, so that the file can be trusted as it is) and key for a server."""
+        """Returns certificate (with the authority's, so that the file can serve as a bundle) and key for a server."""
         certificate, key = self.issue(*names, since=since, until=until)
         files = directory / "certificate.pem", directory / "key.pem"
         files[0].write_text(certificate + self.bundle)
@@ -38,15 +38,15 @@ class Authority:
         return files
 
     def issue(self, *names: str, since: datetime | None = None, until: datetime | None = None) -> tuple[str, str]:
-        """Certificate and key in PEM format; a client's certificate has the address of a person as its name."""
+        """Returns certificate and key in PEM format; an e-mail address as name makes a client's certificate."""
         leaf = self._authority.issue_cert(*names, not_before=since, not_after=until)
         chain = b"".join(part.bytes() for part in leaf.cert_chain_pems)
         return chain.decode(), leaf.private_key_pem.bytes().decode()
 
 
 class BareAuthority(Authority):
-    """One as `openssl req -x509` makes it by the commands in Harbor's documentation, without keyUsage; what it issues
-    has no authorityKeyIdentifier, as with `openssl x509 -req` and no extension file for that."""
+    """An authority like one of `openssl req -x509` with the commands in Harbor's documentation, without keyUsage. Its
+    certificates lack authorityKeyIdentifier, as those of `openssl x509 -req` without an extension file."""
 
     name = "CN=Bare"
 
@@ -73,7 +73,7 @@ class BareAuthority(Authority):
 
 
 def self_signed(*names: str) -> tuple[str, str]:
-    """Certificate and key in PEM format, of a server that is its own authority."""
+    """Returns certificate and key in PEM format of a self-signed server."""
     key = ec.generate_private_key(ec.SECP256R1())
     alternatives = x509.SubjectAlternativeName([_general(name) for name in names])
     builder = _builder("Self", "Self", key).add_extension(alternatives, critical=False)
@@ -81,7 +81,7 @@ def self_signed(*names: str) -> tuple[str, str]:
 
 
 def encrypted(key: str) -> str:
-    """The same key, with a passphrase."""
+    """Returns the key with a passphrase."""
     loaded = serialization.load_pem_private_key(key.encode(), None)
     return loaded.private_bytes(
         serialization.Encoding.PEM,
@@ -91,7 +91,7 @@ def encrypted(key: str) -> str:
 
 
 def server_context(directory: Path, certificate: str, key: str, clients: Authority | None = None) -> ssl.SSLContext:
-    """What a server shows; with `clients` it requires a certificate that they have issued."""
+    """Returns the context of a server; with `clients` it requires a certificate that they have issued."""
     files = directory / "served.pem", directory / "served.key"
     for file, content in zip(files, (certificate, key), strict=True):
         file.write_text(content)

@@ -1,4 +1,4 @@
-"""The chart as its tests see it: rendered by the real Helm, as a list of objects."""
+"""Renders the chart for its tests: by the real Helm, into a list of objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RELEASE = "harborhook"
 NAMESPACE = "harborhook"
 
 HELM_LABELS = ("helm.sh/chart", "app.kubernetes.io/version", "app.kubernetes.io/managed-by")
-"""Which chart and version an object is from, and by whom: what kustomize does not say."""
+"""Labels that state chart, version and tool of an object; kustomize does not set them."""
 
 CONNECTION: Values = {
     "create": True,
@@ -27,38 +27,38 @@ CONNECTION: Values = {
     "access": [{"namespaces": ["team-*"], "projects": ["{namespace}", "{namespace}.*"]}],
     "allowedTargetHosts": ["*.example.com"],
 }
-"""A connection as somebody may want it."""
+"""Typical values of a connection."""
 
 
 SERVED = ("--api-versions", "harborhook.io/v1alpha1/ClusterHarborConnection")
-"""As a cluster where the chart has been installed before."""
+"""A cluster with the CRDs of an earlier installation."""
 
 
 def render(
     helm: Helm, values: Values | None = None, *options: str, release: str = RELEASE, cluster: Sequence[str] = SERVED
 ) -> list[Object]:
-    """All objects of the chart, hooks included."""
+    """Returns all objects of the chart, hooks included."""
     place = ("--namespace", NAMESPACE, "--values", "-")
     text = helm("template", release, CHART, *place, *cluster, *options, stdin=json.dumps(values or {})).stdout
-    # The C parser: the kinds' schemas are long, and there are many renderings.
+    # The C parser: the schemas of the CRDs are long, and the tests render often.
     return [found for found in yaml.load_all(text, Loader=yaml.CSafeLoader) if found]
 
 
 def refusal(helm: Helm, values: Values) -> str:
-    """What Helm says when it refuses values; empty if it takes them."""
+    """Returns Helm's error for refused values; empty if it accepts them."""
     done = helm("template", RELEASE, CHART, "--values", "-", stdin=json.dumps(values), check=False)
     return done.stderr if done.returncode else ""
 
 
 def notes(helm: Helm, values: Values | None = None, cluster: Sequence[str] = SERVED) -> str:
-    """What `helm install` says at the end: rendered into an object, since `helm template` does not show it."""
+    """Returns the notes of `helm install`, rendered into an object, since `helm template` omits them."""
     shown = 'kind: Notes\nmetadata: {}\nsaid: {{ include "harborhook/templates/NOTES.txt" . | quote }}'
     found = one(render(helm, {**(values or {}), "extraObjects": [shown]}, cluster=cluster), "Notes")
     return str(found["said"])
 
 
 def one(objects: list[Object], kind: str, name: str | None = None) -> Object:
-    """The only object of a kind, or of that name."""
+    """Returns the only object of a kind, or of that name."""
     (found,) = [o for o in objects if o["kind"] == kind and name in (None, o["metadata"].get("name"))]
     return found
 
@@ -78,7 +78,7 @@ def container(objects: list[Object]) -> Object:
 
 
 def environment(objects: list[Object], *, namespace: str = NAMESPACE) -> dict[str, str]:
-    """The variables of the operator's container, as a kubelet would fill them in."""
+    """Returns the environment of the operator's container, resolved as by a kubelet."""
     variables = {}
     for variable in container(objects)["env"]:
         source = variable.get("valueFrom")
@@ -92,7 +92,7 @@ Grant = tuple[str, str, str, str, str]
 
 
 def grants(objects: list[Object]) -> set[Grant]:
-    """What the operator may do, however the rules are grouped: all Roles, and the ClusterRoles that are bound."""
+    """Returns the operator's rights, however the rules are grouped: all Roles, and the ClusterRoles that are bound."""
     bound = [found for found in objects if found["kind"] in ("RoleBinding", "ClusterRoleBinding")]
     return {grant for binding in bound for grant in _granted_by(binding, objects)}
 

@@ -46,7 +46,7 @@ _ADDRESS = re.compile(r"https://[^\s)]+?(?=/security/advisories/new)|(?<=\bADDRE
 
 
 def chart_files() -> dict[Path, str]:
-    """What each file should hold that repeats something."""
+    """Returns the content of each file that repeats another."""
     originals = {f"crds/{crd.name}": crd for crd in sorted((REPOSITORY / "crds").glob("harborhook.io_*.yaml"))}
     originals |= {name: REPOSITORY / "manifests/monitoring" / name for name in ("alerts.yaml", "dashboard.json")}
     copies = {CHART / "files" / name: path.read_text(encoding="utf-8") for name, path in originals.items()}
@@ -61,7 +61,7 @@ def project_metadata() -> dict[str, Any]:
 
 
 def _repeating_project(path: Path) -> str:
-    """A page with the project's version and address."""
+    """Returns a page with the project's present version and address."""
     text = _VERSION.sub(rf"\g<1>{__version__}", path.read_text(encoding="utf-8"))
     return _ADDRESS.sub(project_metadata()["urls"]["Repository"], text)
 
@@ -84,7 +84,7 @@ def _with_table() -> str:
 
 
 def values() -> list[tuple[str, str, str]]:
-    """Path, default and description of every value that somebody may want to set, in the order of values.yaml."""
+    """Returns path, default and description of every user-facing value, in the order of values.yaml."""
     text = (CHART / "values.yaml").read_text(encoding="utf-8")
     root = yaml.compose(text)
     assert isinstance(root, yaml.MappingNode)
@@ -92,7 +92,7 @@ def values() -> list[tuple[str, str, str]]:
 
 
 def _rows(node: yaml.MappingNode, lines: list[str], prefix: str) -> Iterator[tuple[str, str, str]]:
-    """A map is shown whole, unless something in it has a description of its own."""
+    """Yields a map as a whole, unless one of its parts has a separate description."""
     for key, value in node.value:
         path = prefix + key.value
         description = _description(lines, key.start_mark.line)
@@ -115,7 +115,7 @@ def _construct(node: yaml.Node) -> Any:
 
 
 def _description(lines: list[str], line: int) -> str:
-    """The comment right above a line, from its "# --" on."""
+    """Returns the comment right above a line, from its "# --" on."""
     above: list[str] = []
     while line > 0 and lines[line - 1].lstrip().startswith("#"):
         line -= 1

@@ -1,4 +1,4 @@
-"""The console command as a person runs it: in a pipe or in a terminal, as one user or another."""
+"""Runs the console command as a user does: in a pipe or a terminal, with the rights of various users."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Ended:
-    """`output` is both streams where a terminal shows them as one."""
+    """`output` combines both streams if a terminal shows them as one."""
 
     code: int
     output: str
@@ -34,7 +34,7 @@ class Ended:
 
 
 def run(kubeconfig: Path, *arguments: str, stdin: str = "", env: Mapping[str, str] | None = None) -> Ended:
-    """In a pipe."""
+    """Runs the command in a pipe."""
     done = subprocess.run(
         command(*arguments),
         env=environment(kubeconfig, env),
@@ -55,7 +55,7 @@ def in_terminal(
     interrupt_after: str = "",
     env: Mapping[str, str] | None = None,
 ) -> Ended:
-    """In a terminal of so many columns; Ctrl-C is pressed when it has shown `interrupt_after`."""
+    """Runs the command in a terminal of `columns` columns; presses Ctrl-C once it shows `interrupt_after`."""
     leader, follower = pty.openpty()
     ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     process = subprocess.Popen(
@@ -95,7 +95,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(kubeconfig: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """That of the tests without what decides how the command looks."""
+    """Returns the environment of the tests without variables that change the command's appearance."""
     left_out = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM")
     own = {name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")}
     kept = {name: value for name, value in own.items() if name not in left_out}
@@ -106,14 +106,14 @@ def environment(kubeconfig: Path, extra: Mapping[str, str] | None = None) -> dic
 
 
 def user(control_plane: ControlPlane, namespace: str, name: str, role: str = "") -> Path:
-    """A kubeconfig of somebody who has a ClusterRole in that namespace, or no right at all."""
+    """Returns a kubeconfig of a user with a ClusterRole in that namespace, or without any right."""
     if role:
         bind(control_plane, namespace, name, {"kind": "ClusterRole", "name": role})
     return control_plane.service_account_kubeconfig(namespace, name)
 
 
 def bind(control_plane: ControlPlane, namespace: str, name: str, role: Mapping[str, str]) -> None:
-    """Gives a role, in its namespace, to a ServiceAccount."""
+    """Creates a role, and binds it to a ServiceAccount of its namespace."""
     binding = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
@@ -125,7 +125,7 @@ def bind(control_plane: ControlPlane, namespace: str, name: str, role: Mapping[s
 
 
 def in_namespace(kubeconfig: Path, namespace: str) -> Path:
-    """The same user with another namespace in the context."""
+    """Returns a kubeconfig of the same user with another namespace in the context."""
     content = yaml.safe_load(kubeconfig.read_text())
     for context in content["contexts"]:
         context["context"]["namespace"] = namespace

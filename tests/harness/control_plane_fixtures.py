@@ -1,4 +1,4 @@
-"""pytest plugin: one control plane for the whole session, and a namespace of its own for each test."""
+"""pytest plugin: one control plane for the session, and a separate namespace for each test."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from harness.control_plane import ControlPlane
 
 @pytest.fixture(scope="session")
 def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
-    """A running control plane, shared by all tests of the session: tests keep to namespaces of their own."""
+    """A running control plane, shared by all tests of the session: each test keeps to its own namespaces."""
     with ControlPlane.start(progress=_say_on_terminal(request.config)) as running:
         yield running
 
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Iterator[str]:
-    """The name of a fresh namespace; its deletion goes on after the test, which does not wait for it."""
+    """The name of a new namespace; its deletion continues after the test, which does not wait for it."""
     name = _namespace_name(request.node.name)
     control_plane.create_namespace(name)
     yield name
@@ -28,13 +28,13 @@ def namespace(request: pytest.FixtureRequest, control_plane: ControlPlane) -> It
 
 
 def _namespace_name(test: str) -> str:
-    """A namespace that tells which test made it: `test_rbac_denies[x]` becomes `rbac-denies-x-3f9a1c`."""
+    """Returns a name that shows the test: `test_rbac_denies[x]` becomes `rbac-denies-x-3f9a1c`."""
     words = re.sub(r"[^a-z0-9]+", "-", test.lower().removeprefix("test_")).strip("-")
     return f"{words[:40].strip('-')}-{secrets.token_hex(3)}"
 
 
 def _say_on_terminal(config: pytest.Config) -> Callable[[str], None]:
-    """Building the programs takes minutes, so what it says has to get past pytest's capturing."""
+    """Returns a function that prints despite pytest's capturing: building the programs takes minutes."""
     capture = config.pluginmanager.getplugin("capturemanager")
     terminal = config.pluginmanager.getplugin("terminalreporter")
 

@@ -1,4 +1,4 @@
-"""What the operator needs in a cluster: its CRDs, namespace, ServiceAccount and roles, as shipped."""
+"""Installs the operator's objects in a cluster: its CRDs, namespace, ServiceAccount and roles, as shipped."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ BASE = Path(__file__).parents[2] / "manifests/base"
 
 @pytest.fixture(scope="session")
 def crds_installed(control_plane: ControlPlane) -> ControlPlane:
-    """The session's control plane once it serves our kinds."""
+    """The session's control plane, serving our kinds."""
     install_crds(control_plane)
     return control_plane
 
 
 @pytest.fixture(scope="module")
 def own_cluster() -> Iterator[ControlPlane]:
-    """A control plane of the module's own that serves our kinds: for tests that break it, or that run operators of
-    their own there."""
+    """A separate control plane for the module that serves our kinds: for tests that break it, or that run their own
+    operators there."""
     with ControlPlane.start() as running:
         install_crds(running)
         yield running
@@ -38,7 +38,7 @@ def install_crds(control_plane: ControlPlane, base: Path = BASE) -> None:
     control_plane.apply(yaml.safe_dump_all(manifests), "--validate=strict")
     crds = [f"crd/{m['metadata']['name']}" for m in manifests if _is_crd(m)]
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", *crds)
-    # For a moment longer the API server answers that their storage is being initialised.
+    # For a moment the API server still answers that their storage is being initialised.
     paths = [f"/apis/{m['spec']['group']}/v1alpha1/{m['spec']['names']['plural']}" for m in manifests if _is_crd(m)]
     assert poll_until(lambda: all(map(control_plane.admin.answers, paths)), timeout=30, interval=0.1)
 

@@ -1,4 +1,4 @@
-"""What stands in front of a server: it ends TLS, demands a client certificate or a header, and passes the rest on.
+"""A gateway in front of a server: it terminates TLS, requires a client certificate or a header, and forwards requests.
 
 Without a server behind it, it answers every request with an empty JSON object.
 """
@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 
 _NOT_PASSED_ON = {"connection", "transfer-encoding", "keep-alive", "content-length"}
 PATIENCE = 10.0
-"""Seconds that a client has for its part."""
+"""Timeout in seconds for clients."""
 
 
 class _Serving:
-    """What serves in a thread of its own while a `with` statement lasts."""
+    """Serves in a thread while a `with` statement lasts."""
 
     _server: socketserver.TCPServer
 
@@ -38,7 +38,7 @@ class _Serving:
 
 
 class Front(_Serving):
-    """Use it in a `with` statement. `header`: name and value that each request must have."""
+    """Use it in a `with` statement. `header`: name and value required in each request."""
 
     def __init__(
         self, upstream: str = "", *, context: ssl.SSLContext | None = None, header: tuple[str, str] | None = None
@@ -47,7 +47,7 @@ class Front(_Serving):
         self.requests: list[dict[str, str]] = []
         """The headers of each request, oldest first; names in lower case."""
         self.server_names: list[str | None] = []
-        """The name that each client has asked for in its handshake."""
+        """The server name in each client's handshake."""
         if context is not None:
             context.sni_callback = lambda _, name, __: self.server_names.append(name)
         self._server = _Server(_handler(self, upstream), context)
@@ -72,12 +72,12 @@ class _Server(ThreadingHTTPServer):
             with self._context.wrap_socket(request, server_side=True) as secured:
                 super().finish_request(secured, client_address)
         except OSError:
-            # Lets the alert arrive that says why: with what the client has sent unread, the kernel would reset.
+            # Delivers the alert with the reason: closing with unread data of the client would reset the connection.
             with suppress(OSError):
                 request.shutdown(socket.SHUT_WR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is none of our business."""
+        """Ignores clients that disconnect."""
 
 
 def _handler(front: Front, upstream: str) -> type[BaseHTTPRequestHandler]:
@@ -120,13 +120,14 @@ def _handler(front: Front, upstream: str) -> type[BaseHTTPRequestHandler]:
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815 - the base class's names
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Disables the log."""
 
     return Handler
 
 
 class Tunnel(_Serving):
-    """A proxy by CONNECT, in a `with` statement; every name is this machine to it. `asked`: what it was asked for."""
+    """A CONNECT proxy, in a `with` statement; it resolves every name to this machine. `asked`: the requested
+    addresses."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -1,8 +1,8 @@
-"""What Argo CD does with a manifest, as far as it can be seen in the cluster: mark it, apply it, and compare.
+"""Simulates the part of Argo CD that is visible in the cluster: it marks, applies and compares manifests.
 
-It compares in one of two ways, and both are played here. The older one: what was applied last, what is in Git now, and
-what is live make a three-way merge patch; if applying that changes nothing, the resource is in sync. The newer one: a
-server-side apply that is only tried; if its result is what is live, the resource is in sync. Argo CD does not run here.
+Argo CD has two ways of comparing, and both are simulated. The older one merges three versions: the last applied one,
+the one in Git, and the live one; if the merge equals the live resource, it is in sync. The newer one is a dry-run of
+server-side apply; if its result equals the live resource, it is in sync. Argo CD itself does not run here.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ TRACKING = "argocd.argoproj.io/tracking-id"
 
 @dataclass
 class Application:
-    """One Application: its name is on all its resources."""
+    """One Application: all its resources carry its name."""
 
     world: World
     server_side: bool
     name: str = "team-a"
 
     def sync(self, *manifests: Object) -> None:
-        """Applies, without forcing: a conflict with another field manager is an error."""
+        """Applies without force: a conflict with another field manager is an error."""
         options = ["--server-side"] if self.server_side else []
         listed = {"apiVersion": "v1", "kind": "List", "items": [self.tracked(manifest) for manifest in manifests]}
         self.world.control_plane.apply(json.dumps(listed), f"--field-manager={MANAGER}", "--validate=strict", *options)
 
     def tracked(self, manifest: Object) -> Object:
-        """The manifest as Argo CD applies it: in its namespace, and marked as its own in both of the usual ways."""
+        """Returns the manifest as Argo CD applies it: in its namespace, marked in both of the usual ways."""
         found = {"apiVersion": GROUP, **copy.deepcopy(manifest)}
         metadata = found["metadata"]
         if found["kind"] != "ClusterHarborConnection":
@@ -45,7 +45,7 @@ class Application:
         return found
 
     def differences(self, *manifests: Object) -> list[str]:
-        """The fields in which live resources differ from the manifests, in either way of comparing."""
+        """Returns the fields in which live resources differ from the manifests, by either comparison."""
         found = set()
         for manifest in manifests:
             wanted = self.tracked(manifest)
@@ -55,7 +55,7 @@ class Application:
         return sorted(found)
 
     def _tried(self, wanted: Object) -> Object:
-        """What a server-side apply would make of it. What was applied in the older way it has to take over."""
+        """Returns the result of a dry-run server-side apply. It takes over fields that a client-side apply has set."""
         force = "false" if self.server_side else "true"
         path = self.world._path(wanted["kind"], wanted["metadata"]["name"])
         return _without_bookkeeping(
@@ -69,13 +69,14 @@ class Application:
 
 
 def three_way(live: Object, wanted: Object) -> Any:
-    """Live with what is wanted, and without what was applied before and is wanted no more."""
+    """Returns the live resource with the wanted fields, and without fields that were applied before and are no longer
+    wanted."""
     stated = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
     return _merged(live, json.loads(stated) if stated else wanted, wanted)
 
 
 def _merged(live: Any, applied: Any, wanted: Any) -> Any:
-    """Maps are merged key by key; anything else, lists too, is replaced."""
+    """Merges maps key by key; replaces anything else, including lists."""
     if not isinstance(wanted, dict) or not isinstance(live, dict):
         return wanted
     applied = applied if isinstance(applied, dict) else {}
@@ -84,7 +85,7 @@ def _merged(live: Any, applied: Any, wanted: Any) -> Any:
 
 
 def _without_bookkeeping(found: Object) -> Object:
-    """Without what says who wrote what when, and without the status, which Argo CD does not compare either."""
+    """Drops managed fields and the status, which Argo CD does not compare either."""
     found = copy.deepcopy(found)
     for key in ("managedFields", "resourceVersion", "generation"):
         found["metadata"].pop(key, None)

@@ -1,8 +1,8 @@
-"""Fixtures with a Harbor in them: a real one when the environment names it, a stand-in otherwise.
+"""Fixtures with a Harbor: a real one if the environment names it, otherwise a stand-in.
 
-HARBORHOOK_TEST_HARBOR_URL, _USERNAME and _PASSWORD name a real Harbor and a system administrator of it;
-HARBORHOOK_TEST_HARBOR_RECEIVER_URL is where that Harbor reaches a webhook receiver that the tests start. Tests make
-things under names of their own and remove them; those that would change or break the whole Harbor are skipped there.
+HARBORHOOK_TEST_HARBOR_URL, _USERNAME and _PASSWORD name a real Harbor and its system administrator.
+HARBORHOOK_TEST_HARBOR_RECEIVER_URL is the address at which that Harbor reaches a webhook receiver of the tests. Tests
+use unique names and remove their objects; tests that would change or break the whole Harbor are skipped there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.harbor.process import StandIn
 
 _URL = "HARBORHOOK_TEST_HARBOR_URL"
 _USERNAME = "HARBORHOOK_TEST_HARBOR_USERNAME"
-_PASSWORD = "HARBORHOOK_TEST_HARBOR_PASSWORD"  # the variable's name
+_PASSWORD = "HARBORHOOK_TEST_HARBOR_PASSWORD"  # the name of the variable
 _RECEIVER = "HARBORHOOK_TEST_HARBOR_RECEIVER_URL"
 
 
@@ -30,26 +30,26 @@ class HarborUnderTest:
     username: str
     password: str
     version: str
-    """`2.16` and the like."""
+    """Such as `2.16`."""
     is_real: bool
     stand_in: StandIn | None
     receiver_url: str | None
-    """Where a real Harbor reaches a webhook receiver of the tests; None when nobody said."""
+    """Address at which a real Harbor reaches a webhook receiver of the tests; None if not stated."""
 
     @property
     def auth(self) -> tuple[str, str]:
-        """For httpx."""
+        """Credentials for httpx."""
         return self.username, self.password
 
 
 def real_harbor() -> bool:
-    """Whether the tests are to run against a real Harbor."""
+    """Whether the tests run against a real Harbor."""
     return bool(os.environ.get(_URL))
 
 
 @pytest.fixture(scope="session")
 def harbor() -> Iterator[HarborUnderTest]:
-    """One Harbor for the whole run; tests use names of their own and clean up after themselves."""
+    """One Harbor for the whole run; tests use unique names and clean up after themselves."""
     if real_harbor():
         yield real_harbor_under_test()
         return
@@ -59,7 +59,7 @@ def harbor() -> Iterator[HarborUnderTest]:
 
 @pytest.fixture
 def stand_in() -> Iterator[StandIn]:
-    """A stand-in of the test's own, to break, to kill, to fill. Not for tests of what a real Harbor does."""
+    """A stand-in for one test, to break, kill or fill. Not for tests of a real Harbor's behaviour."""
     with StandIn.start() as found:
         yield found
 
@@ -73,7 +73,7 @@ def harbor_27() -> Iterator[HarborUnderTest]:
 
 @pytest.fixture
 def stand_in_27() -> Iterator[StandIn]:
-    """A Harbor 2.7 of the test's own."""
+    """A Harbor 2.7 for one test."""
     with StandIn.start(version="2.7") as found:
         yield found
 
@@ -88,7 +88,7 @@ def faulty_harbor(harbor: HarborUnderTest) -> Iterator[StandIn]:
 
 
 def standing_in(stand_in: StandIn, version: str) -> HarborUnderTest:
-    """A stand-in as the Harbor under test."""
+    """Returns a stand-in as the Harbor under test."""
     username, password = stand_in.admin
     return HarborUnderTest(stand_in.url, username, password, version, False, stand_in, "http://127.0.0.1")
 

@@ -16,7 +16,7 @@ import yaml
 
 
 def configuration(template: str, hostname: str, password: str, data: str) -> str:
-    """harbor.yml, made of the installer's harbor.yml.tmpl; all that is not named keeps the installer's value."""
+    """Returns harbor.yml from the installer's harbor.yml.tmpl; other settings keep the installer's values."""
     settings = yaml.safe_load(template)
     del settings["https"]
     settings |= {"hostname": hostname, "harbor_admin_password": password, "data_volume": data}

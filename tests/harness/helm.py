@@ -1,6 +1,6 @@
-"""Helm, as the tests of the chart run it: built once from the Go module beside this file, and kept from the user's own.
+"""Helm for the tests of the chart: built once from the Go module beside this file, isolated from the user's Helm.
 
-`KUBEBUILDER_ASSETS`, when set to a directory that has a `helm`, gives that one instead.
+If `KUBEBUILDER_ASSETS` names a directory with a `helm`, that one is used instead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parent / "helm_program"
 
 
 class HelmError(subprocess.CalledProcessError):
-    """A helm command that failed; unlike its parent it shows what helm said."""
+    """A failed helm command; unlike its parent it shows helm's output."""
 
     def __str__(self) -> str:
         return f"{super().__str__()}\n{self.stderr}"
@@ -27,7 +27,7 @@ class HelmError(subprocess.CalledProcessError):
 
 @dataclass(frozen=True)
 class Helm:
-    """The program, with a directory for its cache and configuration, and the cluster it talks to, if any."""
+    """The program, with a directory for its cache and configuration, and optionally a cluster."""
 
     program: Path
     home: Path
@@ -52,7 +52,7 @@ class Helm:
         return done
 
     def environment(self) -> dict[str, str]:
-        """Nothing that the user has set up for their own Helm, and no cluster but the tests' own."""
+        """Returns an environment without the user's Helm settings, and with only the tests' cluster."""
         foreign = ("HELM_", "KUBE", "XDG_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         homes = {f"HELM_{part}_HOME": str(self.home / part.lower()) for part in ("CACHE", "CONFIG", "DATA")}
@@ -61,7 +61,7 @@ class Helm:
 
 
 def find(progress: Progress) -> Path:
-    """The program to use, built first if that is what it takes."""
+    """Returns the program, built if necessary."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and (there := Path(assets).absolute() / "helm").exists():
         return there
@@ -81,7 +81,7 @@ def find(progress: Progress) -> Path:
 
 
 def _linker_flags(version: str) -> str:
-    """Strip the binary and stamp it as Helm's own makefile does: unstamped, it renders for Kubernetes 1.20."""
+    """Strips the binary and stamps it like Helm's own makefile: without a stamp it renders for Kubernetes 1.20."""
     _, minor, _ = _required("k8s.io/client-go").split(".")
     stamp = {"internal/version.version": version}
     for package in ("pkg/lint/rules", "pkg/chartutil"):

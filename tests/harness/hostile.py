@@ -1,4 +1,4 @@
-"""A server that answers as its test says, byte by byte: for what no honest Harbor or receiver sends."""
+"""A server whose answers a test composes byte by byte, for answers that an honest Harbor or receiver never sends."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from itertools import islice
 from typing import Any
 
 Reply = Callable[[str], Iterable[bytes]]
-"""From the first line of a request, such as `GET /api/v2.0/projects?page=1 HTTP/1.1`, to the bytes of its answer."""
+"""Maps the first line of a request, such as `GET /api/v2.0/projects?page=1 HTTP/1.1`, to the bytes of its answer."""
 
 
 def answer(
     body: bytes, *headers: str, status: str = "200 OK", kind: str = "application/json", length: int | None = None
 ) -> list[bytes]:
-    """An answer; `length` where the stated one is not that of the body."""
+    """Returns an answer; `length` overrides the true Content-Length."""
     lines = [
         f"HTTP/1.1 {status}",
         f"Content-Type: {kind}",
@@ -31,7 +31,7 @@ def json_answer(body: Any, *headers: str, status: str = "200 OK") -> list[bytes]
 
 
 def endless(chunk: bytes, *headers: str, kind: str = "application/json") -> Iterator[bytes]:
-    """An answer without a stated length that goes on until the client closes the connection."""
+    """Returns an answer without a stated length that continues until the client closes the connection."""
     lines = ["HTTP/1.1 200 OK", f"Content-Type: {kind}", "Connection: close", *headers]
     yield "\r\n".join((*lines, "", "")).encode()
     while True:
@@ -39,12 +39,12 @@ def endless(chunk: bytes, *headers: str, kind: str = "application/json") -> Iter
 
 
 class Hostile:
-    """The running server: its address, what it was asked and how many bytes it got rid of."""
+    """The running server: its address, the requests and the number of bytes sent."""
 
     def __init__(self, reply: Reply) -> None:
         self.url = ""
         self.requests: list[str] = []
-        """The head of each request, as it came."""
+        """The head of each request, unparsed."""
         self.sent = 0
         self._reply = reply
 
@@ -67,7 +67,7 @@ def _length(head: str) -> int:
 
 @asynccontextmanager
 async def hostile(reply: Reply) -> AsyncIterator[Hostile]:
-    """Runs until the block ends, connections that are still open included."""
+    """Runs a server until the block ends; closes open connections."""
     found = Hostile(reply)
     running: set[asyncio.Task[None]] = set()
 

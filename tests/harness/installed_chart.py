@@ -1,7 +1,7 @@
-"""The chart installed in a control plane by Helm, with the operator at work.
+"""The chart installed in a control plane by Helm, with a running operator.
 
-There is no node, so the operator runs beside the cluster as what its Deployment describes: the same arguments and
-variables, under the ServiceAccount and the roles that the release has made.
+There is no node, so the operator runs outside the cluster, but with the arguments and variables of its Deployment, the
+ServiceAccount and the roles of the release.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ QUICK: Values = {
 
 @dataclass
 class Cluster:
-    """A control plane of its own, since a release owns things that belong to no namespace."""
+    """A separate control plane, since a release owns cluster-scoped objects."""
 
     control_plane: ControlPlane
     helm: Helm
@@ -42,7 +42,7 @@ class Cluster:
     _stack: ExitStack
 
     def install(self, values: Values | None = None, command: str = "install", chart: Path = CHART) -> str:
-        """Installs or upgrades the release; returns what Helm says at the end."""
+        """Installs or upgrades the release; returns Helm's notes."""
         place = ("--namespace", NAMESPACE, "--create-namespace", "--values", "-")
         whole = {"settings": QUICK, **(values or {})}
         said = self.helm(command, RELEASE, chart, *place, stdin=json.dumps(whole)).stdout
@@ -53,12 +53,12 @@ class Cluster:
         return self.helm("uninstall", RELEASE, "--namespace", NAMESPACE).stdout
 
     def in_release(self) -> set[str]:
-        """The kinds of the objects that Helm knows to be part of the release."""
+        """Returns the kinds of the objects that Helm counts to the release."""
         manifest = self.helm("get", "manifest", RELEASE, "--namespace", NAMESPACE).stdout
         return {line.removeprefix("kind: ") for line in manifest.splitlines() if line.startswith("kind: ")}
 
     def operate(self, namespace: str = NAMESPACE, name: str = RELEASE, package: Path = SOURCE) -> OperatorProcess:
-        """Starts what the Deployment of the release describes, from these sources or a wheel."""
+        """Starts the operator that the Deployment of the release describes, from these sources or a wheel."""
         path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
         deployment = self.control_plane.admin.request("GET", path)
         operator = OperatorProcess.of_deployment(self.control_plane, self.directory, deployment, package)
@@ -71,14 +71,14 @@ class Cluster:
         return world
 
     def credentials(self) -> None:
-        """The Secret that a connection of the chart refers to."""
+        """Creates the Secret that a connection of the chart refers to."""
         self.control_plane.create_namespace(NAMESPACE)
         secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "harbor"}}
         secret["stringData"] = {"username": self.harbor.username, "password": self.harbor.password}
         self.control_plane.apply(json.dumps(secret), "--namespace", NAMESPACE)
 
     def connection(self, **values: Any) -> Values:
-        """Values for a connection to the Harbor of the tests."""
+        """Returns values for a connection to the Harbor of the tests."""
         stated: Values = {
             "create": True,
             "url": self.harbor.url,
@@ -90,15 +90,15 @@ class Cluster:
         return {"connection": {**stated, **values}}
 
     def kinds(self) -> set[str]:
-        """Our kinds that the cluster has."""
+        """Returns our kinds that the cluster has."""
         return {item["spec"]["names"]["kind"] for item in self.control_plane.admin.request("GET", CRDS)["items"]}
 
     def until_kinds_are_served(self) -> None:
-        """Waits for the API server to serve the kinds that there are: that takes it a while after a CRD is made."""
+        """Waits until the API server serves the existing kinds, which takes a while after a CRD is created."""
         eventually(lambda: self._resources() is not None, lambda: f"not all of {self.kinds()} are served")
 
     def _resources(self) -> list[str] | None:
-        """The paths of all resources; None while a kind is not served."""
+        """Returns the paths of all resources; None if a kind is not served yet."""
         paths = []
         for plural in (PLURALS[kind] for kind in self.kinds()):
             try:
@@ -111,7 +111,7 @@ class Cluster:
         return paths
 
     def remove_everything(self) -> None:
-        """What a test left: the release, resources without what their finalizers wait for, kinds."""
+        """Removes the remains of a test: the release, resources (after their finalizers), kinds."""
         self.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found")
         self.until_kinds_are_served()
         for path in self._resources() or []:
@@ -121,12 +121,13 @@ class Cluster:
         self.remove_kinds()
 
     def remove_kinds(self) -> None:
-        """Deletes the CRDs. An API server that has just begun to serve one can forget to, until it is touched again."""
+        """Deletes the CRDs. An API server that has just begun to serve one may not finish until the CRD is changed
+        again."""
         self.control_plane.admin.request("DELETE", CRDS)
 
         def gone() -> bool:
             for item in self.control_plane.admin.request("GET", CRDS)["items"]:
-                with suppress(RefusedError):  # gone meanwhile
+                with suppress(RefusedError):  # deleted meanwhile
                     self._patch(f"{CRDS}/{item['metadata']['name']}", {"annotations": {"t": secrets.token_hex(4)}})
             return not self.kinds()
 
@@ -137,8 +138,8 @@ class Cluster:
         self.control_plane.admin.request("PATCH", path, body, content_type="application/merge-patch+json")
 
     def remove_namespace(self) -> None:
-        """Deletes the release's namespace and waits for its end: nothing can be made in it before."""
+        """Deletes the release's namespace and waits for its end: nothing can be created in it before."""
         path = f"/api/v1/namespaces/{NAMESPACE}"
-        with suppress(RefusedError):  # there is none, or it is being deleted
+        with suppress(RefusedError):  # it does not exist, or is being deleted
             self.control_plane.delete_namespace(NAMESPACE)
         eventually(lambda: not self.control_plane.admin.exists(path), lambda: f"{path} is still there")

@@ -1,4 +1,4 @@
-"""Receivers of other projects as Harbor meets them: what they demand of a notification, and what they answer.
+"""Receivers of other projects: their requirements on a notification, and their answers.
 
 Read from their sources: Kargo (pkg/webhook/external/harbor.go, main of 2026), Argo CD Image Updater
 (pkg/webhook/harbor.go and webhook.go of 1.0.0 and 1.3.0), Argo Events (pkg/eventsources/common/webhook/webhook.go and
@@ -18,7 +18,7 @@ from harness.receiver import Answers
 
 
 def kargo(auth_header: str) -> Answers:
-    """Compares the whole header; takes nothing but pushes in Harbor's own format."""
+    """Compares the whole header; accepts only pushes in Harbor's own format."""
 
     def answers(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:
         given = headers.get("authorization", "")
@@ -94,7 +94,7 @@ def argo_events(token: str, *, bus: bool = True) -> Answers:
 
 
 def mattermost(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:
-    """Wants a text or attachments; does not know Slack's blocks."""
+    """Requires a text or attachments; does not support Slack's blocks."""
     message = _json(body) or {}
     if message.get("text") or "attachments" in message:
         return 200, "ok"
@@ -103,7 +103,7 @@ def mattermost(headers: dict[str, str], query: str, body: bytes) -> tuple[int, s
 
 
 def quoting(headers: dict[str, str], query: str, body: bytes) -> tuple[int, str]:
-    """A gateway before the receiver that says which token it does not know."""
+    """A gateway before the receiver that quotes the token it rejects."""
     given = headers.get("authorization", "")
     return 401, f"unknown token {given}, also as {given.upper()}, beginning with {given[:12]}..."
 

@@ -1,8 +1,8 @@
-"""Packs `kubectl harborhook` for Krew, kubectl's plugin manager: an archive for a release, and the manifest naming it.
+"""Packs `kubectl harborhook` for Krew, kubectl's plugin manager: an archive for a release, and its manifest.
 
-`make dist` writes both (harness.release). The plugin is one file of pure Python for any platform: the commands that
-talk to the API server, and what they import. `doctor`, `export`, `crds` and `run` need compiled packages, and say so.
-The same sources give the same bytes.
+`make dist` writes both (harness.release). The plugin is one file of pure Python for any platform: the commands that use
+the API server, and their imports. `doctor`, `export`, `crds` and `run` need compiled packages, and report that. The
+same sources give the same bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def archive_name() -> str:
 
 
 def archive(sources: Path = REPOSITORY) -> bytes:
-    """The program and the license, from this checkout or a copy of it."""
+    """Returns the program and the license, from this checkout or a copy of it."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         _add(tar, PROGRAM, program(sources), 0o755)
@@ -40,7 +40,7 @@ def archive(sources: Path = REPOSITORY) -> bytes:
 
 
 def program(sources: Path) -> bytes:
-    """An executable zip file, as Python runs it."""
+    """Returns an executable zip file for Python."""
     packed = io.BytesIO()
     packed.write(b"#!/usr/bin/env python3\n")
     with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as zipped:
@@ -50,7 +50,7 @@ def program(sources: Path) -> bytes:
 
 
 def manifest(url: str, homepage: str, content: bytes) -> dict[str, Any]:
-    """What Krew's index holds."""
+    """Returns the manifest for Krew's index."""
     return {
         "apiVersion": "krew.googlecontainertools.github.com/v1alpha2",
         "kind": "Plugin",

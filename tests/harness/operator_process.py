@@ -1,4 +1,5 @@
-"""The operator as a process of its own, as it runs in a pod: its ServiceAccount's rights, settings by environment."""
+"""The operator as a separate process, run like in a pod: with its ServiceAccount's rights, configured by
+environment."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ READY_SECONDS = 60.0
 
 
 class Cluster(Protocol):
-    """What an operator needs of a cluster."""
+    """The part of a cluster that an operator needs."""
 
     def service_account_kubeconfig(self, namespace: str, name: str, *, server: str | None = None) -> Path: ...
 
@@ -33,9 +34,9 @@ class Cluster(Protocol):
 class OperatorProcess:
     """`harborhook run` under its shipped roles. It ends with the process that started it.
 
-    `api_server` is the address of a proxy in front of the API server, `account` and `namespace` are those of another
-    ServiceAccount; with `clock_steps` its clock can be set. `package` is where its code is: these sources, or the wheel
-    of another version; `python` runs it.
+    `api_server` is the address of a proxy in front of the API server, `account` and `namespace` select another
+    ServiceAccount; with `clock_steps` its clock can be set. `package` is the location of its code: these sources, or
+    the wheel of another version; `python` runs it.
     """
 
     made: ClassVar[list[OperatorProcess]] = []
@@ -77,7 +78,7 @@ class OperatorProcess:
 
     @classmethod
     def start(cls, control_plane: Cluster, directory: Path, **settings: object) -> Self:
-        """Starts one with settings of settings.py by name, and waits until it is ready."""
+        """Starts an operator with settings of settings.py by name, and waits until it is ready."""
         found = cls(control_plane, directory, settings)
         found.restart()
         return found
@@ -86,7 +87,7 @@ class OperatorProcess:
     def of_deployment(
         cls, control_plane: Cluster, directory: Path, deployment: dict[str, Any], package: Path = SOURCE
     ) -> Self:
-        """Starts what the pod of a Deployment would run: its arguments, variables and ServiceAccount."""
+        """Starts the process that the pod of a Deployment would run: its arguments, variables and ServiceAccount."""
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         namespace = deployment["metadata"]["namespace"]
@@ -115,7 +116,7 @@ class OperatorProcess:
 
     @property
     def url(self) -> str:
-        """Where its probes and metrics are."""
+        """The address of its probes and metrics."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
@@ -137,23 +138,23 @@ class OperatorProcess:
                 env=self._environment,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # a terminal's Ctrl-C is for the program that started it to handle
+                start_new_session=True,  # Ctrl-C in a terminal reaches only the program that started it
             )
         if wait:
             self.wait_until_ready()
 
     def set_clock(self, off_by: float) -> None:
-        """Sets its wall clock: ahead by so many seconds, or back, of what is right."""
+        """Sets its wall clock ahead of the true time by this many seconds, or back."""
         new = self._clock.with_suffix(".new")
         new.write_text(str(off_by))
         new.replace(self._clock)
 
     def kill(self) -> None:
-        """SIGKILL, as a crash."""
+        """Sends SIGKILL, as a crash."""
         self.end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """SIGTERM, as Kubernetes ends a pod."""
+        """Sends SIGTERM, as Kubernetes does to end a pod."""
         self._last_metrics = self.shown_metrics()
         self.end(signal.SIGTERM)
 
@@ -162,7 +163,7 @@ class OperatorProcess:
         self._process.send_signal(number)
 
     def end(self, number: signal.Signals) -> int | None:
-        """Sends a signal, waits for the end and returns the exit code; None if it does not run."""
+        """Sends a signal, waits for the end and returns the exit code; None if it is not running."""
         if self._process is None:
             return None
         self.send(number)
@@ -187,13 +188,13 @@ class OperatorProcess:
         raise RuntimeError(f"the operator did not become ready; its log ends with:\n{self.log.read_text()[-4000:]}")
 
     def metrics(self) -> dict[str, float]:
-        """What it shows at /metrics: values by name with labels, as they are written there."""
+        """Returns the values of /metrics, by name with labels in their original spelling."""
         lines = self.metrics_page().splitlines()
         pairs = [line.rpartition(" ") for line in lines if line and not line.startswith("#")]
         return {name: float(value) for name, _, value in pairs}
 
     def metrics_page(self) -> str:
-        """What Prometheus reads."""
+        """Returns the page that Prometheus scrapes."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=5) as answer:
             return str(answer.read().decode())
 
@@ -212,7 +213,7 @@ class OperatorProcess:
 
 
 def _value(variable: dict[str, Any], namespace: str) -> str:
-    """As a kubelet would fill it in: our Deployments refer to nothing but the namespace."""
+    """Resolves a variable like a kubelet: our Deployments only refer to the namespace."""
     if "valueFrom" not in variable:
         return str(variable["value"])
     assert variable["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace"

@@ -1,4 +1,4 @@
-"""Tests with a Harbor of their own, which they may break: the world around it, its users and robots."""
+"""Tests with a separate Harbor, which they may break: the world around it, its users and robots."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from harness.world import World
 
 
 def world_of(world: World, stand_in: StandIn, version: str = "2.16") -> World:
-    """The same cluster and namespace with another Harbor; the connection to it is not declared yet."""
+    """Returns a world with another Harbor in the same cluster and namespace; the connection to it is not declared
+    yet."""
     harbor = HarborUnderTest(stand_in.url, *stand_in.admin, version, False, stand_in, None)
     return World(world.control_plane, harbor, world.operator, world.namespace, connection=f"own-{world._unique}")
 
 
 @contextmanager
 def own_harbor(world: World, stand_in: StandIn, version: str = "2.16", **connection: Any) -> Iterator[World]:
-    """That world with its connection declared and ready; what the test leaves there is removed."""
+    """Yields that world with its connection declared and ready; removes the remains of the test."""
     found = world_of(world, stand_in, version)
     found.connect(found.connection, **connection)
     found.ready("ClusterHarborConnection", found.connection)
@@ -30,7 +31,7 @@ def own_harbor(world: World, stand_in: StandIn, version: str = "2.16", **connect
 
 
 def leave(own: World) -> None:
-    """Removes what the test left, while its Harbor is still there."""
+    """Removes the remains of the test, while its Harbor still exists."""
     own.clean_up()
     for kind in ("WebhookPolicy", "HarborProject"):
         for item in own.all(kind):

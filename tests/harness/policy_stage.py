@@ -1,4 +1,4 @@
-"""One WebhookPolicy with all that it depends on, for unit tests of its visits: no process, no network, no waiting."""
+"""One WebhookPolicy with all its dependencies, for unit tests of its visits: no process, no network, no waiting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RECORDED = {"kind": CONNECTION.kind, "name": CONNECTION.name, "url": URL}
 
 
 class Harbor:
-    """One project with its policies; keeps what it was asked."""
+    """One project with its policies; records the requests."""
 
     def __init__(self) -> None:
         self.policies_by_id: dict[int, Object] = {}
@@ -63,7 +63,7 @@ def _parsed(row: Object) -> Policy:
 
 
 class Api:
-    """The API server, for the statuses that are written."""
+    """The API server, for writes of statuses."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -84,7 +84,7 @@ class Api:
 
 
 def _merged(value: Any, patch: Any) -> Any:
-    """A JSON merge patch applied."""
+    """Applies a JSON merge patch."""
     if not isinstance(patch, dict):
         return patch
     old = value if isinstance(value, dict) else {}
@@ -97,7 +97,7 @@ def _next_version(body: Object) -> str:
 
 
 class Stage:
-    """A policy, its project, its connection, a Secret with its header, and an operator that may be started again."""
+    """A policy, its project, its connection, a Secret with its header, and an operator that can be restarted."""
 
     def __init__(self, project: Object | None = None, **spec: Any) -> None:
         self.harbor = self._new_harbor()
@@ -126,7 +126,7 @@ class Stage:
         return Harbor()
 
     def restart(self) -> None:
-        """Another process: what the one before had in memory is lost, what is in the API server is there."""
+        """Replaces the operator by a new process: its memory is lost, the objects in the API server stay."""
         self.bodies = {key: self.stored(key) for key in self.bodies}
         self._start()
 
@@ -156,7 +156,7 @@ class Stage:
         return body
 
     def change(self, key: Key, **spec: Any) -> None:
-        """As a person does, by kubectl."""
+        """Changes a spec as a user does with kubectl."""
         body = copy.deepcopy(self.stored(key))
         body["spec"].update(spec)
         body["metadata"]["resourceVersion"] = _next_version(body)
@@ -175,7 +175,7 @@ class Stage:
         return self.harbor.policies_by_id[5]
 
     async def visit(self, causes: Cause | None = None) -> list[str]:
-        """Visits the policy, for the causes for which it waits or those given; returns the requests to Harbor."""
+        """Visits the policy, for its pending causes or the given ones; returns the requests to Harbor."""
         if causes is None:
             causes = self.waiting()
         self.harbor.requests.clear()
@@ -193,7 +193,7 @@ class Stage:
 
     @property
     def drift(self) -> float:
-        """How many fields the metrics have counted as drift since the operator's start."""
+        """Returns how many fields the metrics have counted as drift since the operator's start."""
         families = self.context.metrics.registry.collect()
         samples = [sample for family in families for sample in family.samples]
         return sum(one.value for one in samples if one.name == "harborhook_drift_corrected_total")

@@ -1,4 +1,4 @@
-"""Reads Prometheus queries, so that tests can hold them to the metrics that there are. It evaluates nothing."""
+"""Parses Prometheus queries, so that tests can compare them with the existing metrics. It evaluates nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Selector:
-    """What a query asks for by name, with its conditions on labels."""
+    """The metric that a query selects, with its conditions on labels."""
 
     name: str
     matchers: tuple[promql.Matcher, ...]
@@ -34,7 +34,7 @@ class Selector:
 
 
 def scrape(text: str) -> list[Series]:
-    """All series of what /metrics shows."""
+    """Returns all series of a /metrics page."""
     return [
         Series(sample.name, dict(sample.labels))
         for family in text_string_to_metric_families(text)
@@ -43,7 +43,7 @@ def scrape(text: str) -> list[Series]:
 
 
 def selectors(query: str) -> list[Selector]:
-    """Everything that a query reads."""
+    """Returns all selectors of a query."""
     return [
         Selector(node.name or "", tuple(node.matchers.matchers))
         for node in _nodes(query)
@@ -52,7 +52,7 @@ def selectors(query: str) -> list[Selector]:
 
 
 def grouped_labels(query: str) -> set[str]:
-    """The labels that a query groups by or joins on."""
+    """Returns the labels that a query groups by or joins on."""
     found: set[str] = set()
     for node in _nodes(query):
         if isinstance(node, promql.AggregateExpr) and node.modifier:
@@ -63,12 +63,12 @@ def grouped_labels(query: str) -> set[str]:
 
 
 def result_labels(query: str) -> set[str]:
-    """The labels that the result of a query has, as far as the query names them."""
+    """Returns the labels of a query's result, as far as the query names them."""
     return _result_labels(promql.parse(query))
 
 
 def unmet(queries: Iterable[str], scraped: list[Series]) -> list[str]:
-    """The selectors of the queries that select nothing of a scrape."""
+    """Returns the selectors of the queries that match no series."""
     return [
         f"{selector.name} {selector.matchers} in {query}"
         for query in queries

@@ -1,4 +1,4 @@
-"""Push, pull and delete tiny OCI artifacts, in the Harbor stand-in or a real Harbor, as a container client does it.
+"""Pushes, pulls and deletes tiny OCI artifacts in the stand-in or a real Harbor, in the way of a container client.
 
 `python -m harness.push URL USER PASSWORD REPOSITORY [TAG]` pushes one.
 
@@ -25,7 +25,7 @@ _TIMEOUT = 60.0
 
 
 class RegistryError(Exception):
-    """The registry refused; ``status`` and the answer's text say why."""
+    """The registry refused; ``status`` and the answer's text give the reason."""
 
     def __init__(self, response: httpx.Response) -> None:
         request = response.request
@@ -49,20 +49,20 @@ def _challenge(header: str) -> dict[str, str]:
 
 
 def _token(client: httpx.Client, base: str, login: tuple[str, str] | None, repository: str, actions: str) -> str:
-    """Ask /v2/ where tokens are made and get one for the repository."""
+    """Asks /v2/ for the token service and gets a token for the repository."""
     answer = _checked(client.get(f"{base}/v2/"), 401, 200)
     challenge = _challenge(answer.headers.get("www-authenticate", ""))
     if "realm" not in challenge:
         return ""
     parameters = {"service": challenge.get("service", ""), "scope": f"repository:{repository}:{actions}"}
-    where = base + httpx.URL(challenge["realm"]).path  # the registry may know itself under another name
+    where = base + httpx.URL(challenge["realm"]).path  # the registry may know itself by another name
     response = _checked(client.get(where, params=parameters, auth=login), 200)
     body = response.json()
     return str(body.get("token") or body.get("access_token") or "")
 
 
 def _client(base: str, login: tuple[str, str] | None, repository: str, actions: str) -> httpx.Client:
-    """A client for one repository, with a token for it."""
+    """Returns a client with a token for one repository."""
     with _plain() as plain:
         token = _token(plain, base, login, repository, actions)
     client = _plain()
@@ -72,7 +72,7 @@ def _client(base: str, login: tuple[str, str] | None, repository: str, actions: 
 
 
 def _plain() -> httpx.Client:
-    """Keeps no cookies: Harbor sets a `sid` below `/v2/` too, and refuses a write with one for want of a CSRF token."""
+    """Keeps no cookies: Harbor sets a `sid` below `/v2/` too, and refuses a write with one that lacks a CSRF token."""
     no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
     return httpx.Client(cookies=no_cookies, trust_env=False, verify=False, timeout=_TIMEOUT, follow_redirects=True)
 
@@ -96,7 +96,7 @@ def push_artifact(
     tag: str = "v1",
     content: bytes = b"hello",
 ) -> str:
-    """Push ``content`` as an image's only layer under the tag and return the manifest's digest.
+    """Pushes ``content`` as an image's only layer under the tag and returns the manifest's digest.
 
     An empty tag pushes by digest. The same content has the same digest.
     """
@@ -124,7 +124,7 @@ def pull_artifact(
     repository: str = "project/app",
     reference: str = "v1",
 ) -> bytes:
-    """Pull by tag or digest and return the layer's content; an empty user name pulls anonymously."""
+    """Pulls by tag or digest and returns the layer's content; an empty user name pulls anonymously."""
     base = harbor_url.rstrip("/")
     login = (username, password) if username else None
     with _client(base, login, repository, "pull") as client:
@@ -135,7 +135,7 @@ def pull_artifact(
 
 
 def _api_delete(harbor_url: str, username: str, password: str, repository: str, rest: str) -> None:
-    """Delete by Harbor's own API, where a slash in a repository's name is escaped twice."""
+    """Deletes by Harbor's own API, where a slash in a repository's name is escaped twice."""
     project, _, name = repository.partition("/")
     escaped = quote(quote(name, safe=""), safe="")
     url = f"{harbor_url.rstrip('/')}/api/v2.0/projects/{project}/repositories/{escaped}{rest}"
@@ -145,12 +145,12 @@ def _api_delete(harbor_url: str, username: str, password: str, repository: str, 
 
 
 def delete_artifact(harbor_url: str, username: str, password: str, repository: str, reference: str) -> None:
-    """Delete the artifact a tag or digest names, with all its tags."""
+    """Deletes the artifact of a tag or digest, with all its tags."""
     _api_delete(harbor_url, username, password, repository, f"/artifacts/{reference}")
 
 
 def delete_tag(harbor_url: str, username: str, password: str, repository: str, tag: str) -> None:
-    """Delete one tag; the artifact stays."""
+    """Deletes one tag; the artifact stays."""
     _api_delete(harbor_url, username, password, repository, f"/artifacts/{tag}/tags/{tag}")
 
 

@@ -51,7 +51,7 @@ _MOST_KEPT = 100_000
 
 @dataclass(frozen=True)
 class Received:
-    """One request. ``path`` is without the query; the names in ``headers`` are lower-case; ``body`` is what came."""
+    """One request. ``path`` is without the query; the names in ``headers`` are lower-case; ``body`` is unparsed."""
 
     path: str
     query: str
@@ -61,7 +61,7 @@ class Received:
     time: float
     answered: int
     number: int = 0
-    """Its place among all requests, in the order in which they came."""
+    """Its position among all requests, in the order of arrival."""
 
     @property
     def text(self) -> str:
@@ -77,7 +77,7 @@ class Received:
 
     @property
     def redelivery(self) -> int | None:
-        """The execution that the operator sent again; None for what Harbor sent."""
+        """The execution that the operator redelivered; None for a request from Harbor."""
         stated = self.headers.get("x-harborhook-redelivery")
         return None if stated is None else int(stated)
 
@@ -85,13 +85,13 @@ class Received:
         return json.loads(self.body)
 
     def wire(self) -> dict[str, Any]:
-        """As ``GET /_received`` shows it; ``body_base64`` is exact."""
+        """Returns the form of ``GET /_received``; ``body_base64`` is exact."""
         encoded = base64.b64encode(self.body).decode()
         return asdict(self) | {"body": self.text, "body_base64": encoded}
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> Received:
-        """The inverse of ``wire``, for tests that ask a receiver in another process."""
+        """Inverts ``wire``, for tests that query a receiver in another process."""
         body = base64.b64decode(wire["body_base64"])
         kept = {key: wire[key] for key in ("path", "query", "method", "headers", "time", "answered", "number")}
         return cls(body=body, **kept)
@@ -114,7 +114,7 @@ def _number(text: str) -> int:
 
 
 class _Behaviour:
-    """What to answer on which path, and everything received."""
+    """The answers by path, and everything received."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -123,13 +123,13 @@ class _Behaviour:
         self._toggles: dict[str, _Answer] = {}
         self._arrivals = itertools.count(1)
         self.outage: int | None = None
-        """The status of every answer meanwhile."""
+        """The status of every answer during an outage."""
         self._imitations: dict[str, Answers] = {}
         self.stopping = threading.Event()
 
     def received(self, path: str | None) -> list[Received]:
         with self._lock:
-            found = sorted(self._received, key=lambda one: one.number)  # kept in the order of their answers
+            found = sorted(self._received, key=lambda one: one.number)  # they are stored in the order of their answers
         if path is None:
             return found
         below = path.rstrip("/") + "/"
@@ -145,7 +145,7 @@ class _Behaviour:
             self._toggles[key] = _Answer(status, text.encode())
 
     def arrived(self) -> int:
-        """The number of a request that came just now."""
+        """Returns the number for a request that has just arrived."""
         with self._lock:
             return next(self._arrivals)
 
@@ -216,7 +216,7 @@ class _Behaviour:
 
 
 class _Server(ThreadingHTTPServer):
-    """Thread per connection; TLS handshakes in those threads, so that one that hangs holds nobody up."""
+    """Uses a thread per connection, which also does the TLS handshake, so that a hanging one blocks no others."""
 
     daemon_threads = True
     block_on_close = False
@@ -231,14 +231,14 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = bound
-        self.server_name, self.server_port = address  # without HTTPServer's look-up of the host's name
+        self.server_name, self.server_port = address  # skips HTTPServer's look-up of the host's name
         self.server_activate()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         if self._context is None:
             self._finish(request, client_address)
             return
-        with self._context.wrap_socket(request, server_side=True) as secured:  # which takes the connection over
+        with self._context.wrap_socket(request, server_side=True) as secured:  # it takes the connection over
             self._finish(secured, client_address)
 
     def _finish(self, connection: socket.socket, client_address: Any) -> None:
@@ -250,7 +250,7 @@ class _Server(ThreadingHTTPServer):
             self._open.discard(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke is the sender's affair."""
+        """Ignores broken connections of senders."""
 
     def close_connections(self) -> None:
         self._closed = True
@@ -264,7 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Silent: what was received can be asked for."""
+        """Disables the log: `received` returns the requests."""
 
     def _body(self) -> bytes:
         if "chunked" in self.headers.get("transfer-encoding", "").lower():
@@ -334,7 +334,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 class Receiver:
-    """A running receiver. Its threads are daemons: it dies with the process that started it."""
+    """A running receiver. Its threads are daemons: it ends with the process that started it."""
 
     def __init__(
         self,
@@ -378,39 +378,39 @@ class Receiver:
         return cls(**options)
 
     def received(self, path: str | None = None) -> list[Received]:
-        """Everything that came, oldest first; with a path, what came to it or below it."""
+        """Returns all requests, oldest first; with a path, those to it or below it."""
         return self._behaviour.received(path)
 
     def clear(self) -> None:
-        """Forget what came; what paths answer, and how often they failed already, stays."""
+        """Forgets requests; the answers of paths, and their counts of failures, stay."""
         self._behaviour.clear()
 
     def set_status(self, key: str, status: int, body: str | None = None) -> None:
-        """What ``/toggle/<key>`` answers from now on."""
+        """Sets the answer of ``/toggle/<key>``."""
         self._behaviour.set(key, status, body)
 
     def down(self, status: int | None = None) -> None:
-        """Until ``up``: refuse connections and drop those there are, or with a status answer everything with it."""
+        """Until ``up``: refuses connections and drops existing ones, or answers every request with a status."""
         self.up()
         if status is not None:
             self._behaviour.outage = status
             return
         self._close()
-        self._refusing = _bind(self.host, self.port)  # nobody else gets the port; without listen() it refuses
+        self._refusing = _bind(self.host, self.port)  # keeps the port; without listen() it refuses connections
 
     def up(self) -> None:
-        """End what ``down`` began; nothing happens if it was not down."""
+        """Ends an outage; does nothing if there is none."""
         self._behaviour.outage = None
         bound, self._refusing = self._refusing, None
         if bound is not None:
             self._listen(bound)
 
     def imitate(self, path: str, answers: Answers) -> None:
-        """Let a function answer what comes to this path."""
+        """Makes a function answer requests to this path."""
         self._behaviour.imitate(path, answers)
 
     def wait(self, count: int, path: str | None = None, *, timeout: float = 10.0) -> list[Received]:
-        """Wait until that many requests came, and return them; AssertionError when they do not."""
+        """Waits until that many requests have come, and returns them; raises AssertionError otherwise."""
         end = time.monotonic() + timeout
         while len(found := self.received(path)) < count:
             assert time.monotonic() < end, f"{len(found)} of {count} requests came to {path or 'the receiver'}"

@@ -1,5 +1,5 @@
-"""One WebhookPolicy whose notifications Harbor could not deliver, for unit tests of redelivery: receivers that answer
-as told, and time that passes when told."""
+"""One WebhookPolicy with undelivered notifications, for unit tests of redelivery: tests set the receivers' answers and
+the time."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ ALLOWED: Object = {"allowRedelivery": True}
 
 
 class Notifications(Harbor):
-    """The notifications of one policy, by id, with what Harbor is asked of them."""
+    """The notifications of one policy, by id, with a record of the requests to Harbor."""
 
     def __init__(self) -> None:
         super().__init__()
         self.executions_by_id: dict[int, Execution] = {}
         self.tasks_by_id: dict[int, list[Task]] = {}
         self.ahead = timedelta()
-        """By how much Harbor's clock is ahead."""
+        """How far Harbor's clock is ahead."""
         self.time = START
         self.body = ""
-        """Of all notifications, if they are not to have one each."""
+        """The body of all notifications; "" gives each its own."""
 
     def now(self) -> datetime:
         return self.time + self.ahead
@@ -92,7 +92,7 @@ class Sent:
 
 @dataclass
 class Receivers:
-    """All receivers; they answer with `status`, or not at all (0), unless a notification has an answer of its own."""
+    """All receivers; they answer with `status`, or not at all (0), unless a notification has a separate answer."""
 
     status: int = 0
     by_id: dict[int, int] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class RedeliveryStage(Stage):
         self.context.sending = Queue(clock=self.clock)
 
     def now(self) -> datetime:
-        """Of the API server."""
+        """The time of the API server."""
         self.harbor.time = START + timedelta(seconds=self.clock.now)
         return self.harbor.time
 
@@ -153,10 +153,10 @@ class RedeliveryStage(Stage):
             raise NotSentError("It cannot be reached: connection refused")
         return status
 
-    # What happens
+    # Events
 
     def fail(self, *ids: int, kind: str = "WEBHOOK", payload_format: PayloadFormat = "Default", **fields: Any) -> None:
-        """Harbor has tried for the last time to deliver these."""
+        """Makes Harbor give these up after the last attempt."""
         for number in ids:
             started = fields.get("started", self.now())
             execution = Execution(
@@ -168,7 +168,7 @@ class RedeliveryStage(Stage):
         self.harbor.executions_by_id[number] = replace(self.harbor.executions_by_id[number], status=status)
 
     async def poll(self, *, renumbered_from: int | None = None, above: int = 0) -> None:
-        """What a poll has read of all notifications above that id."""
+        """Takes in a poll of all notifications above that id."""
         self.now()
         patience = patience_with(self.context, self.link)
         rows = [one for one in self.harbor.executions_by_id.values() if one.id > above]
@@ -180,7 +180,7 @@ class RedeliveryStage(Stage):
         self.context.queue.add(POLICY, Cause.DELIVERIES)
 
     async def run(self, seconds: float = 0.0) -> None:
-        """Lets so many seconds pass with everything that is due in them."""
+        """Advances the clock by so many seconds and runs everything that becomes due."""
         end = self.clock.now + seconds
         while True:
             await self._work_off()
@@ -199,7 +199,7 @@ class RedeliveryStage(Stage):
                 return
 
     async def write(self) -> bool:
-        """The policy's own visit for news, if one is due; whether it was."""
+        """Runs the policy's own visit for news, if one is due; returns whether it was."""
         if self.context.queue._waiting.pop(POLICY, None) is None:
             return False
         visit = Visit(self.context, self.policy, Cause.DELIVERIES, status=self.policy.status)
@@ -231,7 +231,7 @@ class RedeliveryStage(Stage):
         self.context.store.upsert(CONNECTION, body)
         self.link.connection = type(self.link.connection).model_validate(body)
 
-    # What is seen
+    # Observations
 
     @property
     def policy(self) -> WebhookPolicy:

@@ -25,7 +25,7 @@ class _Row(NamedTuple):
 
 
 def kind_page(kind: Kind) -> str:
-    """The reference of one kind in Markdown."""
+    """Returns the reference of one kind in Markdown."""
     schema = root_schema(kind)
     spec, status = schema["properties"]["spec"], schema["properties"]["status"]
     parts = [
@@ -51,14 +51,14 @@ def kind_page(kind: Kind) -> str:
 
 
 def reasons_page() -> str:
-    """The reasons of the condition Ready, each with what it does to the other conditions."""
+    """Returns the reasons of the condition Ready, each with its effect on the other conditions."""
     return "\n".join(
         [
             NOTICE,
             "# Reasons\n",
-            "The condition `Ready` of each resource has a reason, and a message that says more. `Stalled` and\n"
-            "`Reconciling` are there only while they are True, with the same reason: `Stalled` means that only a\n"
-            "person's change can help, `Reconciling` that the operator keeps trying or waits.\n",
+            "The condition `Ready` of each resource has a reason and a message with details. `Stalled` and\n"
+            "`Reconciling` are present only while True, with the same reason. `Stalled` means that only a user's\n"
+            "change can help, `Reconciling` that the operator keeps trying or waits.\n",
             _table(
                 ("Reason", "Ready", "Stalled", "Reconciling", "Meaning"),
                 ((_code(reason.value), *_CONDITIONS[reason.outcome], _prose(reason.sentence)) for reason in Reason),
@@ -97,7 +97,7 @@ def _name_table(kind: Kind) -> str:
 
 
 def _rows(schema: Schema, prefix: str = "") -> Iterator[_Row]:
-    """The fields below an object, each followed by its own fields."""
+    """Yields the fields below an object, each followed by its own fields."""
     required = schema.get("required", [])
     for name, field in schema.get("properties", {}).items():
         path = prefix + name
@@ -156,7 +156,7 @@ def _code(value: Any) -> str:
 
 
 def _prose(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escapes text for Markdown."""
     for special in ("\\", "|", "*", "<"):
         text = text.replace(special, f"\\{special}")
     return text

@@ -1,7 +1,7 @@
 """`python -m harness.site_browser DIRECTORY`: opens every page of the site in a headless Chromium.
 
-A page fails if its console has an error, if it asks another host than this one for anything, or if a diagram is not
-drawn. Besides, the navigation is clicked through, and the search finds what readers look for.
+A page fails if its console has an error, if it sends a request to another host, or if a diagram is not drawn. It also
+clicks through the navigation and searches for typical terms.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SEARCHES = {
     "Authorization header": "how-to/rotate-a-header/",
     "kind cluster": "getting-started/",
 }
-"""What is searched for, and a page that has to be among the results."""
+"""Search terms, each with a page that has to be among the results."""
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -45,7 +45,7 @@ def served(directory: Path) -> Iterator[str]:
 
 
 class Visitor:
-    """A page of the browser that notes what must not happen."""
+    """A page of the browser that records forbidden events."""
 
     def __init__(self, browser: Browser) -> None:
         self.complaints: list[str] = []
@@ -69,7 +69,7 @@ class Visitor:
         self._await_diagrams()
 
     def _await_diagrams(self) -> None:
-        """Material replaces each `pre.mermaid` by a `div.mermaid` that has the drawing in a closed shadow root."""
+        """Material replaces each `pre.mermaid` by a `div.mermaid` with the drawing in a closed shadow root."""
         self.page.wait_for_function("document.querySelector('pre.mermaid') === null", timeout=20_000)
         for diagram in self.page.locator("div.mermaid").all():
             box = diagram.bounding_box()
@@ -77,7 +77,7 @@ class Visitor:
                 self._note("a diagram is not drawn")
 
     def click_through(self, home: str) -> int:
-        """Follows every link of the navigation by a click; returns how many."""
+        """Clicks every link of the navigation; returns their number."""
         self.open(home)
         links = "nav.md-nav--primary a.md-nav__link[href]:not([href^='#'])"
         count = self.page.locator(links).count()

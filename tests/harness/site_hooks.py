@@ -1,8 +1,8 @@
-"""What mkdocs does besides to the pages of docs/, which are written for GitHub: see `hooks` in mkdocs.yml.
+"""Adapts the pages of docs/, which are written for GitHub, to mkdocs: see `hooks` in mkdocs.yml.
 
-* Links that leave docs/ lead to the repository; one to a file that does not exist is a warning, and `make docs` fails.
-* Headings have the anchors that GitHub gives them.
-* Blocks in lists are indented by four columns, as Python-Markdown wants it, instead of by the width of the marker.
+* Links that leave docs/ lead to the repository; one to a missing file is a warning, and `make docs` fails.
+* Headings have GitHub's anchors.
+* Blocks in lists are indented by four columns, which Python-Markdown needs, instead of by the width of the marker.
 * A page with a diagram gets Mermaid from the site itself.
 """
 
@@ -47,7 +47,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def linked(markdown: str, page: str) -> str:
-    """With links that leave docs/ replaced by addresses in the repository."""
+    """Replaces links that leave docs/ by addresses in the repository."""
 
     def replaced(match: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(posixpath.dirname(page), match[1]))

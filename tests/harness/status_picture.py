@@ -26,12 +26,12 @@ from harborhook.commands.tables import rendered
 PICTURE = Path(__file__).parents[2] / "docs/images/status.svg"
 COLUMNS = 116
 _WEB_FONT = re.compile(r"\s*@font-face \{[^}]*\}")
-"""Not loaded by browsers for a picture in a page; the fonts of the reader serve."""
+"""Browsers do not load it for a picture in a page; the reader's fonts are used."""
 NOW = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 
 
 def picture() -> str:
-    """The same each time."""
+    """Returns the same picture each time."""
     console = Console(
         file=io.StringIO(), record=True, width=COLUMNS, force_terminal=True, color_system="truecolor", highlight=False
     )

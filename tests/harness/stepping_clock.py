@@ -1,7 +1,7 @@
-"""Runs a program whose wall clock is off: `python stepping_clock.py FILE MODULE [ARGUMENT ...]`.
+"""Runs a program with a wrong wall clock: `python stepping_clock.py FILE MODULE [ARGUMENT ...]`.
 
-It is off by as many seconds as FILE says at the moment, 0 if there is no such file: as a clock that is set by hand, or
-by a time service after long sleep. The monotonic clock goes on as if nothing had happened.
+FILE has the present error in seconds, 0 if it does not exist. It simulates a clock that is set by hand, or by a time
+service after a long sleep. The monotonic clock is not affected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def off_by(file: Path) -> float:
 
 
 def step(off: Callable[[], float]) -> None:
-    """Before anything else has taken its clock from where it is replaced."""
+    """Replaces the clock before other modules import it."""
     real = time.time
 
     class Datetime(datetime.datetime):

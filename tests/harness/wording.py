@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 WORDS = Path(__file__).with_name("wording.txt")
 CHECKED = ("*.md", "*.py", "*.yaml", "*.sh", "*.toml", "*.lua", "Makefile", "Dockerfile")
 EXCLUDED = ("tests/data/", "tests/tooling/test_wording.py")
-"""Recordings of other programs, and the test that has to write such words."""
+"""Recordings of other programs, and the test that has to contain such words."""
 
 
 class Word(NamedTuple):
@@ -28,7 +28,8 @@ class Hit(NamedTuple):
 
 
 def words(text: str) -> list[Word]:
-    """The list in wording.txt. A blank in a pattern also matches a line break with its indentation and comment sign."""
+    """Returns the list in wording.txt. A blank in a pattern also matches a line break with its indentation and comment
+    sign."""
     lines = [line.split(" -> ") for line in text.splitlines() if line and not line.startswith("#")]
     return [
         Word(re.compile(rf"\b{pattern.replace(' ', _BLANK)}\b", re.IGNORECASE), instead) for pattern, instead in lines
@@ -45,7 +46,7 @@ def hits(text: str, listed: list[Word]) -> Iterator[Hit]:
 
 
 def files() -> list[Path]:
-    """The text files that Git tracks, or would track once they are added."""
+    """Returns the text files that Git tracks, or would track once they are added."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", *CHECKED],
         cwd=REPOSITORY,

@@ -1,9 +1,9 @@
-"""Checks the workflows of GitHub Actions: whether they are right (actionlint) and whether they are safe (zizmor).
+"""Checks the workflows of GitHub Actions: for errors (actionlint) and for security (zizmor).
 
     python -m harness.workflows
 
 actionlint is the one on PATH, or is built once per machine like the other Go programs of the tests. Without Go it is
-left out, and a line says so, except in CI.
+skipped with a message, except in CI.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORKFLOWS = REPOSITORY / ".github"
 
 
 def actionlint(progress: Progress) -> Path:
-    """The program to use, built first if that is what it takes."""
+    """Returns the program, built if necessary."""
     if on_path := shutil.which("actionlint"):
         return Path(on_path)
     program = GoProgram(
@@ -42,12 +42,12 @@ def actionlint(progress: Progress) -> Path:
 
 
 def zizmor() -> Path:
-    """The program that the lock file installs beside Python."""
+    """Returns the program that the lock file installs beside Python."""
     return Path(sysconfig.get_path("scripts")) / "zizmor"
 
 
 def main() -> int:
-    # Neither asks the network, nor uses what another machine may not have (shellcheck, pyflakes).
+    # Both run offline, and without programs that another machine may lack (shellcheck, pyflakes).
     checks = [[str(zizmor()), "--offline", "--quiet", "--no-progress", str(WORKFLOWS)]]
     try:
         checks.append([str(actionlint(_say)), "-shellcheck=", "-pyflakes="])

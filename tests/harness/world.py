@@ -1,4 +1,4 @@
-"""A cluster with the operator and a Harbor, as an end-to-end test uses it: declare, wait, look, clean up."""
+"""A cluster with the operator and a Harbor for end-to-end tests: declare, wait, observe, clean up."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLURALS = {
     "WebhookPolicy": "webhookpolicies",
 }
 DEADLINE = 60.0
-"""Seconds a test waits for something that takes far less; reached only when something is wrong."""
+"""Seconds that a test waits for something that takes far less; reached only after a fault."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class World:
             base_url=f"{self.harbor.url}/api/v2.0",
             auth=self.harbor.auth,
             headers={"X-Is-Resource-Name": "true"},
-            # Harbor refuses the writes of a client that sends its session cookie back without a CSRF token.
+            # Harbor refuses the writes of a client that returns its session cookie without a CSRF token.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             event_hooks={"request": [canaries.OF_THE_RUN.hear]},
             verify=False,
@@ -58,7 +58,7 @@ class World:
         )
 
     def elsewhere(self, namespace: str) -> World:
-        """The same cluster, operator and Harbor, seen from another namespace."""
+        """Returns the same cluster, operator and Harbor with another namespace."""
         found = copy.copy(self)
         found.namespace = namespace
         return found
@@ -66,7 +66,7 @@ class World:
     # Declaring
 
     def project_name(self, base: str = "team") -> str:
-        """A name that no other test uses; the project is removed from Harbor after the test."""
+        """Returns a name that no other test uses; the project is removed from Harbor after the test."""
         name = f"{base}-{self._unique}" if base else self._unique
         self._projects.append(name)
         return name
@@ -92,7 +92,7 @@ class World:
         )
 
     def project(self, name: str, **spec: Any) -> Object:
-        """Declares a HarborProject `name`; unless stated otherwise it is deleted with its resource."""
+        """Declares a HarborProject `name`; unless stated otherwise its deletion deletes the project."""
         if self.connection != "default":
             spec.setdefault("connectionRef", {"name": self.connection})
         return self.apply(
@@ -115,7 +115,7 @@ class World:
         self.apply(manifest, namespace)
 
     def apply(self, manifest: Object, namespace: str | None = None) -> Object:
-        """Creates an object or changes it by server-side apply, strictly, as kubectl and Argo CD do."""
+        """Creates or changes an object by strict server-side apply, as kubectl and Argo CD do."""
         body = {"apiVersion": GROUP, **manifest}
         if body["kind"] != "ClusterHarborConnection":
             body["metadata"] = {"namespace": namespace or self.namespace, **body["metadata"]}
@@ -126,7 +126,7 @@ class World:
         )
 
     def apply_all(self, manifests: list[Object]) -> None:
-        """Creates many objects of the namespace at once, by kubectl."""
+        """Creates many objects of the namespace at once, with kubectl."""
         whole = [{"apiVersion": GROUP, **manifest} for manifest in manifests]
         self.control_plane.apply(yaml.safe_dump_all(whole), "--namespace", self.namespace)
 
@@ -144,7 +144,7 @@ class World:
         if wait:
             self.gone(kind, name)
 
-    # Looking
+    # Observing
 
     def get(self, kind: str, name: str) -> Object:
         return self.control_plane.admin.request("GET", self._path(kind, name))
@@ -155,14 +155,14 @@ class World:
         return list(items)
 
     def events(self, name: str) -> list[Object]:
-        """Events about the object of that name, oldest first."""
+        """Returns Events about the object of that name, oldest first."""
         path = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
         items = self.control_plane.admin.request("GET", path)["items"]
         about = [item for item in items if item["regarding"]["name"] == name]
         return sorted(about, key=lambda item: str(item["eventTime"]))
 
     def until(self, kind: str, name: str, wanted: Callable[[Object], Any], what: str = "") -> Object:
-        """Waits until `wanted` is true of the object."""
+        """Waits until `wanted` is true for the object."""
         last: Object = {}
 
         def look() -> Object | None:
@@ -189,7 +189,7 @@ class World:
         return self.until(kind, name, wanted, f"Ready has not become {reason}")
 
     def counted(self, project: str, repositories: int = 0) -> Object:
-        """Waits until the status of a project has the news of its repositories and policies, which come last."""
+        """Waits until the status of a project has the counts of its repositories and policies, which come last."""
         policies = [item for item in self.all("WebhookPolicy") if _of_project(item, project)]
         ready = sum(ready_condition(item).get("status") == "True" for item in policies)
         summary = f"{ready}/{len(policies)}"
@@ -214,7 +214,7 @@ class World:
             space = ""
         return f"/apis/{GROUP}{space}/{PLURALS[kind]}/{name}"
 
-    # Harbor, as somebody who uses its UI
+    # Harbor, as a user of its UI
 
     def harbor_project(self, name: str) -> Object | None:
         answer = self.api.get(f"/projects/{name}")
@@ -238,7 +238,7 @@ class World:
         self.api.put(f"/projects/{name}", json=body).raise_for_status()
 
     def quota(self, project: str) -> int | None:
-        """The storage limit in bytes, -1 for none; None if Harbor keeps no quota."""
+        """Returns the storage limit in bytes, -1 for unlimited; None if Harbor keeps no quota."""
         summary = self.api.get(f"/projects/{project}/summary").raise_for_status().json()
         return int(summary["quota"]["hard"]["storage"]) if "quota" in summary else None
 
@@ -259,7 +259,8 @@ class World:
 
     @contextmanager
     def counting(self) -> Iterator[Writes]:
-        """What the operator writes while the block runs: about this test's namespace, and to this test's projects."""
+        """Yields the operator's writes during the block: those for this test's namespace, and to its projects in
+        Harbor."""
         position = self.control_plane.audit_position()
         before = len(self.harbor.stand_in.requests()) if self.harbor.stand_in else 0
         writes = Writes()
@@ -274,7 +275,7 @@ class World:
                 writes.harbor.append(f"{request.method} {request.path}")
 
     def reconcile_all(self) -> None:
-        """Asks for a visit to everything in the namespace and waits until each has been made."""
+        """Requests a reconcile of everything in the namespace and waits until each is done."""
         stamp = secrets.token_hex(4)
         asked = [(kind, item["metadata"]["name"]) for kind in PLURALS for item in self._mine(kind)]
         for kind, name in asked:
@@ -283,12 +284,12 @@ class World:
             self.until(kind, name, lambda found: found["status"].get("lastHandledReconcileAt") == stamp)
 
     def reconciled_since_restart(self, project: str) -> None:
-        """Waits until a freshly started operator has compared everything of a project with Harbor, twice."""
+        """Waits until a restarted operator has compared everything of a project with Harbor, twice."""
         for kind in ("HarborProject", "WebhookPolicy"):
             for item in self.all(kind):
                 self.ready(kind, item["metadata"]["name"])
         if self.harbor.stand_in is None:
-            time.sleep(10)  # a real Harbor does not tell who asked what
+            time.sleep(10)  # a real Harbor does not log the requests
             return
         stand_in = self.harbor.stand_in
         start = len(stand_in.requests())
@@ -305,7 +306,7 @@ class World:
     # Afterwards
 
     def clean_up(self) -> None:
-        """Removes what the test left, in the cluster and in Harbor."""
+        """Removes the remains of the test, in the cluster and in Harbor."""
         for kind in ("WebhookPolicy", "HarborProject", "HarborConnection"):
             for item in self.all(kind):
                 self.annotate(kind, item["metadata"]["name"], release="true")
@@ -328,7 +329,7 @@ class World:
 
 @dataclass
 class Writes:
-    """What `World.counting` found."""
+    """The result of `World.counting`."""
 
     kubernetes: list[str] = field(default_factory=list)
     harbor: list[str] = field(default_factory=list)
@@ -356,7 +357,7 @@ def condition(found: Object, kind: str) -> Object:
 
 
 def eventually(attempt: Callable[[], Any], complaint: Callable[[], str], deadline: float = DEADLINE) -> Any:
-    """The first true answer of `attempt`; an error with the complaint if none comes."""
+    """Returns the first true result of `attempt`; raises with the complaint if none comes."""
     end = time.monotonic() + deadline
     while True:
         found = attempt()

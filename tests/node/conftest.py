@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @contextmanager
 def skipping() -> Iterator[None]:
-    """Where no node can be started the tests fail, or with NODE=optional are skipped."""
+    """If no node can be started, the tests fail or, with NODE=optional, are skipped."""
     try:
         yield
     except (ControlPlaneError, CalledProcessError) as error:
@@ -57,7 +57,7 @@ def node(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def harbor(node: Node) -> Iterator[HarborUnderTest]:
-    """A stand-in, at an address that pods reach."""
+    """A stand-in, at an address that pods can reach."""
     with StandIn.start() as stand_in:
         port = urlsplit(stand_in.url).port
         assert port is not None

@@ -1,7 +1,7 @@
-"""The operator in pods of a real node: its image, security context, ServiceAccount, probes, upgrade and end.
+"""The operator in pods of a real node: its image, security context, ServiceAccount, probes, upgrade and shutdown.
 
-The tests tell one story in order: the kustomization is installed and removed, then a release of the chart is installed,
-used, upgraded, tested and removed.
+The tests form one sequence: the kustomization is installed and removed, then a release of the chart is installed, used,
+upgraded, tested and removed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Object = dict[str, Any]
 
 
 def pods(cluster: ControlPlane) -> list[Object]:
-    """The operator's pods that are not about to go."""
+    """Returns the operator's pods that are not terminating."""
     path = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app.kubernetes.io/name%3Dharborhook"
     items = cluster.admin.request("GET", path)["items"]
     return [item for item in items if "deletionTimestamp" not in item["metadata"]]
@@ -48,7 +48,7 @@ def image_of(pod: Object) -> str:
 
 
 def until_ready(cluster: ControlPlane, count: int, tag: str) -> list[Object]:
-    """Waits for so many ready pods of that image, and no other pod."""
+    """Waits for this number of ready pods of that image, and no other pods."""
 
     def wanted() -> list[Object] | None:
         found = pods(cluster)
@@ -73,14 +73,14 @@ WHAT_TO_ASK = (
 
 
 def inside(cluster: ControlPlane, pod: Object, code: str) -> str:
-    """Runs Python in the operator's container; what it prints, or its error."""
+    """Runs Python in the operator's container; returns its output or its error."""
     name = pod["metadata"]["name"]
     done = cluster.kubectl("exec", "-n", NAMESPACE, name, "--", "python3", "-c", code, check=False)
     return done.stdout.strip() or done.stderr
 
 
 def forbids(cluster: ControlPlane, namespace: str) -> bool:
-    """Whether the namespace refuses pods that are not restricted."""
+    """Whether the namespace rejects pods that are not restricted."""
     try:
         cluster.kubectl("run", "trial", f"--image=harborhook:{TAGS[0]}", "-n", namespace, "--dry-run=server")
     except KubectlError as error:
@@ -96,7 +96,7 @@ def namespace(cluster: ControlPlane) -> str:
 
 @pytest.fixture
 def world(cluster: ControlPlane, harbor: HarborUnderTest, namespace: str) -> Iterator[World]:
-    """What a team sees; the operator is in a pod and no process of ours."""
+    """A team's view; the operator runs in a pod, not as our process."""
     found = World(cluster, harbor, cast(OperatorProcess, None), namespace)
     yield found
     found.api.close()
@@ -124,7 +124,8 @@ PATIENCE = [
     {"name": "HARBORHOOK_LEASE_DURATION", "value": "120"},
     {"name": "HARBORHOOK_RENEW_DEADLINE", "value": "90"},
 ]
-"""On a busy machine a leader may say nothing for a while. Who ends gives the lease away at once, however long it is."""
+"""On a busy machine a leader may not respond for a while. A leader that ends releases the lease at once, regardless of
+its duration."""
 
 
 class Release:
@@ -163,7 +164,7 @@ class Release:
 
 @pytest.fixture(scope="module")
 def release(cluster: ControlPlane, helm: Helm, harbor: HarborUnderTest) -> Release:
-    """Installed in two steps: the kinds have to be served before the connection can be made."""
+    """Installed in two steps: the CRDs have to be served before the connection can be created."""
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": restricted}}
     secret = {
@@ -221,7 +222,7 @@ def test_an_upgrade_changes_the_leader_and_nothing_is_written_twice(
 
 
 class Declared(threading.Thread):
-    """Declares a project with a policy every second, until told to end."""
+    """Declares a project with a policy every second, until `stop`."""
 
     def __init__(self, world: World, ended: threading.Event) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""docs/architecture.md names only what exists, and leaves no module of reconciling out."""
+"""docs/architecture.md names only existing modules, and all modules of reconcile/."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every YAML block and every command of docs/ holds: the operator reads it, a test runs it, or NOT_RUN says why not.
+"""Every YAML block and every command of docs/ works: the operator parses it, a test runs it, or NOT_RUN states why not.
 
-That the API server takes the YAML is tested by tests/e2e/test_schema.py.
+tests/e2e/test_schema.py tests that the API server accepts the YAML.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RUN_BY_TESTS = {
     "gitops.md": "tests/e2e/test_argocd.py",
     "benchmarks.md": "tests/tooling/test_bench.py",
 }
-"""Pages whose commands another test runs as they stand."""
+"""Pages whose commands another test runs unchanged."""
 
 NOT_RUN = {
     "kind": "needs docker",
@@ -52,12 +52,12 @@ NOT_RUN = {
     "export": "needs a real Harbor",
     "git": "compares recordings of a real Harbor",
 }
-"""Programs of which no command is run, and why."""
+"""Programs whose commands are not run, and the reason."""
 
 KUBECTL = {
     "annotate", "apply", "create", "delete", "describe", "exec", "get", "kustomize", "patch", "rollout", "run", "wait",
 }  # fmt: skip
-"""Subcommands of kubectl that the pages use; that kubectl has them is all that is checked here."""
+"""Subcommands of kubectl on the pages; the test checks only that kubectl has them."""
 
 
 def typed(page: Path) -> list[str]:
@@ -80,7 +80,7 @@ def test_every_command_is_one_that_exists(page: Path) -> None:
 
 
 def check_ours(arguments: list[str]) -> None:
-    """That the command has these options and takes these arguments; it is not run."""
+    """Checks that the command has these options and accepts these arguments, without running it."""
     command: click.Command = main
     context = click.Context(main)
     while isinstance(command, click.Group):

@@ -1,6 +1,6 @@
-"""What Argo CD and Flux are given: health by the conditions that the operator writes, and examples that fit together.
+"""The files for Argo CD and Flux: health by the operator's conditions, and consistent examples.
 
-That the ConfigMap takes the entries, and that the operator acts on the action, is tested by tests/e2e/test_argocd.py.
+tests/e2e/test_argocd.py tests that the ConfigMap accepts the entries, and that the operator performs the action.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def argocd() -> ArgoCD:
 
 
 def resource(kind: str, conditions: list[Condition], *, generation: int = 3, **metadata: Any) -> Object:
-    """An object as the API server has it after a visit of generation 3."""
+    """Returns an object in the state after a visit of generation 3."""
     status: Object = {"observedGeneration": 3, "conditions": [condition.wire() for condition in conditions]}
     return {
         "apiVersion": "harborhook.io/v1alpha1",
@@ -100,7 +100,7 @@ def test_deliveries_change_no_health_and_only_the_global_switch_changes_the_mess
 
 @pytest.fixture(scope="module")
 def suspending(argocd: ArgoCD) -> ArgoCD:
-    """Where an admin has changed the one line that the health check has for it."""
+    """As if an admin had changed the health check's line for this."""
     line = 'local globally_disabled = "Healthy"'
     checks = {key: script for key, script in argocd.data.items() if ".health." in key}
     assert {script.count(line) for script in checks.values()} == {1}
@@ -123,7 +123,7 @@ def test_by_option_the_global_switch_suspends_what_needs_nobody(
 
 
 @pytest.mark.parametrize("before", list(Reason))
-def test_a_suspended_resource_is_suspended_whatever_it_was_before(argocd: ArgoCD, before: Reason) -> None:
+def test_a_suspended_resource_is_suspended_after_any_former_state(argocd: ArgoCD, before: Reason) -> None:
     suspended = resource("HarborProject", visited(Reason.SUSPENDED, visited(before)))
     assert argocd.health(suspended)[0] == "Suspended"
 
@@ -198,7 +198,7 @@ def test_what_the_action_asks_for_is_understood(argocd: ArgoCD) -> None:
     assert parse_request(wanted["metadata"]["annotations"][ANNOTATION_REDELIVER]) == RedeliveryRequest()
 
 
-# The interpreter of the tests is as poor as Argo CD's
+# The tests' interpreter is as limited as Argo CD's
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_the_operator_reads_every_field_of_the_example() -> None:
 
 
 def test_no_list_of_ours_holds_defaults_so_git_and_cluster_do_not_differ_for_ever() -> None:
-    """Argo CD compares lists whole, and a default within one would be a difference that no sync removes."""
+    """Argo CD compares lists as a whole, and a default within one would be a difference that no sync removes."""
     schemas = [
         crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
         for path in (REPOSITORY / "crds").glob("harborhook.io_*.yaml")

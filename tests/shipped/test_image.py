@@ -1,4 +1,4 @@
-"""The Dockerfile, and `make image`. That the image runs is tested on a node, by tests/node."""
+"""The Dockerfile, and `make image`. tests/node tests on a node that the image runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NEEDED = ("make", "sh", "awk", "sed", "git")
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A directory that is all of PATH, with what `make image` needs besides a tool that builds images."""
+    """A directory for PATH, with everything that `make image` needs except a tool that builds images."""
     directory = tmp_path / "programs"
     directory.mkdir()
     for name in NEEDED:

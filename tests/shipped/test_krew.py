@@ -1,4 +1,4 @@
-"""The plugin for Krew: one file that runs without the packages of this project, and a manifest that fits it."""
+"""The plugin for Krew: one file that runs without the packages of this project, and a matching manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shipped manifests: the examples tell one story, and the Deployment and the roles are what the code expects."""
+"""The shipped manifests: consistent examples, and a Deployment and roles that match the code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def place(manifest: Manifest) -> tuple[str, str]:
 
 
 def references(node: Any, name: str) -> Iterator[Manifest]:
-    """All values of a field of that name, wherever it is."""
+    """Returns all values of fields with that name, at any depth."""
     if isinstance(node, dict):
         if name in node:
             yield node[name]
@@ -110,8 +110,8 @@ USED: dict[tuple[str, str], dict[str, str]] = {
     ("", "namespaces"): {"get": "the UID of kube-system"},
     ("events.k8s.io", "events"): {"create": "an Event is created, never changed"},
 }
-"""What the operator does in the cluster, and for what. It sets no ownerReferences, so that the admission plug-in
-OwnerReferencesPermissionEnforcement asks for no `update` on finalizers."""
+"""The operator's actions in the cluster, and their purpose. It sets no ownerReferences, so the admission plug-in
+OwnerReferencesPermissionEnforcement requires no `update` on finalizers."""
 
 
 def test_the_role_of_the_operator_has_no_right_that_is_not_used_and_lacks_none() -> None:

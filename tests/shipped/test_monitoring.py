@@ -1,6 +1,6 @@
-"""Alerts and dashboard ask only for what the operator shows, and say what a person needs.
+"""Alerts and dashboard use only existing metrics, and explain what to do.
 
-That each panel's query finds something in a running operator is tested by tests/e2e/test_dashboard.py.
+tests/e2e/test_dashboard.py tests that each panel's query finds data of a running operator.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Object = dict[str, Any]
 
 
 def filled_in(query: str) -> str:
-    """A panel's query as Grafana sends it when everything is selected."""
+    """Returns a panel's query as Grafana sends it with everything selected."""
     for name, value in {"$__rate_interval": "5m", "$namespace": ".*", "$project": ".*"}.items():
         query = query.replace(name, value)
     return query
@@ -49,7 +49,7 @@ QUERIES = [rule["expr"] for rule in RULES] + [filled_in(target["expr"]) for targ
 
 @pytest.fixture(scope="module")
 def shown() -> list[Series]:
-    """What /metrics shows of an operator to which everything has happened."""
+    """Returns the /metrics page of an operator with an event of every kind."""
     metrics = Metrics()
     policy, connection = Key("WebhookPolicy", "team-a", "ci"), Key("ClusterHarborConnection", "", "default")
     store = Store(lambda _: ())

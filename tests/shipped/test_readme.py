@@ -1,6 +1,6 @@
-"""The README says only what can be done: its commands are ones that tests run, its links lead somewhere.
+"""The README is true: tests run its commands, and its links work.
 
-That its kubectl commands run and its output is real is tested by tests/tooling/test_demo.py, which runs the demo.
+tests/tooling/test_demo.py runs the demo, and so tests that its kubectl commands work and its output is real.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RUN_BY_TESTS = {
     "make test-node": ".ci/run",
     "make image": "tests/shipped/test_image.py",
 }
-"""Besides kubectl: which file stands for it that the command is run."""
+"""Besides kubectl: the file that proves that the command is run."""
 
 
 @pytest.mark.parametrize("command", commands(README))

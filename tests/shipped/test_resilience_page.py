@@ -1,4 +1,4 @@
-"""docs/resilience.md promises nothing that no test shows."""
+"""docs/resilience.md makes no promise without a test."""
 
 from __future__ import annotations
 

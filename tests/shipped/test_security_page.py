@@ -1,4 +1,4 @@
-"""docs/security.md claims no protection that no test shows."""
+"""docs/security.md claims no protection without a test."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The workflows of GitHub Actions name what is there: pinned actions, targets of make, variables that the tests read.
+"""The workflows of GitHub Actions name existing things: pinned actions, targets of make, variables that the tests read.
 
-Whether they are right and safe is what `make lint` checks, by actionlint and zizmor. They run on GitHub alone.
+`make lint` checks them for errors and security, with actionlint and zizmor. They run on GitHub only.
 """
 
 from __future__ import annotations

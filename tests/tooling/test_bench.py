@@ -1,4 +1,4 @@
-"""The benchmark runs from beginning to end, on a few resources: so that it is not found broken when it is needed."""
+"""The benchmark runs completely on a few resources, so that a broken one is noticed early."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_it_measures_writes_down_and_finds_what_a_former_run_needed_less_of(
     figures = {row["name"]: row["value"] for row in run["figures"]}
     assert figures["requests to Harbor per new project"] == 1
     assert figures[REQUESTS] == 1
-    # A third only where a policy's project is heard of seconds after it, as on a very busy machine.
+    # A third one only if a policy's project is noticed seconds after the policy, as on a very busy machine.
     assert 2 <= figures["writes to Kubernetes per new resource"] <= 3
     assert figures["peak memory of the operator"] > 20
     assert run["tables"]["create"]["Requests to Harbor"]["POST /projects"] == 5

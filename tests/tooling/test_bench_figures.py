@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic: percentiles, targets, and telling a regression from noise."""
+"""The benchmark's own arithmetic: percentiles, targets, and distinguishing a regression from noise."""
 
 from __future__ import annotations
 

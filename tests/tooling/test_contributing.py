@@ -1,4 +1,4 @@
-"""What contributors read holds: commands exist, paths lead somewhere, the forms are ones that GitHub takes."""
+"""The pages for contributors are true: commands exist, paths are valid, GitHub accepts the forms."""
 
 from __future__ import annotations
 

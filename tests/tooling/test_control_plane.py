@@ -1,4 +1,4 @@
-"""The control plane that the other end-to-end tests stand on does its job."""
+"""The control plane of the end-to-end tests does its job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make demo` comes true, cleans up after itself, and is what the README shows."""
+"""`make demo` succeeds, cleans up after itself, and prints the README's output."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Run:
     errors: str
     temporary: Path
     mark: str
-    """In the environment of the demonstration, and so of every process it started."""
+    """In the environment of the demonstration, and so of all its processes."""
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory, control_plane: ControlPlane) -> Run:
-    """What `make demo` runs. It has a control plane of its own; the tests' one means that the programs are built."""
+    """Runs `make demo`. It has its own control plane; that of the tests ensures that the programs are built."""
     temporary, mark = tmp_path_factory.mktemp("demo"), secrets.token_hex(16)
     environment = {
         **{name: value for name, value in os.environ.items() if name not in ("KEEP", "FORCE_COLOR")},
@@ -138,7 +138,7 @@ def marked_processes(mark: str) -> list[str]:
         try:
             environment = (process / "environ").read_bytes()
             command = (process / "cmdline").read_bytes()
-        except OSError:  # ended, or somebody else's
+        except OSError:  # ended, or another user's
             continue
         if mark.encode() in environment:
             found.append(command.replace(b"\0", b" ").decode())

@@ -1,4 +1,4 @@
-"""`make demo CLUSTER=current`: in a cluster that is there, which is afterwards as it was before."""
+"""`make demo CLUSTER=current`: runs in an existing cluster, and leaves it unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def somebodys() -> Iterator[ControlPlane]:
 
 
 def demo(cluster: ControlPlane, directory: Path, context: str) -> subprocess.CompletedProcess[str]:
-    """What `make demo CLUSTER=current` runs, with a context of that name for the cluster."""
+    """Runs `make demo CLUSTER=current`, with a context of that name for the cluster."""
     kubeconfig = json.loads(cluster.kubeconfig.read_text())
     kubeconfig["current-context"] = kubeconfig["contexts"][0]["name"] = context
     (directory / "kubeconfig").write_text(json.dumps(kubeconfig))
@@ -52,7 +52,7 @@ def demo(cluster: ControlPlane, directory: Path, context: str) -> subprocess.Com
 
 
 def left(cluster: ControlPlane) -> list[str]:
-    """What of the demonstration is in the cluster."""
+    """Returns the demonstration's objects in the cluster."""
     objects = [f"crd/{name}.harborhook.io" for name in KINDS] + [f"namespace/{name}" for name in NAMESPACES]
     found = cluster.kubectl("get", *objects, "--ignore-not-found", "--output=name").stdout.split()
     roles = cluster.kubectl("get", "clusterroles,clusterrolebindings", "--output=name").stdout.split()

@@ -1,4 +1,4 @@
-"""The demonstration tells the truth: a step that does not come true ends it, and nothing secret is shown."""
+"""The demonstration is honest: a step that does not come true ends it, and no secret is shown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Events:
 
 
 class Printed:
-    """A stage with nobody on it, and what it has printed."""
+    """A stage without parts, and its output."""
 
     def __init__(self, directory: Path, log: str = "") -> None:
         self._file = io.StringIO()

@@ -1,5 +1,5 @@
-"""The published programs of a control plane: found where they are, downloaded whole and checked, or refused with a
-sentence that says why."""
+"""The published programs of a control plane: found locally, downloaded completely and verified, or refused with a
+reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ARCHIVE = archive(*PROGRAMS)
 
 
 class Releases:
-    """A server of releases on the loopback. `breaks_off` answers end after half of what is left."""
+    """A server of releases on the loopback. `breaks_off` answers end after half of the rest."""
 
     def __init__(self, content: bytes = ARCHIVE) -> None:
         self.content = content

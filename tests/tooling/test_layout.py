@@ -1,4 +1,4 @@
-"""Where tests are: unit tests beside the packages that they mirror, and a page that names every folder."""
+"""The layout of tests: unit tests mirror the packages, and a page names every folder."""
 
 from __future__ import annotations
 

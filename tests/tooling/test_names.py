@@ -1,4 +1,4 @@
-"""One name, one thing: a reader who has found a class has found the only one of that name."""
+"""Names are unique: no two classes of the package have the same name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where no node can run, a sentence says why."""
+"""If no node can run here, a sentence gives the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.node import requirements
 
 @pytest.fixture
 def wanting(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A machine that has everything, of which tests take something away; the kernel is not asked."""
+    """A complete machine, from which tests remove something; the kernel is not checked."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")

@@ -1,4 +1,4 @@
-"""The webhook receiver answers as its paths say and remembers what it got."""
+"""The webhook receiver answers as its paths define and records requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorder: what it writes of a Harbor plays on a Harbor of that version, and holds nothing secret."""
+"""The recorder: its files can be replayed on a Harbor of that version, and contain no secrets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_was_recorded_plays(scenario: Scenario, tmp_path: Path) -> None:
 
 
 def played_again(scenario: Scenario, directory: Path) -> dict[str, list[str]]:
-    """Records a scenario on one Harbor that has been used, and plays the result on another."""
+    """Records a scenario on one used Harbor, and plays the result on another."""
     recorder = Recorder(directory)
     with StandIn.start(admin_password=PASSWORD) as stand_in:
         use(stand_in)
@@ -57,7 +57,7 @@ def played_again(scenario: Scenario, directory: Path) -> dict[str, list[str]]:
 
 
 def use(stand_in: StandIn) -> None:
-    """Let ids begin with others than those of the recordings, and leave nothing."""
+    """Makes ids differ from those of the recordings, and leaves no objects."""
     player = Player(standing_in(stand_in, "2.16"), suffix="")
     player.policy("library", name="used")
     player.project("used")

@@ -1,4 +1,4 @@
-"""The soak, scaled down: edits and each fault once, those left out that test_faults.py and test_crashes.py have."""
+"""The soak, scaled down: edits and each fault once, except those covered by test_faults.py and test_crashes.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stand-in's delivery engine does what a real Harbor was seen to do; recordings are in tests/data/deliveries."""
+"""The stand-in's delivery engine behaves like recorded Harbors; recordings are in tests/data/deliveries."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RECORDED = Event(
 
 
 def recording(name: str) -> Any:
-    """A recorded exchange's answer, or what receivers got."""
+    """Returns a recorded exchange's answer, or a receiver's requests."""
     (path,) = RECORDINGS.glob(name + "*.json")
     content = json.loads(path.read_text())
     return content["response"]["body"] if isinstance(content, dict) else content
@@ -68,7 +68,7 @@ def policy(*targets: Wire | str, number: int = 7, **more: Any) -> Wire:
 
 
 class Steady(random.Random):
-    """Harbor's chances made certain: the shortest pauses and lags, or the ones a test asks for."""
+    """Removes Harbor's randomness: the shortest pauses and lags, or those that a test sets."""
 
     lag = 0.0
     pause = 0
@@ -128,7 +128,7 @@ async def harbor(tmp_path: Path) -> AsyncIterator[Setup]:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Wait until something is so."""
+    """Waits until the condition holds."""
     async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0.002)
@@ -158,7 +158,7 @@ def timeless(log: str) -> str:
 
 
 def same_shape(mine: Any, theirs: Any) -> bool:
-    """The same keys and types all through, and times written the same way."""
+    """Checks for the same keys and types at all levels, and the same format of times."""
     if isinstance(theirs, dict):
         return mine.keys() == theirs.keys() and all(same_shape(mine[key], theirs[key]) for key in theirs)
     if isinstance(theirs, list):
@@ -168,7 +168,7 @@ def same_shape(mine: Any, theirs: Any) -> bool:
     return type(mine) is type(theirs)
 
 
-# What a receiver gets
+# Requests to a receiver
 
 
 async def test_a_default_payload_is_what_a_receiver_of_a_real_harbor_got(harbor: Setup, receiver: Receiver) -> None:
@@ -306,7 +306,7 @@ async def test_user_information_follows_a_relative_redirect(harbor: Setup, recei
     assert "user" not in got.headers["referer"].partition("/ok")[0]
 
 
-# Which executions an event makes
+# Executions of an event
 
 
 async def test_one_execution_per_policy_and_target_and_a_duplicate_event_type_delivers_twice(

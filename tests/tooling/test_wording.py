@@ -1,4 +1,4 @@
-"""The list of words that are always wrong finds them, also across lines, and only as whole words."""
+"""The wording checker finds the listed words, also across lines, and only as whole words."""
 
 from __future__ import annotations
 

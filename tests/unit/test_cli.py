@@ -1,4 +1,4 @@
-"""The console command: what it prints, and how it refuses."""
+"""The console command: its output and its errors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from harness.paths import REPOSITORY
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the shell that runs the tests has set does not count."""
+    """Ignores variables of the shell that runs the tests."""
     for name in Settings.model_fields:
         monkeypatch.delenv(f"HARBORHOOK_{name.upper()}", raising=False)
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """With which settings the operator was started; it is not really."""
+    """Records the settings that the operator was started with, without starting it."""
     found: list[Settings] = []
 
     async def run(operator: object) -> None:
@@ -46,7 +46,7 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-# What it prints
+# Output
 
 
 def test_the_version_is_the_packages() -> None:
@@ -100,7 +100,7 @@ def test_the_package_can_be_run_as_a_module() -> None:
     assert result.stdout == f"harborhook, version {harborhook.__version__}\n"
 
 
-# How it starts
+# Start
 
 
 def test_flags_and_variables_reach_the_operator(started: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_without_flags_and_variables_the_defaults_count(started: list[Settings])
     assert started == [Settings()]
 
 
-# How it refuses
+# Errors
 
 
 @pytest.mark.parametrize(

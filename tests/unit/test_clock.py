@@ -1,4 +1,4 @@
-"""A server's clock, as its answers tell it."""
+"""A server's clock, tracked by its answers."""
 
 from __future__ import annotations
 

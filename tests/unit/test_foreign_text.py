@@ -1,4 +1,4 @@
-"""Text that others wrote commands no terminal, turns no line round and is never longer than it may be."""
+"""Text from others controls no terminal, does not change the writing direction, and has a limited length."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from harborhook.telemetry import JsonFormatter
 from harness.hostile import answer, hostile, json_answer
 
 ATTACK = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202etxt.exe\u2066\ud800\x00" + "A" * 100_000
-"""Sets the title, clears the screen, goes back to the start of the line, colours by a C1 control, turns the direction
-of writing, is no UTF-8, ends a C string, and is 100,000 characters long."""
+"""Sets the title, clears the screen, returns to the start of the line, colours by a C1 control, changes the writing
+direction, is not UTF-8, ends a C string, and has 100,000 characters."""
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 TIME = "2026-01-02T03:04:05Z"
@@ -83,7 +83,7 @@ def test_text_that_fits_is_not_cut() -> None:
     assert cut("x" * 301) == "x" * 299 + "…"
 
 
-# Where it enters
+# Input
 
 
 def test_nothing_that_is_shown_of_harbors_answers_commands_a_terminal() -> None:
@@ -107,7 +107,7 @@ def test_nothing_that_is_shown_of_harbors_answers_commands_a_terminal() -> None:
     ]
 
     assert all(text and text.isprintable() and len(text) <= 256 for text in shown)
-    assert policy.name == ATTACK  # by which it is found again
+    assert policy.name == ATTACK  # used to find it again
 
 
 def test_only_what_can_be_an_event_type_is_taken_for_one() -> None:
@@ -171,7 +171,7 @@ async def test_the_version_of_a_hostile_harbor_is_printable() -> None:
     assert info.harbor_version.isprintable()
 
 
-# Where it leaves
+# Output
 
 
 def test_conditions_events_and_drift_are_printable() -> None:

@@ -1,4 +1,4 @@
-"""What is known of the cluster stays true when answers and watch events cross each other."""
+"""The known objects stay correct when lists and watch events overlap."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OLDER, YOUNGER = Key("HarborProject", "a", "older"), Key("HarborProject", "b", "
 
 
 class Cluster:
-    """An API server: what a list brings, and what happens meanwhile."""
+    """An API server: the objects of a list, and changes during it."""
 
     def __init__(self) -> None:
         self.listed: list[dict[str, Any]] = []
@@ -139,7 +139,7 @@ async def test_what_is_deleted_while_a_list_is_on_its_way_does_not_come_back(
 
 
 async def holds(context: Context) -> None:
-    """Raises what a project's visit meets before it makes something over the connection."""
+    """Raises the error of a project's visit before it creates something over the connection."""
     resource = context.load(OLDER)
     assert resource is not None
     visit: Visit[Any] = Visit(context, resource, Cause.CHANGE, status=None)
@@ -237,7 +237,7 @@ def test_values_are_kept_only_where_the_watch_looks(
     assert view.watches_source(source) is expected
 
 
-# Claims that nobody stands behind
+# Claims without an owner
 
 
 MARK = "harborhook.io/shard"

@@ -1,4 +1,4 @@
-"""The operator's settings, from variables and by themselves."""
+"""The operator's settings, from variables and from code."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ OTHER_VALUES: dict[str, tuple[Any, Any]] = {
     "listen_port": ("0", 0),
     "log_level": ("DEBUG", "DEBUG"),
 }
-"""For settings that are known here: a value as text that is not the default, and what it means."""
+"""For the known settings: a value as text that differs from the default, and its meaning."""
 
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the shell that runs the tests has set does not count."""
+    """Ignores variables of the shell that runs the tests."""
     for name in Settings.model_fields:
         monkeypatch.delenv(f"HARBORHOOK_{name.upper()}", raising=False)
 

@@ -1,4 +1,4 @@
-"""The endpoints for Kubernetes' probes and for Prometheus: where they can be reached."""
+"""The endpoints for Kubernetes' probes and for Prometheus: their addresses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
 def is_there(family: socket.AddressFamily) -> bool:
-    """Whether this machine has the family at all."""
+    """Whether this machine supports the address family."""
     try:
         with socket.socket(family) as probe:
             probe.bind((LOOPBACK[family], 0))
@@ -25,7 +25,7 @@ def is_there(family: socket.AddressFamily) -> bool:
 
 
 async def reached(host: str) -> set[str]:
-    """The addresses at which the probes answer that are served on `host`."""
+    """Returns the addresses at which probes on `host` answer."""
     port, found = free_port(), set()
     runner = await serve_probes(host, port, alive=lambda: True, ready=lambda: True, metrics=Metrics())
     try:

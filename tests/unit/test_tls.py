@@ -1,6 +1,6 @@
-"""TLS with Harbor, receivers and the API server: which authorities do, and what is said when it fails.
+"""TLS with Harbor, receivers and the API server: accepted authorities, and the messages of failures.
 
-Python 3.13 verifies strictly by default. The fixture `strict_by_default` has older versions do so too.
+Python 3.13 verifies strictly by default. The fixture `strict_by_default` makes older versions do so too.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ async def asked(url: str, tls: TLSOptions | None = None, **options: Any) -> None
 
 
 async def why(url: str, tls: TLSOptions) -> tuple[Reason, str]:
-    """What the condition of a connection would say."""
+    """Returns the message of the connection's condition."""
     transport = Transport(url, Credentials("robot", "secret"), tls=tls)
     client = HarborClient(transport)
     try:
@@ -101,7 +101,7 @@ async def why(url: str, tls: TLSOptions) -> tuple[Reason, str]:
     return verdict.reason, verdict.message
 
 
-# Authorities that are not made by the book
+# Non-conforming authorities
 
 
 def test_the_flag_by_which_python_3_13_refuses_bare_authorities_is_cleared(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_nothing_else_makes_a_context() -> None:
     assert wrong == []
 
 
-# What fails
+# Failures
 
 
 async def outcome(tmp_path: Path, served: tuple[str, str], tls: TLSOptions, url: str = "") -> tuple[Reason, str]:
@@ -204,7 +204,7 @@ def trusting(**options: Any) -> TLSOptions:
 async def test_an_unknown_authority_is_named_with_where_to_name_it(tmp_path: Path) -> None:
     reason, message = await outcome(tmp_path, Authority().issue(HOST), TRUSTING)
     assert reason is Reason.TLS_UNTRUSTED
-    assert "is not trusted: no authority that is trusted here issued it. Name the authority" in message
+    assert "is not trusted: no trusted authority issued it. Name the authority" in message
     assert message.endswith(f"The issuer is {Authority.name}.")
 
 
@@ -238,7 +238,7 @@ async def test_a_certificate_for_another_host_has_its_names_shown(tmp_path: Path
     with Front(context=server_context(tmp_path, *AUTHORITY.issue(*names))) as server:
         reason, message = await why(server.url.replace(HOST, host), TRUSTING)
     assert reason is Reason.TLS_UNTRUSTED
-    assert "it is for another host name. Let url have a host that it is for, or state that name in the" in message
+    assert "it is for another host name. Use a host in url that it is for, or state its host name in the" in message
     assert message.endswith(f"It is for {', '.join(names[:5])} and 2 more.")
     assert "caBundleRef" not in message
 
@@ -259,7 +259,7 @@ async def test_old_versions_of_tls_are_named(tmp_path: Path) -> None:
     with Front(context=context) as server:
         reason, message = await why(server.url, TRUSTING)
     assert reason is Reason.HARBOR_UNREACHABLE
-    assert "it offers no version of TLS from 1.2 on." in message
+    assert "it offers neither TLS 1.2 nor TLS 1.3." in message
 
 
 async def test_without_a_common_cipher_both_causes_are_named(tmp_path: Path) -> None:
@@ -274,13 +274,13 @@ async def test_without_a_common_cipher_both_causes_are_named(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("is_reset", "said"),
-    [(True, "[Errno 104] Connection reset by peer."), (False, "it ended the TLS handshake without saying why. Check")],
+    [(True, "[Errno 104] Connection reset by peer."), (False, "it ended the TLS handshake without a reason. Check")],
 )
 async def test_a_handshake_that_is_broken_off_is_said_to_be(is_reset: bool, said: str) -> None:
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             self.request.recv(1 if is_reset else 64 * 1024)
-            if is_reset:  # as the kernel does where something is left unread
+            if is_reset:  # the kernel resets connections with unread data
                 self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.request.close()
 
@@ -297,7 +297,7 @@ async def test_plain_http_on_a_port_for_tls_is_said_where_the_server_says_it() -
         b"<h1>The plain HTTP request was sent to HTTPS port</h1>",
         b"Client sent an HTTP request to an HTTPS server.",
     ):
-        assert "let url begin with https://" in certificates.gateway_advice(400, page)
+        assert "url has to begin with https://" in certificates.gateway_advice(400, page)
     assert "clientCertificateRef" in certificates.gateway_advice(400, b"<h1>No required SSL certificate was sent</h1>")
 
 
@@ -409,7 +409,7 @@ async def test_a_receiver_is_shown_nothing_that_is_harbors(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("served", "said"),
     [
-        (Authority().issue(HOST), "no authority that is trusted here issued it"),
+        (Authority().issue(HOST), "no trusted authority issued it"),
         (AUTHORITY.issue("ci.example.com"), "it is for another host name"),
         (AUTHORITY.issue(HOST, since=NOW - timedelta(2), until=NOW - timedelta(1)), "has expired"),
         (AUTHORITY.issue(HOST, since=NOW + timedelta(1)), "it is not valid yet"),

@@ -1,4 +1,4 @@
-"""The resources as users see them: models, conditions and reasons, and the CRDs made from them.
+"""The custom resources as users see them: models, conditions and reasons, and the CRDs generated from them.
 
-Nothing here does I/O or knows of Harbor's wire format.
+Nothing here does I/O or depends on Harbor's wire format.
 """

@@ -1,7 +1,7 @@
-"""What all resource models share: naming, metadata, references, and the marks that only a CRD schema has.
+"""The base of all resource models: metadata, references, common status fields, and CEL rules for the CRD schema.
 
-A model is parsed from what the API server sends (`model_validate`) and written back by `wire`. Python names are
-snake_case, wire names camelCase by alias; an absent optional field is None here and absent there, never null.
+A model is parsed from the API server's JSON (`model_validate`) and written back by `wire`. Python names are snake_case,
+wire names camelCase by alias. An absent optional field is None in Python and left out on the wire, never null.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from harborhook.api.names import Key as Key
 from harborhook.api.names import SenderKey as SenderKey
 
 PROJECT_NAME_PATTERN = "^[a-z0-9]+([._-][a-z0-9]+)*$"
-"""Harbor's own rule for the name of a project."""
+"""Harbor's own rule for project names."""
 PROJECT_NAME_LIMIT = 255
 
 RecordedProjectName = Annotated[
     str, WithJsonSchema({"type": "string", "maxLength": PROJECT_NAME_LIMIT, "pattern": PROJECT_NAME_PATTERN})
 ]
-"""A project's name in a status. The API server refuses others; one that is there already is still read, and is not
-sent to Harbor."""
+"""A project name in a status. The API server rejects invalid names. One that was stored earlier can still be read, but
+it is not sent to Harbor."""
 
 
 def _whole_seconds(value: datetime) -> datetime:
@@ -43,7 +43,7 @@ def _whole_seconds(value: datetime) -> datetime:
 
 
 def format_time(value: datetime) -> str:
-    """RFC 3339 in UTC and whole seconds, as `metav1.Time` is written."""
+    """Returns RFC 3339 in UTC and whole seconds, the format of `metav1.Time`."""
     return _whole_seconds(value).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -56,17 +56,18 @@ Time = Annotated[
 
 
 class ApiModel(BaseModel):
-    """Base of everything in a spec or a status."""
+    """Base of all models in a spec or a status."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
     def wire(self) -> dict[str, Any]:
-        """The object as the API server has it: camelCase, absent instead of null."""
+        """Returns the object as the API server stores it: camelCase, absent fields left out instead of null."""
         return self.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
 def rules(*pairs: tuple[str, str]) -> dict[str, Any]:
-    """CEL validation rules for a schema node; each pair is an expression and the sentence shown when it is false."""
+    """Returns CEL validation rules for a schema node; each pair is an expression and the message shown when it is
+    false."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in pairs]}
 
 
@@ -89,12 +90,12 @@ class Metadata(ApiModel):
 
     @property
     def released(self) -> bool:
-        """The person in charge asked to release the object without a change in Harbor."""
+        """Whether the user asked to delete the object without a change in Harbor."""
         return self.annotations.get(ANNOTATION_RELEASE) == "true"
 
 
 class Condition(ApiModel):
-    """One finding about the resource, in the form that Kubernetes tools read."""
+    """One observation about the resource, in the form that Kubernetes tools read."""
 
     type: str = Field(description="Name of the condition in CamelCase.", max_length=316)
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
@@ -127,7 +128,7 @@ class SecretKeyRef(ApiModel):
 
 
 class RecordedConnection(ApiModel):
-    """The connection over which an object in Harbor was made or adopted."""
+    """The connection over which an object in Harbor was created or adopted."""
 
     kind: ConnectionKind = Field(description="Kind of the connection in use.")
     name: str = Field(description="Name of the connection in use.")
@@ -211,15 +212,15 @@ class Resource(ApiModel):
 
     @property
     def reconcile_request(self) -> str | None:
-        """What `harborhook.io/reconcile-at` says; to be answered in `status.lastHandledReconcileAt`."""
+        """The value of `harborhook.io/reconcile-at`; it is answered in `status.lastHandledReconcileAt`."""
         return self.metadata.annotations.get(ANNOTATION_RECONCILE_AT)
 
     @property
     def test_request(self) -> str | None:
-        """What `harborhook.io/test-endpoint` says; to be answered in `status.endpointTest`."""
+        """The value of `harborhook.io/test-endpoint`; it is answered in `status.endpointTest`."""
         return self.metadata.annotations.get(ANNOTATION_TEST_ENDPOINT)
 
     @property
     def redeliver_request(self) -> str | None:
-        """What `harborhook.io/redeliver` says; to be answered in `status.redelivery`."""
+        """The value of `harborhook.io/redeliver`; it is answered in `status.redelivery`."""
         return self.metadata.annotations.get(ANNOTATION_REDELIVER)

@@ -1,6 +1,7 @@
-"""Reasons, what each means for the conditions, and the one function that turns a verdict into conditions.
+"""The reasons, the condition status that each implies, and the functions that turn a verdict into conditions.
 
-kstatus rules: `Ready` is always there after the first visit; `Reconciling` and `Stalled` only while they are True.
+They follow the rules of kstatus: `Ready` is present after the first visit; `Reconciling` and `Stalled` are present only
+while True.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ MESSAGE_LIMIT = 512
 
 
 class Outcome(Enum):
-    """What a reason means for the conditions."""
+    """The effect of a reason on the conditions."""
 
     READY = "Ready is True"
-    STALLED = "Ready is False, and only a person's change can help"
+    STALLED = "Ready is False, and only a user's change can help"
     RECONCILING = "Ready is False, and the operator keeps trying"
     UNCHANGED = "Ready keeps its status"
 
 
 class Reason(StrEnum):
-    """Why a resource is as it is. Each has an outcome, and a sentence for the reference documentation."""
+    """Why a resource is or is not ready. Each reason has an outcome, and a sentence for the reference documentation."""
 
     outcome: Outcome
     sentence: str
@@ -118,7 +119,7 @@ class Reason(StrEnum):
     NOT_FOUND = (
         "NotFound",
         Outcome.RECONCILING,
-        "Harbor has no such object: creationPolicy Adopt makes none, and a proxy cache needs its registry endpoint.",
+        "Harbor has no such object: creationPolicy Adopt creates none, and a proxy cache needs its registry endpoint.",
     )
     HARBOR_UNREACHABLE = "HarborUnreachable", Outcome.RECONCILING, "Harbor does not answer."
     TLS_UNTRUSTED = "TLSUntrusted", Outcome.RECONCILING, "Harbor's certificate is not trusted."
@@ -149,7 +150,7 @@ class Reason(StrEnum):
 
 
 class DeliveringReason(StrEnum):
-    """Why condition `Delivering` has its status. It says nothing about Ready."""
+    """Why condition `Delivering` has its status. These reasons do not affect Ready."""
 
     status: Literal["True", "False", "Unknown"]
     sentence: str
@@ -182,7 +183,7 @@ class DeliveringReason(StrEnum):
 
 @dataclass(frozen=True)
 class Delivering:
-    """What condition `Delivering` is to say."""
+    """Reason and message of condition `Delivering`."""
 
     reason: DeliveringReason
     message: str = ""
@@ -190,14 +191,14 @@ class Delivering:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a visit to a resource ended: one reason and one message for a person."""
+    """The result of a visit: one reason and one message for the user."""
 
     reason: Reason
     message: str = ""
 
 
 class NotReady(Exception):  # noqa: N818 - an answer to a visit, not a fault in the program
-    """Raised where a visit cannot go on; carries the verdict and, if known, when to look again (seconds)."""
+    """Raised when a visit cannot continue. Carries the verdict and, if known, the seconds until the next attempt."""
 
     def __init__(self, reason: Reason, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(f"{reason}: {message}")
@@ -208,7 +209,7 @@ class NotReady(Exception):  # noqa: N818 - an answer to a visit, not a fault in 
 def conditions_for(
     verdict: Verdict, previous: Iterable[Condition], *, generation: int, now: datetime
 ) -> list[Condition]:
-    """The whole condition list after a visit; an unchanged condition keeps its lastTransitionTime."""
+    """Returns all conditions after a visit; an unchanged condition keeps its lastTransitionTime."""
     before = {condition.type: condition for condition in previous}
     wanted = {"Ready": _ready_status(verdict, before.get("Ready"))}
     if verdict.reason.outcome is Outcome.STALLED:
@@ -226,7 +227,7 @@ def conditions_for(
 def with_delivering(
     delivering: Delivering, conditions: Iterable[Condition], *, generation: int, now: datetime
 ) -> list[Condition]:
-    """The condition list with condition `Delivering` as stated; the others stay as they are."""
+    """Returns the conditions with `Delivering` replaced; the others are unchanged."""
     listed = list(conditions)
     old = next((condition for condition in listed if condition.type == "Delivering"), None)
     reason = delivering.reason
@@ -244,7 +245,7 @@ def _condition(
     generation: int,
     now: datetime,
 ) -> Condition:
-    """Without a message it says the reason's sentence."""
+    """Returns the condition; an empty message is replaced by the reason's sentence."""
     is_unchanged = before is not None and before.status == status
     return Condition.model_validate(
         {
@@ -265,5 +266,5 @@ def _ready_status(verdict: Verdict, previous: Condition | None) -> str:
 
 
 def shorten(message: str, limit: int = MESSAGE_LIMIT) -> str:
-    """As it may stand in a status."""
+    """Returns the message within the limit of a status field."""
     return printable(cut(message, limit))

@@ -1,4 +1,5 @@
-"""ClusterHarborConnection and HarborConnection: how to reach one Harbor, and who may use it for what."""
+"""ClusterHarborConnection and HarborConnection: how to reach a Harbor, and which namespaces may use it for which
+projects."""
 
 from __future__ import annotations
 
@@ -30,11 +31,11 @@ _URL_RULES = rules(
         "an address has a host, and neither blanks nor backslashes",
     ),
 )
-"""Rules instead of a pattern, because the API server would only quote the pattern at a mistake."""
+"""CEL rules instead of a pattern, because the API server would answer a mistake with the bare pattern."""
 UrlString = Annotated[str, Field(max_length=512, json_schema_extra=_URL_RULES)]
 _IPV6_PART = "[A-Fa-f0-9.*]*"
 HOST_PATTERN = rf"^([A-Za-z0-9.*-]+|\[?{_IPV6_PART}:{_IPV6_PART}:[A-Fa-f0-9:.*]*\]?)$"
-"""A name, an IPv4 or an IPv6 address; no port, which would never match."""
+"""A name, an IPv4 or an IPv6 address. A port is rejected, because it would never match."""
 HostPattern = Annotated[str, Field(min_length=1, max_length=253, pattern=HOST_PATTERN)]
 
 
@@ -87,7 +88,7 @@ class ClusterClientCertificateRef(ClientCertificateRef):
 
 
 class CABundleRef(ApiModel):
-    """Names the key with the certificate authorities that are trusted."""
+    """Names the key with the trusted certificate authorities."""
 
     kind: Literal["ConfigMap", "Secret"] = Field("ConfigMap", description="ConfigMap or Secret.")
     name: ObjectName = Field(description="Name of the ConfigMap or Secret.")
@@ -211,7 +212,7 @@ class _ConnectionSpec(ApiModel):
 
     @property
     def urls(self) -> frozenset[str]:
-        """All addresses of this Harbor in one spelling: its identity for ownership."""
+        """All addresses of this Harbor in canonical spelling. Ownership uses them as Harbor's identity."""
         return frozenset(canonical_url(url) for url in (self.url, *self.aliases))
 
 
@@ -280,16 +281,16 @@ class ClusterHarborConnectionSpec(_ConnectionSpec):
         False,
         description=(
             "Whether the operator itself may send a request to the targets of a WebhookPolicy when annotation "
-            "harborhook.io/test-endpoint asks for it. It is sent from the cluster, where other hosts may be within "
-            "reach than from Harbor: allowedTargetHosts bounds it."
+            "harborhook.io/test-endpoint requests it. It is sent from the cluster, which may reach other hosts than "
+            "Harbor does: allowedTargetHosts limits the hosts."
         ),
     )
     allow_redelivery: bool = Field(
         False,
         description=(
             "Whether the operator itself may send notifications again that Harbor could not deliver "
-            "(spec.redelivery of a WebhookPolicy, annotation harborhook.io/redeliver). They are sent from the cluster: "
-            "allowedTargetHosts bounds it."
+            "(spec.redelivery of a WebhookPolicy, annotation harborhook.io/redeliver). They are sent from the "
+            "cluster: allowedTargetHosts limits the hosts."
         ),
     )
 
@@ -326,11 +327,11 @@ class Notifications(ApiModel):
             "enforced)."
         )
     )
-    message: str = Field("", description="Why it is enforced this way, and what is not covered.", max_length=512)
+    message: str = Field("", description="Why it is enforced this way, and the limits of that.", max_length=512)
 
 
 class ConnectionStatus(CommonStatus):
-    """What was found at the other end of the connection. Written by the operator."""
+    """Observed state of the connection and of the Harbor behind it. Written by the operator."""
 
     harbor_version: str | None = Field(None, description="The version that Harbor reports.")
     principal: Principal | None = Field(None, description="The account that the operator uses in Harbor.")
@@ -378,7 +379,7 @@ AnyConnection = ClusterHarborConnection | HarborConnection
 
 
 def canonical_url(url: str) -> str:
-    """One spelling per address: lower case, no trailing slash, no default port."""
+    """Returns the canonical spelling of an address: lower case, no trailing slash, no default port."""
     scheme, _, rest = url.lower().rstrip("/").partition("://")
     default_port = {"https": ":443", "http": ":80"}.get(scheme, "")
     return f"{scheme}://{rest.removesuffix(default_port) if default_port else rest}"

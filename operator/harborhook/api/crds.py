@@ -1,8 +1,8 @@
-"""The CustomResourceDefinitions, made from the models.
+"""Generates the CustomResourceDefinitions from the models, for `harborhook crds`, the chart and the repository.
 
-A model's JSON schema becomes the structural schema that the API server wants: references inlined, an optional field
-is a field that is not required, and only what steers the operator has a default. Nothing is written down twice: a
-field that the models do not have is not in a CRD.
+A model's JSON schema becomes a structural schema for the API server: references are inlined, an optional field is a
+field that is not required, and only fields that configure the operator keep their defaults. The models are the only
+source: a CRD has no field that its model lacks.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ CATEGORY = "harborhook"
 
 
 def crds() -> list[dict[str, Any]]:
-    """One CustomResourceDefinition for each kind."""
+    """Returns one CustomResourceDefinition for each kind."""
     return [crd(kind) for kind in KINDS.values()]
 
 
 def crds_yaml() -> str:
-    """All CustomResourceDefinitions as one YAML stream, ready for `kubectl apply -f -`."""
+    """Returns all CustomResourceDefinitions as one YAML stream for `kubectl apply -f -`."""
     return "---\n".join(to_yaml(definition) for definition in crds())
 
 
@@ -73,11 +73,11 @@ def crd(kind: Kind) -> dict[str, Any]:
     }
 
 
-# What `kubectl get` shows after the name.
+# The columns that `kubectl get` prints after the name.
 
 
 def _column(name: str, type_: str, path: str, *, wide: bool = False) -> dict[str, Any]:
-    """A printer column; a wide one is shown by `kubectl get -o wide` only."""
+    """Returns a printer column; a wide one appears only with `kubectl get -o wide`."""
     return {"name": name, "type": type_, "jsonPath": path} | ({"priority": 1} if wide else {})
 
 
@@ -131,12 +131,12 @@ _ROOT_RULES: dict[Kind, Schema] = {HARBOR_PROJECT: PROJECT_ROOT_RULES}
 _TYPE_META: Schema = {
     "apiVersion": {"description": "Version of the schema that this object is written in.", "type": "string"},
     "kind": {"description": "The kind of this object.", "type": "string"},
-    "metadata": {"type": "object"},  # the API server knows what is in it, and allows no word more here
+    "metadata": {"type": "object"},  # the API server knows its schema, and rejects more detail here
 }
 
 
 def root_schema(kind: Kind) -> Schema:
-    """The schema of a whole object of a kind."""
+    """Returns the schema of a whole object of a kind."""
     generated = kind.model.model_json_schema(by_alias=True)
     definitions = generated.get("$defs", {})
     spec, status = (_inline(generated["properties"][part], definitions) for part in ("spec", "status"))
@@ -157,17 +157,17 @@ KeepDefault = Callable[[Any], bool]
 
 
 def _keep_no_default(_default: Any) -> bool:
-    """For the status: a default there would state what nobody has found out."""
+    """For the status: a default would report something that the operator has not observed."""
     return False
 
 
 def _keep_scalar_default(default: Any) -> bool:
-    """For the spec: a default object or list would show up in everybody's `kubectl get -o yaml` and in GitOps diffs."""
+    """For the spec: a default object or list would appear in every `kubectl get -o yaml` and in GitOps diffs."""
     return isinstance(default, str | int)
 
 
 def _structural(node: Schema, definitions: Schema, keep_default: KeepDefault) -> Schema:
-    """The structural schema of a node, from its description down to its last field."""
+    """Returns the structural schema of a node and of everything below it."""
     node = _inline(node, definitions)
     made: Schema = {name: node[name] for name in ("description", "type") if name in node}
     for name, value in node.items():
@@ -188,12 +188,12 @@ def _structural(node: Schema, definitions: Schema, keep_default: KeepDefault) ->
 
 
 def _is_kept(name: str, value: Any, keep_default: KeepDefault) -> bool:
-    """Not the title, which pydantic makes up from the name of the field."""
+    """Drops the title, which pydantic derives from the field's name."""
     return keep_default(value) if name == "default" else name != "title"
 
 
 def _inline(node: Schema, definitions: Schema) -> Schema:
-    """The node with its reference or its one real alternative in place; what it says itself has precedence."""
+    """Returns the node with its reference or its only alternative inlined; the node's own keywords take precedence."""
     if "$ref" in node:
         target = definitions[node["$ref"].removeprefix("#/$defs/")]
         return _inline({**target, **_without(node, "$ref")}, definitions)
@@ -204,7 +204,7 @@ def _inline(node: Schema, definitions: Schema) -> Schema:
 
 
 def _only_alternative(alternatives: list[Schema]) -> Schema:
-    """`X | None` is written as X: an absent field is None, and null is refused."""
+    """Rewrites `X | None` as X: None stands for an absent field, and the API server rejects null."""
     real = [schema for schema in alternatives if schema.get("type") != "null"]
     if len(real) != 1:
         raise ValueError(f"a structural schema has one type for a field, not {real}: give it one by WithJsonSchema")
@@ -216,5 +216,5 @@ def _without(node: Schema, name: str) -> Schema:
 
 
 def _unwrapped(text: str) -> str:
-    """A docstring as one line: kubectl and the reference documentation wrap it where they like."""
+    """Joins a docstring into one line: kubectl and the reference documentation wrap it themselves."""
     return " ".join(text.split())

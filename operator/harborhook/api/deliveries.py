@@ -1,4 +1,4 @@
-"""What the status of a WebhookPolicy says about its notifications."""
+"""The part of a WebhookPolicy's status that describes its notifications."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ MESSAGE_LIMIT = 256
 SUBJECT_LIMIT = 512
 
 RECENT_LIMIT = 10
-"""Events that `recent` lists: what fits on a screen."""
+"""Events listed in `recent`: as many as fit on a screen."""
 REDELIVERED_LIMIT = 500
-"""Executions that are remembered as sent again. Harbor keeps the newest 50 of each policy and vendor type (WEBHOOK and
-SLACK), but sweeps only once a day: until then there can be more."""
+"""Execution ids recorded as redelivered. Harbor keeps the newest 50 executions of each policy and vendor type (WEBHOOK
+and SLACK), but sweeps only once a day: in between there can be more."""
 
 DeliveryStatus = Literal["Succeeded", "Failed", "Retrying", "Pending", "Stopped"]
 RedeliveryStatus = Literal["Pending", "Succeeded", "Failed", "Expired"]
 
 
 class LastDelivery(ApiModel):
-    """What became of the newest event of a type; with several targets it failed if any of them was not reached."""
+    """Result of the newest event of a type; with several targets it is Failed if any target was not reached."""
 
     status: DeliveryStatus = Field(
         description=(
@@ -38,7 +38,7 @@ class LastDelivery(ApiModel):
 
 
 class RecentRedelivery(ApiModel):
-    """What became of an event that the operator sends again."""
+    """The redelivery of one event."""
 
     status: RedeliveryStatus = Field(
         description=(
@@ -52,7 +52,7 @@ class RecentRedelivery(ApiModel):
 
 
 class RecentDelivery(ApiModel):
-    """One event and what became of its notifications."""
+    """One event and the result of its notifications."""
 
     execution_id: int = Field(
         alias="executionID",
@@ -114,7 +114,7 @@ class Deliveries(ApiModel):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["executionID"]},
     )
     undelivered: int = Field(
-        0, description="How many events failed, were not sent again with success, and are still in Harbor.", ge=0
+        0, description="How many events failed, were not redelivered, and are still in Harbor.", ge=0
     )
     redeliveries: list[TargetRedelivery] = Field(
         [],
@@ -125,7 +125,7 @@ class Deliveries(ApiModel):
     redelivered_ids: list[int] = Field(
         [],
         alias="redeliveredIDs",
-        description="Harbor's executions that were sent again with success, so that none is sent twice.",
+        description="Harbor's executions that were redelivered, so that none is sent twice.",
         max_length=REDELIVERED_LIMIT,
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )

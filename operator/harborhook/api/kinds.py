@@ -1,4 +1,4 @@
-"""The four kinds: what each is called in the API, and the model that parses it."""
+"""The four kinds: their names in the API, and the models that parse them."""
 
 from __future__ import annotations
 

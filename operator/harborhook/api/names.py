@@ -1,7 +1,7 @@
-"""What the API is called: group, kinds, annotations, and the key of an object. Imports nothing that takes time to load.
+"""The API's names: group, kinds, annotations, and the key of an object. Imports only modules that load fast.
 
-The console commands read objects as plain JSON and know them by these names alone; the operator gets the same names
-through api/base.py and api/kinds.py, next to the models.
+The console commands read objects as plain JSON and need nothing but these names. The operator imports the same names
+from api/base.py and api/kinds.py, next to the models.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ ANNOTATION_TEST_ENDPOINT = f"{GROUP}/test-endpoint"
 ANNOTATION_REDELIVER = f"{GROUP}/redeliver"
 ANNOTATION_CREATE_PENDING = f"{GROUP}/create-pending"
 ANNOTATION_SHARD = f"{GROUP}/shard"
-"""Which of several operators works on the resource."""
+"""The operator that works on the resource, where several share a cluster."""
 ANNOTATION_LIMIT = 1024
-"""Characters of a request in an annotation that are repeated in its answer."""
+"""Characters of a requesting annotation's value that the status repeats in its answer."""
 
 
 class KindName(NamedTuple):
-    """How one of our kinds is spelled."""
+    """The spellings of one kind."""
 
     kind: str
     plural: str
@@ -44,11 +44,11 @@ KIND_NAMES = {
 
 
 Body = dict[str, Any]
-"""An object as the API server has it."""
+"""An object as the API server returns it."""
 
 
 class Key(NamedTuple):
-    """Names one object: one of ours, or a Secret, ConfigMap or claim that ours depend on.
+    """Names one object: one of our resources, or a Secret, ConfigMap or claim that they depend on.
 
     `namespace` is "" for a cluster-scoped object.
     """
@@ -62,14 +62,15 @@ class Key(NamedTuple):
 
 
 class DeliveriesKey(NamedTuple):
-    """Names the deliveries of all webhook policies of one Harbor project, which are read together over a connection."""
+    """Names the deliveries of all webhook policies of one Harbor project; one poll over a connection reads them
+    together."""
 
     connection: Key
     project: str
 
     @property
     def kind(self) -> str:
-        """For logs and metrics, beside the kinds of objects."""
+        """Label in logs and metrics, next to the kinds of objects."""
         return "Deliveries"
 
     def __str__(self) -> str:
@@ -77,14 +78,14 @@ class DeliveriesKey(NamedTuple):
 
 
 class SenderKey(NamedTuple):
-    """Names what is to be sent to the receivers of a WebhookPolicy: a test, or notifications that failed."""
+    """Names the pending requests to the receivers of a WebhookPolicy: an endpoint test, or redeliveries."""
 
     purpose: Literal["EndpointTest", "Redelivery"]
     policy: Key
 
     @property
     def kind(self) -> str:
-        """For logs and metrics, beside the kinds of objects."""
+        """Label in logs and metrics, next to the kinds of objects."""
         return self.purpose
 
     @property
@@ -96,4 +97,4 @@ class SenderKey(NamedTuple):
 
 
 AnyKey = Key | DeliveriesKey | SenderKey
-"""What the work queues hold and what an object can depend on."""
+"""A key in the work queue; also something that an object can depend on."""

@@ -1,4 +1,4 @@
-"""How YAML is written. Imports nothing of the models."""
+"""The YAML dumper of all commands. Imports no models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import yaml
 
 
 class PlainDumper(yaml.SafeDumper):
-    """Writes what occurs twice twice: anchors are hard to read, and some tools refuse them."""
+    """Writes repeated values out instead of using anchors, which are hard to read and which some tools reject."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

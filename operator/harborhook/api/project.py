@@ -60,14 +60,12 @@ Severity = Literal["none", "low", "medium", "high", "critical"]
 class PreventPull(ApiModel):
     """Whether images with vulnerabilities can be pulled."""
 
-    enabled: bool | None = Field(
-        None, description="Whether pulling is prevented. Absent: Harbor's value is left alone."
-    )
+    enabled: bool | None = Field(None, description="Whether pulling is prevented. Absent: Harbor's value is kept.")
     severity: Severity | None = Field(
         None,
         description=(
             "Lowest severity that prevents pulling: none, low, medium, high or critical. "
-            "Absent: Harbor's value is left alone."
+            "Absent: Harbor's value is kept."
         ),
     )
 
@@ -76,10 +74,10 @@ class Vulnerability(ApiModel):
     """What Harbor does about vulnerabilities."""
 
     auto_scan: bool | None = Field(
-        None, description="Whether images are scanned when they are pushed. Absent: Harbor's value is left alone."
+        None, description="Whether images are scanned when they are pushed. Absent: Harbor's value is kept."
     )
     prevent_pull: PreventPull | None = Field(
-        None, description="Whether images with vulnerabilities can be pulled. Absent: Harbor's values are left alone."
+        None, description="Whether images with vulnerabilities can be pulled. Absent: Harbor's values are kept."
     )
 
 
@@ -89,8 +87,7 @@ class Sbom(ApiModel):
     auto_generate: bool | None = Field(
         None,
         description=(
-            "Whether an SBOM is generated when an image is pushed. "
-            "Absent: Harbor's value is left alone. Since Harbor 2.11."
+            "Whether an SBOM is generated when an image is pushed. Absent: Harbor's value is kept. Since Harbor 2.11."
         ),
     )
 
@@ -101,14 +98,13 @@ class ContentTrust(ApiModel):
     cosign: bool | None = Field(
         None,
         description=(
-            "Whether only images signed by Cosign can be pulled. Absent: Harbor's value is left alone. "
-            "Since Harbor 2.5."
+            "Whether only images signed by Cosign can be pulled. Absent: Harbor's value is kept. Since Harbor 2.5."
         ),
     )
     notation: bool | None = Field(
         None,
         description=(
-            "Whether only images signed by Notation can be pulled. Absent: Harbor's value is left alone. "
+            "Whether only images signed by Notation can be pulled. Absent: Harbor's value is kept. "
             "Since Harbor 2.9. Not for proxy caches."
         ),
     )
@@ -124,7 +120,7 @@ class CveAllowlist(ApiModel):
         json_schema_extra=rules(
             (
                 "!has(self.expiresAt) || has(self.items)",
-                "expiresAt belongs to a list of its own: state items too, [] for none",
+                "expiresAt needs a list: state items too, [] for none",
             )
         )
     )
@@ -132,13 +128,13 @@ class CveAllowlist(ApiModel):
     reuse_system: bool | None = Field(
         None,
         description=(
-            "Whether Harbor's system-wide list is used instead of the project's. Absent: Harbor's value is left alone."
+            "Whether Harbor's system-wide list is used instead of the project's. Absent: Harbor's value is kept."
         ),
     )
     items: list[CveId] | None = Field(
         None,
         description=(
-            "The whole list of the project, for example CVE-2024-1234. Absent: Harbor's list and expiry are left alone."
+            "The whole list of the project, for example CVE-2024-1234. Absent: Harbor's list and expiry are kept."
         ),
         max_length=1024,
         json_schema_extra={"x-kubernetes-list-type": "set"},
@@ -152,11 +148,11 @@ class ProxyCacheFilter(ApiModel):
     """Which repositories of the upstream registry are served."""
 
     pattern: str = Field(description="The pattern that repositories must match.", min_length=1, max_length=1024)
-    kind: Literal["doublestar", "regex"] = Field(description="How the pattern is read: doublestar or regex.")
+    kind: Literal["doublestar", "regex"] = Field(description="Syntax of the pattern: doublestar or regex.")
 
 
 class ProxyCache(ApiModel):
-    """Makes the project a cache of another registry. Harbor fixes that when the project is made."""
+    """Makes the project a cache of another registry. Harbor fixes this when the project is created."""
 
     registry_name: str = Field(
         description=(
@@ -170,7 +166,7 @@ class ProxyCache(ApiModel):
         None,
         description=(
             "Maximum kilobits per second for one request, -1 for no limit. "
-            "Absent: Harbor's value is left alone. Since Harbor 2.12."
+            "Absent: Harbor's value is kept. Since Harbor 2.12."
         ),
         ge=-1,
         le=2147483647,
@@ -179,7 +175,7 @@ class ProxyCache(ApiModel):
         None,
         description=(
             "Maximum number of connections to the upstream registry for one artifact, -1 for no limit. "
-            "Absent: Harbor's value is left alone. Since Harbor 2.15."
+            "Absent: Harbor's value is kept. Since Harbor 2.15."
         ),
         ge=-1,
         le=2147483647,
@@ -188,7 +184,7 @@ class ProxyCache(ApiModel):
         None,
         description=(
             "Whether the cached image is served when the upstream registry no longer has it. "
-            "Absent: Harbor's value is left alone. Since Harbor 2.16."
+            "Absent: Harbor's value is kept. Since Harbor 2.16."
         ),
     )
     referrer_api: bool | None = Field(
@@ -196,14 +192,13 @@ class ProxyCache(ApiModel):
         alias="referrerAPI",
         description=(
             "Whether signatures and SBOMs are fetched by the upstream's referrers API. "
-            "Absent: Harbor's value is left alone. Since Harbor 2.16."
+            "Absent: Harbor's value is kept. Since Harbor 2.16."
         ),
     )
     filter: ProxyCacheFilter | None = Field(
         None,
         description=(
-            "Which repositories of the upstream registry are served. "
-            "Absent: Harbor's value is left alone. Since Harbor 2.16."
+            "Which repositories of the upstream registry are served. Absent: Harbor's value is kept. Since Harbor 2.16."
         ),
     )
 
@@ -214,28 +209,26 @@ class ProjectWebhooks(ApiModel):
     enabled: bool = Field(
         True,
         description=(
-            "false disables every WebhookPolicy of this project in Harbor, whatever their specs say; "
-            "policies that nobody declares are not touched."
+            "false disables every WebhookPolicy of this project in Harbor, regardless of their specs; undeclared "
+            "policies are not changed."
         ),
     )
     prune: bool = Field(
         False,
-        description=(
-            "true removes the webhook policies that nobody declares, ten minutes after an Event has announced it."
-        ),
+        description=("true removes undeclared webhook policies, ten minutes after an Event has announced it."),
     )
 
 
 SPEC_RULES = rules(
     (
         "!has(self.proxyCache) || !has(self.contentTrust) || !has(self.contentTrust.notation)",
-        "a proxy cache cannot demand Notation signatures in Harbor: remove contentTrust.notation",
+        "a proxy cache cannot require Notation signatures in Harbor: remove contentTrust.notation",
     ),
 )
 
 
 class HarborProjectSpec(ApiModel):
-    """Desired state of the project. A setting that is absent is left as it is in Harbor."""
+    """Desired state of the project. An absent setting keeps its value in Harbor."""
 
     model_config = ConfigDict(json_schema_extra=SPEC_RULES)
 
@@ -254,25 +247,25 @@ class HarborProjectSpec(ApiModel):
     )
     public: bool | None = Field(
         None,
-        description="Whether anonymous users may pull. Absent: Harbor's value is left alone (false for a new project).",
+        description="Whether anonymous users may pull. Absent: Harbor's value is kept (false for a new project).",
     )
     storage_quota: StorageQuota | None = Field(
         None,
         description=(
             'Maximum storage of the project: a quantity such as 50Gi, a number of bytes, or "unlimited". '
-            "At most 1024Ti. Absent: Harbor's value is left alone (Harbor's default for a new project)."
+            "At most 1024Ti. Absent: Harbor's value is kept (Harbor's default for a new project)."
         ),
     )
     vulnerability: Vulnerability | None = Field(
-        None, description="Vulnerability settings. Absent: Harbor's values are left alone."
+        None, description="Vulnerability settings. Absent: Harbor's values are kept."
     )
-    sbom: Sbom | None = Field(None, description="Software bills of materials. Absent: Harbor's value is left alone.")
+    sbom: Sbom | None = Field(None, description="Software bills of materials. Absent: Harbor's value is kept.")
     content_trust: ContentTrust | None = Field(
         None,
-        description="Which signatures an image must have to be pulled. Absent: Harbor's values are left alone.",
+        description="Which signatures an image must have to be pulled. Absent: Harbor's values are kept.",
     )
     cve_allowlist: CveAllowlist | None = Field(
-        None, description="Vulnerabilities that are ignored. Absent: Harbor's values are left alone."
+        None, description="Vulnerabilities that are ignored. Absent: Harbor's values are kept."
     )
     proxy_cache: ProxyCache | None = Field(
         None,
@@ -301,8 +294,8 @@ class HarborProjectSpec(ApiModel):
     drift_policy: DriftPolicy = Field(
         "Correct",
         description=(
-            "Correct (what differs in Harbor is set back to the spec) or Report (a changed spec is applied; "
-            "other differences, also those found at adoption, are only listed in status.drift)."
+            "Correct (differences in Harbor are reverted to the spec) or Report (a changed spec is applied; "
+            "other differences, including those found at adoption, are only listed in status.drift)."
         ),
     )
     suspend: Suspend = False

@@ -1,4 +1,4 @@
-"""WebhookPolicy: one webhook policy of one Harbor project, and what Harbor knows of its notifications."""
+"""WebhookPolicy: one webhook policy of one Harbor project, and the observed state of its notifications."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EventType = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Z_]+$
 
 
 class ValueFrom(ApiModel):
-    """Where a value comes from that does not belong in a spec."""
+    """Source of a value that does not belong in a spec."""
 
     secret_key_ref: SecretKeyRef = Field(description="The key of a Secret that holds the value.")
 
@@ -48,7 +48,7 @@ class ProjectRef(ApiModel):
 
 
 class Target(ApiModel):
-    """One receiver of notifications. It is exactly what is stated: an absent field has its default."""
+    """One receiver of notifications. An absent field has its default."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -105,12 +105,12 @@ class Redelivery(ApiModel):
         "Manual",
         description=(
             "Automatic (failed notifications are sent again until they arrive or are older than maxAge) or Manual "
-            "(only what annotation harborhook.io/redeliver asks for)."
+            "(only those requested by annotation harborhook.io/redeliver)."
         ),
     )
     max_age: str = Field(
         "24h",
-        description="Automatic leaves older events alone: 5m to 168h, such as 90m or 24h.",
+        description="Automatic ignores older events: 5m to 168h, such as 90m or 24h.",
         min_length=2,
         max_length=16,
         pattern=DURATION_PATTERN,
@@ -179,7 +179,7 @@ class WebhookPolicySpec(ApiModel):
         max_length=256,
     )
     description: str | None = Field(
-        None, description="Description shown in Harbor. Absent: Harbor's is left alone.", max_length=DESCRIPTION_LIMIT
+        None, description="Description shown in Harbor. Absent: Harbor's is kept.", max_length=DESCRIPTION_LIMIT
     )
     enabled: bool = Field(True, description="false stops notifications; the policy stays in Harbor.")
     event_types: list[EventType] = Field(
@@ -214,8 +214,8 @@ class WebhookPolicySpec(ApiModel):
     drift_policy: DriftPolicy = Field(
         "Correct",
         description=(
-            "Correct (what differs in Harbor is set back to the spec) or Report (a changed spec and a changed Secret "
-            "are applied; other differences, also those found at adoption, are only listed in status.drift)."
+            "Correct (differences in Harbor are reverted to the spec) or Report (a changed spec and a changed Secret "
+            "are applied; other differences, including those found at adoption, are only listed in status.drift)."
         ),
     )
     redelivery: Redelivery | None = Field(
@@ -225,7 +225,7 @@ class WebhookPolicySpec(ApiModel):
 
 
 class Trigger(ApiModel):
-    """What is known of one event type."""
+    """The last trigger and delivery of one event type."""
 
     event_type: EventType = Field(description="The event type of this row.")
     last_trigger_time: Time | None = Field(
@@ -235,14 +235,14 @@ class Trigger(ApiModel):
 
 
 class AppliedSecret(ApiModel):
-    """A Secret in the version that Harbor was last given."""
+    """A Secret in the version that was last applied to Harbor."""
 
     name: str = Field(description="Name of the Secret.", max_length=253)
     resource_version: str = Field(description="Its resourceVersion.", max_length=64)
 
 
 class EndpointResult(ApiModel):
-    """How one target answered."""
+    """The answer of one target."""
 
     target: int = Field(description="Index of the target in spec.targets, from 0.")
     reachable: bool = Field(description="Whether the target answered, with any status.")
@@ -251,7 +251,7 @@ class EndpointResult(ApiModel):
 
 
 class EndpointTest(ApiModel):
-    """The last test of the targets that somebody asked for."""
+    """The last requested test of the targets."""
 
     request: str = Field(description="The value of annotation harborhook.io/test-endpoint that was answered.")
     time: Time = Field(description="When it was answered.")

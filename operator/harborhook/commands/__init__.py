@@ -1,1 +1,1 @@
-"""The commands besides `run`: what a person asks of Harbor, over the same code that the operator works with."""
+"""The commands besides `run`. They work with the caller's rights and reuse the operator's code."""

@@ -1,4 +1,4 @@
-"""The commands that ask the operator for something, or change one field, for one resource or several."""
+"""The commands that send a request to the operator, or change one field, for one resource or several."""
 
 from __future__ import annotations
 
@@ -125,16 +125,15 @@ def redeliver(
 @_waits(60)
 @output_option(_FORMATS)
 def release(caller: Caller, resource: str, yes: bool, no_wait: bool, timeout: float, output_format: str | None) -> None:
-    """Let a resource go without touching Harbor, where its deletion cannot end.
+    """Release a resource without touching Harbor, where its deletion cannot finish.
 
-    What it has in Harbor stays there, and nobody manages it. A resource that is not being deleted is released when it
-    is.
+    Its object in Harbor stays there, unmanaged. A resource that is not being deleted is released when it is deleted.
     """
     from harborhook.commands import asking, lookup
 
     (key,) = _keys(caller, [resource])
     lookup.find(caller.cluster, key)
-    confirm(f"{key} will go, and what it has in Harbor stays there unmanaged. Continue?", yes=yes)
+    confirm(f"{key} will be deleted, and its object in Harbor stays there, unmanaged. Continue?", yes=yes)
     _perform(
         caller, [key], output_format, _seconds(no_wait, timeout),
         lambda key, wait: asking.release(caller.cluster, key, wait),
@@ -149,7 +148,7 @@ def release(caller: Caller, resource: str, yes: bool, no_wait: bool, timeout: fl
 def suspend(caller: Caller, resources: tuple[str, ...], force: bool, output_format: str | None) -> None:
     """Stop all writes to Harbor for resources: sets spec.suspend.
 
-    Of a connection: nothing is asked of that Harbor any more, and all its resources keep their state.
+    For a connection: the operator sends no more requests to that Harbor, and all its resources keep their state.
     """
     _set_suspend(caller, resources, True, force, output_format)
 
@@ -175,11 +174,11 @@ def _set_suspend(
     )  # fmt: skip
 
 
-# What they share
+# Shared by the commands
 
 
 def _keys(caller: Caller, resources: Sequence[str]) -> list[Key]:
-    """Each once, in the order of the command line."""
+    """Returns each key once, in the order of the command line."""
     from harborhook.commands.naming import key_of
 
     return list(dict.fromkeys(key_of(text, caller.namespace) for text in resources))
@@ -198,7 +197,7 @@ def _seconds(no_wait: bool, timeout: float) -> float | None:
 def _perform(
     caller: Caller, keys: Sequence[Key], output_format: str | None, timeout: float | None, perform: _Perform
 ) -> None:
-    """One after the other, whatever becomes of those before; ends the command."""
+    """Performs the action for each key, also after a failure, and ends the command."""
     deadline = time.monotonic() + (timeout or 0)
     answers = [_performed(key, timeout, deadline, perform) for key in keys]
     _print(answers, output_format)
@@ -234,13 +233,13 @@ def _print(answers: Sequence[ActionResult], output_format: str | None) -> None:
 
 
 def _named(answer: ActionResult) -> str:
-    """Sentences about failures mostly name the resource themselves."""
+    """Failure messages mostly contain the resource's name already."""
     return answer.sentence if str(answer.key) in answer.sentence else f"{answer.key}: {answer.sentence}"
 
 
 @contextmanager
 def progress_line(what: str) -> Iterator[ReportProgress]:
-    """On a terminal a line that moves, on standard error; elsewhere nothing."""
+    """Shows a progress line on standard error if that is a terminal; otherwise nothing."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -251,9 +250,9 @@ def progress_line(what: str) -> Iterator[ReportProgress]:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Asks on a terminal; a script has to say --yes. Raises click.UsageError, or click.Abort for a no."""
+    """Asks on a terminal; scripts have to pass --yes. Raises click.UsageError, or click.Abort if the user declines."""
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise click.UsageError("This asks for a confirmation: where there is no terminal, use --yes.")
+        raise click.UsageError("This needs a confirmation: without a terminal, use --yes.")
     click.confirm(question, abort=True, err=True)

@@ -1,6 +1,6 @@
-"""Asking the operator for something: an annotation is set, and its answer in the status waited for.
+"""Requests to the operator: sets an annotation and waits for its answer in the status.
 
-What flows in is one resource and what is asked of it; what flows out is an ActionResult, the same for every command.
+Called by commands/acting.py with one resource. Every function returns an ActionResult.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from harborhook.commands.naming import argument_of
 from harborhook.commands.tables import Block, Cell, Table
 
 PAUSE = 0.5
-"""Seconds between two looks at the status."""
+"""Seconds between two reads of the status."""
 GRACE = 5.0
-"""Seconds after the operator has reconciled a resource in which the rest of its answer must come, if one comes."""
+"""Seconds to wait for the rest of an answer after the operator has reconciled the resource."""
 
 CHECK_OPERATOR = (
     "Is the operator running, and does it serve this namespace? "
@@ -41,20 +41,20 @@ CHECK_OPERATOR = (
 )
 
 ReportProgress = Callable[[str], None]
-"""Called with what is going on, again whenever that changes."""
+"""Called with a description of the progress whenever it changes."""
 
 
 @dataclass(frozen=True)
 class ActionResult:
-    """What became of a request about one resource."""
+    """The result of a request for one resource."""
 
     key: Key
     is_well: bool
     sentence: str
     details: dict[str, Any] = field(default_factory=dict)
-    """More for scripts."""
+    """Additional data for scripts."""
     blocks: Sequence[Block] = ()
-    """More for people."""
+    """Additional text for users."""
 
     def wire(self) -> dict[str, Any]:
         stated = {"kind": self.key.kind, "namespace": self.key.namespace, "name": self.key.name}
@@ -68,9 +68,9 @@ class ActionResult:
 
 @dataclass(frozen=True)
 class WaitOptions:
-    """How long answers are waited for, and where the progress goes.
+    """How long to wait for answers, and where to report progress.
 
-    `timeout` None: not at all. `deadline`, of time.monotonic(), is one for all resources of a command.
+    `timeout` None: do not wait. `deadline`, in time.monotonic(), is shared by all resources of a command.
     """
 
     timeout: float | None
@@ -79,7 +79,7 @@ class WaitOptions:
 
 
 def reconcile(cluster: Cluster, key: Key, wait: WaitOptions) -> ActionResult:
-    """Has the operator compare the resource with Harbor now."""
+    """Makes the operator compare the resource with Harbor now."""
     token = _token()
     _annotate(cluster, key, {ANNOTATION_RECONCILE_AT: token})
     if wait.timeout is None:
@@ -92,10 +92,10 @@ def reconcile(cluster: Cluster, key: Key, wait: WaitOptions) -> ActionResult:
 
 
 def send_test(cluster: Cluster, key: Key, wait: WaitOptions) -> ActionResult:
-    """Has the operator send an empty notification to each target.
+    """Makes the operator send an empty notification to each target.
 
-    It is asked to reconcile as well: a policy that it may not send anything for is reconciled and not tested, and then
-    nothing is waited for in vain.
+    It also requests a reconcile: the operator reconciles a policy that it may not test, and the command then does not
+    wait for results in vain.
     """
     _check_not_suspended(cluster, key)
     token = _token()
@@ -116,12 +116,12 @@ def send_test(cluster: Cluster, key: Key, wait: WaitOptions) -> ActionResult:
 
 
 def redeliver(cluster: Cluster, key: Key, ids: Sequence[int], wait: WaitOptions) -> ActionResult:
-    """Has the operator send notifications again: those with these ids of Harbor's, or all that failed."""
+    """Makes the operator redeliver notifications: those with these execution ids, or all failed ones."""
     body = _check_not_suspended(cluster, key)
     waiting = ((body.get("status") or {}).get("deliveries") or {}).get("undelivered") or 0
     request = f"{','.join(map(str, ids)) if ids else 'failed'} {_token()}"
     if len(request) > ANNOTATION_LIMIT:
-        raise FailedError("These are too many ids for one request: name fewer, or use --failed.")
+        raise FailedError("Too many ids for one request: name fewer, or use --failed.")
     _annotate(cluster, key, {ANNOTATION_REDELIVER: request})
     if wait.timeout is None:
         return _asked(key)
@@ -140,7 +140,7 @@ def redeliver(cluster: Cluster, key: Key, ids: Sequence[int], wait: WaitOptions)
 
 
 def release(cluster: Cluster, key: Key, wait: WaitOptions) -> ActionResult:
-    """Has the operator let a resource go without touching Harbor."""
+    """Makes the operator release a resource without touching Harbor."""
     body = find(cluster, key)
     _annotate(cluster, key, {ANNOTATION_RELEASE: "true"})
     if "deletionTimestamp" not in body["metadata"]:
@@ -150,7 +150,7 @@ def release(cluster: Cluster, key: Key, wait: WaitOptions) -> ActionResult:
     uid = body["metadata"]["uid"]
     with suppress(_GoneError):
         _until(cluster, key, wait, lambda body: body["metadata"]["uid"] != uid, ANNOTATION_RELEASE)
-    return ActionResult(key, True, "Released: the resource is gone, and what it had in Harbor stays there.")
+    return ActionResult(key, True, "Released: the resource is deleted, and its object in Harbor stays there.")
 
 
 # The answers
@@ -182,16 +182,16 @@ def _test_answer(key: Key, body: Body) -> ActionResult:
     return ActionResult(key, reached == len(results), said, {"results": results}, [table])
 
 
-# Asking and waiting
+# Requesting and waiting
 
 
 class _GoneError(FailedError):
-    """The resource was deleted while its answer was waited for."""
+    """The resource was deleted while the command waited for its answer."""
 
 
 @dataclass
 class _Since:
-    """For how long something has been true of the resource."""
+    """How long a condition has held for the resource."""
 
     is_true: Callable[[Body], bool]
     _since: float | None = None
@@ -208,7 +208,7 @@ def _annotate(cluster: Cluster, key: Key, annotations: dict[str, str]) -> None:
     try:
         cluster.patch(key, {"metadata": {"annotations": annotations}})
     except MissingError:
-        find(cluster, key)  # whose error has a hint
+        find(cluster, key)  # its error has a hint
         raise
 
 
@@ -250,5 +250,5 @@ def _asked(key: Key) -> ActionResult:
 
 
 def _token() -> str:
-    """New each time, and readable: when, and something for two in the same second."""
+    """Returns a unique, readable token: the time, and a suffix for requests in the same second."""
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}-{secrets.token_hex(3)}"

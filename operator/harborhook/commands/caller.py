@@ -1,6 +1,6 @@
-"""The options that say which cluster is meant, as for kubectl, and how a command's result is printed.
+"""The options that select a cluster, as in kubectl, and the output format.
 
-Kept free of everything that takes time to load.
+Imports only modules that load fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @dataclass
 class Caller:
-    """Who calls: the cluster is connected to when it is first needed."""
+    """The cluster and namespace of the command line; connects when first needed."""
 
     kubeconfig: str | None = None
     context: str | None = None
@@ -40,12 +40,12 @@ class Caller:
 
     @property
     def namespace(self) -> str:
-        """The one stated, or that of the context. Raises FailedError."""
+        """The stated namespace, or that of the context. Raises FailedError."""
         return self.stated_namespace or self.cluster.namespace
 
 
 def of_cluster(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --kubeconfig and --context, and passes what they say as one argument, `caller`."""
+    """Adds --kubeconfig and --context, and passes them to the command as one argument, `caller`."""
 
     @functools.wraps(command)
     def with_caller(kubeconfig: str | None, context: str | None, namespace: str | None = None, **given: Any) -> Any:

@@ -1,8 +1,8 @@
-"""`harborhook status NAME`: one policy with all that its notifications depend on, and where they end. No I/O.
+"""`harborhook status NAME`: one policy, everything its notifications depend on, and its receivers. No I/O.
 
-What flows in is the JSON of a policy, its project and its connection, and the Events about it; what flows out is a
-screen for a person, or the same as JSON. `findings` is the heart: from the connection down to the receiver, each thing
-that is in the way, the cause before its consequences.
+commands/viewing.py passes the JSON of a policy, its project and its connection, and the policy's Events. It gets a
+screen of text, or the same as JSON. `findings` lists every impediment from the connection down to the receiver, causes
+before consequences.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _ORIGIN = re.compile(r"(https?://)(?:[^/?#@]*@)?([^/?#]+)(.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class ChainLink:
-    """What the policy depends on: `body` is None where it does not exist or, with a `refusal`, may not be read."""
+    """An object that the policy depends on. `body` is None if it does not exist or, with a `refusal`, may not be
+    read."""
 
     key: Key
     body: Body | None = None
@@ -38,12 +39,12 @@ class ChainLink:
 
 @dataclass(frozen=True)
 class Impediment:
-    """Something that is in the way of notifications, and where."""
+    """Something that stops notifications, and the object concerned."""
 
     where: str
     sentence: str
     is_fault: bool = True
-    """Otherwise somebody wants it so."""
+    """False for a deliberate setting, such as a switch."""
 
     def wire(self) -> dict[str, Any]:
         return {"where": self.where, "message": self.sentence}
@@ -53,9 +54,9 @@ class Impediment:
 class Chain:
     policy: Body
     project: ChainLink | None
-    """The HarborProject; None for a policy of a project that nobody manages."""
+    """The HarborProject; None for a policy whose project no HarborProject manages."""
     connection: ChainLink | None
-    """None: not known, because the project could not be read."""
+    """None: unknown, because the project could not be read."""
     events: Sequence[Body] = field(default=())
 
     @property
@@ -67,11 +68,11 @@ class Chain:
         return self.status.get("deliveries") or {}
 
 
-# What is wrong
+# Findings
 
 
 def findings(chain: Chain) -> list[Impediment]:
-    """From the connection down, without repeating a cause as the message of what depends on it."""
+    """Returns the impediments from the connection down. A cause is not repeated for the objects that depend on it."""
     found: list[Impediment] = []
     for look in (_of_connection, _of_project, _of_policy):
         found += look(chain, is_explained=any(one.is_fault for one in found))
@@ -87,7 +88,7 @@ def _of_connection(chain: Chain, *, is_explained: bool) -> Iterator[Impediment]:
         return
     found = health(link.body)
     if (link.body.get("spec") or {}).get("suspend"):
-        yield Impediment("connection", f"{link.key} is suspended: nothing is asked of this Harbor.", is_fault=False)
+        yield Impediment("connection", f"{link.key} is suspended: no requests are sent to this Harbor.", is_fault=False)
     elif found.state is State.SWITCHED_OFF:
         yield Impediment("connection", found.sentence, is_fault=False)
     elif not found.is_ready and not is_explained:
@@ -204,7 +205,7 @@ def _verdict(chain: Chain, now: datetime | None) -> Iterator[Block]:
     for one in found:
         yield Line(f"{one.where}: {one.sentence}", indent=2)
     if not found:
-        yield Line("Nothing is in the way of its notifications.", indent=2)
+        yield Line("Nothing stops its notifications.", indent=2)
     hint = _hint(chain)
     if hint:
         yield Line(hint, "dim", indent=2)
@@ -237,7 +238,7 @@ def _links(chain: Chain) -> Iterator[Block]:
 
 
 def _with_gap(table: Table) -> list[Block]:
-    """A table that is left out where it has no rows."""
+    """Returns the table with an empty line, or nothing if it has no rows."""
     return [Line(""), table] if table.rows else []
 
 
@@ -287,7 +288,7 @@ def _recent_table(chain: Chain, now: datetime | None) -> Iterator[Block]:
 def recent_table(
     deliveries: Body, *, failed_only: bool = False, wide: bool = False, now: datetime | None = None
 ) -> Table:
-    """The newest events of a policy, newest first."""
+    """Returns the newest events of a policy, newest first."""
     table = Table(
         ("ID", "TIME" if wide else "AGE", "EVENT TYPE", "SUBJECT", "STATUS", "TRIES", "SENT AGAIN", "MESSAGE"),
         empty="No failed deliveries are recorded." if failed_only else "No deliveries are recorded yet.",
@@ -309,7 +310,7 @@ def recent_table(
 
 
 def recent(deliveries: Body, *, failed_only: bool = False) -> list[Body]:
-    """`failed_only`: those that have not arrived, neither from Harbor nor when sent again."""
+    """`failed_only` selects events that neither Harbor nor a redelivery has delivered."""
     listed = deliveries.get("recent") or []
     return [one for one in listed if not failed_only or _has_failed(one)]
 
@@ -320,7 +321,7 @@ def _has_failed(delivery: Body) -> bool:
 
 
 def _why(delivery: Body, again: Body) -> str:
-    """Why it failed, and why sending it again did; nothing once it has arrived."""
+    """Returns why the event and its redelivery failed; empty once it has arrived."""
     if again.get("status") == "Succeeded":
         return ""
     said = [str(one["message"]).rstrip(".") for one in (delivery, again) if one.get("message")]
@@ -363,7 +364,7 @@ def delivery_status(status: str) -> Cell:
 
 
 def shown_address(target: Body) -> str:
-    """Scheme and host: what follows can be a credential, as Slack's paths are."""
+    """Returns scheme and host: the path can be a credential, as in Slack's URLs."""
     source = ((target.get("addressFrom") or {}).get("secretKeyRef")) or {}
     if source:
         return f"from Secret {source.get('name')}, key {source.get('key')}"

@@ -1,7 +1,7 @@
-"""The API server, asked with the caller's own rights: plain JSON in and out, every refusal a sentence.
+"""A small client for the API server with the caller's own rights: plain JSON in and out, every refusal as a sentence.
 
-One connection, one request after the other. The operator's gateway is not used: its client takes longer to import than
-a command runs.
+One connection, one request after the other. kube/gateway.py is not used: its client takes longer to import than a
+command runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIELD_MANAGER = "kubectl-harborhook"
 MERGE_PATCH = "application/merge-patch+json"
 NAMES_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 BUSY_ATTEMPTS = 5
-"""Requests that the API server, being overloaded, asks to repeat later."""
+"""Attempts at a request that an overloaded API server asks to repeat."""
 
 
 class ApiRefusedError(FailedError):
@@ -49,11 +49,11 @@ class MissingError(ApiRefusedError):
 
 @dataclass(frozen=True)
 class Action:
-    """A request in the words of RBAC, for a sentence about the right to it."""
+    """A request in terms of RBAC, for a sentence about the missing right."""
 
     verb: str
     resource: str
-    """As `kubectl auth can-i` takes it: plural.group."""
+    """In the form of `kubectl auth can-i`: plural.group."""
     namespace: str = ""
     """Empty: all namespaces, or a cluster-scoped resource."""
     name: str = ""
@@ -70,7 +70,7 @@ class Action:
 
     @property
     def remedy(self) -> str:
-        """The role that gives the right: ours, which the cluster's own role of the same name includes."""
+        """The role that grants the right: one of ours, which the cluster's own role of the same name includes."""
         return f"The ClusterRole {_role(self)} gives that right"
 
 
@@ -90,7 +90,7 @@ def _role(action: Action) -> str:
 
 @dataclass
 class Cluster:
-    """Get one with `connect`. Each call raises FailedError, or one of its kinds above."""
+    """Create it with `connect`. Each call raises FailedError, or one of its subclasses above."""
 
     access: Access
     timeout: float = REQUEST_TIMEOUT
@@ -102,23 +102,23 @@ class Cluster:
     def connect(
         cls, kubeconfig_file: str | None = None, context: str | None = None, *, timeout: float = REQUEST_TIMEOUT
     ) -> Cluster:
-        """Reads which cluster is meant, and as whom; nothing is sent yet."""
+        """Reads the cluster's address and the user's credentials; sends no request yet."""
         return cls(kubeconfig.access(kubeconfig_file, context), timeout)
 
     @property
     def namespace(self) -> str:
-        """The one of the context."""
+        """The context's namespace."""
         return self.access.namespace
 
     # Our own kinds
 
     def objects(self, kind: str, namespace: str = "", *, field_selector: str = "") -> list[Body]:
-        """All objects of a kind, of one namespace or of the cluster, by pages."""
+        """Returns all objects of a kind, in one namespace or the whole cluster, page by page."""
         action = Action("list", _resource(kind), namespace)
         return self._pages(action, _path(kind, namespace), {"fieldSelector": field_selector})
 
     def names(self, kind: str, namespace: str = "", *, name: str = "") -> list[Key]:
-        """Those of all objects of a kind, or of those with one name, without their content."""
+        """Returns the keys of all objects of a kind, or of those with one name; fetches metadata only."""
         action = Action("list", _resource(kind), namespace)
         selector = f"metadata.name={name}" if name else ""
         items = self._pages(action, _path(kind, namespace), {"fieldSelector": selector}, accept=NAMES_ONLY)
@@ -129,14 +129,14 @@ class Cluster:
         return {"kind": key.kind, **body}
 
     def patch(self, key: Key, patch: Body) -> Body:
-        """Merge-patches the object and returns the new one."""
+        """Applies a merge patch and returns the new object."""
         action = Action("patch", _resource(key.kind), key.namespace, key.name)
         return self._send(action, "PATCH", _path(*key), body=patch, content_type=MERGE_PATCH)
 
-    # Others'
+    # Other kinds
 
     def events(self, key: Key, uid: str) -> list[Body]:
-        """What happened to an object; those about a cluster-scoped one are in namespace default."""
+        """Returns the Events about an object; those about a cluster-scoped one are in namespace default."""
         namespace = key.namespace or "default"
         selector = f"involvedObject.uid={uid}" if uid else f"involvedObject.name={key.name}"
         return self._pages(
@@ -148,7 +148,7 @@ class Cluster:
         return [item["metadata"]["name"] for item in items]
 
     def config_map(self, namespace: str, name: str) -> Body | None:
-        """None: there is none of that name."""
+        """Returns None if there is no such ConfigMap."""
         try:
             return self._send(Action("get", "configmaps", namespace, name), "GET", _config_map(namespace, name))
         except MissingError:
@@ -163,7 +163,7 @@ class Cluster:
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
         self._send(Action("create", "configmaps", namespace, name), "POST", _config_map(namespace, ""), body=body)
 
-    # Plumbing
+    # Requests
 
     def _pages(
         self, action: Action, path: str, query: Mapping[str, str], *, accept: str = "application/json"
@@ -177,7 +177,7 @@ class Cluster:
             except ApiRefusedError as error:
                 if error.status != 410 or not token:
                     raise
-                found, token = [], ""  # the list took longer than the API server keeps its state: start again
+                found, token = [], ""  # expired: the list took longer than the API server keeps its state
                 continue
             found += page.get("items") or []
             token = (page.get("metadata") or {}).get("continue") or ""
@@ -202,7 +202,7 @@ class Cluster:
         headers = {"Accept": accept, "Accept-Encoding": "gzip", "Content-Type": content_type}
         content = json.dumps(body).encode() if body is not None else None
         status, answer = self._exchange(method, target, headers, content)
-        if status == 401:  # a token may have expired: the kubeconfig has, or its program makes, a new one
+        if status == 401:  # a token may have expired: the kubeconfig or its exec plugin provides a new one
             self.close()
             status, answer = self._exchange(method, target, headers, content)
         if 200 <= status < 300:
@@ -210,7 +210,7 @@ class Cluster:
         raise self._refusal(action, status, _parsed(answer))
 
     def _exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> tuple[int, bytes]:
-        """One request, repeated where the API server asks for that or had closed an idle connection."""
+        """Sends one request; repeats it if the API server asks for that or had closed an idle connection."""
         try:
             for _ in range(BUSY_ATTEMPTS):
                 answer = self._answer(method, target, headers, body)
@@ -255,7 +255,7 @@ class Cluster:
             self._connection.close()
             self._connection = None
 
-    # Sentences
+    # Error messages
 
     def _unreachable(self, error: Exception) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -264,16 +264,16 @@ class Cluster:
             why = f"it did not answer within {self.timeout:.0f} seconds"
         else:
             why = getattr(error, "strerror", None) or type(error).__name__
-        return f"The API server of {self.access.place}, {self.access.server}, cannot be reached: {why}."
+        return f"The API server of {self.access.label}, {self.access.server}, cannot be reached: {why}."
 
     def _refusal(self, action: Action, status: int, answer: Body) -> ApiRefusedError:
         message = " ".join(str(answer.get("message") or "").split())[:500]
         if status == 401:
-            place = self.access.place
-            return ApiRefusedError(f"The API server of {place} does not accept your credentials: log in again.", 401)
+            label = self.access.label
+            return ApiRefusedError(f"The API server of {label} does not accept your credentials: log in again.", 401)
         if status == 403:
             return NotPermittedError(_forbidden(action, message), 403)
-        if status == 404 and not answer:  # an object that is missing comes with an answer in JSON
+        if status == 404 and not answer:  # for a missing object the API server answers with JSON
             return ApiRefusedError(self._not_installed(), 404)
         if status == 404:
             return MissingError(f"There is no {action.resource} {action.name} {action.where}.", 404)
@@ -281,20 +281,21 @@ class Cluster:
 
     def _not_installed(self) -> str:
         return (
-            f"Harborhook is not installed in {self.access.place}: it does not serve {API_VERSION}. Install it with its "
+            f"Harborhook is not installed in {self.access.label}: it does not serve {API_VERSION}. Install it with its "
             "Helm chart, or choose another cluster with --context."
         )
 
 
 def _forbidden(action: Action, message: str) -> str:
-    """The API server's own words only where they are about something else, such as an admission webhook."""
+    """Includes the API server's message only if it adds something, such as the reason of an admission webhook."""
     if message and f"cannot {action.verb} resource" not in message:
         return f"The API server refused to {action}: {message}"
     return f"You may not {action}. {action.remedy}; ask an administrator of the cluster."
 
 
 def _decoded(answer: bytes) -> Body:
-    """Without the collector of cyclic garbage, of which JSON has none: for long lists it takes half of the time."""
+    """Parses with the cyclic garbage collector off: JSON has no cycles, and for long lists it takes half of the
+    time."""
     gc.disable()
     try:
         return dict(json.loads(answer))
@@ -327,7 +328,7 @@ def _config_map(namespace: str, name: str) -> str:
 
 
 class _TLSConnection(http.client.HTTPSConnection):
-    """Verifies the name that the kubeconfig states, if it states one."""
+    """Verifies the server name of the kubeconfig, if it has one."""
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext, server_name: str, timeout: float) -> None:
         super().__init__(host, port, timeout=timeout, context=context)
@@ -341,11 +342,11 @@ class _TLSConnection(http.client.HTTPSConnection):
 def _connection(
     host: str, port: int, context: ssl.SSLContext | None, access: Access, timeout: float
 ) -> http.client.HTTPConnection:
-    """Through the proxy that the kubeconfig names, or else the environment, as kubectl does."""
+    """Connects through the proxy of the kubeconfig, or else of the environment, as kubectl does."""
     proxy = access.proxy or _proxy_of_environment(urlsplit(access.server).scheme, f"{host}:{port}")
     through = urlsplit(proxy) if proxy else None
     if through is not None and through.scheme not in ("http", ""):
-        raise FailedError(f"The proxy for {access.place} is of a kind that is not supported: {through.scheme}.")
+        raise FailedError(f"The proxy for {access.label} is of a kind that is not supported: {through.scheme}.")
     first, first_port = (through.hostname or "", through.port or 80) if through is not None else (host, port)
     if context is None:
         connection = http.client.HTTPConnection(first, first_port, timeout=timeout)

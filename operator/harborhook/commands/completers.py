@@ -1,6 +1,6 @@
-"""What a shell offers on Tab: names from the cluster of the command line so far, or nothing at all.
+"""Completions for shells: names from the cluster that the command line selects, or nothing.
 
-A shell waits for the answer, and what it cannot have is no reason for an error in the middle of a line.
+The shell waits for the answer, and an error message would disturb the user's command line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _quietly(complete: Callable[[click.Context, str], Iterable[str]]) -> Callabl
     def completer(context: click.Context, _: click.Parameter, incomplete: str) -> Items:
         try:
             found = [name for name in complete(context, incomplete) if name.startswith(incomplete)]
-        except Exception:  # whatever is wrong, the command itself will say it
+        except Exception:  # the command itself will report the error
             return []
         return [CompletionItem(name) for name in sorted(found)]
 
@@ -48,7 +48,7 @@ def complete_policy(context: click.Context, _: str) -> Iterable[str]:
 
 @_quietly
 def complete_resource(context: click.Context, incomplete: str) -> Iterable[str]:
-    """Kinds first, then the names of that kind."""
+    """Completes kinds first, then the names of that kind."""
     from harborhook.commands.naming import kind_name
 
     spelling, slash, _ = incomplete.partition("/")

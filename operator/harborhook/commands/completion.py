@@ -1,4 +1,4 @@
-"""Completion on Tab, for shells and for kubectl, which asks a program of a name of its own."""
+"""Completion scripts for shells, and the answers for kubectl, which calls a separate program for plugins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 PROGRAM = "harborhook"
 VARIABLE = "_HARBORHOOK_COMPLETE"
 NO_FILES = ":4"
-"""What kubectl expects last: a bit set by which it offers no files besides."""
+"""The last line that kubectl expects: a bit mask that disables file names."""
 
 
 @click.command()
@@ -35,7 +35,7 @@ def completion(shell: str) -> None:
 
 
 def answer_for_kubectl(command: click.Command, words: list[str]) -> str:
-    """What kubectl_complete-harborhook prints; the last word is to be completed."""
+    """Returns the output of kubectl_complete-harborhook; the last word is the one to complete."""
     from click.shell_completion import ShellComplete
 
     *before, incomplete = words or [""]

@@ -1,4 +1,4 @@
-"""From what the options say to a Harbor that has let us in, by the operator's own steps and with its own sentences."""
+"""Logs in to the Harbor that the options select, with the operator's own code and error messages."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ _OPTIONS = {
     "tls.clientCertificateRef": "--client-certificate",
     "headersFrom": "--header",
 }
-"""Without a connection, what stands for its fields."""
+"""Options that replace the fields of a connection where there is none."""
 
 LINE = 1000
-"""The most characters that are said in one line, in case somebody's Harbor says very much."""
+"""Maximum characters of a line, in case Harbor sends a very long message."""
 
 
 @dataclass(frozen=True)
 class Reached:
-    """A Harbor that has let us in."""
+    """A Harbor with a logged-in session."""
 
     client: HarborClient
     info: SystemInfo
     principal: Principal
     connection: AnyConnection | None = None
-    """The one in the cluster, if that is how it was named."""
+    """The connection in the cluster, if the options name one."""
 
     @property
     def is_robot(self) -> bool:
@@ -65,8 +65,8 @@ class Reached:
 
 
 @dataclass(frozen=True)
-class _Door:
-    """All that it takes to ask."""
+class _LoginInputs:
+    """Everything needed to log in."""
 
     client: HarborClient
     username: str
@@ -75,44 +75,44 @@ class _Door:
 
 @asynccontextmanager
 async def reached(where: Where) -> AsyncIterator[Reached]:
-    """Reaches Harbor and logs in; logs out at the end. Raises FailedError, at any time."""
-    door = await _door(where)
+    """Logs in, and logs out at the end. Raises FailedError, at any time."""
+    inputs = await _login_inputs(where)
     try:
-        yield await _let_in(door, where)
+        yield await _let_in(inputs, where)
     except NotReady as refusal:
         raise FailedError(refusal.verdict.message) from None
     except HarborError as error:
-        raise FailedError(await _explained(door, where, error)) from None
+        raise FailedError(await _explained(inputs, where, error)) from None
     finally:
-        await door.client.close()
+        await inputs.client.close()
 
 
-async def _let_in(door: _Door, where: Where) -> Reached:
-    found = await identify(door.client)
+async def _let_in(inputs: _LoginInputs, where: Where) -> Reached:
+    found = await identify(inputs.client)
     verdict = judge(found.info)
     if verdict.reason is not Reason.RECONCILED:
         raise NotReady(verdict.reason, verdict.message)
-    return Reached(door.client, found.info, found.principal(door.username), door.connection)
+    return Reached(inputs.client, found.info, found.principal(inputs.username), inputs.connection)
 
 
-async def _explained(door: _Door, where: Where, error: HarborError) -> str:
-    message = (await why_failed(error, door.client)).message
+async def _explained(inputs: _LoginInputs, where: Where, error: HarborError) -> str:
+    message = (await why_failed(error, inputs.client)).message
     if isinstance(where, ByConnection):
         return message
     options = [f"{option} is {field}" for field, option in _OPTIONS.items() if field in message]
     return f"{message} Here {' and '.join(options)}." if options else message
 
 
-async def _door(where: Where) -> _Door:
+async def _login_inputs(where: Where) -> _LoginInputs:
     try:
         return await _by_connection(where) if isinstance(where, ByConnection) else _by_url(where)
     except NotReady as refusal:
         raise FailedError(refusal.verdict.message) from None
-    except (NoClusterError, KubeError, HarborError, OSError) as error:  # the last for a file that cannot be read
+    except (NoClusterError, KubeError, HarborError, OSError) as error:  # OSError: a file cannot be read
         raise FailedError(_sentence(str(error))) from None
 
 
-def _by_url(where: ByUrl) -> _Door:
+def _by_url(where: ByUrl) -> _LoginInputs:
     tls = TLSOptions(
         ca=where.ca_file.read_bytes() if where.ca_file else None,
         skip_verify=where.insecure_skip_verify,
@@ -122,7 +122,7 @@ def _by_url(where: ByUrl) -> _Door:
     check_usable(tls, ca=f"The file {where.ca_file}", client=f"The file {where.client_certificate} or its key")
     headers = tuple([(name, _header(file)) for name, file in where.headers])
     admission = Admission(Credentials(where.username, where.password), tls, headers)
-    return _Door(_client(where.url, admission, Limits()), where.username)
+    return _LoginInputs(_client(where.url, admission, Limits()), where.username)
 
 
 def _client_certificate(where: ByUrl) -> ClientCertificate | None:
@@ -138,7 +138,7 @@ def _header(file: Path) -> str:
         raise FailedError(f"The file {file} {error}") from None
 
 
-async def _by_connection(where: ByConnection) -> _Door:
+async def _by_connection(where: ByConnection) -> _LoginInputs:
     gateway = await Gateway.connect(where.kubeconfig, user_agent=_user_agent())
     try:
         connection = await _read(gateway, Key(where.kind, where.namespace, where.name))
@@ -147,7 +147,7 @@ async def _by_connection(where: ByConnection) -> _Door:
         await gateway.close()
     check(connection, admission)
     client = _client(connection.spec.url, admission, connection.spec.limits)
-    return _Door(client, admission.credentials.username, connection)
+    return _LoginInputs(client, admission.credentials.username, connection)
 
 
 async def _read(gateway: Gateway, key: Key) -> AnyConnection:

@@ -1,4 +1,4 @@
-"""`harborhook doctor`: can the operator work with this Harbor, and what is in its way? It only reads to find out."""
+"""`harborhook doctor`: checks whether the operator can work with a Harbor. It sends only reads."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from harborhook.harbor.models import Project
 from harborhook.plan.permissions import BOTH_LEVELS, Evidence, Known, Presence, advice, known_permissions
 from harborhook.reconcile.verdicts import harbors_refusal, verdict_of
 
-LOOKED_AT = 25
-"""Projects whose rights are read to find one that the principal works in, where none is named."""
+PROJECTS_CHECKED = 25
+"""Number of projects whose rights are read, if none is named, to find one where the principal has rights."""
 
 
 class Grade(StrEnum):
     OK = "ok"
     NOTE = "note"
-    """Good to know: not in the way of what everybody needs."""
+    """Worth knowing: does not stop the common features."""
     FAIL = "fail"
 
 
@@ -38,7 +38,7 @@ class Finding:
 
 
 async def examine(where: Where, project: str | None) -> list[Finding]:
-    """All that was found, in the order in which it was looked at."""
+    """Returns all findings, in the order of the checks."""
     findings: list[Finding] = []
     try:
         async with reached(where) as harbor:
@@ -53,7 +53,7 @@ def is_well(findings: Sequence[Finding]) -> bool:
     return all(finding.grade is not Grade.FAIL for finding in findings)
 
 
-# How it looks
+# Output
 
 
 _LABELS = {Grade.OK: ("ok   ", "green"), Grade.NOTE: ("note ", "yellow"), Grade.FAIL: ("FAIL ", "red")}
@@ -65,11 +65,11 @@ def _coloured(grade: Grade) -> str:
 
 
 def as_text(findings: Sequence[Finding]) -> str:
-    """A line for each; coloured where click finds a terminal."""
+    """Returns a line for each finding; coloured if click finds a terminal."""
     lines = [f"{_coloured(found.grade)} {clip(found.sentence, LINE)}" for found in findings]
     failed = sum(found.grade is Grade.FAIL for found in findings)
-    what = "1 thing is" if failed == 1 else f"{failed} things are"
-    return "\n".join([*lines, "", f"{what} in the way." if failed else "The operator can work with this Harbor.", ""])
+    what = "1 problem" if failed == 1 else f"{failed} problems"
+    return "\n".join([*lines, "", f"{what} found." if failed else "The operator can work with this Harbor.", ""])
 
 
 def as_json(findings: Sequence[Finding]) -> str:
@@ -79,7 +79,7 @@ def as_json(findings: Sequence[Finding]) -> str:
     return json.dumps({"ok": is_well(findings), "findings": rows}, indent=2, ensure_ascii=False) + "\n"
 
 
-# What is looked at
+# Checks
 
 
 async def _examined(harbor: Reached, project: str | None) -> AsyncIterator[Finding]:
@@ -94,7 +94,7 @@ async def _examined(harbor: Reached, project: str | None) -> AsyncIterator[Findi
     yield await _notifications(harbor)
     projects = await harbor.client.projects()
     yield Finding("projects", Grade.OK, f"{_counted(len(projects), 'project')} can be seen.")
-    chosen, rights = await _project_to_look_at(harbor, projects, project)
+    chosen, rights = await _project_to_check(harbor, projects, project)
     if project is not None and chosen is None:
         said = f"Harbor shows no project {project!r} to {harbor.principal.name}: make it, or give it rights there."
         yield Finding("projects", Grade.FAIL, said)
@@ -120,7 +120,7 @@ def _as_the_operator_sees_it(connection: AnyConnection) -> Iterator[Finding]:
         )
     ready = connection.status.condition("Ready")
     if ready is None:
-        yield Finding("connection", Grade.NOTE, "No operator has looked at this connection yet: is one running?")
+        yield Finding("connection", Grade.NOTE, "No operator has checked this connection yet: is one running?")
         return
     said = f"The operator reports about the connection: {ready.reason}: {ready.message}"
     is_bad = ready.status == "False" and not connection.spec.suspend
@@ -155,14 +155,14 @@ async def _who_switches(harbor: Reached) -> str:
     return "this system administrator can switch them, which is how the global switch works"
 
 
-async def _project_to_look_at(
+async def _project_to_check(
     harbor: Reached, projects: Sequence[Project], name: str | None
 ) -> tuple[Project | None, frozenset[str] | None]:
-    """The project named, or else the one in which the most is allowed; and the rights there."""
+    """Returns the named project, or else the one with the most rights; and the rights there."""
     if harbor.principal.kind == "SystemAdmin":
         named = [project for project in projects if name in (None, project.name)]
         return (named[0] if named else None), None
-    candidates = [project for project in projects if project.name == name] if name else projects[:LOOKED_AT]
+    candidates = [project for project in projects if project.name == name] if name else projects[:PROJECTS_CHECKED]
     best: tuple[Project | None, frozenset[str] | None] = (None, None)
     for project in candidates:
         rights = await harbor.client.rights(project.id)
@@ -217,7 +217,7 @@ async def _supported(harbor: Reached, project: Project | None) -> Finding:
     except UnauthorizedError:
         raise
     except RefusedError as error:
-        said = f"Harbor does not tell its event types: {verdict_of(error, harbor).message}"
+        said = f"Harbor does not list its event types: {verdict_of(error, harbor).message}"
         return Finding("events", Grade.NOTE, said)
     formats = ", ".join(sorted(supported.payload_formats)) or "only the default one (others came with Harbor 2.8)"
     events = ", ".join(sorted(supported.event_types))

@@ -1,4 +1,4 @@
-"""`harborhook doctor` and `harborhook export`: what a person asks of Harbor itself, with the operator's own code."""
+"""The commands that need a Harbor but no operator: `harborhook doctor` and `harborhook export`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from harborhook.commands.options import ByConnection, ByUrl, Where, which_harbor
 def doctor(where: Where, namespace: str | None, project: str | None, output: str) -> None:
     """Find out whether the operator can work with a Harbor.
 
-    Reaches it, logs in, and tells its version, who the account is, what it may do, and whether notifications are on.
-    Only reads. Ends with 0 if nothing is in the operator's way, with 1 if something is.
+    Connects, logs in, and reports its version, the account and its rights, and whether notifications are on. Only
+    reads. Ends with 0 if the operator can work with it, with 1 otherwise.
     """
     import asyncio
 
@@ -67,11 +67,10 @@ def export(
     secrets_file: Path | None,
     include_managed: bool,
 ) -> None:
-    """Print what a Harbor has as resources.
+    """Print the projects and webhook policies of a Harbor as manifests.
 
-    Projects and webhook policies come as YAML that adopts them: applying it changes nothing in Harbor. What can be a
-    credential is not in it, but in Secrets that it refers to. Ends with 1 if something could not be exported, which
-    comments and warnings tell.
+    The YAML adopts them: applying it changes nothing in Harbor. It contains no credentials but refers to Secrets that
+    hold them. Ends with 1 if something could not be exported; comments and warnings say what.
     """
     from harborhook.commands.export import ExportRequest, run
 

@@ -1,6 +1,6 @@
-"""`harborhook export`: what Harbor has as resources that adopt it, so that applying them changes nothing there.
+"""`harborhook export`: prints the objects of a Harbor as manifests that adopt them without changing them.
 
-Everything is read first, then turned into resources by commands/export_plan.py, then printed: a failure prints nothing.
+Reads everything, has commands/export_plan.py make the manifests, and prints them at the end: a failure prints nothing.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from harborhook.reconcile.verdicts import verdict_of
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What is to be exported, and how."""
+    """The selection and the options of an export."""
 
     projects: Collection[str] = ()
-    """Their names in Harbor; none: all that can be seen."""
+    """Names in Harbor; empty: all visible projects."""
     namespace: str = ""
     connection_ref: str = ""
     managed_too: bool = False
@@ -47,7 +47,7 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class ProjectContents:
-    """A project as Harbor has it. `refusal`: why its policies could not be read."""
+    """A project in Harbor with its policies. `refusal`: why the policies could not be read."""
 
     project: Project
     quota: QuotaSeen
@@ -57,7 +57,7 @@ class ProjectContents:
 
 @dataclass(frozen=True)
 class HarborContents:
-    """All that was read of one Harbor."""
+    """Everything that was read from one Harbor."""
 
     harbor: Reached
     rows: Sequence[ProjectContents]
@@ -67,17 +67,17 @@ class HarborContents:
 
 @dataclass(frozen=True)
 class Export:
-    """What is printed, what goes to the file of Secrets, and what a person has to be told."""
+    """The YAML to print, the content of the file of Secrets, and the warnings."""
 
     manifests: str
     secrets: str = field(repr=False)
     complaints: tuple[str, ...]
     counts: Mapping[str, int]
-    """By kind."""
+    """Resources by kind."""
 
 
 def run(where: Where, request: ExportRequest, secrets_file: Path | None) -> int:
-    """Prints the resources, tells what there is to know, and returns the exit code. Raises FailedError."""
+    """Prints the manifests and the warnings, and returns the exit code. Raises FailedError."""
     secrets = _target(secrets_file) if secrets_file is not None else None
     found = asyncio.run(export(where, request))
     if secrets is not None:
@@ -109,7 +109,7 @@ async def export(where: Where, request: ExportRequest) -> Export:
 
 
 def _target(path: Path) -> Path:
-    """The file itself, where `path` is a link. Raises FailedError for what must not be replaced by Secrets."""
+    """Resolves a symbolic link. Raises FailedError for a file that must not be overwritten with Secrets."""
     target = Path(os.path.realpath(path))
     try:
         found = target.stat()
@@ -127,12 +127,12 @@ def _target(path: Path) -> Path:
 def _is_standard_output(found: os.stat_result) -> bool:
     try:
         return os.path.samestat(found, os.fstat(sys.stdout.fileno()))
-    except (OSError, ValueError, AttributeError):  # there is none, or it is not the process's own
+    except (OSError, ValueError, AttributeError):  # there is no standard output, or it is not the process's own
         return False
 
 
 def _write_secrets(path: Path, text: str) -> None:
-    """For the owner's eyes only, from the first byte on; a file that was there is replaced."""
+    """Replaces the file; only its owner can read it, from the first byte on."""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".harborhook-")
         try:
@@ -170,7 +170,7 @@ def _chosen(seen: Sequence[Project], names: Collection[str]) -> list[Project]:
 
 
 async def _read_all(harbor: Reached, projects: Sequence[Project], advance: Advance) -> list[ProjectContents]:
-    """All at once: the connection's limits bound how many requests there are. Without those deleted meanwhile."""
+    """Reads all at once: the connection's limits bound the requests. Projects deleted meanwhile are left out."""
 
     async def read(project: Project) -> ProjectContents | None:
         found = await _read_project(harbor, project)
@@ -188,9 +188,9 @@ async def _read_all(harbor: Reached, projects: Sequence[Project], advance: Advan
 
 
 async def _read_project(harbor: Reached, project: Project) -> ProjectContents | None:
-    """None: it has been deleted since it was listed."""
+    """Returns None if the project was deleted after it was listed."""
     if not is_project_name(project.name):
-        return ProjectContents(project, QuotaSeen())  # no resource can name it: it is left out of what is written
+        return ProjectContents(project, QuotaSeen())  # no HarborProject can have this name: skipped later
     quota = await _quota(harbor, project)
     try:
         policies = await harbor.client.policies(project.name)
@@ -231,7 +231,7 @@ async def _registries(harbor: Reached) -> dict[int, str]:
 
 
 async def _event_types(harbor: Reached, rows: Iterable[ProjectContents]) -> frozenset[str] | None:
-    """Those of this Harbor, asked in a project with policies; None if that is not told."""
+    """Returns the event types of this Harbor, from a project with policies; None if Harbor does not list them."""
     name = next((row.project.name for row in rows if row.policies), None)
     if name is None:
         return None
@@ -245,7 +245,7 @@ async def _event_types(harbor: Reached, rows: Iterable[ProjectContents]) -> froz
 
 
 def _destination(where: Where, request: ExportRequest, connection: AnyConnection | None) -> Destination:
-    """Resources use the connection that Harbor was reached by, unless another one is stated."""
+    """Resources use the connection that Harbor was reached over, unless an option names another."""
     namespace = request.namespace or (where.namespace if isinstance(where, ByConnection) else "")
     if request.connection_ref:
         return Destination(namespace, {"name": request.connection_ref})
@@ -259,7 +259,7 @@ def _destination(where: Where, request: ExportRequest, connection: AnyConnection
 def _exports(
     source: HarborContents, request: ExportRequest, destination: Destination
 ) -> Iterator[tuple[str, Exported]]:
-    """With the name of the project in Harbor: project by project, its policies after it."""
+    """Yields manifests with the project's name in Harbor: project by project, each followed by its policies."""
     names = project_names([row.project.name for row in source.rows])
     policies = policy_names(
         {(row.project.name, policy.name): names[row.project.name] for row in source.rows for policy in row.policies}

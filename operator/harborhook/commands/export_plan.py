@@ -1,8 +1,8 @@
-"""From what Harbor has to the resources that adopt it as it is, and so change nothing when they are applied.
+"""Turns objects in Harbor into manifests that adopt them unchanged. Called by commands/export.py.
 
-Whatever is stated is held to that: the operator's own comparison of the resource with Harbor must find no difference.
-What cannot be stated so is left out, where absence leaves it alone, and told in a complaint. Nothing that is or may be
-a credential is stated: it goes into a Secret that the resource refers to.
+Every stated field passes the operator's own comparison with Harbor, which must find no difference. A value that cannot
+be stated is left out if Harbor's value then stays, and is named in a complaint. Values that may be credentials go into
+a Secret that the manifest refers to.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from harborhook.plan.webhook_policy import DEFAULT_FORMAT, desired_policy, diffe
 Manifest = dict[str, Any]
 
 TOKEN_LENGTH = 12
-"""A part of a path as long as this that no word looks like may be a credential."""
+"""A part of a path of at least this length may be a credential, unless it looks like words."""
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where the resources are going to be, as far as that is stated."""
+    """Namespace and connection of the manifests, if stated."""
 
     namespace: str = ""
     connection_ref: Mapping[str, str] | None = None
@@ -52,20 +52,20 @@ class Destination:
 
 @dataclass(frozen=True)
 class Exported:
-    """One resource; None where there is to be none. The Secret shows in no repr."""
+    """One manifest; None if the object cannot be exported. No repr shows the Secret."""
 
     manifest: Manifest | None
     secret: Manifest | None = field(default=None, repr=False)
     remarks: tuple[str, ...] = ()
-    """What to know about it."""
+    """Notes for the user."""
     complaints: tuple[str, ...] = ()
-    """What Harbor has and the resource does not say."""
+    """Values in Harbor that the manifest does not state."""
 
 
 def with_access(exported: Exported, project: str, connection: AnyConnection | None) -> Exported:
-    """With a remark on what the connection, if it is known, would keep the resource from. `project`: Harbor's name.
+    """Adds a remark if the connection, if known, will deny the resource access. `project` is Harbor's name.
 
-    Without a stated namespace nobody knows yet whose the resource is going to be.
+    Access depends on the namespace, so without a stated one nothing is added.
     """
     if not isinstance(connection, ClusterHarborConnection) or exported.manifest is None:
         return exported
@@ -102,7 +102,7 @@ def export_project(
     quota: QuotaSeen,
     registry: str | None,
 ) -> Exported:
-    """`name`: that of the HarborProject; `registry`: that of the endpoint of a proxy cache, None if not known."""
+    """`name`: that of the HarborProject. `registry`: the endpoint of a proxy cache, None if unknown."""
     spec: Manifest = {
         **({"connectionRef": dict(destination.connection_ref)} if destination.connection_ref else {}),
         **({"projectName": project.name} if project.name != name else {}),
@@ -129,7 +129,8 @@ def export_project(
 
 
 def _parts(project: Project, registry: str | None) -> Iterator[tuple[str, Manifest | None]]:
-    """What Harbor has, each as a piece of a spec that is valid alone; None for what no spec can say."""
+    """Yields Harbor's values, each as a part of a spec that is valid alone; None for a value that a spec cannot
+    state."""
     for texts in _texts(project, of_a_cache=False):
         if not all(map(_is_as_in_a_new_project, texts, texts.values())):
             yield _describe_settings(texts), _joined(_nested_settings(texts))
@@ -144,14 +145,15 @@ def _parts(project: Project, registry: str | None) -> Iterator[tuple[str, Manife
 
 
 def _texts(project: Project, *, of_a_cache: bool) -> Iterator[dict[Setting, str]]:
-    """Harbor's strings for settings that can only be stated together, which most are not; "" for an absent one."""
+    """Yields Harbor's strings; settings that can only be stated together come together. "" stands for an absent
+    value."""
     for settings in dict.fromkeys(setting.written_with for setting in SETTINGS):
         if (settings[0].projects is Projects.PROXY_CACHES) is of_a_cache:
             yield {setting: project.metadata.get(setting.key, "") for setting in settings}
 
 
 def _is_as_in_a_new_project(setting: Setting, text: str) -> bool:
-    """Then the export leaves it out; whether the project is public is always stated."""
+    """Defaults are left out of the export, except that `public` is always stated."""
     return setting.key != "public" and text in ("", setting.kind.absent)
 
 
@@ -179,7 +181,7 @@ def _allowlist(allowlist: Allowlist) -> Manifest | None:
     if allowlist.expires_at is not None:
         try:
             stated["expiresAt"] = format_time(datetime.fromtimestamp(allowlist.expires_at, UTC))
-        except (OverflowError, ValueError, OSError):  # Harbor takes any integer
+        except (OverflowError, ValueError, OSError):  # Harbor accepts any integer
             return None
     return {"cveAllowlist": stated}
 
@@ -196,7 +198,7 @@ def _quota(seen: QuotaSeen) -> Iterator[tuple[str, Manifest]]:
 
 
 def _leaves_alone(part: Manifest, project: Project, version: Version | None) -> bool:
-    """Whether a spec of this alone is valid, possible in this Harbor, and differs in nothing."""
+    """Whether a spec with only this part is valid, possible in this Harbor, and equal to Harbor's state."""
     try:
         spec = HarborProjectSpec.model_validate(part)
     except ValidationError:
@@ -205,7 +207,7 @@ def _leaves_alone(part: Manifest, project: Project, version: Version | None) -> 
 
 
 def _nested(path: str, value: SettingValue | None) -> Manifest | None:
-    """`a.b` and a value to {a: {b: value}}."""
+    """Returns {a: {b: value}} for `a.b` and value."""
     if value is None:
         return None
     first, _, rest = path.partition(".")
@@ -236,9 +238,9 @@ def export_policy(
     event_types: Collection[str] | None = None,
     managed_too: bool = False,
 ) -> Exported:
-    """`name`, `project`: those of the WebhookPolicy and of the HarborProject; `event_types`: those that Harbor knows.
+    """`name`, `project`: those of the WebhookPolicy and the HarborProject. `event_types`: those that Harbor supports.
 
-    A policy that an operator has made is declared already, so it is left out unless asked for.
+    A policy created by an operator is declared already, so it is left out unless requested.
     """
     made_by = parse_creator(policy.creator)
     if made_by is not None and not managed_too:
@@ -277,7 +279,7 @@ def _titled(policy: Policy) -> str:
 
 
 def _targets(policy: Policy, secret: str) -> tuple[list[Manifest], dict[str, str]]:
-    """The targets, and the data of the Secret that they refer to."""
+    """Returns the targets, and the data of the Secret that they refer to."""
     listed = policy.raw.get("targets")
     rows = [row for row in listed if isinstance(row, dict)] if isinstance(listed, list) else []
     data: dict[str, str] = {}
@@ -313,7 +315,7 @@ def _secret(name: str, destination: Destination, data: Mapping[str, str]) -> Man
 
 
 def may_hold_credential(address: str) -> bool:
-    """Whether an address has a login, a query, or a part of its path that looks like a token. Rather once too often."""
+    """Whether an address has a login, a query, or a path segment that looks like a token. Errs on the side of true."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -328,7 +330,8 @@ def _is_token(text: str) -> bool:
 def _reasons_against(
     manifest: Manifest, policy: Policy, data: Mapping[str, str], event_types: Collection[str] | None
 ) -> Iterator[str]:
-    """Why the resource could not have the policy as it is. None of Harbor's values is quoted: one may be a secret."""
+    """Yields reasons why a manifest cannot adopt the policy unchanged. They quote no value from Harbor: it may be a
+    secret."""
     try:
         resource = WebhookPolicy.model_validate(manifest)
     except ValidationError as error:
@@ -348,7 +351,7 @@ def _reasons_against(
 
 
 def _path(location: Iterable[int | str]) -> str:
-    """("targets", 0, "address") to `targets[0].address`."""
+    """Returns `targets[0].address` for ("targets", 0, "address")."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
 
 
@@ -359,7 +362,7 @@ def _what_is_wrong(found: ErrorDetails) -> str:
 
 
 def _values(target: Target, data: Mapping[str, str]) -> TargetValues:
-    """What the operator will read from the Secret. Raises UnusableError."""
+    """Returns the values that the operator will read from the Secret. Raises UnusableError."""
     address, header = target.address_from, target.auth_header_from
     return TargetValues(
         address_of(data[address.secret_key_ref.key].encode()) if address else target.address or "",
@@ -374,8 +377,8 @@ def _declarer(made_by: Creator) -> str:
 def _remarks(targets: Iterable[Manifest], made_by: Creator | None) -> Iterator[str]:
     if made_by is not None:
         yield clip(
-            f"Declared by {_declarer(made_by)}: applied in another cluster, this takes it over, which writes to Harbor "
-            "once; in that one it is OwnedByOther while that resource is there."
+            f"Declared by {_declarer(made_by)}: applied in another cluster, this takes the policy over, which writes "
+            "to Harbor once; in the same cluster it reports OwnedByOther while that resource exists."
         )
     for index, target in enumerate(targets):
         for field_name, what in (("addressFrom", "the address"), ("authHeaderFrom", "the Authorization value")):

@@ -1,13 +1,13 @@
-"""How a command ends when it cannot do what was asked for, and with which exit code."""
+"""How commands fail: exit codes, and the exception with the message for the user."""
 
 from __future__ import annotations
 
 NOT_WELL = 1
-"""Something is not Ready, the operator's answer is no, or the command could not do what was asked for."""
+"""A resource is not Ready, the operator's answer is negative, or the command failed."""
 WRONG_USAGE = 2
 INTERRUPTED = 130
-"""Ctrl-C, as shells report a process that SIGINT has ended."""
+"""Ctrl-C: shells report this code for a process that SIGINT has ended."""
 
 
 class FailedError(Exception):
-    """The command cannot do what was asked for; `str()` is a sentence for a person."""
+    """The command failed; `str()` is a sentence for the user."""

@@ -1,7 +1,6 @@
-"""How one resource is, from its JSON: a state to sort by, and the one sentence to act on. No I/O.
+"""Judges one resource by its JSON: a state to sort by, and the sentence to act on. No I/O.
 
-Readers of `status` see the worst first; what a state means for a script is `is_ready`, which is condition Ready for the
-present spec and nothing else.
+`status` sorts its tables by the state. Scripts depend on `is_ready` alone: condition Ready for the present spec.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ from harborhook.api.names import Body
 
 
 class State(Enum):
-    """Worst first. The second value is its colour on a terminal."""
+    """Worst first. The second value is the colour on a terminal."""
 
     STALLED = ("Stalled", "bold red")
-    """Only a person's change can help."""
+    """Only a user's change can help."""
     NOT_READY = ("NotReady", "red")
     """The operator keeps trying."""
     DELETING = ("Deleting", "yellow")
     PENDING = ("Pending", "yellow")
     """The operator has not reconciled the present spec."""
     FAILING = ("Failing", "bold yellow")
-    """Harbor is as declared, and notifications do not arrive."""
+    """Harbor matches the spec, but notifications do not arrive."""
     SWITCHED_OFF = ("Off", "yellow")
-    """Nothing is sent, because somebody has switched notifications off."""
+    """Nothing is sent, because a user has switched notifications off."""
     DRIFTED = ("Drifted", "yellow")
     SUSPENDED = ("Suspended", "cyan")
     READY = ("Ready", "green")
@@ -44,7 +43,7 @@ class State(Enum):
 
 
 SWITCHED_OFF_REASONS = frozenset({"GloballyDisabled", "ProjectDisabled", "PolicyDisabled"})
-"""Reasons of condition Delivering that are a person's decision, not a receiver's fault."""
+"""Reasons of condition Delivering that are a user's decision, not a receiver's fault."""
 
 NOT_RECONCILED = (
     "The operator has not reconciled it yet. If that does not change: does the operator run, and does it serve this "
@@ -55,7 +54,7 @@ CHANGE_NOT_RECONCILED = "The operator has not reconciled the latest change yet."
 
 @dataclass(frozen=True)
 class Health:
-    """How a resource is. `since`: RFC 3339, when that began, empty if unknown."""
+    """The state of a resource. `since`: RFC 3339, when it began; empty if unknown."""
 
     state: State
     reason: str
@@ -65,7 +64,7 @@ class Health:
 
 
 def condition(body: Body, kind: str) -> Body:
-    """The condition of that type, empty if there is none."""
+    """Returns the condition of that type; empty if there is none."""
     conditions = (body.get("status") or {}).get("conditions") or []
     return next((one for one in conditions if one.get("type") == kind), {})
 
@@ -103,7 +102,7 @@ def _unready(body: Body, ready: Body) -> State:
 
 
 def _of_notifications(body: Body) -> _Judged | None:
-    """None: there is nothing to complain of."""
+    """Returns None if notifications arrive."""
     delivering = condition(body, "Delivering")
     if delivering.get("status") == "False":
         is_off = delivering.get("reason") in SWITCHED_OFF_REASONS
@@ -140,6 +139,6 @@ def _since(found: Body) -> str:
 
 
 def _is_current(body: Body) -> bool:
-    """Whether the status is about the present spec."""
+    """Whether the status describes the present spec."""
     observed = (body.get("status") or {}).get("observedGeneration")
     return observed is None or bool(observed >= body["metadata"].get("generation", 0))

@@ -1,8 +1,8 @@
-"""From kubeconfig files, or a pod's service account, to what a request to the API server needs.
+"""Reads kubeconfig files, or a pod's service account, into what commands/cluster.py needs for requests.
 
-The Kubernetes client can read a kubeconfig too, but takes longer to import than a whole command runs. What kubectl
-understands is understood here: several files in KUBECONFIG, certificates and tokens in the file or beside it, exec
-plugins (as the large clouds use them), impersonation, proxy-url. Nothing is sent from here.
+The Kubernetes client can read a kubeconfig too, but takes longer to import than a whole command runs. This module
+supports what kubectl does: several files in KUBECONFIG, certificates and tokens in the file or beside it, exec plugins
+(used by the large clouds), impersonation, proxy-url. It sends nothing.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from harborhook.tls import (
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 DEFAULT_KUBECONFIG = Path("~/.kube/config")
 EXEC_SECONDS = 120.0
-"""An exec plugin may open a browser and wait for a person to log in."""
+"""Seconds; an exec plugin may open a browser and wait for the user to log in."""
 
 KubeconfigEntry = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class CallerCredentials:
-    """Who asks; nothing of it shows in a repr."""
+    """The user's credentials; no repr shows them."""
 
     headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
     certificate: bytes | None = field(default=None, repr=False)
@@ -46,31 +46,32 @@ class CallerCredentials:
 
 @dataclass(frozen=True)
 class Access:
-    """Where the API server is and who asks."""
+    """Address of the API server, and the user."""
 
     context: str
-    """Its name for a sentence; empty in a pod."""
+    """Name of the context for messages; empty in a pod."""
     server: str
     namespace: str
     authorities: bytes | None = field(repr=False)
-    """PEM; None: those of the system."""
+    """PEM; None: the system's authorities."""
     insecure_skip_verify: bool
     server_name: str | None
     proxy: str | None
     user: KubeconfigEntry = field(repr=False)
     directory: Path = field(repr=False)
-    """Of the file that the user is in: paths there are relative to it."""
+    """Directory of the file that defines the user: paths there are relative to it."""
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         return f"the cluster of context {self.context}" if self.context else "this cluster"
 
     def credentials(self) -> CallerCredentials:
-        """Read again for each call: tokens in files are rotated, those of exec plugins expire. Raises FailedError."""
+        """Reads the credentials again for each call: tokens in files are rotated, those of exec plugins expire. Raises
+        FailedError."""
         return _credentials(self)
 
     def trust(self, credentials: CallerCredentials) -> ssl.SSLContext:
-        """Raises FailedError for certificates that cannot be used."""
+        """Raises FailedError for unusable certificates."""
         client = None
         if credentials.certificate and credentials.key:
             client = ClientCertificate(credentials.certificate, credentials.key)
@@ -78,13 +79,13 @@ class Access:
         try:
             return options.context
         except UnusableAuthoritiesError as error:
-            raise FailedError(f"The certificate authority of {self.place} {error}.") from None
+            raise FailedError(f"The certificate authority of {self.label} {error}.") from None
         except UnusableClientCertificateError as error:
-            raise FailedError(f"The client certificate for {self.place} {error}.") from None
+            raise FailedError(f"The client certificate for {self.label} {error}.") from None
 
 
 def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
-    """By the file given, those in KUBECONFIG, ~/.kube/config, or the pod's service account. Raises FailedError."""
+    """Reads the given file, those in KUBECONFIG, ~/.kube/config, or the pod's service account. Raises FailedError."""
     stated = kubeconfig or os.environ.get("KUBECONFIG")
     if not stated and not DEFAULT_KUBECONFIG.expanduser().exists() and (SERVICE_ACCOUNT / "token").exists():
         return _of_pod()
@@ -95,7 +96,7 @@ def access(kubeconfig: str | None = None, context: str | None = None) -> Access:
 
 
 def contexts(kubeconfig: str | None = None) -> list[str]:
-    """The names of all contexts, for completion. Raises FailedError."""
+    """Returns the names of all contexts, for completion. Raises FailedError."""
     stated = kubeconfig or os.environ.get("KUBECONFIG") or str(DEFAULT_KUBECONFIG.expanduser())
     return sorted(_merged([Path(name) for name in stated.split(os.pathsep) if name], must_exist=False).contexts)
 
@@ -105,7 +106,7 @@ def contexts(kubeconfig: str | None = None) -> list[str]:
 
 @dataclass
 class _Merged:
-    """Several files as one: of two entries with the same name the first counts, as for kubectl."""
+    """Several files merged: the first of several entries with one name counts, as in kubectl."""
 
     current: str = ""
     clusters: dict[str, tuple[KubeconfigEntry, Path]] = field(default_factory=dict)
@@ -151,7 +152,7 @@ def _parsed(file: Path) -> KubeconfigEntry:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - both loaders are safe
-    except yaml.YAMLError:  # whose text may quote a token
+    except yaml.YAMLError:  # its text may quote a token
         raise ValueError from None
     return dict(content or {})
 
@@ -165,8 +166,8 @@ def _of_files(files: Sequence[Path], context: str | None, *, must_exist: bool) -
         raise FailedError(f"The kubeconfig has no context {name!r}; it has: {_listed(merged, name)}.")
     chosen = merged.contexts[name]
     try:
-        cluster, place = merged.clusters[chosen["cluster"]]
-        user, directory = merged.users[chosen["user"]] if chosen.get("user") else ({}, place)
+        cluster, cluster_directory = merged.clusters[chosen["cluster"]]
+        user, directory = merged.users[chosen["user"]] if chosen.get("user") else ({}, cluster_directory)
         server = str(cluster["server"])
     except KeyError as missing:
         raise FailedError(
@@ -178,7 +179,7 @@ def _of_files(files: Sequence[Path], context: str | None, *, must_exist: bool) -
         context=name,
         server=server.rstrip("/"),
         namespace=chosen.get("namespace") or "default",
-        authorities=_bytes(cluster, "certificate-authority", place),
+        authorities=_bytes(cluster, "certificate-authority", cluster_directory),
         insecure_skip_verify=bool(cluster.get("insecure-skip-tls-verify")),
         server_name=cluster.get("tls-server-name") or None,
         proxy=cluster.get("proxy-url") or None,
@@ -188,7 +189,7 @@ def _of_files(files: Sequence[Path], context: str | None, *, must_exist: bool) -
 
 
 def _listed(merged: _Merged, like: str = "") -> str:
-    """The contexts, the most similar first."""
+    """Returns the contexts, the most similar first."""
     near = get_close_matches(like, merged.contexts, n=3)
     return ", ".join([*near, *sorted(name for name in merged.contexts if name not in near)]) or "none"
 
@@ -249,7 +250,7 @@ def _impersonation(user: KubeconfigEntry) -> list[tuple[str, str]]:
 
 
 def _executed(access: Access, plugin: KubeconfigEntry) -> KubeconfigEntry:
-    """The status that an exec plugin answers with; its questions go to the terminal."""
+    """Returns the status that an exec plugin prints; its prompts go to the terminal."""
     version = str(plugin.get("apiVersion", "client.authentication.k8s.io/v1"))
     interactive = sys.stdin is not None and sys.stdin.isatty() and plugin.get("interactiveMode") != "Never"
     spec: dict[str, Any] = {"interactive": interactive}
@@ -286,7 +287,7 @@ def _executed(access: Access, plugin: KubeconfigEntry) -> KubeconfigEntry:
 
 
 def _program(access: Access, command: str) -> str:
-    """A path is relative to the kubeconfig, a bare name is looked up in PATH."""
+    """A path is relative to the kubeconfig; a bare name is looked up in PATH."""
     return str(access.directory / command) if os.sep in command else command
 
 

@@ -1,4 +1,4 @@
-"""The object that a command names, with a hint where there is none of that name."""
+"""Finds the object that a command names, with a hint if there is none of that name."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from harborhook.commands.cluster import ApiRefusedError, Cluster, MissingError
 from harborhook.commands.failures import FailedError
 
 NEAR = 3
-"""Names that are suggested at most."""
+"""Maximum number of suggested names."""
 
 
 def find(cluster: Cluster, key: Key) -> Body:
-    """The object. Raises FailedError, which names what is spelled alike or where else it is."""
+    """Returns the object. Raises FailedError, which suggests similar names or other namespaces."""
     try:
         return cluster.get(key)
     except MissingError:
@@ -30,7 +30,7 @@ def _missing(cluster: Cluster, key: Key) -> str:
 
 
 def _seen(cluster: Cluster, kind: str, namespace: str = "", name: str = "") -> list[Key]:
-    """Nothing where that may not be listed: this is for a hint."""
+    """Returns nothing if the caller may not list: the result only serves a hint."""
     try:
         return cluster.names(kind, namespace, name=name)
     except ApiRefusedError:

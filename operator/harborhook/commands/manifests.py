@@ -1,4 +1,4 @@
-"""Resources as YAML that every tool reads the same way, with comments."""
+"""Manifests as YAML that every tool reads alike, with comments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harborhook.foreign_text import printable
 
 
 def document(exported: Exported) -> str:
-    """A YAML document with its comments, or comments alone."""
+    """Returns a YAML document with its comments, or only comments."""
     said = commented(*exported.remarks, *(f"NOT EXPORTED: {complaint}" for complaint in exported.complaints))
     return f"---\n{said}{manifest_yaml(exported.manifest)}" if exported.manifest else said
 

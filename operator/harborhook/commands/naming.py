@@ -1,4 +1,4 @@
-"""`whp/ci` on the command line, and the other ways in which an object is named. No I/O."""
+"""Converts between keys and their spellings on the command line, such as `whp/ci`. No I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SPELLINGS = {
 
 
 def kind_name(text: str) -> KindName:
-    """The kind in any spelling that kubectl takes. Raises click.UsageError."""
+    """Accepts every spelling that kubectl accepts. Raises click.UsageError."""
     found = _SPELLINGS.get(text.lower())
     if found is None:
         raise click.UsageError(f"There is no kind {text!r}: use {_all_short()}, or a name in full.")
@@ -28,7 +28,7 @@ def kind_name(text: str) -> KindName:
 
 
 def key_of(text: str, namespace: str) -> Key:
-    """Of KIND/NAME; `namespace` counts for the kinds that have one. Raises click.UsageError."""
+    """Parses KIND/NAME; `namespace` applies to namespaced kinds. Raises click.UsageError."""
     kind, slash, name = text.partition("/")
     if not slash or not kind or not name or "/" in name:
         raise click.UsageError(f"{text!r}: write KIND/NAME, for example whp/{text.replace('/', '-') or 'ci'}.")
@@ -37,7 +37,7 @@ def key_of(text: str, namespace: str) -> Key:
 
 
 def policy_key(text: str, namespace: str) -> Key:
-    """Of a WebhookPolicy, whose kind may be left out. Raises click.UsageError."""
+    """Parses a WebhookPolicy, whose kind may be left out. Raises click.UsageError."""
     key = key_of(text if "/" in text else f"{WEBHOOK_POLICY.short}/{text}", namespace)
     if key.kind != WEBHOOK_POLICY.kind:
         raise click.UsageError(f"{text}: this command is for WebhookPolicies.")
@@ -45,12 +45,12 @@ def policy_key(text: str, namespace: str) -> Key:
 
 
 def argument_of(key: Key) -> str:
-    """As a person types it: `whp/ci`."""
+    """Returns the form that users type: `whp/ci`."""
     return f"{KIND_NAMES[key.kind].short}/{key.name}"
 
 
 def name_of(key: Key) -> str:
-    """As kubectl prints it with `-o name`."""
+    """Returns the form that kubectl prints with `-o name`."""
     return f"{key.kind.lower()}.{GROUP}/{key.name}"
 
 

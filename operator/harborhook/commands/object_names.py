@@ -1,4 +1,4 @@
-"""Names of Kubernetes objects for what has other names in Harbor: valid, unique, and the same each time."""
+"""Derives names of Kubernetes objects from names in Harbor: valid, unique and stable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 from harborhook.api.base import PROJECT_NAME_LIMIT, PROJECT_NAME_PATTERN
 
 LENGTH = 200
-"""The longest name that is given, so that something can be appended: Kubernetes allows 253."""
+"""Maximum length of a derived name. It leaves room for a suffix: Kubernetes allows 253 characters."""
 DIGEST = 6
 
 HarborName = TypeVar("HarborName", str, tuple[str, str])
@@ -19,26 +19,26 @@ HarborName = TypeVar("HarborName", str, tuple[str, str])
 
 
 def is_project_name(name: str) -> bool:
-    """Whether a HarborProject can name it: projects that are older than Harbor's rule may have other names."""
+    """Whether a HarborProject can have the name: projects older than Harbor's rule may have other names."""
     return len(name) <= PROJECT_NAME_LIMIT and re.fullmatch(PROJECT_NAME_PATTERN, name) is not None
 
 
 def project_names(names: Sequence[str]) -> dict[str, str]:
-    """By Harbor's name of the project. Only `_` has to give way; who needs no other name has its own."""
+    """Maps each project's name in Harbor to one for its object. Only `_` is replaced; a valid name is kept."""
     ordered = sorted(names, key=lambda name: (_of_project(name) != name, name))
     return _unique({name: _of_project(name) for name in ordered})
 
 
 def policy_names(policies: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
-    """By project and name of the policy in Harbor; `policies` has the name of the HarborProject's object for each.
+    """Maps project and policy in Harbor to a name for the object; `policies` has the HarborProject's name for each.
 
-    The project's name precedes the policy's, so that a policy in another project never changes it.
+    The name begins with the project's, so that a policy in another project never changes it.
     """
     return _unique({key: _cut(f"{project}-{_slug(key[1]) or 'policy'}", key) for key, project in policies.items()})
 
 
 def _unique(wanted: Mapping[HarborName, str]) -> dict[HarborName, str]:
-    """The later of two objects with the same name has a piece of its Harbor name's digest appended."""
+    """Resolves collisions: the later name gets a part of its Harbor name's digest appended."""
     given: dict[HarborName, str] = {}
     taken: set[str] = set()
     for source, name in wanted.items():

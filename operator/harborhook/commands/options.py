@@ -1,4 +1,4 @@
-"""The options that say which Harbor is meant and who asks it. Kept free of everything that takes time to load."""
+"""The options that select a Harbor and an account. Imports only modules that load fast."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _URL = re.compile(r"https?://[^\s/?#@\\]+/?")
 
 @dataclass(frozen=True)
 class ByUrl:
-    """A Harbor by its address; the password shows in no repr."""
+    """A Harbor by its address; no repr shows the password."""
 
     url: str
     username: str
@@ -33,7 +33,7 @@ class ByUrl:
     client_certificate: Path | None = None
     client_key: Path | None = None
     headers: tuple[tuple[str, Path], ...] = ()
-    """Names, and the files with the values."""
+    """Header names, and the files with their values."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ByConnection:
         return "HarborConnection" if self.namespace else "ClusterHarborConnection"
 
     def within(self, namespace: str) -> ByConnection:
-        """The connection of that name in a namespace, where another option names that."""
+        """Returns the connection in a namespace that another option names."""
         if self.namespace not in ("", namespace):
             raise click.UsageError(f"--namespace {namespace}: the connection is in {self.namespace}.")
         return replace(self, namespace=namespace)
@@ -113,7 +113,7 @@ _NAMES = ("connection", "kubeconfig", "url", *_FOR_URL)
 
 
 def which_harbor(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options, and passes what they say as one argument, `where`."""
+    """Adds the options, and passes them to the command as one argument, `where`."""
 
     @functools.wraps(command)
     def with_where(**given: Any) -> Any:
@@ -127,7 +127,7 @@ def which_harbor(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _where(given: Mapping[str, Any]) -> Where:
-    """Raises click.UsageError for what does not go together."""
+    """Raises click.UsageError for options that exclude each other."""
     if bool(given["connection"]) == bool(given["url"]):
         raise click.UsageError("Say which Harbor is meant: either --connection or --url.")
     if given["connection"]:
@@ -156,7 +156,7 @@ def _where(given: Mapping[str, Any]) -> Where:
 
 
 def _header(stated: str) -> tuple[str, Path]:
-    """The name and the file. What is wrong is not quoted where it may be a secret."""
+    """Returns the name and the file. An invalid value is not quoted where it may be a secret."""
     name, separator, file = stated.partition("=@")
     if not separator:
         raise click.UsageError(
@@ -177,7 +177,7 @@ def _by_connection(text: str, kubeconfig: str | None) -> ByConnection:
 
 
 def _check_url(url: str, *, allow_http: bool) -> None:
-    """As the schema of a connection does. What is wrong is not quoted: it may be a password."""
+    """Validates like the schema of a connection. An invalid value is not quoted: it may contain a password."""
     if not _URL.fullmatch(url):
         raise click.UsageError("--url is Harbor's address without a path or a login, as https://harbor.example.com.")
     if url.startswith("http://") and not allow_http:
@@ -197,7 +197,7 @@ def _credentials(username: str | None, *, from_stdin: bool) -> tuple[str, str]:
 
 
 def _from_stdin() -> str:
-    """On a terminal it is asked for, and not shown while it is typed."""
+    """Prompts on a terminal, without echo."""
     if sys.stdin is None:
         raise click.UsageError("--password-stdin: there is no standard input.")
     if sys.stdin.isatty():
@@ -206,12 +206,12 @@ def _from_stdin() -> str:
 
 
 def _text(stated: str, what: str) -> str:
-    """An argument or a variable, which Python has decoded by the locale: Harbor takes UTF-8 in any case."""
+    """Recovers the bytes of an argument or variable, which Python has decoded by the locale: Harbor expects UTF-8."""
     return _decoded(os.fsencode(stated), what)
 
 
 def _decoded(stated: bytes, what: str) -> str:
     try:
         return stated.decode()
-    except UnicodeDecodeError:  # whose text shows some of it
+    except UnicodeDecodeError:  # its text shows some of the value
         raise click.UsageError(f"{what} is not UTF-8 text.") from None

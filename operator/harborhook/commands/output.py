@@ -1,4 +1,4 @@
-"""What a command prints, wherever that goes."""
+"""Prints the results of commands, to a terminal, a pipe or a file."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from harborhook.commands.tables import Block, Line, plain, rendered
 from harborhook.foreign_text import escaped, printable
 
 WATCH_PAUSE = 2.0
-"""Seconds between two readings of `--watch`."""
+"""Seconds between two reads of `--watch`."""
 WATCH_SHARE = 5
-"""A reading that takes long is followed by a pause of so many times its duration, to spare the API server."""
+"""A slow read is followed by a pause of this many times its duration, to spare the API server."""
 
 
 def say(text: str) -> None:
-    """For people, in the encoding of their terminal: what that lacks is replaced. Raises FailedError."""
+    """Prints for users, in their terminal's encoding; unsupported characters are replaced. Raises FailedError."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     _print(text.encode(encoding, errors="replace").decode(encoding))
 
 
 def put_out(text: str) -> None:
-    """For programs: YAML and JSON are UTF-8, whatever the locale says. Raises FailedError."""
+    """Prints for programs: YAML and JSON are UTF-8, regardless of the locale. Raises FailedError."""
     _print(text.encode())
 
 
@@ -36,13 +36,13 @@ def _print(what: str | bytes) -> None:
     try:
         click.echo(what, nl=False)
     except OSError as error:
-        if error.errno == errno.EPIPE:  # nobody reads on, which is no failure: click ends the process
+        if error.errno == errno.EPIPE:  # the reader has closed the pipe, which is not a failure: click ends the process
             raise
         raise FailedError(f"Standard output cannot be written: {error.strerror}.") from None
 
 
 def put_out_as(format_name: str, found: dict[str, Any]) -> None:
-    """As `json` or `yaml`."""
+    """Prints as `json` or `yaml`."""
     if format_name == "json":
         put_out(escaped(json.dumps(found, indent=2, ensure_ascii=False)) + "\n")
         return
@@ -52,7 +52,7 @@ def put_out_as(format_name: str, found: dict[str, Any]) -> None:
 
 
 def note(sentence: str) -> None:
-    """On standard error: good to know, and not part of what was asked for."""
+    """Prints additional information on standard error."""
     click.echo(f"Note: {printable(sentence)}", err=True)
 
 
@@ -61,7 +61,7 @@ def is_terminal() -> bool:
 
 
 def show(blocks: Sequence[Block]) -> None:
-    """Tables: coloured and wrapped on a terminal, plain elsewhere. rich obeys NO_COLOR, COLUMNS and TERM."""
+    """Prints tables: coloured and wrapped on a terminal, plain elsewhere. rich obeys NO_COLOR, COLUMNS and TERM."""
     if not is_terminal():
         say(plain(blocks))
         return
@@ -75,7 +75,8 @@ def show(blocks: Sequence[Block]) -> None:
 
 
 def watch(read: Callable[[], Sequence[Block]]) -> None:
-    """Shows what `read` returns again and again, until Ctrl-C; elsewhere than on a terminal when it has changed."""
+    """Prints the result of `read` repeatedly until Ctrl-C; if the output is not a terminal, only when it has
+    changed."""
     if is_terminal():
         _redraw(read)
     last = ""
@@ -101,7 +102,7 @@ def _redraw(read: Callable[[], Sequence[Block]]) -> None:
 
 
 def _readings(read: Callable[[], Sequence[Block]]) -> Iterator[Sequence[Block]]:
-    """Without end. After the first one a failure is shown, and does not end the watch."""
+    """Yields readings without end. After the first one, a failure is shown and does not end the watch."""
     started = time.monotonic()
     yield read()
     while True:

@@ -30,11 +30,11 @@ class Row:
     key: Key
     health: Health
     project: str = ""
-    """Its name in Harbor."""
+    """Name of the project in Harbor."""
     connection: Key | None = None
 
     def wire(self) -> dict[str, Any]:
-        """For scripts: fields are added in later versions, never renamed or removed."""
+        """Returns the JSON for scripts: later versions may add fields, but never rename or remove one."""
         stated = {
             "kind": self.key.kind,
             "namespace": self.key.namespace,
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Overview:
-    """Worst first. `notes`: what could not be read."""
+    """Rows, worst first. `notes`: objects that could not be read."""
 
     rows: Sequence[Row]
     notes: Sequence[str] = field(default=())
@@ -72,7 +72,7 @@ class Overview:
         return "".join(f"{name_of(row.key)}\n" for row in self.rows)
 
     def blocks(self, *, with_namespace: bool, wide: bool, now: datetime | None = None) -> list[Block]:
-        """The table and the counts below it."""
+        """Returns the table and the counts below it."""
         columns = ["STATE", *(["NAMESPACE"] if with_namespace else []), "RESOURCE", "SINCE"]
         columns += ["REASON", "PROJECT", "CONNECTION"] if wide else []
         table = Table((*columns, "MESSAGE"), empty="There are no Harborhook resources here.")
@@ -90,7 +90,7 @@ class Overview:
 
 
 def overview(bodies: Iterable[Body], notes: Sequence[str] = ()) -> Overview:
-    """Of the resources as the API server has them."""
+    """Builds the overview from objects as the API server returns them."""
     return Overview(sorted((row(body) for body in bodies), key=_order), notes)
 
 
@@ -104,7 +104,8 @@ def row(body: Body) -> Row:
 
 
 def connection_of(body: Body) -> Key | None:
-    """The connection that the resource uses, as far as it says so; a policy with projectRef uses its project's."""
+    """Returns the connection that the resource names; a policy with projectRef uses its project's, which it does not
+    name."""
     recorded = recorded_connection(dict(body))
     spec = body.get("spec") or {}
     if recorded is not None or body["kind"] not in ("HarborProject", "WebhookPolicy") or "projectRef" in spec:
@@ -113,9 +114,9 @@ def connection_of(body: Body) -> Key | None:
 
 
 def only_used(connections: Iterable[Body], others: Iterable[Body]) -> list[Body]:
-    """The ClusterHarborConnections that matter to a namespace: those that its resources use.
+    """Returns the ClusterHarborConnections that the resources of a namespace use.
 
-    Without any resource that is the default one, for a team that is about to begin.
+    Without any resource it returns the default one, for a team that is about to begin.
     """
     used = {connection for body in others if (connection := connection_of(body)) is not None} or {DEFAULT_CONNECTION}
     names = {key.name for key in used if key.kind == CLUSTER_HARBOR_CONNECTION.kind}

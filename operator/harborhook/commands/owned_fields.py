@@ -1,6 +1,6 @@
-"""Setting a field that is a person's: `spec.suspend` of a resource, or a value of the global switch's ConfigMap.
+"""Sets fields that belong to users: `spec.suspend` of a resource, or a value of the global switch's ConfigMap.
 
-Where a GitOps tool has written the field it would soon write it back. Kubernetes records who wrote which field.
+If a GitOps tool has written the field, it would soon revert the change. Kubernetes records the writer of each field.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _GITOPS = re.compile(r"argocd|argo-cd|kustomize-controller|helm-controller|^helm
 
 
 def set_suspend(cluster: Cluster, key: Key, wanted: bool, *, force: bool) -> ActionResult:
-    """Raises FailedError where a GitOps tool owns the field, unless forced."""
+    """Raises FailedError if a GitOps tool owns the field, unless `force` is set."""
     body = find(cluster, key)
     if bool(body["spec"].get("suspend")) is wanted:
         return ActionResult(key, True, f"It is {'already' if wanted else 'not'} suspended.")
@@ -40,7 +40,7 @@ def check_owner(body: Body, path: Sequence[str], what: str, *, force: bool) -> N
 
 
 def owners(body: Body, path: Sequence[str]) -> list[str]:
-    """The field managers that have written a field, from metadata.managedFields."""
+    """Returns the field managers of a field, from metadata.managedFields."""
     entries = body["metadata"].get("managedFields") or []
     return [str(entry.get("manager", "")) for entry in entries if _has(entry.get("fieldsV1") or {}, path)]
 

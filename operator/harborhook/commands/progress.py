@@ -1,4 +1,4 @@
-"""How far it is, on standard error: a bar on a terminal, a plain line now and then elsewhere."""
+"""Shows progress on standard error: a bar on a terminal, otherwise a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Advance = Callable[[], None]
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Advance]:
-    """Gives a function to be called after each of so many."""
+    """Yields a function to call after each of `total` steps."""
     if sys.stderr is not None and sys.stderr.isatty():
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(what, total=total)
@@ -29,13 +29,13 @@ def progress(what: str, total: int) -> Iterator[Advance]:
 
 
 def _plain(what: str, total: int) -> Advance:
-    done, told = 0, time.monotonic()
+    done, reported = 0, time.monotonic()
 
     def advance() -> None:
-        nonlocal done, told
+        nonlocal done, reported
         done += 1
-        if time.monotonic() - told >= PAUSE:
-            told = time.monotonic()
+        if time.monotonic() - reported >= PAUSE:
+            reported = time.monotonic()
             click.echo(f"{what}: {done} of {total}", err=True)
 
     return advance

@@ -1,4 +1,5 @@
-"""What `status` reads, with the caller's rights: what may not be read is left out and said, never a reason to stop."""
+"""Reads the objects for `status` with the caller's rights. A missing right is reported in a note and does not stop the
+command."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ _NAMESPACED = [name.kind for name in KIND_NAMES.values() if name.namespaced]
 
 
 def read_overview(cluster: Cluster, namespace: str) -> Overview:
-    """Of a namespace, or with "" of the cluster; of the context's namespace where no more may be read.
+    """Reads a namespace, or with "" the cluster; without the right to that, the context's namespace.
 
-    Raises FailedError if nothing at all may be read there.
+    Raises FailedError if the caller may not read any kind there.
     """
     if namespace:
         return _of_namespace(cluster, namespace)
@@ -51,7 +52,8 @@ def _listed(cluster: Cluster, kind: str, namespace: str = "") -> list[Body]:
 
 
 def read_chain(cluster: Cluster, key: Key) -> Chain:
-    """A policy, its project and its connection. Raises FailedError if the policy does not exist or may not be read."""
+    """Reads a policy, its project and its connection. Raises FailedError if the policy does not exist or may not be
+    read."""
     policy = find(cluster, key)
     reference = policy["spec"].get("projectRef")
     project = _link(cluster, Key("HarborProject", key.namespace, reference["name"])) if reference else None

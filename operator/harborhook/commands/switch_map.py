@@ -1,6 +1,6 @@
-"""The global switch over all notifications, seen from outside: its ConfigMap, and what each connection made of it.
+"""The global switch as users see it: its ConfigMap, and the effect on each connection. Called by commands/switching.py.
 
-What the ConfigMap asks for is decided in plan/global_switch.py, for the operator and for this.
+The ConfigMap is interpreted in plan/global_switch.py, for the operator and for these commands.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from harborhook.plan.global_switch import GENERAL, NAMED, switch_request
 
 
 @dataclass(frozen=True)
-class Place:
-    """The ConfigMap."""
+class ConfigMapRef:
+    """Namespace and name of the ConfigMap."""
 
     namespace: str
     name: str
@@ -35,9 +35,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Switch:
-    """All there is to show. `map_body` None: there is no ConfigMap. `notes`: what may not be read."""
+    """The ConfigMap and all connections. `map_body` None: there is no ConfigMap. `notes`: missing rights."""
 
-    place: Place
+    ref: ConfigMapRef
     map_body: Body | None
     connections: Sequence[Body]
     policies: Sequence[Body]
@@ -48,12 +48,12 @@ class Switch:
         return dict((self.map_body or {}).get("data") or {})
 
 
-def read(cluster: Cluster, place: Place, *, must_read_map: bool) -> Switch:
-    """Raises FailedError if nothing of it may be read."""
+def read(cluster: Cluster, ref: ConfigMapRef, *, must_read_map: bool) -> Switch:
+    """Raises FailedError if the caller may read nothing."""
     notes: list[str] = []
     map_body: Body | None = None
     try:
-        map_body = cluster.config_map(place.namespace, place.name)
+        map_body = cluster.config_map(ref.namespace, ref.name)
     except NotPermittedError as refusal:
         if must_read_map:
             raise
@@ -66,7 +66,7 @@ def read(cluster: Cluster, place: Place, *, must_read_map: bool) -> Switch:
             found[kind] = []
             notes.append(str(refusal))
     connections = [*found["ClusterHarborConnection"], *found["HarborConnection"]]
-    return Switch(place, map_body, connections, found["WebhookPolicy"], notes)
+    return Switch(ref, map_body, connections, found["WebhookPolicy"], notes)
 
 
 # Showing
@@ -74,7 +74,7 @@ def read(cluster: Cluster, place: Place, *, must_read_map: bool) -> Switch:
 
 def wire(switch: Switch) -> dict[str, Any]:
     return {
-        "configMap": {"namespace": switch.place.namespace, "name": switch.place.name},
+        "configMap": {"namespace": switch.ref.namespace, "name": switch.ref.name},
         "exists": switch.map_body is not None,
         "data": {name: value for name, value in switch.data.items() if _is_ours(name)},
         "connections": [_connection_wire(switch, body) for body in switch.connections],
@@ -115,12 +115,12 @@ def blocks(switch: Switch) -> list[Block]:
 def _map_line(switch: Switch) -> str:
     if switch.map_body is None:
         return (
-            f"{switch.place} does not exist, or may not be read."
+            f"{switch.ref} does not exist, or may not be read."
             if switch.notes
-            else (f"{switch.place} does not exist: nothing is enforced.")
+            else (f"{switch.ref} does not exist: nothing is enforced.")
         )
     stated = ", ".join(f"{name}: {value.strip()!r}" for name, value in sorted(switch.data.items()) if _is_ours(name))
-    return f"{switch.place}: {stated or 'states nothing, so nothing is enforced'}"
+    return f"{switch.ref}: {stated or 'states nothing, so nothing is enforced'}"
 
 
 def _asked_of_all(switch: Switch) -> Iterable[str]:
@@ -130,14 +130,14 @@ def _asked_of_all(switch: Switch) -> Iterable[str]:
 
 
 def _asked(switch: Switch, body: Body) -> bool | None:
-    """What the ConfigMap asks of the Harbor of a connection; None: nothing."""
+    """Returns the value that applies to the Harbor of a connection; None: no value."""
     if switch.map_body is None:
         return None
     return switch_request(_encoded(switch.data), _names_of_harbor(switch, _urls(body))).enabled
 
 
 def _names_of_harbor(switch: Switch, urls: frozenset[str]) -> list[str]:
-    """All ClusterHarborConnections to the same Harbor: they are one for the switch."""
+    """Returns all ClusterHarborConnections to the same Harbor: the switch treats them as one."""
     return [
         body["metadata"]["name"]
         for body in switch.connections
@@ -159,7 +159,7 @@ def _on_off(value: bool | None) -> Cell:
 
 @dataclass(frozen=True)
 class Change:
-    """What is to be written, and whom it concerns."""
+    """The new value, and the connections that it affects."""
 
     key: str
     enabled: bool
@@ -171,8 +171,8 @@ class Change:
         return "true" if self.enabled else "false"
 
     def question(self, switch: Switch) -> str:
-        """The confirmation, which says how much it concerns."""
-        where = f"by {self.key} in {switch.place}"
+        """Returns the confirmation prompt, which states how many policies are affected."""
+        where = f"by {self.key} in {switch.ref}"
         consequence = "" if self.enabled else " While they are off, Harbor drops every event for ever."
         return f"This switches {self._what(switch)} {'on' if self.enabled else 'off'}, {where}.{consequence} Continue?"
 
@@ -185,7 +185,7 @@ class Change:
 
 
 def change(switch: Switch, enabled: bool, connection: str | None) -> Change:
-    """Of all Harbors, without those with a value of their own; or of the one of a connection. Raises FailedError."""
+    """Plans a change for one connection's Harbor, or for all that have no separate value. Raises FailedError."""
     if connection is None:
         own = {name.removeprefix(NAMED) for name in switch.data if name.startswith(NAMED)}
         concerned = [body for body in switch.connections if not own.intersection(_names_of_harbor(switch, _urls(body)))]
@@ -207,15 +207,13 @@ def _policies_of_all(switch: Switch, connections: Iterable[Body]) -> list[Body]:
 
 
 def write(cluster: Cluster, switch: Switch, wanted: Change, *, force: bool) -> None:
-    """Raises FailedError where a GitOps tool owns the value, unless forced."""
+    """Raises FailedError if a GitOps tool owns the value, unless `force` is set."""
     if switch.map_body is not None:
         if switch.map_body.get("immutable"):
-            raise FailedError(f"{switch.place} is immutable: replace it, or delete it and run this again.")
-        check_owner(switch.map_body, ("data", wanted.key), str(switch.place), force=force)
-    place = switch.place
-    cluster.write_config_map(
-        place.namespace, place.name, {wanted.key: wanted.value}, exists=switch.map_body is not None
-    )
+            raise FailedError(f"{switch.ref} is immutable: replace it, or delete it and run this again.")
+        check_owner(switch.map_body, ("data", wanted.key), str(switch.ref), force=force)
+    ref = switch.ref
+    cluster.write_config_map(ref.namespace, ref.name, {wanted.key: wanted.value}, exists=switch.map_body is not None)
 
 
 def until_followed(cluster: Cluster, wanted: Change, wait: WaitOptions) -> list[str]:

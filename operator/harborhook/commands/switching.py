@@ -24,15 +24,15 @@ def global_() -> None:
 
 
 def _of_map(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds what says where the ConfigMap is, and passes it as one argument, `place`."""
+    """Adds the options for the ConfigMap's name, and passes them to the command as one argument, `ref`."""
 
     @functools.wraps(command)
-    def with_place(operator_namespace: str, config_map: str, **given: Any) -> Any:
-        from harborhook.commands.switch_map import Place
+    def with_ref(operator_namespace: str, config_map: str, **given: Any) -> Any:
+        from harborhook.commands.switch_map import ConfigMapRef
 
-        return command(place=Place(operator_namespace, config_map), **given)
+        return command(ref=ConfigMapRef(operator_namespace, config_map), **given)
 
-    wrapped: Callable[..., Any] = with_place
+    wrapped: Callable[..., Any] = with_ref
     for option in (
         click.option("--config-map", default="harborhook-global", show_default=True, metavar="NAME", help="Its name."),
         click.option(
@@ -75,11 +75,11 @@ def _switches(command: Callable[..., Any]) -> Callable[..., Any]:
 @global_.command()
 @_of_map
 @output_option(("json", "yaml"))
-def show(caller: Caller, place: Any, output_format: str | None) -> None:
-    """Show the switch, and what each connection has made of it."""
+def show(caller: Caller, ref: Any, output_format: str | None) -> None:
+    """Show the switch, and its effect on each connection."""
     from harborhook.commands import output, switch_map
 
-    found = switch_map.read(caller.cluster, place, must_read_map=False)
+    found = switch_map.read(caller.cluster, ref, must_read_map=False)
     if output_format:
         output.put_out_as(output_format, switch_map.wire(found))
         return
@@ -106,7 +106,7 @@ def _switch(
     enabled: bool,
     *,
     caller: Caller,
-    place: Any,
+    ref: Any,
     connection: str | None,
     yes: bool,
     force: bool,
@@ -116,11 +116,11 @@ def _switch(
     from harborhook.commands import output, switch_map
     from harborhook.commands.asking import WaitOptions
 
-    found = switch_map.read(caller.cluster, place, must_read_map=True)
+    found = switch_map.read(caller.cluster, ref, must_read_map=True)
     wanted = switch_map.change(found, enabled, connection)
     confirm(wanted.question(found), yes=yes)
     switch_map.write(caller.cluster, found, wanted, force=force)
-    output.say(f'{place}: {wanted.key} is "{wanted.value}".\n')
+    output.say(f'{ref}: {wanted.key} is "{wanted.value}".\n')
     if no_wait:
         return
     with progress_line("Global switch") as progress:

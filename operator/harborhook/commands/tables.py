@@ -1,7 +1,7 @@
-"""Tables for people: coloured and wrapped on a terminal, plain columns elsewhere. No cell can command a terminal.
+"""Tables for users: coloured and wrapped on a terminal, plain columns elsewhere. No cell can send control sequences.
 
-The last column of a table is a sentence. It is shown in full: wrapped beside the other columns where there is room,
-below its row in a narrow terminal, and on one line where the output is not a terminal.
+The last column of a table is a sentence. It is shown in full: wrapped beside the other columns if there is room, below
+its row in a narrow terminal, and on one line if the output is not a terminal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GAP = 2
 NARROWEST_SENTENCE = 40
-"""Columns of a terminal below which a sentence goes under its row."""
+"""Minimum columns for a sentence; in a narrower terminal it goes below its row."""
 INDENT = 2
 
 
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass
 class Table:
-    """`title`: a line above it, left out if empty; `empty`: a line instead of a table without rows."""
+    """`title`: a line above the table, optional; `empty`: a line shown instead of a table without rows."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Cell, ...]] = field(default_factory=list)
@@ -88,7 +88,7 @@ def _widths(table: Table) -> list[int]:
 
 
 def rendered(blocks: Sequence[Block], console: Console) -> list[RenderableType]:
-    """What rich is to print on that console."""
+    """Returns the renderables for rich on that console."""
     return [piece for block in blocks for piece in _pieces(block, console)]
 
 
@@ -152,7 +152,7 @@ def parsed_time(text: str) -> datetime | None:
 
 
 def age(text: str, now: datetime | None = None) -> str:
-    """As kubectl shows it: `4s`, `12m`, `3h`, `9d`. Empty for no time."""
+    """Returns an age in the format of kubectl: `4s`, `12m`, `3h`, `9d`. Empty for an empty time."""
     when = parsed_time(text)
     if when is None:
         return ""

@@ -1,4 +1,4 @@
-"""YAML that every tool reads the same way, whichever version of YAML it follows."""
+"""Writes YAML that parsers of every YAML version read alike."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from harborhook.api.plain_yaml import PlainDumper
 _DOUBTFUL = re.compile(
     r"[-+._]*[0-9][-+0-9a-fox_.:]*|[-+]?[.](inf|nan)?|~|y|n|yes|no|on|off|true|false|null", re.IGNORECASE
 )
-"""Strings that one version of YAML or another takes for something else: `1e3`, `0o7` and `-_1` are numbers to kubectl,
-and `y` is true, but not to the library that writes them here."""
+"""Strings that some version of YAML reads as another type: to kubectl `1e3`, `0o7` and `-_1` are numbers and `y` is
+true, but the library used here would not quote them."""
 
 _BREAKS = re.compile("[\x85\u2028\u2029]")
-"""Ends of lines to YAML, and then lost, unless they are escaped."""
+"""Line ends in YAML, which a parser drops unless they are escaped."""
 
 
 class _Dumper(PlainDumper):
@@ -35,7 +35,7 @@ def manifest_yaml(manifest: dict[str, Any]) -> str:
     text = _dumped(manifest, allow_unicode=True)
     if text.replace("\n", "").isprintable():
         return text
-    return _dumped(manifest, allow_unicode=False)  # what a terminal obeys is shown as an escape
+    return _dumped(manifest, allow_unicode=False)  # escape control characters, which a terminal would obey
 
 
 def _dumped(manifest: dict[str, Any], *, allow_unicode: bool) -> str:

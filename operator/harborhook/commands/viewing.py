@@ -1,4 +1,5 @@
-"""`harborhook status` and `harborhook deliveries`: what is declared, how it is, and what became of notifications."""
+"""`harborhook status` and `harborhook deliveries`: declared resources, their state, and the results of
+notifications."""
 
 from __future__ import annotations
 
@@ -30,11 +31,11 @@ watch_option = click.option("--watch", "-w", is_flag=True, help="Refresh until C
 def status(
     caller: Caller, name: str | None, all_namespaces: bool, output_format: str | None, watch: bool, exit_zero: bool
 ) -> None:
-    """Show how everything is, or one policy.
+    """Show the state of all resources, or of one policy.
 
-    Without NAME: connections, projects and policies in one table, worst first, each with the sentence to act on.
-    With the NAME of a WebhookPolicy: its connection, project, targets and deliveries on one screen, what is wrong, and
-    where.
+    Without NAME: connections, projects and policies in one table, worst first, each with the sentence to act on. With
+    the NAME of a WebhookPolicy: its connection, project, targets and deliveries on one screen, and any fault with its
+    place.
 
     Ends with 0 if everything that is shown is Ready, else with 1. A receiver that fails leaves a policy Ready.
     """
@@ -73,7 +74,7 @@ def _overview_view(caller: Caller, all_namespaces: bool) -> _View:
 
 
 def _watched(found: Overview, with_namespace: bool, wide: bool) -> Sequence[Block]:
-    """What counts most first: the end of a long table is cut."""
+    """Puts the most important first: a terminal cuts the end of a long table."""
     from harborhook.commands.tables import Line
 
     heading = [Line(f"Note: {said}") for said in found.notes] + ([Line(found.summary)] if found.rows else [])
@@ -103,7 +104,7 @@ def _chain_view(caller: Caller, name: str) -> _View:
 def deliveries(caller: Caller, name: str, failed: bool, output_format: str | None, watch: bool) -> None:
     """Show the recent deliveries of a WebhookPolicy, newest first.
 
-    ID is what `redeliver` takes. The operator keeps the newest 10 events in the status of the policy.
+    ID is the argument of `redeliver`. The operator keeps the newest 10 events in the status of the policy.
     """
     from harborhook.commands import chain, lookup, naming, output
 

@@ -1,1 +1,1 @@
-"""The Harbor client: transport, wire models and errors. It knows Harbor's API and nothing of Kubernetes."""
+"""The Harbor client: transport, wire models and errors. It knows Harbor's API but not Kubernetes."""

@@ -1,4 +1,4 @@
-"""Why TLS with a Harbor, or a gateway in front of it, fails: sentences for the administrator of the connection."""
+"""Explains TLS failures with Harbor, or with a gateway in front of it, to the administrator of the connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harborhook.tls import Failure, TLSOptions, failure_of, reading
 
 TIMEOUT = 5.0
 ALERT_TIMEOUT = 1.0
-"""Seconds for an alert to come after a handshake."""
+"""Seconds to wait for an alert after a handshake."""
 HTTPS_PORT = 443
 NAMES_SHOWN = 5
 _SHORT = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU", "countryName": "C"}
@@ -30,10 +30,10 @@ ADVICE = {
     Failure.SELF_SIGNED: "Name the certificate itself in the connection's tls.caBundleRef.",
     Failure.EXPIRED: "Renew it where TLS ends: in Harbor, or in the ingress or load balancer in front of it.",
     Failure.NOT_YET_VALID: "Compare the clock of the operator's node with that of the machine that issued it.",
-    Failure.OTHER_NAME: "Let url have a host that it is for, or state that name in the connection's tls.serverName.",
+    Failure.OTHER_NAME: "Use a host in url that it is for, or state its host name in the connection's tls.serverName.",
     Failure.UNACCEPTABLE: "It has to be issued again.",
     Failure.NOT_TLS: "Check the port in url; a Harbor without TLS has an http:// url and allowInsecureHTTP: true.",
-    Failure.OLD_PROTOCOL: "Let Harbor, or what stands in front of it, offer TLS 1.2 or 1.3.",
+    Failure.OLD_PROTOCOL: "Enable TLS 1.2 or 1.3 in Harbor, or in the gateway in front of it.",
     Failure.HANDSHAKE_REFUSED: (
         "Either they have no cipher in common, or it requires a client certificate: the connection's "
         "tls.clientCertificateRef names one."
@@ -44,35 +44,35 @@ ADVICE = {
         "the server accepts."
     ),
     Failure.UNKNOWN_SERVER_NAME: "State a name that it serves in the connection's tls.serverName.",
-    Failure.BROKEN_OFF: "Check the port in url, and what stands in front of Harbor.",
-    Failure.OTHER: "Check the port in url, and what stands in front of Harbor.",
+    Failure.BROKEN_OFF: "Check the port in url, and the gateway in front of Harbor if there is one.",
+    Failure.OTHER: "Check the port in url, and the gateway in front of Harbor if there is one.",
 }
 
 
 _SPOKEN_PLAINLY = re.compile(
     rb"plain HTTP request was sent to HTTPS|HTTP request to an HTTPS|speaking plain HTTP to an SSL"
 )
-"""What nginx, Go's servers and Apache answer to plain HTTP on a port for TLS."""
+"""Answers of nginx, Go's servers and Apache to plain HTTP on a TLS port."""
 _CERTIFICATE_WANTED = re.compile(rb"No required SSL certificate was sent|SSL certificate error")
-"""What nginx answers, in HTTP, without a client certificate or with one that it does not accept."""
+"""nginx's HTTP answer to a missing or rejected client certificate."""
 
 
 def gateway_advice(status: int, page: bytes) -> str:
-    """What to do about an answer with an error status that something in front of Harbor has given, as a clause."""
+    """Returns advice, as a clause, on an error answer of something in front of Harbor."""
     if status == 400 and _SPOKEN_PLAINLY.search(page):
-        return "the port in url is one for TLS, so let url begin with https://"
+        return "the port in url is for TLS, so url has to begin with https://"
     if status == 400 and _CERTIFICATE_WANTED.search(page):
         return "it requires a client certificate that it accepts: name one in the connection's tls.clientCertificateRef"
     if status in (401, 403):
         return (
-            "check that url is Harbor's own address without a path; a gateway in front of it may want a header, "
+            "check that url is Harbor's own address without a path; a gateway in front of it may require a header, "
             "which the connection's headersFrom names"
         )
     return "check that url is Harbor's own address without a path"
 
 
 def tls_error(url: str, failure: Failure, reason: str) -> UntrustedError | UnreachableError:
-    """The error for a handshake that failed; `reason` is OpenSSL's own text."""
+    """Returns the error for a failed handshake; `reason` is OpenSSL's own text."""
     said = f" ({reason})" if failure in (Failure.UNACCEPTABLE, Failure.OTHER) else ""
     if failure.is_of_certificate:
         return UntrustedError(
@@ -82,7 +82,7 @@ def tls_error(url: str, failure: Failure, reason: str) -> UntrustedError | Unrea
 
 
 async def details_of(url: str, failure: Failure, tls: TLSOptions) -> str:
-    """A sentence with what the certificate shows about the failure, such as its issuer; "" if it cannot be had."""
+    """Returns a sentence with details of the certificate, such as its issuer; "" if it cannot be read."""
     certificate = await _certificate_of(url, tls)
     if certificate is None:
         return ""
@@ -101,8 +101,8 @@ async def details_of(url: str, failure: Failure, tls: TLSOptions) -> str:
 
 
 async def alert_of(url: str, tls: TLSOptions) -> Failure | None:
-    """What the server has against us after the handshake, if it says so: an alert with which a TLS 1.3 server refuses
-    a client is lost when it closes the connection while a request is on its way."""
+    """Returns the alert that the server sends after the handshake, if any. A TLS 1.3 server refuses a client
+    certificate by such an alert, which is lost if the server closes the connection while a request is being sent."""
     if not _is_direct(url):
         return None
     try:
@@ -122,7 +122,7 @@ async def alert_of(url: str, tls: TLSOptions) -> Failure | None:
 
 @dataclass(frozen=True)
 class _Certificate:
-    """What a server's certificate says."""
+    """The fields of a server's certificate that messages use."""
 
     issuer: str
     names: tuple[str, ...]
@@ -131,8 +131,8 @@ class _Certificate:
 
 
 async def _certificate_of(url: str, tls: TLSOptions) -> _Certificate | None:
-    """None if it cannot be had. Python parses a certificate only when it has verified it. The server is therefore
-    asked twice: for the certificate, and again with that very certificate as the one that is trusted."""
+    """Returns None if it cannot be read. Python parses a certificate only after verifying it. So two connections are
+    made: one fetches the certificate, and the other trusts exactly that certificate."""
     if not _is_direct(url):
         return None
     asking = TLSOptions(skip_verify=True, server_name=tls.server_name, client=tls.client)
@@ -169,7 +169,7 @@ async def _connect(
 
 
 def _is_direct(url: str) -> bool:
-    """Whether no proxy is on the way, for which there is no such connection."""
+    """Whether no proxy is in the way, which would need another kind of connection."""
     try:
         return url.startswith("https://") and proxy_for(url) is None
     except UnusableProxyError:

@@ -1,11 +1,11 @@
-"""Everything that can go wrong when Harbor is asked something.
+"""The errors of requests to Harbor, raised by the transport and the client.
 
     HarborError
-    ├── TransportError            no answer of Harbor was had; the request may or may not have been carried out
+    ├── TransportError            no answer; Harbor may or may not have executed the request
     │   ├── UnreachableError      name resolution, connection, time-out
-    │   └── UntrustedError        Harbor's certificate is not trusted, whatever the reason
-    ├── NotHarborError            something answered, but not Harbor's API
-    ├── ProjectNameError          what should name a project cannot; nothing was sent
+    │   └── UntrustedError        Harbor's certificate could not be verified
+    ├── NotHarborError            the answer is not from Harbor's API
+    ├── ProjectNameError          an invalid project name; nothing was sent
     └── RefusedError              Harbor answered with an error
         ├── InvalidError          400, 422: the request is wrong
         ├── UnauthorizedError     401
@@ -13,7 +13,7 @@
         │   └── ReadOnlyError     403 while Harbor is in read-only mode
         ├── NotFoundError         404
         ├── ConflictError         409: the object exists
-        ├── PreconditionError     412: something stands in the way
+        ├── PreconditionError     412: the state of the object prevents it
         ├── ThrottledError        429
         └── ServerError           5xx
 
@@ -26,28 +26,28 @@ from harborhook.foreign_text import clip
 from harborhook.tls import Failure
 
 CODE_SHOWN = 64
-"""The most of an error's code that is kept; Harbor's own have 20 characters."""
+"""Characters kept of an error's code; Harbor's own codes have up to 20."""
 NAME_SHOWN = 80
-"""The most of a name that an error shows which cannot be one."""
+"""Characters of an invalid name that an error shows."""
 SHORTEST_SECRET = 4
-"""Characters that a string must have to be masked in a text: shorter ones are in every text and protect nothing."""
+"""Minimum length of a string to be masked: shorter ones occur in every text and protect nothing."""
 
 
 class HarborError(Exception):
-    """Base of all; `str()` is a sentence for a person."""
+    """Base of all errors; `str()` is a sentence for users."""
 
 
 class TransportError(HarborError):
-    """No answer of Harbor was had; the request may or may not have been carried out."""
+    """Harbor has not answered; it may or may not have executed the request."""
 
     def __init__(self, message: str, *, request: str = "") -> None:
         super().__init__(message)
         self.request = request
-        """Method and endpoint, where the error is one of a single request."""
+        """Method and endpoint, if the error concerns a single request."""
 
 
 class UnreachableError(TransportError):
-    """`broke_off`: the connection was made, and ended by the other side before an answer."""
+    """`broke_off`: the connection was established, and closed by the other side before an answer."""
 
     def __init__(self, message: str, *, broke_off: bool = False) -> None:
         self.broke_off = broke_off
@@ -55,7 +55,10 @@ class UnreachableError(TransportError):
 
 
 class UntrustedError(TransportError):
-    """`failure` says what is wrong with the certificate."""
+    """`failure` classifies the failure.
+    `finding` describes what answered instead of Harbor's API; `advice` is the remedy if every request gets such an
+    answer.
+    """
 
     def __init__(self, message: str, failure: Failure) -> None:
         self.failure = failure
@@ -71,7 +74,7 @@ class NotHarborError(HarborError):
 
 
 class ProjectNameError(HarborError):
-    """What should name a project cannot: put into a path it could lead to another one. Nothing was sent."""
+    """An invalid project name, which in a path could address another project. Nothing was sent."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -82,7 +85,7 @@ class ProjectNameError(HarborError):
 
 
 class RefusedError(HarborError):
-    """Harbor's answer: `status` is the HTTP status, `code` and `message` are those of its first error."""
+    """Harbor's error answer: `status` is the HTTP status, `code` and `message` are those of its first error."""
 
     def __init__(self, status: int, code: str, message: str, *, request: str, retry_after: float | None = None) -> None:
         self.status = status
@@ -142,7 +145,7 @@ _BY_STATUS: dict[int, type[RefusedError]] = {
 
 
 def refusal(status: int, code: str, message: str, *, request: str, retry_after: float | None = None) -> RefusedError:
-    """The error for an answer's status; Harbor marks read-only mode by 403 with code DENIED."""
+    """Returns the error for a status. Harbor marks read-only mode by 403 with code DENIED."""
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else RefusedError)
     if kind is ForbiddenError and code == "DENIED":
         kind = ReadOnlyError

@@ -1,8 +1,8 @@
-"""What Harbor reports about notifications: executions and their tasks (2.8 and later), jobs (before).
+"""Wire models of notifications: executions and their tasks (2.8 and later), jobs (before).
 
-An event makes one execution for each target. Harbor does not say which ones are the same event's, but they carry the
-same event data, in one of three formats (payloads.py). Payloads are not kept: they hold what nobody asked for, and
-thousands of them are megabytes. The one of a notification that is sent again is read right before.
+An event creates one execution for each target. Harbor does not say which executions share an event, but they carry the
+same event data, in one of three formats (payloads.py). Payloads are not kept: they may be confidential, and thousands
+of them take megabytes. A redelivery reads the payload right before it is sent.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ SLACK = "SLACK"
 
 @dataclass(frozen=True)
 class Execution:
-    """One event's notification to one target. Its status lags that of its task by up to half a minute."""
+    """One event's notification to one target. Its status lags behind its task's by up to half a minute."""
 
     id: int
     kind: str
     """WEBHOOK or SLACK."""
     event_type: str
     event: str
-    """The same for all executions of one event, and different for different events."""
+    """Identifies the event: equal for all its executions, different for other events."""
     status: str
     started: datetime
     ended: datetime | None
     format: PayloadFormat = "Default"
     subject: str | None = None
-    """The repository and tag that the event is about."""
+    """The repository and tag of the event."""
 
     @property
     def target_type(self) -> TargetType:
@@ -65,7 +65,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Task:
-    """What the job service does for an execution: one task, run once or several times."""
+    """The work of the job service for an execution: one task, run once or several times."""
 
     id: int
     status: str
@@ -89,7 +89,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """The same before Harbor 2.8: no attempts and no reason are told."""
+    """The notification before Harbor 2.8, which reports neither attempts nor a reason."""
 
     id: int
     event_type: str
@@ -123,7 +123,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Stored:
-    """A notification with the body that Harbor sent, or would have sent; the body shows in no repr."""
+    """A notification with the body that Harbor sent, or would have sent; no repr shows the body."""
 
     notification: Execution | Job
     body: bytes = field(repr=False)

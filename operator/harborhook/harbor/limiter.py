@@ -1,4 +1,4 @@
-"""How much one Harbor is asked at a time: shared by all connections to it, of all owners."""
+"""Rate limits for requests to one Harbor, shared by all connections to it, of all owners."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 BURST = 10
-"""Requests that may follow each other at once after a quiet time."""
+"""Requests that may follow each other at once after an idle time."""
 
 
 class Limiter:
-    """Lets through `max_concurrent` requests at a time and `per_second` on average, in the order of asking."""
+    """Allows `max_concurrent` requests at a time and `per_second` on average, in the order of arrival."""
 
     def __init__(self, max_concurrent: int, per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -42,7 +42,7 @@ class Limiter:
     async def _wait_for_rate(self) -> None:
         now = self._clock()
         spacing = 1.0 / self._per_second
-        # The time at which this request would be due if all came evenly; early ones may use up the burst.
+        # The time at which this request would be due at an even rate; early requests may use up the burst.
         self._next = max(self._next, now - (BURST - 1) * spacing) + spacing
         wait = self._next - spacing - now
         if wait > 0:
@@ -50,8 +50,8 @@ class Limiter:
 
 
 class Pause:
-    """A time in which one connection asks nothing, because Harbor or a proxy in front of it has asked for that. Others
-    go on: a server that answers one team's connection must not stop those of others."""
+    """A pause of one connection, requested by Harbor or a proxy in front of it. Other connections continue: a server
+    behind one team's connection must not stop those of others."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -59,14 +59,14 @@ class Pause:
 
     @property
     def rest(self) -> float:
-        """Seconds that it still lasts."""
+        """Remaining seconds."""
         return max(0.0, self._until - self._clock())
 
     def extend(self, seconds: float) -> None:
         self._until = max(self._until, self._clock() + seconds)
 
     async def over(self) -> None:
-        """Returns when it is."""
+        """Returns at the end of the pause."""
         if self.rest:
             await asyncio.sleep(self.rest)
             await self.over()  # unless it was extended meanwhile

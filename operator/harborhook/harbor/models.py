@@ -1,6 +1,7 @@
-"""Harbor's wire models, lenient on purpose: unknown fields are kept where they must be sent back, junk is not a crash.
+"""Harbor's wire models. They are lenient: unknown fields are kept if they must be sent back, and invalid values do not
+raise.
 
-`Policy` keeps the raw body it came from, because Harbor's PUT replaces the whole row and empties what is left out.
+`Policy` keeps its raw body, because Harbor's PUT replaces the whole row and clears missing fields.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import Any
 from harborhook.foreign_text import clip, cut, printable
 
 NEVER_YEAR = 1
-"""Harbor writes a time that never was as 0001-01-01T00:00:00.000Z."""
+"""Harbor encodes "never" as 0001-01-01T00:00:00.000Z."""
 
 KIND_LIMIT = 64
-"""Characters of a version, a mode, a status or an event type that are kept."""
+"""Characters kept of a version, a mode, a status or an event type."""
 NAME_LIMIT = 256
-"""Characters of a name: Harbor's own limit."""
+"""Characters kept of a name: Harbor's own limit."""
 KINDS_LIMIT = 64
 """Event types, or payload formats, that are kept; Harbor has 13 and 2."""
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
@@ -27,18 +28,19 @@ _KIND = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class SystemInfo:
-    """`GET /systeminfo`. Anonymous callers see less; that is how wrong credentials look here."""
+    """`GET /systeminfo`. Harbor answers wrong credentials with the reduced answer for anonymous callers."""
 
     harbor_version: str | None
     read_only: bool | None
     notification_enable: bool | None
     auth_mode: str | None = None
     project_creation: str | None = None
-    """Who may make projects: everyone or adminonly; robots go by their permissions."""
+    """Who may create projects: everyone or adminonly; for robots, their permissions decide."""
 
     @property
     def anonymous(self) -> bool:
-        """Harbor did not take the credentials. The version is no sign: anybody sees it up to Harbor 2.12."""
+        """Whether Harbor did not accept the credentials. The version does not prove it: up to Harbor 2.12 anonymous
+        callers see it."""
         return self.notification_enable is None
 
     @classmethod
@@ -55,7 +57,7 @@ class SystemInfo:
 
 @dataclass(frozen=True)
 class User:
-    """`GET /users/current` for a user; robots have none."""
+    """`GET /users/current` for a user; Harbor refuses it for robots."""
 
     username: str
     sysadmin: bool
@@ -71,7 +73,7 @@ class Right:
     """A row of `GET /users/current/permissions` for a project, which is called `.` there."""
 
     name: str
-    """As Harbor's table of permissions has it: `project:read`."""
+    """In the form of Harbor's table of permissions: `project:read`."""
 
     @classmethod
     def parse(cls, body: Any) -> Right | None:
@@ -86,14 +88,14 @@ class Right:
 class Allowlist:
     """The vulnerabilities that a project ignores, in Harbor's order; `expires_at` in seconds since 1970, None: never.
 
-    Harbor shows the time as absent, or as null, where there is none.
+    Harbor omits the time, or sends null, if there is none.
     """
 
     items: tuple[str, ...] = ()
     expires_at: int | None = None
 
     def body(self) -> dict[str, Any]:
-        """For PUT, which replaces the whole list."""
+        """Returns the body for PUT, which replaces the whole list."""
         body: dict[str, Any] = {"items": [{"cve_id": item} for item in self.items]}
         return body if self.expires_at is None else {**body, "expires_at": self.expires_at}
 
@@ -106,7 +108,7 @@ class Allowlist:
 
 @dataclass(frozen=True)
 class Project:
-    """A project; `metadata` holds strings, as Harbor stores whatever it was once given."""
+    """A project; `metadata` holds strings, since Harbor stores any text."""
 
     id: int
     name: str
@@ -114,12 +116,12 @@ class Project:
     creation_time: datetime | None = None
     allowlist: Allowlist = field(default_factory=Allowlist)
     registry_id: int | None = None
-    """The registry endpoint that a proxy cache fetches from; None for an ordinary project."""
+    """The registry endpoint of a proxy cache; None for an ordinary project."""
     repository_count: int = 0
 
     @property
     def public(self) -> str:
-        """ "true" and "false", or junk that somebody stored: then it differs from either."""
+        """Either "true" or "false", or an invalid value that a client stored."""
         return self.metadata.get("public", "false")
 
     @classmethod
@@ -142,7 +144,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Quota:
-    """The storage quota of a project, in bytes; `hard` is -1 where there is no limit. `id` is not the project's."""
+    """The storage quota of a project, in bytes; `hard` is -1 for unlimited. `id` is not the project's."""
 
     hard: int
     used: int
@@ -160,7 +162,7 @@ class Quota:
 
 @dataclass(frozen=True)
 class Registry:
-    """An endpoint of another registry, which proxy caches fetch from."""
+    """An endpoint of another registry, the upstream of proxy caches."""
 
     id: int
     name: str
@@ -174,11 +176,11 @@ class Registry:
 
 @dataclass(frozen=True)
 class Supported:
-    """`GET /projects/{p}/webhook/events`: what policies of this Harbor can have."""
+    """`GET /projects/{p}/webhook/events`: the event types and formats that this Harbor supports."""
 
     event_types: frozenset[str]
     payload_formats: frozenset[str]
-    """For http targets; empty before Harbor 2.8, which has no formats to choose from."""
+    """Formats for http targets; empty before Harbor 2.8, which offers no choice."""
 
     @classmethod
     def parse(cls, body: Any) -> Supported:
@@ -192,7 +194,7 @@ class Supported:
 
 @dataclass(frozen=True)
 class Policy:
-    """A webhook policy as Harbor shows it. Not in `repr`: the raw body, which has auth headers in clear."""
+    """A webhook policy as Harbor returns it. `repr` omits the raw body, which has auth headers in clear."""
 
     id: int
     project_id: int
@@ -202,7 +204,7 @@ class Policy:
 
     @property
     def shown_name(self) -> str:
-        """The name as a status and people get it; the API server takes no longer one."""
+        """The name for statuses and messages, cut to the limit of the API server."""
         return cut(printable(self.name), NAME_LIMIT)
 
     @property
@@ -242,7 +244,7 @@ class LastTrigger:
 
 
 def parse_time(value: Any) -> datetime | None:
-    """RFC 3339 to an aware time; None for never and for junk."""
+    """Parses RFC 3339 to an aware time; None for "never" and for invalid values."""
     if not isinstance(value, str):
         return None
     try:
@@ -254,23 +256,23 @@ def parse_time(value: Any) -> datetime | None:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """A JSON object; an empty one in place of anything else."""
+    """Returns a JSON object; an empty one instead of any other value."""
     return value if isinstance(value, dict) else {}
 
 
 LARGEST_NUMBER = 2**63 - 1
-"""Of Harbor's ids and counts, and of what Kubernetes takes for an integer in a status."""
+"""Limit of Harbor's ids and counts, and of integers in a Kubernetes status."""
 
 
 def number(value: Any) -> int | None:
-    """A JSON integer that can be an id or count of Harbor's; None for anything else."""
+    """Returns a JSON integer that can be an id or count of Harbor; None for any other value."""
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     return value if -LARGEST_NUMBER <= value <= LARGEST_NUMBER else None
 
 
 def whole_number(text: str) -> int | None:
-    """Decimal digits in a header or a text; None for anything else, thousands of digits included."""
+    """Parses decimal digits of a header or text; None for any other text, and for thousands of digits."""
     return number(int(text)) if re.fullmatch("[0-9]{1,19}", text) else None
 
 
@@ -279,17 +281,17 @@ def _text(value: Any) -> str | None:
 
 
 def word(value: Any) -> str:
-    """A status, kind or event type, which is shown too: "" for what is no text."""
+    """Returns a status, kind or event type, safe to show; "" if it is not a string."""
     return clip(value, KIND_LIMIT) if isinstance(value, str) else ""
 
 
 def _shown(value: Any, limit: int = KIND_LIMIT) -> str | None:
-    """A text that is shown to people, and by which nothing is found again."""
+    """Returns a text for users only: it is cut, so it must not be used as a key."""
     return clip(value, limit) if isinstance(value, str) else None
 
 
 def _kinds(names: Iterable[str]) -> frozenset[str]:
-    """Of the names that can be those of event types and formats, the first ones."""
+    """Returns the first names that can be event types or formats."""
     return frozenset(sorted({name for name in names if _KIND.fullmatch(name)})[:KINDS_LIMIT])
 
 

@@ -1,8 +1,7 @@
-"""What a notification's payload says about its event, in the three formats that Harbor sends.
+"""Extracts event, repository and tag from a notification's payload, in the three formats that Harbor sends.
 
-Default is Harbor's own JSON, CloudEvents wraps the same data, and a Slack message is a template with that data as
-quoted JSON in it. Whatever the format, the event, and the repository and tag that it is about, are found out here;
-nothing else leaves a payload.
+Default is Harbor's own JSON, CloudEvents wraps the same data, and a Slack message is a template that contains the data
+as quoted JSON. All formats are parsed here; nothing else of a payload is kept.
 """
 
 from __future__ import annotations
@@ -25,23 +24,24 @@ CONTENT_TYPES: dict[PayloadFormat, str] = {
     "CloudEvents": "application/cloudevents+json",
     "Slack": "application/json",
 }
-"""What Harbor sends each format as (recorded from 2.7 and 2.16)."""
+"""The Content-Type of each format (recorded from 2.7 and 2.16)."""
 
 SUBJECT_LIMIT = 512
 DIGEST_DIGITS = 12
-"""As many digits of a digest as Harbor's UI and docker show."""
+"""Digits of a digest, as many as Harbor's UI and docker show."""
 
 
 @dataclass(frozen=True)
 class PayloadFacts:
-    """What is known of a payload; `moment` (seconds since 1970) and `data` are the event's own."""
+    """The facts extracted from a payload; `moment` (seconds since 1970) and `data` are the event's."""
 
     format: PayloadFormat = "Default"
     moment: int | None = None
     data: Any = field(default=None, repr=False)
 
     def event(self, event_type: str, started: datetime) -> str:
-        """A name for the event: the same for all its notifications. By its time alone if the payload says nothing."""
+        """Returns an identifier of the event, equal for all its notifications. It consists of the time alone if the
+        payload has no data."""
         is_known = self.moment is not None
         moment, data = (self.moment, self.data) if is_known else (int(started.timestamp()), None)
         text = json.dumps([event_type, moment, data], sort_keys=True, default=str)
@@ -49,7 +49,8 @@ class PayloadFacts:
 
     @property
     def subject(self) -> str | None:
-        """`team-a/app:v2`, or `team-a/app@<12 digits>` without a tag; of several artifacts the first, and how many."""
+        """`team-a/app:v2`, or `team-a/app@<12 digits>` without a tag; for several artifacts the first one and their
+        number."""
         data = mapping(self.data)
         repository = mapping(data.get("repository")).get("repo_full_name")
         if not isinstance(repository, str) or not repository:
@@ -71,7 +72,7 @@ def _reference(artifact: Any) -> str:
 
 
 def facts_of(payload: Any) -> PayloadFacts:
-    """Reads a payload; one in no known format says nothing."""
+    """Parses a payload; an unknown format yields no facts."""
     if not isinstance(payload, str):
         return PayloadFacts()
     try:
@@ -89,7 +90,7 @@ def facts_of(payload: Any) -> PayloadFacts:
 
 
 def _facts_of_slack(payload: str) -> PayloadFacts:
-    """The template as a whole is no JSON: there are line breaks in a string."""
+    """The whole template is not valid JSON: a string in it has line breaks."""
     date = re.search(r"<!date\^(\d+)\^", payload)
     data = re.search(r"```(.*?)```", payload, re.DOTALL)
     moment = whole_number(date[1]) if date is not None else None
@@ -105,9 +106,9 @@ def _facts_of_slack(payload: str) -> PayloadFacts:
 
 
 def slack_message(payload: str) -> str | None:
-    """The message that Harbor before 2.8 makes for Slack of the Default payload, which is all that it stores there.
+    """Returns the message that Harbor before 2.8 sends to Slack, built from the stored Default payload.
 
-    Byte for byte as recorded from Harbor 2.7. None for a payload that is not in the Default format.
+    It equals the recorded message of Harbor 2.7 byte for byte. None for a payload that is not in the Default format.
     """
     facts = facts_of(payload)
     if facts.format != "Default" or facts.moment is None:
@@ -122,7 +123,7 @@ def slack_message(payload: str) -> str | None:
 
 
 def _go_json(value: Any) -> str:
-    """As Go writes indented JSON: by tabs, and without the characters that mean something in HTML."""
+    """Formats JSON as Go indents it: with tabs, and with HTML's special characters escaped."""
     text = json.dumps(value, indent="\t", ensure_ascii=False)
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

@@ -1,7 +1,7 @@
-"""Which proxy the way to a host leads through, by the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+"""Selects the proxy for a host from the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
 
-Only what concerns the one host is read: a proxy or an exception for other hosts that cannot be used, such as a network
-of IPv6 where a library knows none, must not stop the work.
+Reads only what concerns the one host: an unusable proxy or exception for other hosts, such as an IPv6 network in a
+NO_PROXY, must not stop the work.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from harborhook.headers import basic
 from harborhook.tls import TLSOptions
 
 SCHEMES = ("http", "https")
-"""Of proxies; the others would need another library."""
+"""Supported schemes of proxies; others would need another library."""
 
 
 class UnusableProxyError(ValueError):
-    """The environment names a proxy that cannot be used; the text is a clause that shows neither it nor the URL."""
+    """The environment names an unusable proxy; the text is a clause that shows neither the proxy nor the URL."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -31,22 +31,22 @@ class UnusableProxyError(ValueError):
 
 @dataclass(frozen=True)
 class Proxy:
-    """The way out of the cluster."""
+    """A proxy to leave the cluster through."""
 
     url: str
     """Without user and password."""
     authorization: str | None = field(default=None, repr=False)
     """The value of the header Proxy-Authorization; None without a user."""
     ssl_context: ssl.SSLContext | None = None
-    """By which the proxy itself is verified; None if it is not reached by TLS."""
+    """Verifies the proxy itself; None if it is not reached by TLS."""
 
 
 def proxy_for(url: str, ca: bytes | None = None) -> Proxy | None:
-    """The proxy for a URL; None: straight there. A proxy that is itself reached by TLS is verified by the system's
-    authorities and those in `ca`. Raises UnusableProxyError."""
+    """Returns the proxy for a URL; None: direct connection. A proxy that is itself reached by TLS is verified by the
+    system's authorities and those in `ca`. Raises UnusableProxyError."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # no address at all, which the request will show
+    except ValueError:  # an invalid address, which the request will report
         return None
     proxies = getproxies_environment()
     stated = proxies.get(parts.scheme) or proxies.get("all")

@@ -1,7 +1,7 @@
-"""JSON out of an answer, or out of a payload that an answer quotes, within limits that no Harbor comes near.
+"""Parses JSON from an answer, or from a payload that an answer quotes, within limits that no Harbor reaches.
 
-Without them a server that is no Harbor decides how much memory the operator takes: an empty list is two bytes in an
-answer and 64 in memory, and a structure of great depth breaks what later walks through it.
+Without limits a hostile server could exhaust the operator's memory: an empty list takes two bytes in an answer and 64
+in memory, and a very deep structure exhausts the stack of code that walks it.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import re
 from typing import Any
 
 DEPTH_LIMIT = 32
-"""Lists and objects within each other; Harbor's own answers have 8."""
+"""Maximum nesting of lists and objects; Harbor's own answers have 8."""
 VALUES_LIMIT = 1_000_000
-"""Values in one document, counted by its commas and brackets: at most some 100 MB in memory."""
+"""Maximum values in a document, counted by its commas and brackets: at most about 100 MB in memory."""
 
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
-"""Half of an escaped character: two make one, alone it is none. Harbor, written in Go, never sends one alone."""
+"""An escaped surrogate; valid only in pairs. Harbor, written in Go, never sends a lone one."""
 
 
 def parse(text: str | bytes) -> Any:
-    """The value. Raises ValueError for what is broken, too deep or of too many values, and for what Go never writes:
-    half a character and a number that is none."""
+    """Returns the value. Raises ValueError for invalid, too deep or too large documents, and for lone surrogates and
+    NaN or infinity, which Go never writes."""
     document = text.decode() if isinstance(text, bytes) else text
     if sum(map(document.count, ",[{")) > VALUES_LIMIT:
         raise ValueError("too many values")
@@ -33,7 +33,7 @@ def parse(text: str | bytes) -> Any:
     if _is_too_deep(value):
         raise ValueError("too deep")
     if _HALF_CHARACTER.search(document):
-        json.dumps(value, ensure_ascii=False).encode()  # refuses half a character, which nothing can be done with
+        json.dumps(value, ensure_ascii=False).encode()  # raises for lone surrogates
     return value
 
 

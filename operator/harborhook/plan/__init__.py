@@ -1,1 +1,1 @@
-"""Pure functions from what is desired and what is observed to what is to be done. No I/O, no clock, no state."""
+"""Pure functions from desired and observed state to actions. No I/O, no clock, no state."""

@@ -1,4 +1,5 @@
-"""What a connection allows: which namespaces may declare which projects, which hosts a target may have."""
+"""Evaluates the restrictions of connections and settings: projects per namespace, hosts of targets, hosts of
+Harbors."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from harborhook.api.connections import AccessRule
 
 
 def allows_project(access: Iterable[AccessRule], *, namespace: str, project: str) -> bool:
-    """Whether one of the rules gives the Harbor project to the namespace. Only `*` and `{namespace}` are special."""
+    """Whether one of the rules allows the namespace the Harbor project. Only `*` and `{namespace}` are special."""
     return any(
         any(matches(pattern, namespace) for pattern in rule.namespaces)
         and any(_project_matches(pattern, namespace, project) for pattern in rule.projects)
@@ -19,7 +20,7 @@ def allows_project(access: Iterable[AccessRule], *, namespace: str, project: str
 
 
 def allows_host(patterns: Sequence[str] | None, address: str) -> bool:
-    """Whether the host of a URL is one of those allowed; None allows any. User info, port and case do not matter."""
+    """Whether a URL's host is allowed; None allows every host. User info, port and case are ignored."""
     if patterns is None:
         return True
     host = host_of(address)
@@ -27,13 +28,13 @@ def allows_host(patterns: Sequence[str] | None, address: str) -> bool:
 
 
 def names_host(patterns: Sequence[str] | None, address: str) -> bool:
-    """Whether one of those allowed is the host of a URL itself, and no pattern that happens to match it."""
+    """Whether a URL's host is listed literally; wildcards do not count."""
     host = host_of(address)
     return host is not None and any(_without_brackets(pattern.lower()) == host for pattern in patterns or ())
 
 
 class ServerOrigin(NamedTuple):
-    """Where the server of a URL listens, and how it is spoken to."""
+    """Scheme, host and port of a server."""
 
     scheme: str
     host: str
@@ -48,7 +49,7 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 def origin_of(address: str) -> ServerOrigin | None:
-    """With the default port of the scheme where the URL names none; None if there cannot be such an address."""
+    """Returns the origin of a URL, with the scheme's default port if the URL has none; None if the URL is not valid."""
     try:
         parts = urlsplit(address)
         port = parts.port if parts.port is not None else DEFAULT_PORTS.get(parts.scheme)
@@ -58,8 +59,9 @@ def origin_of(address: str) -> ServerOrigin | None:
 
 
 def allows_harbor(patterns: Iterable[str], address: str) -> bool:
-    """Whether a URL of a Harbor is one of those that the setting allowedHarborHosts allows: a host with `*` for any
-    characters, and behind a colon a port or `*`. Without a port it is the default one of https or http."""
+    """Whether the setting allowedHarborHosts allows a Harbor's URL. A pattern is a host, in which `*` stands for any
+    characters, and optionally a colon with a port or `*`. Without a port it allows the default ports of https and
+    http."""
     origin = origin_of(address)
     return origin is not None and any(_is_at(pattern.lower(), origin) for pattern in patterns)
 
@@ -71,14 +73,14 @@ def _is_at(pattern: str, origin: ServerOrigin) -> bool:
 
 
 def _split_port(pattern: str) -> tuple[str, str | None]:
-    """An IPv6 address has a port only behind brackets."""
+    """Splits off the port; that of an IPv6 address follows brackets."""
     host, colon, port = pattern.rpartition(":")
     is_port = colon and (port == "*" or port.isdigit()) and (":" not in host or host.endswith("]"))
     return (host, port) if is_port else (pattern, None)
 
 
 def host_of(address: str) -> str | None:
-    """The host as a URL parser sees it, in lower case; None if the address has none."""
+    """Returns the host as a URL parser reads it, in lower case; None if the address has none."""
     try:
         return urlsplit(address).hostname
     except ValueError:
@@ -86,22 +88,23 @@ def host_of(address: str) -> str | None:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whole-string match in which `*` stands for any characters and all else for itself."""
+    """Matches the whole text; `*` stands for any characters, everything else for itself."""
     return _in_order(pattern.split("*"), text)
 
 
 def _project_matches(pattern: str, namespace: str, project: str) -> bool:
-    """A `*` in the namespace's name, should there ever be one, is no pattern."""
+    """Matches project names; a `*` in the namespace's name is taken literally."""
     return _in_order([part.replace("{namespace}", namespace) for part in pattern.split("*")], project)
 
 
 def _without_brackets(pattern: str) -> str:
-    """An IPv6 address is a host without the brackets that it has in a URL."""
+    """A URL puts an IPv6 address in brackets, a list of hosts need not."""
     return pattern.removeprefix("[").removesuffix("]")
 
 
 def _in_order(parts: Sequence[str], text: str) -> bool:
-    """Whether the text is these parts with anything between them. Takes no longer for many parts, as a regex would."""
+    """Whether the text consists of these parts in order with anything between them. Linear in time, unlike a regular
+    expression."""
     first, last = parts[0], parts[-1]
     if len(parts) == 1:
         return text == first

@@ -1,9 +1,9 @@
-"""Delivery status: from what Harbor shows of a policy's notifications to what the status says. No clock, no memory.
+"""Computes the delivery status of a policy from the executions, tasks or jobs that Harbor shows for it.
 
-The status itself is all the memory there is. `lastExecutionID` is the cursor: every execution up to it belongs to an
-event that is settled and counted; all above it are read and judged again. The cursor moves only to where no event
-has executions on both sides and none below is open. So it does not matter in which order notifications are settled,
-how often they are read, or when the operator is restarted: nothing is counted twice and nothing is lost.
+The status is the only memory. `lastExecutionID` is the cursor: every execution up to it belongs to an event that is
+settled and counted; every execution above it is read and judged again. The cursor moves only to a point where no event
+has executions on both sides and no event below is open. Therefore the order in which notifications settle, the number
+of readings and restarts of the operator do not matter: nothing is counted twice or lost.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from harborhook.plan.webhook_policy import merge_triggers
 
 ATTEMPTS = 3
 LEGACY_ATTEMPTS = 10
-"""Harbor's own defaults, since 2.8 and before."""
+"""Harbor's defaults since 2.8, and before."""
 SLACK = timedelta(minutes=5)
-"""What a busy job service may need beyond the pauses between attempts."""
+"""Extra time for a busy job service beyond the pauses between attempts."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long Harbor may take for what."""
+    """How long Harbor may take for attempts before a notification counts as stuck."""
 
     attempts: int
     stuck_after: timedelta
 
     def until_next(self, fails: int) -> timedelta:
-        """After so many failures the next attempt has begun by then, if there is one."""
+        """Time until the next attempt has begun, if there is one, after so many failures."""
         return timedelta(seconds=_longest_pause(fails)) + SLACK
 
     @property
     def in_all(self) -> timedelta:
-        """By then all attempts have been made."""
+        """Time until all attempts have been made."""
         return timedelta(seconds=sum(map(_longest_pause, range(1, self.attempts)))) + SLACK
 
 
@@ -61,36 +61,36 @@ class Delivery:
     started: datetime
     status: DeliveryStatus
     final: bool
-    """Nothing more is going to happen to it."""
+    """Harbor will not change it any more."""
     time: datetime
     attempts: int | None = None
     message: str | None = None
     stuck: bool = False
     task: int | None = None
-    """Where the log of a failed attempt is."""
+    """The task whose log explains the failure."""
     kind: str = ""
     target_type: TargetType = "http"
     format: PayloadFormat = "Default"
     subject: str | None = None
     redelivered: bool = False
-    """The operator has sent it again, and it has arrived."""
+    """The operator has sent the notification again, and it has arrived."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What was read of a policy's notifications: all above the cursor, or the newest of them and the oldest."""
+    """The notifications that a poll has read: all above the cursor, or only the newest and the oldest of them."""
 
     deliveries: tuple[Delivery, ...] = ()
     gap_after: int | None = None
-    """Between this one and the newest some were not read; None: none is missing."""
+    """Some notifications between this id and the newest were not read; None: none is missing."""
     forbidden: bool = False
-    """Harbor does not let us read them."""
+    """Harbor denies the principal the right to read them."""
     renumbered_from: int | None = None
-    """The cursor that has lost its meaning, because Harbor's numbers started again; these are then all there are."""
+    """The former cursor, if Harbor has restarted its numbering. The notifications read are then all that exist."""
 
     @property
     def open(self) -> bool:
-        """Whether it is worth looking again soon."""
+        """Whether a poll should follow soon."""
         return self.gap_after is not None or any(not one.final and not one.stuck for one in self.deliveries)
 
 
@@ -98,7 +98,7 @@ class History:
 
 
 def judge(execution: Execution, tasks: Sequence[Task] | None, *, now: datetime, patience: Patience) -> Delivery:
-    """What became of an execution. `tasks` is None where they were not read; there is at most one."""
+    """Judges an execution. `tasks` is None if they were not read; an execution has at most one."""
     age = now - execution.started
     if tasks:
         return _by_task(execution, tasks[0], age=age, now=now, patience=patience)
@@ -160,7 +160,8 @@ def _delivery(
 
 
 def judge_job(job: Job, *, now: datetime, patience: Patience) -> Delivery:
-    """The same before Harbor 2.8, which does not count attempts: an error is final once no retry can come any more."""
+    """Judges a job of a Harbor before 2.8. Such jobs do not count attempts: an error is final once the time for retries
+    is over."""
     age = now - job.created
     status: DeliveryStatus = "Pending"
     if job.status == "finished":
@@ -216,7 +217,7 @@ class Event:
 
     @property
     def worst(self) -> Delivery:
-        """The notification that decides the status of the event; of several, the newest."""
+        """The notification that decides the event's status; the newest of several."""
         return max(self.deliveries, key=lambda one: (_SEVERITY[one.status], one.id))
 
     @property
@@ -227,12 +228,12 @@ class Event:
 
     @property
     def time(self) -> datetime:
-        """When the last of its notifications came to its state."""
+        """When the last of its notifications reached its state."""
         return max(one.time for one in self.deliveries if one.status == self.status)
 
     @property
     def failed(self) -> bool:
-        """Something of it was not delivered, neither by Harbor nor by the operator afterwards."""
+        """A notification of the event was delivered neither by Harbor nor by a redelivery."""
         return self._failed_in_harbor and not self._was_redelivered
 
     @property
@@ -241,12 +242,12 @@ class Event:
 
     @property
     def recovered(self) -> bool:
-        """What Harbor could not deliver of it, the operator has."""
+        """Every notification that Harbor could not deliver was redelivered."""
         return self._failed_in_harbor and self._was_redelivered
 
     @property
     def concluded(self) -> bool:
-        """Delivered or not, in the end: it was not stopped."""
+        """The event has a result: it was not stopped."""
         return self.failed or self.succeeded or self.recovered
 
     @property
@@ -263,7 +264,7 @@ class Event:
 
     @property
     def representative(self) -> Delivery:
-        """The notification whose attempts and message stand for the event."""
+        """The notification that supplies the event's attempts and message."""
         candidates = [one for one in self.deliveries if one.status == self.status]
         return max(candidates, key=lambda one: (one.attempts or 0, one.id))
 
@@ -272,7 +273,7 @@ _SEVERITY: dict[DeliveryStatus, int] = {"Succeeded": 0, "Stopped": 1, "Pending":
 
 
 def events_of(deliveries: Iterable[Delivery]) -> list[Event]:
-    """Notifications by event, in the order of the events."""
+    """Groups notifications by event, in the order of the events."""
     grouped: dict[tuple[str, str], list[Delivery]] = {}
     for delivery in sorted(deliveries, key=lambda one: one.id):
         grouped.setdefault((delivery.event_type, delivery.event), []).append(delivery)
@@ -280,7 +281,8 @@ def events_of(deliveries: Iterable[Delivery]) -> list[Event]:
 
 
 def to_explain(history: History) -> list[Delivery]:
-    """The notifications whose log is worth reading: those that will be shown, one per event type and one more."""
+    """Returns the unexplained failures that the status shows, whose logs are worth reading: one per event type, and the
+    newest."""
     events = events_of(history.deliveries)
     shown = list({event.event_type: event for event in events}.values())
     shown += [event for event in events if event.failed][-1:]
@@ -293,7 +295,7 @@ def to_explain(history: History) -> list[Delivery]:
 
 @dataclass(frozen=True)
 class Progress:
-    """What the status is to say, and what was newly counted."""
+    """The new status of the deliveries, and the events counted in this step."""
 
     triggers: list[Trigger]
     last_trigger_time: datetime | None
@@ -311,8 +313,8 @@ def advance(
     off: Delivering | None = None,
     redelivery: Callable[[Deliveries], Deliveries] = lambda deliveries: deliveries,
 ) -> Progress:
-    """The status after a reading. `history` is None while nothing was read in this process; `off` says what above the
-    policy keeps it from being sent anything; `redelivery` adds what is known of redelivery."""
+    """Returns the status after a poll. `history` is None as long as this process has read nothing. `off` names the
+    switch above the policy that stops its notifications. `redelivery` adds the state of the redelivery."""
     known = _still_valid(before.deliveries, history)
     fresh = _beyond_cursor(known, history)
     events, gap_after = events_of(fresh), history.gap_after if history else None
@@ -332,14 +334,14 @@ def advance(
 
 
 def _still_valid(known: Deliveries | None, history: History | None) -> Deliveries | None:
-    """What the status knows, without the ids of a Harbor that has begun to number executions again."""
+    """Returns the known deliveries, without execution ids if Harbor has restarted its numbering."""
     if known is None or history is None or history.renumbered_from is None:
         return known
     return _of_another_numbering(known) if known.last_execution_id == history.renumbered_from else known
 
 
 def _beyond_cursor(known: Deliveries | None, history: History | None) -> list[Delivery]:
-    """What was read of notifications that the status does not count yet."""
+    """Returns the notifications read that the status has not counted yet."""
     cursor = known.last_execution_id if known else None
     arrived = set(known.redelivered_ids) if known else set()
     read = history.deliveries if history else ()
@@ -347,7 +349,7 @@ def _beyond_cursor(known: Deliveries | None, history: History | None) -> list[De
 
 
 def _of_another_numbering(known: Deliveries) -> Deliveries:
-    """Without what is known by ids of executions, which now mean other ones."""
+    """Drops everything identified by execution ids, which now mean other executions."""
     return known.model_copy(
         update={
             "last_execution_id": None,
@@ -375,13 +377,13 @@ def _row(event: Event, before: LastDelivery | None) -> LastDelivery:
     row = LastDelivery(status=event.status, time=event.time, attempts=shown.attempts, message=message)
     if before is None or (message is not None and message not in WITHOUT_CAUSE):
         return row
-    # A log that is gone by now does not make us forget what it said.
+    # Harbor may have swept the log since: keep the message read from it.
     same = (before.status, before.time, before.attempts) == (row.status, row.time, row.attempts)
     return before if same else row
 
 
 def _passed(events: Sequence[Event], gap_after: int | None) -> list[Event]:
-    """The oldest events, as many as the cursor can move past: all settled, and none of theirs beyond it."""
+    """Returns the oldest events that the cursor can pass: all settled, with no execution beyond it."""
     passed = 0
     before_gap = [event for event in _whole(events, gap_after) if gap_after is None or event.last <= gap_after]
     for index, event in enumerate(before_gap):
@@ -393,7 +395,7 @@ def _passed(events: Sequence[Event], gap_after: int | None) -> list[Event]:
 
 
 def _whole(events: Sequence[Event], gap_after: int | None) -> list[Event]:
-    """Without the events next to a gap, which may go on in it: what they are is seen when that has been read."""
+    """Excludes events bordering a gap: they may continue inside it."""
     if gap_after is None:
         return list(events)
     below = [event for event in events if event.last <= gap_after]
@@ -426,7 +428,7 @@ def _deliveries(
 
 
 def _recent(before: Sequence[RecentDelivery], events: Sequence[Event]) -> list[RecentDelivery]:
-    """The newest events, newest first. One that is read again takes the place of its row."""
+    """Returns the newest events, newest first. An event that was read again replaces its row."""
     known = {row.execution_id: row for row in before}
     rows = [_recent_row(event, next((known[id_] for id_ in event.ids if id_ in known), None)) for event in events]
     read = {id_ for event in events for id_ in event.ids}
@@ -452,10 +454,10 @@ def _recent_row(event: Event, before: RecentDelivery | None) -> RecentDelivery:
 
 
 def _consecutive(base: int, events: Sequence[Event], passed: Sequence[Event]) -> int:
-    """Failures in a row. `base` is the count up to the cursor, from which the passed events go on.
+    """Counts failures in a row. `base` is the count up to the cursor, to which the passed events add.
 
-    A success beyond the new cursor makes what was before it irrelevant, so the failures after it are the count. Without
-    one, failures beyond the cursor are left to be counted when the open event before them is settled.
+    A success beyond the new cursor ends the row before it, so only the failures after it count. Without such a success,
+    failures beyond the cursor are counted later, when the open event before them settles.
     """
     count = base
     for event in passed:
@@ -496,7 +498,7 @@ _REASONS = {
         DeliveringReason.DELIVERIES_STUCK,
     )
 }
-"""Those that speak of deliveries, and stay until there is something newer to say."""
+"""Reasons that describe deliveries; they stay until a newer result replaces them."""
 STUCK_MESSAGE = (
     "A notification has been open for longer than Harbor's retries can last. "
     "Ask the administrator of Harbor whether its job service runs."
@@ -513,7 +515,7 @@ def _delivering(
     if history is not None and history.forbidden:
         return Delivering(
             DeliveringReason.HISTORY_UNAVAILABLE,
-            "Harbor does not let the connection's principal read what became of the notifications: "
+            "Harbor does not let the connection's principal read the results of the notifications: "
             "it needs the permission notification-policy:read.",
         )
     newest = next((event for event in reversed(events) if event.concluded), None)
@@ -528,7 +530,7 @@ def _delivering(
 
 
 def _is_stuck(events: Iterable[Event], newest: Event | None) -> bool:
-    """Whether an event newer than the newest that is concluded has been open for too long."""
+    """Whether an event newer than the newest concluded one has been open for too long."""
     newer = (event for event in events if newest is None or event.last > newest.last)
     return any(event.stuck and not event.settled for event in newer)
 
@@ -544,7 +546,7 @@ def _of_event(event: Event, deliveries: Deliveries | None) -> Delivering:
 
 
 def is_recovered(deliveries: Deliveries | None) -> bool:
-    """Whether everything that had failed was sent again and has arrived."""
+    """Whether every failed event was redelivered."""
     if deliveries is None or not deliveries.redelivered_ids or deliveries.last_failure_time is None:
         return False
     is_newest = deliveries.last_success_time is None or deliveries.last_failure_time >= deliveries.last_success_time
@@ -552,7 +554,7 @@ def is_recovered(deliveries: Deliveries | None) -> bool:
 
 
 def _recovered_or_failed(deliveries: Deliveries | None) -> Delivering:
-    """The newest event was sent again and has arrived; older ones may still wait."""
+    """The newest event was redelivered; older ones may still wait."""
     if deliveries is None or not deliveries.undelivered:
         return Delivering(DeliveringReason.REDELIVERED)
     return Delivering(
@@ -569,7 +571,7 @@ def _failed(message: str | None) -> Delivering:
 def _of_status(
     history: History | None, deliveries: Deliveries | None, last_trigger_time: datetime | None
 ) -> Delivering:
-    """Where nothing newly settled was read, by what the status knows."""
+    """Derives the condition from the status alone, where nothing newly settled was read."""
     if deliveries is not None and deliveries.consecutive_failures:
         if deliveries.last_failure_message == NEVER_SENT:
             return Delivering(DeliveringReason.DELIVERIES_STUCK, NEVER_SENT)
@@ -582,4 +584,4 @@ def _of_status(
         return Delivering(DeliveringReason.NEVER_TRIGGERED)
     if history is None or (deliveries is not None and deliveries.in_progress):
         return Delivering(DeliveringReason.NEVER_TRIGGERED, "The first notification is in progress.")
-    return Delivering(DeliveringReason.HISTORY_UNAVAILABLE, "Harbor has forgotten what became of the notifications.")
+    return Delivering(DeliveringReason.HISTORY_UNAVAILABLE, "Harbor has swept the results of the notifications.")

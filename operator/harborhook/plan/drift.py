@@ -1,4 +1,4 @@
-"""Differences between a spec and what Harbor has, as people read them."""
+"""Differences between spec and Harbor, and their forms for conditions, Events and `status.drift`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harborhook.api.conditions import Reason, Verdict, shorten
 
 @dataclass(frozen=True)
 class Difference:
-    """A field of the spec whose value Harbor does not have; both values for a person."""
+    """A field whose value in Harbor differs from the spec; both values as text for users."""
 
     field: str
     desired: str
@@ -19,17 +19,17 @@ class Difference:
 
     @property
     def group(self) -> str:
-        """The field that is stated and written as a whole: of `targets[0].address` that is the list."""
+        """The field that is written as a whole: `targets` for `targets[0].address`."""
         return self.field.partition("[")[0]
 
 
 def field_names(differences: Iterable[Difference]) -> str:
-    """The spec's names of what differs, for a person."""
+    """Returns the names of the differing fields for a message."""
     return ", ".join(difference.field for difference in differences)
 
 
 def drift_rows(differences: Sequence[Difference]) -> list[DriftRow]:
-    """For `status.drift`."""
+    """Returns the rows of `status.drift`."""
     return [
         DriftRow(
             field=difference.field,
@@ -41,7 +41,7 @@ def drift_rows(differences: Sequence[Difference]) -> list[DriftRow]:
 
 
 def drift_verdict(differences: Iterable[Difference]) -> Verdict:
-    """The message about differences that are only reported."""
+    """Returns the verdict on differences that are only reported."""
     return Verdict(
         Reason.DRIFT_DETECTED,
         f"Harbor differs in {field_names(differences)}, see status.drift. driftPolicy Report leaves it so: change the "
@@ -50,6 +50,6 @@ def drift_verdict(differences: Iterable[Difference]) -> Verdict:
 
 
 def newly_drifted(before: Iterable[DriftRow], differences: Iterable[Difference]) -> list[Difference]:
-    """The differences in fields that were not yet listed."""
+    """Returns the differences in fields that were not listed before."""
     known = {row.field for row in before}
     return [difference for difference in differences if difference.field not in known]

@@ -1,8 +1,8 @@
-"""Why a notification failed: one line for the status out of a log of Harbor's job service.
+"""Extracts the reason of a failed notification from a log of Harbor's job service, as one line for the status.
 
-The log quotes the address, the payload and the receiver's answer, any of which may hold a secret. What is kept: the
-status code or the network error, and the host. The receiver's own words are kept only where an administrator has
-listed its host, and then one short line of them.
+The log quotes the address, the payload and the receiver's answer; each may hold a secret. Only the status code or
+network error and the host are kept. If an administrator has listed the receiver's host, one short line of its answer is
+kept too.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _SENDING = re.compile(r'error to (?:send|generate) request: (?:[A-Z][a-z]+ ("(?:
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"']*")
 _WORD = re.compile(r"[A-Za-z0-9+/=_~-]{8,}")
-"""What can be a part of a credential; shorter parts are of no use to anybody."""
+"""Words long enough to be part of a credential."""
 _HARMLESS = re.compile(r'"(?:Authorization|Content-Type|x509: [A-Za-z ,:-]*)"')
 
 
 @dataclass(frozen=True)
 class Receivers:
-    """Where a policy's notifications go, as far as a message needs it; secrets show in no repr."""
+    """The receivers of a policy, with the secrets to remove from messages; no repr shows them."""
 
     hosts: frozenset[str] = frozenset()
     quotable: bool = False
@@ -52,7 +52,7 @@ class Receivers:
 
 
 def receivers(connection: AnyConnection, addresses: Sequence[str], headers: Iterable[str]) -> Receivers:
-    """What is known of the targets with these addresses and Authorization values."""
+    """Collects hosts and secrets of the targets with these addresses and Authorization values."""
     listed = connection.spec.allowed_target_hosts if isinstance(connection, ClusterHarborConnection) else None
     patterns = [pattern for pattern in listed or [] if pattern != "*"]
     return Receivers(
@@ -63,9 +63,9 @@ def receivers(connection: AnyConnection, addresses: Sequence[str], headers: Iter
 
 
 def reason_of(log: str, receivers: Receivers) -> str:
-    """The reason of the last attempt on one line; LOG_GONE if the log has none.
+    """Returns the reason of the last attempt on one line; LOG_GONE if the log has none.
 
-    The first line with a reason counts: a log is written over an older, longer one, whose end then sticks out.
+    The first line with a reason counts: Harbor writes a log over an older, longer one, and the old end remains.
     """
     found = _REASON.search(log)
     if found is None:
@@ -84,14 +84,14 @@ def _answer(code: str, body: str, receivers: Receivers) -> str:
 
 
 def _quote(body: str, secrets: Collection[str]) -> str:
-    """The first line of an answer, without what looks like the request sent back."""
+    """Returns the first line of an answer, unless it looks like an echo of the request."""
     first = _without_parts(masked(body.partition("\n")[0], secrets), secrets)
     first = re.split(r"(?i)authorization\b|[{]", first)[0]
     return clip(_QUOTED.sub('"…"', _URL.sub(_host_only, first)), ANSWER_LIMIT)
 
 
 def _network_error(reason: str) -> str:
-    """Go's error with each URL cut to its host."""
+    """Returns Go's error with each URL reduced to its host."""
     found = _SENDING.match(reason)
     address, cause = (found[1], found[2]) if found is not None else (None, reason)
     host = _host_and_port(_unquoted(address)) if address else ""
@@ -100,7 +100,7 @@ def _network_error(reason: str) -> str:
 
 
 def _harmless(quoted: re.Match[str]) -> str:
-    """A quoted text is kept only where it cannot be anything that somebody wrote."""
+    """Keeps a quoted text only if a user cannot have written it."""
     if _HARMLESS.fullmatch(quoted[0]):
         return quoted[0]
     return _host_and_port(_unquoted(quoted[0])) or "…"
@@ -113,7 +113,7 @@ def _host_only(url: re.Match[str]) -> str:
 def _host_and_port(url: str) -> str:
     try:
         parts = urlsplit(url.strip())
-        # A port that is none is a reason for failing, so it is shown as it stands.
+        # An invalid port explains the failure, so it is shown unchanged.
         return parts.netloc.rpartition("@")[2] if parts.scheme and parts.hostname else ""
     except ValueError:
         return ""
@@ -127,14 +127,14 @@ def _unquoted(text: str) -> str:
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
-    """Longest first, so that a part of a secret does not spoil the recognition of the whole."""
+    """Replaces the longest secrets first: replacing a part first would hide the whole from recognition."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
 
 
 def _without_parts(text: str, secrets: Iterable[str]) -> str:
-    """Without words that a secret contains: a receiver may send back the beginning of a header, or in another case."""
+    """Removes words that occur in a secret: a receiver may echo the beginning of a header, or change its case."""
     lowered = [secret.lower() for secret in secrets]
 
     def replaced(word: re.Match[str]) -> str:
@@ -145,7 +145,7 @@ def _without_parts(text: str, secrets: Iterable[str]) -> str:
 
 
 def secrets_of(addresses: Iterable[str], headers: Iterable[str]) -> Iterator[str]:
-    """Whatever in these addresses and Authorization values can be a credential, in all spellings."""
+    """Yields every part of these addresses and Authorization values that can be a credential, in all spellings."""
     for header in headers:
         yield from _spellings(header)
         for part in header.split():
@@ -158,7 +158,7 @@ def secrets_of(addresses: Iterable[str], headers: Iterable[str]) -> Iterator[str
 
 
 def _parts_of(address: str) -> Iterator[str]:
-    """What can be a credential in an address: user info, the path and its segments, the query and its values."""
+    """Yields the parts of an address that can be a credential: user info, path and segments, query and its values."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -173,7 +173,7 @@ def _parts_of(address: str) -> Iterator[str]:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """A secret as a receiver may send it back: plain, in JSON, in HTML, in a URL."""
+    """Yields the spellings in which a receiver may echo a secret: plain, in JSON, in HTML, in a URL."""
     spellings = (
         secret,
         json.dumps(secret)[1:-1],
@@ -188,7 +188,7 @@ def _spellings(secret: str) -> Iterator[str]:
 
 
 _SCHEMES = frozenset({"basic", "bearer", "token", "digest", "hook", "hooks", "webhook", "webhooks", "services"})
-"""Words of headers and addresses that everybody knows."""
+"""Common words of headers and addresses, which are not secret."""
 
 
 def _decoded(text: str) -> str:

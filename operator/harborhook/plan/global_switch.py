@@ -1,7 +1,7 @@
-"""The global switch over all notifications: what its ConfigMap asks for.
+"""Reads the ConfigMap of the global switch over all notifications.
 
-`data.enabled` is for every Harbor, `data.enabled.<connection>` for the one that a ClusterHarborConnection reaches. The
-operator enforces it, `harborhook global` shows and sets it.
+`data.enabled` applies to every Harbor, `data.enabled.<connection>` to the Harbor of one ClusterHarborConnection. The
+operator enforces the switch; `harborhook global` shows and sets it.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ NAMED = "enabled."
 
 @dataclass(frozen=True)
 class SwitchRequest:
-    """What the ConfigMap asks for one Harbor."""
+    """The value that the ConfigMap requests for one Harbor."""
 
     enabled: bool | None
     """None: nothing is enforced."""
     complaints: tuple[str, ...] = field(default=())
-    """What is wrong with the ConfigMap, as sentences for its owner."""
+    """Errors in the ConfigMap, as sentences for its owner."""
     malformed: bool = False
-    """The value that would count cannot be understood: the last good one stays."""
+    """The applicable value cannot be parsed: the last valid one stays in force."""
 
 
 def switch_request(data: Mapping[str, bytes] | None, connections: Iterable[str]) -> SwitchRequest:
-    """The value for the Harbor that the named ClusterHarborConnections reach; `data` None: there is no ConfigMap.
+    """Returns the value for the Harbor that these ClusterHarborConnections reach. `data` is None if the ConfigMap does
+    not exist.
 
-    A value for a connection takes precedence over the general one. Where several connections to one Harbor have
-    different values, false wins.
+    A value for a connection takes precedence over the general one. If connections to the same Harbor have different
+    values, false takes precedence.
     """
     values = {key: _parse(value) for key, value in _relevant(data or {}, connections).items()}
     bad = [key for key, value in values.items() if value is None]

@@ -1,7 +1,7 @@
-"""HarborProject: which settings of the project in Harbor differ from the spec, and what is in the way of setting them.
+"""Compares a HarborProject with the project in Harbor, and finds the settings that Harbor cannot apply.
 
-Harbor keeps most of a project's settings as metadata, strings throughout; the CVE allowlist is replaced whole, and the
-quota is an object of its own. A field that the spec does not state is not compared: Harbor's value is left alone.
+Harbor keeps most settings of a project as metadata, all of them strings. The CVE allowlist is replaced as a whole; the
+quota is a separate object. Only fields stated in the spec are compared: Harbor's values of the others stay.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from harborhook.plan.quantity import format_bytes, parse_quota
 
 @dataclass(frozen=True)
 class ProjectChanges:
-    """What differs, and what one PUT has to say to mend it."""
+    """The differences, and the content of the PUT that resolves them."""
 
     differences: tuple[Difference, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -34,17 +34,17 @@ class ProjectChanges:
 
 
 def known_settings(spec: HarborProjectSpec, version: Version | None) -> dict[Setting, str]:
-    """The stated settings that a Harbor of this version has; None: a version that says nothing."""
+    """Returns the stated settings that a Harbor of this version supports; None: the version is unknown."""
     return {setting: text for setting, text in stated_settings(spec).items() if setting.is_known_to(version)}
 
 
 def creation_metadata(spec: HarborProjectSpec, version: Version | None) -> dict[str, str]:
-    """For the POST."""
+    """Returns the metadata for the POST."""
     return metadata_of(known_settings(spec, version).items())
 
 
 def stated_allowlist(spec: HarborProjectSpec) -> Allowlist | None:
-    """The CVE allowlist that the spec states, None if it leaves Harbor's alone. A list without a time never expires."""
+    """Returns the stated CVE allowlist; None if the spec does not manage it. A list without a time never expires."""
     stated = spec.cve_allowlist
     if stated is None or stated.items is None:
         return None
@@ -53,12 +53,13 @@ def stated_allowlist(spec: HarborProjectSpec) -> Allowlist | None:
 
 
 def stated_quota(spec: HarborProjectSpec) -> int | None:
-    """The quota in bytes, -1 for no limit; None if the spec leaves Harbor's alone."""
+    """Returns the quota in bytes, -1 for unlimited; None if the spec does not manage it."""
     return None if spec.storage_quota is None else parse_quota(spec.storage_quota)
 
 
 def as_created(spec: HarborProjectSpec, project: Project, version: Version | None) -> Project:
-    """What Harbor has after our POST: the metadata that it knows, and no allowlist, which a POST cannot carry."""
+    """Returns the project as it is after our POST: the supported metadata, and no allowlist, which a POST cannot
+    set."""
     return Project(project.id, project.name, creation_metadata(spec, version), None, registry_id=project.registry_id)
 
 
@@ -68,10 +69,10 @@ def as_created(spec: HarborProjectSpec, project: Project, version: Version | Non
 def changes(
     spec: HarborProjectSpec, observed: Project, version: Version | None, registries: Collection[Registry] | None = None
 ) -> ProjectChanges:
-    """What one PUT has to change. Junk in Harbor is a difference like any other.
+    """Returns the changes for one PUT. An invalid value in Harbor is a difference like any other.
 
-    `registries`: None where the principal may not know them. The settings of a cache of another registry than the one
-    that the spec names are left alone.
+    `registries` is None if the principal may not list them. The settings of a cache of another registry than the stated
+    one are not changed.
     """
     is_other = _caches_another(spec, observed, registries)
     stated = {
@@ -93,13 +94,13 @@ def changes(
 
 
 def registry_id(registries: Collection[Registry], name: str) -> int | None:
-    """The id of the endpoint that has the name now; names are unique in Harbor."""
+    """Returns the id of the endpoint that has the name now; names are unique in Harbor."""
     return next((registry.id for registry in registries if registry.name == name), None)
 
 
 def _caches_another(spec: HarborProjectSpec, observed: Project, registries: Collection[Registry] | None) -> bool:
-    """Whether the project is a cache of another endpoint than the one that the spec names. Ids are compared, since an
-    endpoint can be renamed; a name that no endpoint has any more does not name another one."""
+    """Whether the project caches another endpoint than the stated one. Ids are compared, since an endpoint can be
+    renamed; a name that no endpoint has proves no mismatch."""
     if spec.proxy_cache is None or observed.registry_id is None or registries is None:
         return False
     return registry_id(registries, spec.proxy_cache.registry_name) not in (observed.registry_id, None)
@@ -130,7 +131,7 @@ def _format_expiry(allowlist: Allowlist) -> str:
         return "never"
     try:
         return format_time(datetime.fromtimestamp(allowlist.expires_at, UTC))
-    except (OverflowError, ValueError, OSError):  # Harbor takes any integer
+    except (OverflowError, ValueError, OSError):  # Harbor accepts any integer
         return str(allowlist.expires_at)
 
 
@@ -138,8 +139,8 @@ def _format_expiry(allowlist: Allowlist) -> str:
 
 
 def is_to_apply(project: HarborProject, origin: Origin | None) -> bool:
-    """Whether differences are written. Under driftPolicy Report only for a spec that was not yet applied, and not
-    where the project has just been adopted; `origin` is what this visit has found out."""
+    """Whether differences are written. Under driftPolicy Report only a spec that was not yet applied is written, and
+    not right after adoption; `origin` is the result of this visit."""
     if project.spec.drift_policy == "Correct":
         return True
     just_adopted = project.status.origin is None and origin == "Adopted"
@@ -147,14 +148,14 @@ def is_to_apply(project: HarborProject, origin: Origin | None) -> bool:
 
 
 def spec_is_new(project: HarborProject) -> bool:
-    """The spec was not yet applied, so a difference in Harbor is no drift."""
+    """Whether the spec was not yet applied: a difference is then not drift."""
     return project.status.applied_generation != project.metadata.generation
 
 
 def obstacles(
     spec: HarborProjectSpec, observed: Project, version: Version | None, registries: Collection[Registry] | None = None
 ) -> list[Verdict]:
-    """What of the spec this project can never have; the rest is applied."""
+    """Returns the parts of the spec that this project can never have; the rest is applied."""
     return [*_registry_obstacles(spec, observed, registries), *_setting_obstacles(spec, observed, version)]
 
 
@@ -167,7 +168,7 @@ def _setting_obstacles(spec: HarborProjectSpec, observed: Project, version: Vers
             Reason.UNSUPPORTED_HARBOR_VERSION,
             f"Harbor {short(version)} does not know {needed}. Remove it or upgrade Harbor; the rest is applied.",
         )
-    # That an ordinary project has no settings of a proxy cache is reported under registryName.
+    # The missing settings of a proxy cache are reported once, under registryName.
     for setting in stated:
         if setting.projects is Projects.NOT_PROXY_CACHES and not setting.applies_to(observed):
             yield Verdict(
@@ -205,7 +206,7 @@ def _registry_obstacles(
 
 
 def conclusion(name: str, findings: Sequence[Verdict]) -> Verdict:
-    """One verdict of all: what a person has to change takes precedence over information."""
+    """Returns one verdict for all findings: those that need a user's action take precedence over information."""
     if not findings:
         return Verdict(Reason.RECONCILED, f"Project {name} matches the spec.")
     ordered = sorted(findings, key=lambda finding: finding.reason.outcome is not Outcome.STALLED)
@@ -213,9 +214,9 @@ def conclusion(name: str, findings: Sequence[Verdict]) -> Verdict:
 
 
 def is_lost_creation(project: HarborProject, observed: Project) -> bool:
-    """Whether a project that exists although we never heard of its creation is what our own lost POST made.
+    """Whether our own lost POST created a project whose creation was never confirmed.
 
-    So it is if we had announced the POST (annotation create-pending) in an earlier visit, were not refused since, and
+    It did if an earlier visit had announced the POST (annotation create-pending), Harbor has not refused it since, and
     the project is not older than the resource.
     """
     announced = project.metadata.annotations.get(ANNOTATION_CREATE_PENDING) == project.metadata.uid

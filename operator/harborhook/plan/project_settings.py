@@ -1,7 +1,7 @@
-"""The settings of a project that Harbor keeps as metadata: one table, from which everything about them follows.
+"""The table of all project settings that Harbor keeps as metadata.
 
-A setting that Harbor gets is one row here and its field in api/project.py. The operator then creates projects with it,
-compares, writes and reports it, says which Harbor is too old for it, and the export states it.
+A new setting needs one row here and its field in api/project.py. Creation, comparison, updates, reports, version checks
+and the export all follow from the row.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ SettingValue = bool | int | str
 
 @dataclass(frozen=True, eq=False)
 class ValueKind:
-    """How Harbor's strings, which is all that metadata can hold, are read."""
+    """How to read one kind of metadata value; Harbor stores all of them as strings."""
 
     absent: str
-    """What Harbor takes an absent value for."""
+    """The value that Harbor assumes where the key is absent."""
     read: Callable[[str], SettingValue | None]
-    """The value for a spec; None for junk, which Harbor stores too."""
+    """Returns the value for a spec; None for an invalid value, which Harbor stores too."""
     canonical: Callable[[str], str] = str
-    """The one spelling of several that mean the same."""
+    """Returns the canonical one of equivalent spellings."""
 
 
 def _flag(text: str) -> bool | None:
@@ -42,21 +42,21 @@ def _number(text: str) -> int | None:
 
 
 def _severity(text: str) -> str:
-    """Harbor has two words for the lowest severity, and took any case at times."""
+    """Harbor has two words for the lowest severity, and some versions accept any case."""
     lower = text.lower()
     return "none" if lower == "negligible" else lower
 
 
 FLAG = ValueKind("false", _flag)
 FLAG_ON = ValueKind("true", _flag)
-"""A flag that Harbor takes for set where it is absent."""
+"""A flag that Harbor assumes to be set where it is absent."""
 NUMBER = ValueKind("", _number)
 TEXT = ValueKind("", lambda text: text or None)
 SEVERITY = ValueKind("", _severity, canonical=_severity)
 
 
 class Projects(Enum):
-    """Which projects have a setting. Harbor drops it silently on the others."""
+    """The projects that have a setting. Harbor drops it silently on the others."""
 
     ALL = "all"
     PROXY_CACHES = "proxy caches"
@@ -68,18 +68,18 @@ class Setting:
     """One setting of a project."""
 
     field: str
-    """Path of its field below spec."""
+    """Path of the field below spec."""
     key: str
-    """Harbor's name for it in a project's metadata."""
+    """Key in the metadata of a Harbor project."""
     kind: ValueKind = FLAG
     since: Version = FLOOR
-    """The first Harbor that has it; an older one drops it silently."""
+    """The first Harbor that supports it; an older one drops it silently."""
     projects: Projects = Projects.ALL
     with_siblings: bool = False
-    """Harbor takes it only together with the other fields of the same object, in one request."""
+    """Harbor accepts it only together with the other fields of the same object, in one request."""
 
     def is_known_to(self, version: Version | None) -> bool:
-        """A Harbor of unknown version is taken for a new one."""
+        """Whether a Harbor of this version has the setting; an unknown version is assumed to be new."""
         return version is None or version >= self.since
 
     def applies_to(self, project: Project) -> bool:
@@ -87,7 +87,7 @@ class Setting:
         return self.projects is Projects.ALL or is_proxy_cache is (self.projects is Projects.PROXY_CACHES)
 
     def stated(self, spec: HarborProjectSpec) -> str | None:
-        """What the spec states, as Harbor's string; None if it leaves Harbor's value alone."""
+        """Returns the stated value as Harbor's string; None if the spec does not manage it."""
         value = value_at(spec, self.field)
         if isinstance(value, bool):
             return "true" if value else "false"
@@ -98,7 +98,7 @@ class Setting:
 
     @property
     def written_with(self) -> tuple[Setting, ...]:
-        """All that one request has to write for it, itself among them, in the table's order."""
+        """All settings that the same request has to write, including this one, in the order of the table."""
         if not self.with_siblings:
             return (self,)
         return tuple(one for one in SETTINGS if one.with_siblings and _parent(one) == _parent(self))
@@ -113,7 +113,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("vulnerability.preventPull.severity", "severity", SEVERITY),
     Setting("sbom.autoGenerate", "auto_sbom_generation", since=(2, 11, 0)),
     Setting("contentTrust.cosign", "enable_content_trust_cosign", since=(2, 5, 0)),
-    # Before 2.9 the key meant Notary, which is gone.
+    # Before 2.9 the key meant Notary, which Harbor has removed.
     Setting("contentTrust.notation", "enable_content_trust", since=(2, 9, 0), projects=Projects.NOT_PROXY_CACHES),
     # Harbor 2.16, src/pkg/project/models/project.go: a project without the key uses the system's list.
     Setting("cveAllowlist.reuseSystem", "reuse_sys_cve_allowlist", FLAG_ON),
@@ -124,22 +124,22 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("proxyCache.filter.pattern", "proxy_cache_filter_pattern", TEXT, (2, 16, 0), _PROXY, with_siblings=True),
     Setting("proxyCache.filter.kind", "proxy_cache_filter_kind", TEXT, (2, 16, 0), _PROXY, with_siblings=True),
 )
-"""All metadata keys of Harbor 2.16 but retention_id, which refers to an object of Harbor's own and is no setting."""
+"""All metadata keys of Harbor 2.16 except retention_id, which refers to another object of Harbor."""
 
 
 def stated_settings(spec: HarborProjectSpec) -> dict[Setting, str]:
-    """The settings that the spec states, with Harbor's strings."""
+    """Returns the settings that the spec states, with Harbor's strings."""
     stated = ((setting, setting.stated(spec)) for setting in SETTINGS)
     return {setting: text for setting, text in stated if text is not None}
 
 
 def metadata_of(stated: Iterable[tuple[Setting, str]]) -> dict[str, str]:
-    """For the body of a request."""
+    """Returns the metadata for a request's body."""
     return {setting.key: text for setting, text in stated}
 
 
 def value_at(spec: ApiModel, path: str) -> Any:
-    """The value of a field, by its path in a manifest; None where it or an object above it is absent."""
+    """Returns the value of a field by its path in a manifest; None if the field or an object above it is absent."""
     value: Any = spec
     for name in path.split("."):
         if value is None:
@@ -151,7 +151,7 @@ def value_at(spec: ApiModel, path: str) -> Any:
 
 @cache
 def _attributes(model: type[ApiModel]) -> dict[str, str]:
-    """The model's names of the fields, by their names in a manifest."""
+    """Maps names in a manifest to attributes of the model."""
     return {field.alias or attribute: attribute for attribute, field in model.model_fields.items()}
 
 

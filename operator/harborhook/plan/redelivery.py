@@ -1,9 +1,9 @@
-"""Sending again what Harbor could not deliver: which notifications wait, which one is next, what the status says.
+"""Decides which notifications are redelivered, in which order, and how the status reports it.
 
 A *candidate* is a notification that Harbor has stopped trying to deliver. The *backlog* holds the candidates of a
-policy while the operator runs; it is read from Harbor again after a restart. What must not be forgotten is in the
-status: the executions that have arrived (none is sent twice), and for each target how often it was tried and when the
-next attempt is. Times come as arguments, and nothing here sends anything.
+policy while the operator runs, and is read from Harbor again after a restart. The status keeps the state that has to
+survive: the executions that have arrived (none is sent twice), and for each target the number of attempts and the time
+of the next one. Times are arguments; reconcile/redelivery.py does the sending.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from harborhook.harbor.payloads import PayloadFormat
 from harborhook.plan.deliveries import Delivery
 
 MOST_IDS = 100
-"""Executions that one request can name: more than Harbor keeps of a policy."""
+"""Executions that one request can name: more than Harbor keeps for a policy."""
 
 NO_TARGET = "The spec has no target of the type and payload format that this notification was for."
 AMBIGUOUS = (
@@ -45,7 +45,7 @@ class Candidate:
     id: int
     started: datetime
     event: str
-    """Names the event, which may have other notifications to other targets."""
+    """Identifies the event, which may have notifications to other targets too."""
     target_type: TargetType
     format: PayloadFormat
 
@@ -56,23 +56,24 @@ class Candidate:
 
 @dataclass
 class Backlog:
-    """The candidates of one policy, by execution id. Bodies are never among what it holds."""
+    """The candidates of one policy, by execution id. It never holds bodies."""
 
     policy_id: int
     candidates: dict[int, Candidate] = field(default_factory=dict)
     is_complete: bool = False
-    """Whether it was read from Harbor, so that what failed before the start is in it."""
+    """Whether it was read from Harbor, and so includes failures from before the start."""
     read_once: bool = False
-    """Whether it ever was in this process."""
+    """Whether this process has ever read it."""
     refused: set[int] = field(default_factory=set)
-    """Those that a receiver which answers has refused: others go first, so that one of them cannot hold up all."""
+    """Candidates that a responding receiver has refused. Others are sent first, so that a refused one cannot block
+    them."""
     expired: set[int] = field(default_factory=set)
-    """Those whose expiry was announced."""
+    """Candidates whose expiry was announced."""
     bodiless: set[int] = field(default_factory=set)
-    """Those of which Harbor had no body when they were to be sent."""
+    """Candidates whose body Harbor no longer had when they were due."""
 
     def take_in(self, deliveries: Iterable[Delivery]) -> None:
-        """Adds what has failed, and drops what Harbor has delivered after all."""
+        """Adds failed deliveries, and drops those that Harbor has delivered since."""
         for one in deliveries:
             if one.status == "Failed" and one.final and one.id not in self.bodiless:
                 self.candidates[one.id] = Candidate.of(one)
@@ -80,7 +81,7 @@ class Backlog:
                 self.candidates.pop(one.id, None)
 
     def give_up(self, execution: int) -> None:
-        """Harbor has no body of it (any more)."""
+        """Records that Harbor has no body for it."""
         self.drop(execution)
         self.bodiless.add(execution)
 
@@ -89,7 +90,8 @@ class Backlog:
         self.refused.discard(execution)
 
     def replace_all(self, deliveries: Iterable[Delivery], *, others: Collection[int]) -> None:
-        """Takes in a reading of what Harbor could not deliver; of the candidates that are not in it, `others` stay."""
+        """Replaces the candidates with a new reading of Harbor's failed deliveries; `others` stay even if it lacks
+        them."""
         self.candidates = {one: self.candidates[one] for one in others}
         self.take_in(deliveries)
         self.refused &= self.candidates.keys()
@@ -99,27 +101,27 @@ class Backlog:
 
 @dataclass(frozen=True)
 class Pauses:
-    """Between attempts at one target: the first, doubled after each failure, up to the longest."""
+    """The pauses between attempts at one target: the first one doubles after each failure, up to the longest."""
 
     first: timedelta = timedelta(minutes=1)
     longest: timedelta = timedelta(minutes=30)
 
     def after(self, attempts: int) -> timedelta:
-        """The pause after so many failed attempts in a row; the first attempt comes after a pause, too."""
-        factor = 1 << min(attempts, 16)  # 2¹⁶ minutes are beyond any limit
+        """Returns the pause after so many failed attempts in a row; a pause precedes the first attempt too."""
+        factor = 1 << min(attempts, 16)  # 2¹⁶ minutes exceed any limit
         return min(self.first * factor, self.longest)
 
 
 @dataclass(frozen=True)
 class AttemptOutcome:
-    """One attempt, or why there was none."""
+    """The result of one attempt, or the reason why none was made."""
 
     execution: int
     result: Literal["Succeeded", "Failed", "Gone"]
     """Gone: Harbor no longer has the notification."""
     time: datetime
     target: int | None = None
-    """The place in spec.targets of the one that was asked. None: nobody was."""
+    """Index in spec.targets of the target that received the request; None if no request was sent."""
     message: str = ""
     event: str = ""
 
@@ -129,13 +131,13 @@ class AttemptOutcome:
 
 @dataclass(frozen=True)
 class Waiting:
-    """The candidates of a policy, sorted out."""
+    """The candidates of a policy, by target."""
 
     by_target: dict[int, list[Candidate]]
-    """Those that Automatic sends, oldest first."""
+    """Candidates that Automatic sends, oldest first."""
     expired: list[Candidate]
     unsendable: list[Candidate]
-    """It cannot be told which target they are for."""
+    """Candidates whose target cannot be determined."""
 
     @property
     def count(self) -> int:
@@ -143,7 +145,8 @@ class Waiting:
 
 
 def targets_for(target_type: TargetType, payload_format: PayloadFormat, targets: Sequence[Target]) -> list[int]:
-    """The targets that a notification can have been for: the execution itself does not name one (Harbor 2.16)."""
+    """Returns the targets that a notification may have been for: an execution does not name its target (Harbor
+    2.16)."""
     return [
         index
         for index, target in enumerate(targets)
@@ -156,7 +159,8 @@ def _format_of(target: Target) -> str:
 
 
 def outstanding(backlog: Backlog, deliveries: Deliveries | None) -> list[Candidate]:
-    """What has not arrived, oldest first. Of notifications so old that it is forgotten whether they have, none is."""
+    """Returns the candidates that have not arrived, oldest first. Those older than the recorded ids are left out: they
+    may have arrived."""
     arrived = set(deliveries.redelivered_ids) if deliveries else set()
     forgotten = min(arrived) if len(arrived) >= REDELIVERED_LIMIT else 0
     left = (one for one in backlog.candidates.values() if one.id > forgotten and one.id not in arrived)
@@ -164,7 +168,7 @@ def outstanding(backlog: Backlog, deliveries: Deliveries | None) -> list[Candida
 
 
 def waiting(backlog: Backlog, spec: WebhookPolicySpec, deliveries: Deliveries | None, now: datetime) -> Waiting:
-    """Under Automatic; nothing waits under Manual."""
+    """Returns the candidates that Automatic sends; none under Manual."""
     found = Waiting({}, [], [])
     if not is_automatic(spec):
         return found
@@ -185,7 +189,7 @@ def is_automatic(spec: WebhookPolicySpec) -> bool:
 
 
 def max_age(redelivery: Redelivery | None) -> timedelta:
-    """What `maxAge` says, which the API server has checked."""
+    """Returns `maxAge`, which the API server has validated."""
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?", redelivery.max_age if redelivery else "")
     if found is None or not found[0]:
         return timedelta(hours=24)
@@ -197,15 +201,15 @@ def max_age(redelivery: Redelivery | None) -> timedelta:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A candidate whose turn it is."""
+    """The candidate to send next."""
 
     candidate: Candidate
     target: int
 
 
 def next_attempt(found: Waiting, backlog: Backlog, deliveries: Deliveries, now: datetime) -> Attempt | datetime | None:
-    """The attempt that is due, or when the next one is; None where nothing waits that the status knows of, which is
-    where the first pause is stated."""
+    """Returns the attempt that is due, or the time of the next one. Returns None if no waiting target has a row in the
+    status; `brought_up_to_date` adds the row with its first pause."""
     rows = {row.target: row for row in deliveries.redeliveries}
     moments = {target: rows[target].next_attempt_time or now for target in found.by_target if target in rows}
     if not moments:
@@ -224,7 +228,7 @@ def _first(candidates: Sequence[Candidate], backlog: Backlog) -> Candidate:
 
 
 def recorded(deliveries: Deliveries, outcome: AttemptOutcome, pauses: Pauses) -> Deliveries:
-    """The status after an attempt."""
+    """Returns the status after an attempt."""
     arrived = list(deliveries.redelivered_ids)
     if outcome.result == "Succeeded" and outcome.execution not in arrived:
         arrived = sorted([*arrived, outcome.execution])[-REDELIVERED_LIMIT:]
@@ -283,8 +287,8 @@ def brought_up_to_date(
     *,
     has_news_of_success: bool = False,
 ) -> Deliveries:
-    """The counts, the rows of targets and the recent events, as the backlog has them now. `has_news_of_success`: Harbor
-    itself got through, which the status does not know yet."""
+    """Returns the status with counts, target rows and recent events brought in line with the backlog.
+    `has_news_of_success`: Harbor itself has delivered an event, which the status does not show yet."""
     left = outstanding(backlog, deliveries)
     undelivered = len({one.event for one in left})
     is_recovered = backlog.is_complete and not left and bool(deliveries.redelivered_ids)
@@ -300,7 +304,7 @@ def brought_up_to_date(
 
 
 def _still_of_use(deliveries: Deliveries, backlog: Backlog) -> list[int]:
-    """Without those that Harbor no longer has; the newest stays, as the sign that something was sent again."""
+    """Drops ids that Harbor no longer has; the newest stays as evidence that an event was redelivered."""
     known, cursor = deliveries.redelivered_ids, deliveries.last_execution_id or 0
     if not backlog.is_complete or len(known) >= REDELIVERED_LIMIT:
         return known
@@ -310,8 +314,8 @@ def _still_of_use(deliveries: Deliveries, backlog: Backlog) -> list[int]:
 def _rows_of_targets(
     deliveries: Deliveries, found: Waiting, now: datetime, pauses: Pauses, has_news_of_success: bool
 ) -> list[TargetRedelivery]:
-    """One row per target for which something waits. If Harbor itself gets through, the receivers are tried at once:
-    once for each success, whatever its time, since Harbor's clock is another than that of the attempts."""
+    """Returns one row per target with waiting events. A delivery by Harbor itself makes the next attempt due at once.
+    Each such success does this once, independent of its time: Harbor's clock may differ from that of the attempts."""
     before = {row.target: row for row in deliveries.redeliveries}
     rows = []
     for target, candidates in sorted(found.by_target.items()):
@@ -325,7 +329,7 @@ def _rows_of_targets(
 
 
 def _recent_row(row: RecentDelivery, backlog: Backlog, found: Waiting, left: Sequence[Candidate]) -> RecentDelivery:
-    """With what became of the event when it was sent again: it has arrived once all its notifications have."""
+    """Adds the redelivery's state to an event's row: an event has arrived once all its notifications have."""
     own = backlog.candidates.get(row.execution_id)
     if own is None:
         return row
@@ -345,12 +349,12 @@ def _recent_row(row: RecentDelivery, backlog: Backlog, found: Waiting, left: Seq
 
 
 _WAITING = re.compile(r"\. (?:1 event is|[0-9]+ events are) not delivered[.;].*", re.DOTALL)
-"""What `with_waiting` has added."""
+"""The addition of `with_waiting`."""
 
 
 def with_waiting(delivering: Delivering, deliveries: Deliveries | None, hint: str = "") -> Delivering:
-    """Adds to a failure how many events wait and when the next attempt is; `hint`: why nothing is sent now. Of a
-    message that comes from the status, as after a restart, the addition of that time is replaced."""
+    """Adds the number of waiting events and the next attempt to a failure's message; `hint` explains why sending is
+    paused. A message from the status, as after a restart, may already have such an addition: it is replaced."""
     is_failure = delivering.reason in (DeliveringReason.LAST_DELIVERY_FAILED, DeliveringReason.DELIVERIES_STUCK)
     if not is_failure or deliveries is None:
         return delivering
@@ -363,7 +367,7 @@ def with_waiting(delivering: Delivering, deliveries: Deliveries | None, hint: st
 
 
 def _when(deliveries: Deliveries, hint: str) -> str:
-    """The end of the sentence."""
+    """Returns the end of the sentence."""
     if hint:
         return f". {hint}"
     if not deliveries.redeliveries:
@@ -388,14 +392,14 @@ HOW_TO_ASK = (
 
 @dataclass(frozen=True)
 class RedeliveryRequest:
-    """All that failed, or the executions with these ids."""
+    """All failed notifications, or the executions with these ids."""
 
     ids: tuple[int, ...] | None = None
-    """None: all that failed, of any age."""
+    """None: all failed ones, of any age."""
 
 
 def parse_request(text: str) -> RedeliveryRequest | None:
-    """What annotation harborhook.io/redeliver asks for; None if it cannot be understood."""
+    """Parses annotation harborhook.io/redeliver; None if the value is invalid."""
     what = text.strip().partition(" ")[0]
     if what == "failed":
         return RedeliveryRequest()

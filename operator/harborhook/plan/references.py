@@ -1,8 +1,7 @@
-"""What an object depends on, as keys: the store wakes its dependents when one of these changes.
+"""Finds the keys that an object depends on. The store wakes the object when one of them changes.
 
-Besides real objects there are two made-up kinds of keys. A *claim* names an object in Harbor, so that all resources
-that want it know of each other. A *DeliveriesKey* names a Harbor project whose last-trigger times are read for its
-policies.
+Two kinds of keys do not name Kubernetes objects. A *claim* names an object in Harbor, which connects all resources that
+want it. A *DeliveriesKey* names a Harbor project whose last-trigger times are polled for its policies.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ POLICY_CLAIM = "PolicyClaim"
 
 
 def references(body: Body) -> Iterator[AnyKey]:
-    """All keys that the object with this body depends on."""
+    """Yields the keys that the object with this body depends on."""
     yield from _REFERENCES[body["kind"]](body)
 
 
 def connection_key(ref: Body | None, namespace: str) -> Key:
-    """The connection that a `connectionRef` of an object in `namespace` means."""
+    """Returns the connection that a `connectionRef` in `namespace` refers to."""
     if ref is None:
         return DEFAULT_CONNECTION
     kind = ref.get("kind", DEFAULT_CONNECTION.kind)
@@ -35,15 +34,19 @@ def project_claim(project_name: str) -> Key:
 
 
 def policy_claim(body: Body, name: str | None = None) -> Key:
-    """Policies compete within a HarborProject, or within a project named directly; the two never meet, because a
-    project that a HarborProject manages is closed to `projectName`. `name`: another one than the spec's."""
+    """Returns the claim of a policy; `name` overrides the spec's name.
+
+    Policies compete within a HarborProject, or within a project named directly. The two groups never meet, because
+    `projectName` cannot refer to a project that a HarborProject manages.
+    """
     spec, metadata = body["spec"], body["metadata"]
     scope = f"{metadata['namespace']}/{spec['projectRef']['name']}" if "projectRef" in spec else spec["projectName"]
     return Key(POLICY_CLAIM, scope, name or spec.get("policyName") or metadata["name"])
 
 
 def held_policy_claim(body: Body) -> Key | None:
-    """The claim to the name that the policy has in Harbor, which a change of the spec does not give up at once."""
+    """Returns the claim to the policy's present name in Harbor, which the resource keeps until a rename has been
+    applied."""
     status = body.get("status") or {}
     held = status.get("policyName") if status.get("origin") else None
     return policy_claim(body, held) if held else None
@@ -54,7 +57,7 @@ def is_claim(key: AnyKey) -> TypeGuard[Key]:
 
 
 def admission_secrets(connection: Body) -> Iterator[Key]:
-    """All Secrets without which a connection of either kind is not let in by its Harbor."""
+    """Yields the Secrets that a connection of either kind needs to log in to its Harbor."""
     yield _source(connection, connection["spec"]["credentialsSecretRef"])
     client = (connection["spec"].get("tls") or {}).get("clientCertificateRef")
     if client:
@@ -71,7 +74,7 @@ def _of_connection(body: Body) -> Iterator[Key]:
 
 
 def _source(connection: Body, ref: Body, kind: str = "Secret") -> Key:
-    """What a connection of a namespace names is in that namespace."""
+    """References of a HarborConnection stay in its own namespace."""
     return Key(kind, ref.get("namespace", connection["metadata"].get("namespace", "")), ref["name"])
 
 
@@ -102,7 +105,8 @@ def _of_policy(body: Body) -> Iterator[AnyKey]:
 
 
 def recorded_connection(body: Body | None) -> Key | None:
-    """The connection that the status names: over it the object in Harbor was made. Of no body: none."""
+    """Returns the connection recorded in the status, over which the object in Harbor was created; None without a body
+    or record."""
     recorded = (body.get("status") or {}).get("connection") if body is not None else None
     return connection_key(recorded, body["metadata"].get("namespace", "")) if body and recorded else None
 

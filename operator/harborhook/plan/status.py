@@ -1,4 +1,4 @@
-"""The smallest merge patch from the status that is there to the one that should be."""
+"""Computes the smallest merge patch between two statuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """RFC 7386: what has to be sent to turn `old` into `new`; empty if nothing differs. Lists are replaced whole."""
+    """Returns the patch from `old` to `new` by RFC 7386; empty if nothing differs. Lists are replaced as a whole."""
     patch: dict[str, Any] = {name: None for name in old if name not in new}
     for name, value in new.items():
         before = old.get(name)

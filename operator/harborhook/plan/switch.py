@@ -1,8 +1,8 @@
-"""The switches over notifications: which of them decides for a policy.
+"""Decides which of the switches over notifications applies to a policy.
 
-Three switches lie above each other, and each of them, when off, keeps Harbor from sending notifications:
+There are three levels. Each of them, when off, stops Harbor's notifications:
 
-1. the global one (plan/global_switch.py), which is enforced by Harbor's own switch or else on each policy;
+1. the global switch (plan/global_switch.py), enforced by Harbor's own switch or else on each policy;
 2. `webhooks.enabled` of the HarborProject;
 3. `enabled` of the WebhookPolicy.
 
@@ -19,49 +19,49 @@ from harborhook.api.webhook_policy import WebhookPolicy
 
 @dataclass(frozen=True)
 class SwitchesAbove:
-    """The switches above a policy."""
+    """The states of the switches above a policy."""
 
     harbor_off: bool = False
-    """Harbor's own switch is off: it sends nothing, and the policy itself need not be disabled."""
+    """Harbor's own switch is off: Harbor sends nothing, and the policy itself need not be disabled."""
     policies_off: bool = False
-    """The global switch is off, and is enforced on each policy."""
+    """The global switch is off and enforced on each policy."""
     project_off: bool = False
     """The HarborProject switches its webhooks off."""
 
 
 @dataclass(frozen=True)
 class EffectiveSwitch:
-    """What all switches together mean for a policy."""
+    """The combined effect of all switches on a policy."""
 
     off_by: DeliveringReason | None
-    """The highest switch that keeps Harbor from sending notifications; None if none does."""
+    """The highest switch that stops notifications; None if none does."""
     enabled: bool
-    """What `enabled` of the policy in Harbor has to be."""
+    """The desired `enabled` of the policy in Harbor."""
     disables: bool
-    """A switch above the policy disables it in Harbor, whatever its spec says."""
+    """A switch above the policy disables it in Harbor, regardless of its spec."""
     disabled_before: bool
-    """So one did when the status was last written."""
+    """A switch above had disabled it when the status was last written."""
     is_lifted: bool
-    """No switch above disables the policy any more; its spec decides again, and Harbor has to be brought in line."""
+    """The switches above no longer disable the policy: its spec decides again, and Harbor has to follow."""
     harbor_off: bool
 
     @property
     def is_turned(self) -> bool:
-        """A switch above the policy now says something else than the status knows."""
+        """Whether the effect of the switches above differs from the one in the status."""
         return self.disables != self.disabled_before
 
     @property
     def decides(self) -> bool:
-        """Whether `enabled` in Harbor is the switches' to decide, over driftPolicy."""
+        """Whether the switches decide over `enabled` in Harbor, even under driftPolicy Report."""
         return self.disables or self.disabled_before
 
     def sends(self, enabled: bool) -> bool:
-        """Whether Harbor sends notifications for a policy that is so `enabled` there."""
+        """Whether Harbor sends notifications for the policy, given its `enabled` in Harbor."""
         return enabled and not self.harbor_off
 
 
 def effective_switch(policy: WebhookPolicy, above: SwitchesAbove) -> EffectiveSwitch:
-    """Which switch decides for a policy, and what that means in Harbor."""
+    """Combines the switches for a policy."""
     is_reached = not policy.spec.suspend
     disables = is_reached and (above.policies_off or above.project_off)
     disabled_before = _was_disabled_from_above(policy)
@@ -76,7 +76,7 @@ def effective_switch(policy: WebhookPolicy, above: SwitchesAbove) -> EffectiveSw
 
 
 def _off_by(policy: WebhookPolicy, above: SwitchesAbove) -> DeliveringReason | None:
-    # A suspended policy is off by a switch above it only if that had reached it before.
+    # A suspended policy is off by a switch above it only if the switch took effect before.
     is_reached = not policy.spec.suspend or policy.status.enabled is False
     if above.harbor_off or (above.policies_off and is_reached):
         return DeliveringReason.GLOBALLY_DISABLED
@@ -86,7 +86,7 @@ def _off_by(policy: WebhookPolicy, above: SwitchesAbove) -> DeliveringReason | N
 
 
 def _was_disabled_from_above(policy: WebhookPolicy) -> bool:
-    """By the status. What is listed there as drift was disabled by a person."""
+    """Reads the status. A policy listed there with drift in `enabled` was disabled by a user."""
     delivering = policy.status.condition("Delivering")
     is_chosen = any(row.field == "enabled" for row in policy.status.drift)
     return (

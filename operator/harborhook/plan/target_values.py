@@ -1,5 +1,5 @@
-"""What comes out of Secrets for a webhook target: whether Harbor can use it, whether it has changed, and messages that
-do not show it."""
+"""The values that webhook targets take from Secrets: validation, change detection, and messages that do not reveal
+them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class UnusableError(ValueError):
-    """A value that Harbor refuses, or stores and cannot use. The text does not show the value."""
+    """A value that Harbor refuses, or stores but cannot use. The text does not show the value."""
 
 
 @dataclass(frozen=True)
 class TargetValues:
-    """The address of a target and its Authorization value, "" for none; neither shows in a repr."""
+    """The address of a target and its Authorization value ("" for none); no repr shows them."""
 
     address: str = field(repr=False)
     header: str = field(default="", repr=False)
@@ -30,21 +30,21 @@ class TargetValues:
 
 @dataclass(frozen=True)
 class ResolvedTargets:
-    """The values of each target, and the versions of the Secrets that they came from, by name."""
+    """The values of each target, and the resource versions of their Secrets by name."""
 
     values: tuple[TargetValues, ...]
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def applied_secrets(self) -> list[AppliedSecret]:
-        """For the status."""
+        """The rows of `status.appliedSecrets`."""
         return [AppliedSecret(name=name, resource_version=self.versions[name]) for name in sorted(self.versions)]
 
     def have_changed(self, recorded: Iterable[AppliedSecret], remembered: ResolvedTargets | None) -> bool:
-        """Whether a value differs from what Harbor was last given.
+        """Whether a value differs from the one last applied to Harbor.
 
-        `recorded` are the Secrets of that time, out of the status: a Secret of the same version has the same values.
-        Tools write Secrets again without a change, which gives them another version. So values are compared where
-        this process still has those that it applied (`remembered`). After a restart a new version counts as a change.
+        `recorded` are the versions in the status: an equal version means equal values. A different one need not mean a
+        change, since tools rewrite Secrets with the same content. So values are compared if this process still has the
+        applied ones (`remembered`). After a restart a new version counts as a change.
         """
         known = {secret.name: secret.resource_version for secret in recorded}
         if all(known.get(name) == version for name, version in self.versions.items()):
@@ -55,7 +55,7 @@ class ResolvedTargets:
 
 
 def header_of(raw: bytes) -> str:
-    """An Authorization value out of a Secret, without the newline that editors leave. Raises UnusableError."""
+    """Returns the Authorization value of a Secret, without the newline that editors add. Raises UnusableError."""
     value = raw.rstrip(b"\r\n")
     if not value or any(byte < 0x20 or byte > 0x7E for byte in value):
         raise UnusableError("is empty or has characters that a header cannot have: use printable ASCII on one line.")
@@ -63,7 +63,7 @@ def header_of(raw: bytes) -> str:
 
 
 def address_of(raw: bytes) -> str:
-    """An address out of a Secret, under the rules for one in a spec. Raises UnusableError."""
+    """Returns the address of a Secret, validated like one in a spec. Raises UnusableError."""
     try:
         address = raw.decode().strip("\r\n")
     except UnicodeDecodeError:
@@ -78,13 +78,13 @@ def address_of(raw: bytes) -> str:
 
 
 def values_in(targets: Any) -> list[TargetValues]:
-    """Those that Harbor's row of a policy shows, which need not be the spec's."""
+    """Returns the values in Harbor's row of a policy, which may differ from the spec's."""
     rows = [row for row in targets if isinstance(row, dict)] if isinstance(targets, list) else []
     return [TargetValues(str(row.get("address") or ""), str(row.get("auth_header") or "")) for row in rows]
 
 
 def without_values(text: str, values: Iterable[TargetValues]) -> str:
-    """A message of Harbor, which may quote what it was sent, without any part of it that can be a credential."""
+    """Returns a message of Harbor without the credentials that it may quote."""
     listed = list(values)
     return masked(text, secrets_of((one.address for one in listed), (one.header for one in listed)))
 
@@ -98,7 +98,8 @@ def _has_host_and_port(address: str) -> bool:
 
 
 def refused(error: RefusedError, values: Iterable[TargetValues]) -> RefusedError:
-    """The same without these values: Harbor quotes an address that it refuses, and so might a proxy a header."""
+    """Returns the error without these values: Harbor quotes an address that it refuses, and a proxy may quote a
+    header."""
     return refusal(
         error.status,
         error.code,

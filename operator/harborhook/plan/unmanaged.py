@@ -1,4 +1,4 @@
-"""Webhook policies in Harbor that nobody declares."""
+"""Finds the webhook policies in Harbor that no WebhookPolicy declares."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from harborhook.harbor.models import Policy
 from harborhook.plan.ownership import parse_creator
 
 UNMANAGED_SHOWN = 20
-"""How many names the status shows."""
+"""Number of names that the status lists."""
 
 
 @dataclass(frozen=True)
 class Declared:
-    """The policies of a Harbor project that WebhookPolicies speak of, adopted or not: by name, and by id for one that
-    is about to be renamed."""
+    """The policies of a Harbor project that WebhookPolicies declare, adopted or not: by name, and by id for those about
+    to be renamed."""
 
     names: frozenset[str]
     ids: frozenset[int]
@@ -26,7 +26,7 @@ class Declared:
 
 
 def declared(policies: Iterable[WebhookPolicy]) -> Declared:
-    """From all WebhookPolicies that speak of the Harbor project."""
+    """Collects the policies that these WebhookPolicies of one Harbor project declare."""
     listed = list(policies)
     names = {name for policy in listed for name in (policy.harbor_name, policy.status.policy_name) if name is not None}
     ids = {policy.status.policy_id for policy in listed if policy.status.policy_id is not None}
@@ -36,8 +36,8 @@ def declared(policies: Iterable[WebhookPolicy]) -> Declared:
 def is_unmanaged(
     policy: Policy, declared: Declared, *, cluster: str, project_id: int, watched: Iterable[str] = ()
 ) -> bool:
-    """Whether nobody declares the policy. One that carries the mark of another cluster, or of a namespace that we do
-    not watch, is somebody's. `watched`: the namespaces that are; none: all."""
+    """Whether no resource declares the policy. A policy with the mark of another cluster, or of a namespace outside
+    `watched` (none: all are watched), counts as declared."""
     if policy.project_id != project_id or declared.includes(policy):
         return False
     made_by = parse_creator(policy.creator)

@@ -1,11 +1,11 @@
-"""WebhookPolicy: the policy that Harbor should have, how it differs from the one it has, and the bodies to send.
+"""Compares a WebhookPolicy with the policy in Harbor, and builds the bodies to send.
 
-Harbor shows a policy differently from what it was sent: http targets gain `payload_format: Default`, false flags and
+Harbor shows a policy differently from how it was sent: http targets gain `payload_format: Default`; false flags and
 empty strings are absent. Both sides are therefore compared in one canonical form. Harbor's PUT replaces the whole row,
-so an update is the body that Harbor showed, with our fields put in.
+so an update is the body that Harbor showed, with our fields replaced.
 
-What differs is written, or only reported. For that the fields come in groups that are written together: all targets
-are one, since a list is stated whole.
+A difference is written or only reported. That is decided for groups of fields that are written together: all targets
+are one group, since the list is stated as a whole.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from harborhook.plan.target_values import TargetValues
 
 @dataclass(frozen=True)
 class DesiredTarget:
-    """A target as it should be; the header's value shows in no repr."""
+    """The desired form of a target; its repr does not show the header."""
 
     type: str
     address: str = field(repr=False)
@@ -33,7 +33,7 @@ class DesiredTarget:
     payload_format: str = ""
 
     def body(self) -> dict[str, Any]:
-        """The wire form; an empty string means the same as absence to Harbor."""
+        """Returns the wire form; Harbor treats an empty string as absent."""
         optional = {"auth_header": self.auth_header, "payload_format": self.payload_format}
         return {
             "type": self.type,
@@ -47,7 +47,7 @@ class DesiredTarget:
 class DesiredPolicy:
     name: str
     description: str | None
-    """None leaves Harbor's description alone."""
+    """None keeps Harbor's description."""
     enabled: bool
     event_types: tuple[str, ...]
     targets: tuple[DesiredTarget, ...]
@@ -55,20 +55,20 @@ class DesiredPolicy:
 
 @dataclass(frozen=True)
 class PolicyChanges:
-    """What differs, and what one PUT has to say to mend it."""
+    """The differences, and the content of the PUT that resolves them."""
 
     name: str
-    """The policy's name in Harbor after the PUT."""
+    """Name in Harbor after the PUT."""
     enabled: bool
-    """Whether it is enabled there after the PUT."""
+    """`enabled` in Harbor after the PUT."""
     asked_for: tuple[Difference, ...] = ()
-    """Written, because something was changed here."""
+    """Written, because of a change in Kubernetes."""
     corrected: tuple[Difference, ...] = ()
-    """Written, because something was changed in Harbor."""
+    """Written, because of a change in Harbor."""
     reported: tuple[Difference, ...] = ()
-    """Left as it is in Harbor."""
+    """Not written."""
     body: Mapping[str, Any] | None = field(default=None, repr=False)
-    """For the PUT, with headers in clear; None if nothing is to be written."""
+    """Body of the PUT, with headers in clear; None if there is nothing to write."""
 
 
 DEFAULT_FORMAT = "Default"
@@ -80,12 +80,12 @@ _GROUP_OF = {
     "event_types": "eventTypes",
     "targets": "targets",
 }
-"""Harbor's fields of a policy that are ours to write, and the spec's names for them."""
+"""The fields of Harbor's policy that the operator writes, with their names in the spec."""
 GROUPS = frozenset(_GROUP_OF.values())
 
 
 def desired_policy(policy: WebhookPolicy, values: Sequence[TargetValues]) -> DesiredPolicy:
-    """What the spec asks for; `values` has the address and Authorization value of each target."""
+    """Builds the desired policy; `values` has the address and Authorization value of each target."""
     spec = policy.spec
     return DesiredPolicy(
         name=policy.harbor_name,
@@ -107,16 +107,18 @@ def _desired_target(target: Target, values: TargetValues) -> DesiredTarget:
 
 
 def creation_body(desired: DesiredPolicy, *, creator: str) -> dict[str, Any]:
-    """For POST. `enabled` is always said (absent means disabled), `id` never (Harbor would take it)."""
+    """Returns the body of the POST. `enabled` is always present (absent means disabled), `id` never (Harbor would use
+    it)."""
     return {"creator": creator, **_our_fields(desired)}
 
 
 def update_body(
     observed: Policy, desired: DesiredPolicy, groups: Collection[str] = GROUPS, *, creator: str | None = None
 ) -> dict[str, Any]:
-    """For PUT: everything Harbor showed, creator and creation time among it, with our fields of these groups put in.
+    """Returns the body of the PUT: all that Harbor showed, including creator and creation time, with our fields of
+    these groups replaced.
 
-    `creator`: a mark to set, where a policy is taken over from another cluster.
+    `creator` is a new mark, for a policy that is taken over from another cluster.
     """
     ours = {name: value for name, value in _our_fields(desired).items() if _GROUP_OF[name] in groups}
     marked = {} if creator is None else {"creator": creator}
@@ -124,7 +126,7 @@ def update_body(
 
 
 def switching_body(observed: Policy, *, enabled: bool) -> dict[str, Any]:
-    """For PUT: what Harbor showed, enabled or disabled."""
+    """Returns the body of a PUT that changes only `enabled`."""
     return {**observed.raw, "id": observed.id, "enabled": enabled}
 
 
@@ -136,8 +138,8 @@ def changes(
     asked_for: Collection[str] = (),
     creator: str | None = None,
 ) -> PolicyChanges:
-    """What to do about the differences: write those in groups that are `writable`, and report the others. `creator`: a
-    mark to write in any case."""
+    """Sorts the differences: those in `writable` groups are written, the others reported. `creator` is a mark that is
+    written in any case."""
     found = differences(observed, desired)
     written = [difference for difference in found if difference.group in writable]
     drift = tuple(difference for difference in found if difference.group not in writable)
@@ -154,12 +156,12 @@ def changes(
 
 
 def as_created(desired: DesiredPolicy) -> PolicyChanges:
-    """Nothing is left to do after our POST."""
+    """Returns the state after our POST, which leaves no differences."""
     return PolicyChanges(desired.name, desired.enabled)
 
 
 def differences(observed: Policy, desired: DesiredPolicy) -> list[Difference]:
-    """The fields in which Harbor's policy differs from the desired one; empty if none does."""
+    """Returns the fields in which Harbor's policy differs from the desired one."""
     seen = observed.raw
     description = seen.get("description") or ""
     pairs = {
@@ -177,13 +179,13 @@ def differences(observed: Policy, desired: DesiredPolicy) -> list[Difference]:
 def writable_groups(
     policy: WebhookPolicy, origin: Origin | None, switch: EffectiveSwitch, *, rotated: bool
 ) -> frozenset[str]:
-    """Which differences are written rather than reported.
+    """Returns the groups whose differences are written rather than reported.
 
-    Under driftPolicy Report that is everything for a spec that was not yet applied (but not right at the adoption),
+    Under driftPolicy Report these are: all groups for a spec that was not yet applied (but not right after adoption),
     the targets when one of their Secrets has changed, and `enabled` where a switch above the policy decides. `origin`
-    is what this visit has found out.
+    is the result of this visit.
     """
-    # Until its first visit has come to an end: what was written then may have failed.
+    # True until the first visit has succeeded: earlier writes may have failed.
     just_adopted = policy.status.applied_generation is None and origin == "Adopted"
     if policy.spec.drift_policy == "Correct" or (spec_is_new(policy) and not just_adopted):
         return GROUPS
@@ -192,8 +194,8 @@ def writable_groups(
 
 
 def asked_for(policy: WebhookPolicy, *, turned: bool, rotated: bool) -> frozenset[str]:
-    """Which differences Harbor has because something was changed here: the spec, a switch that was `turned`, a Secret
-    that was `rotated`. Any other difference is drift, whatever the policy is reconciled for."""
+    """Returns the groups that differ because of a change in Kubernetes: the spec, a switch that was `turned`, a Secret
+    that was `rotated`. Any other difference is drift, regardless of the cause of the visit."""
     if spec_is_new(policy):
         return GROUPS
     causes = {"targets": rotated, "enabled": turned}
@@ -201,19 +203,19 @@ def asked_for(policy: WebhookPolicy, *, turned: bool, rotated: bool) -> frozense
 
 
 def spec_is_new(policy: WebhookPolicy) -> bool:
-    """The spec was not yet applied, so a difference in Harbor is no drift."""
+    """Whether the spec was not yet applied: a difference is then not drift."""
     return policy.status.applied_generation != policy.metadata.generation
 
 
 def is_enabled(observed: Mapping[str, Any]) -> bool:
-    """Absent means disabled, as everywhere in Harbor's policies."""
+    """An absent flag means disabled, as in all of Harbor's policies."""
     return observed.get("enabled") is True
 
 
 def merge_triggers(
     previous: Sequence[Trigger], event_types: Sequence[str], rows: Sequence[LastTrigger]
 ) -> list[Trigger]:
-    """One row per event type of the spec; a time never goes back, not even when Harbor has forgotten it."""
+    """Returns one row per event type of the spec; a time never moves back, even if Harbor has lost it."""
     known = {row.event_type: row.last_trigger_time for row in previous}
     for row in rows:
         before = known.get(row.event_type)
@@ -235,7 +237,7 @@ def _our_fields(desired: DesiredPolicy) -> dict[str, Any]:
 
 
 def _sorted_events(event_types: Any) -> list[str]:
-    """Order means nothing to Harbor, but a type given twice is delivered twice: that is a difference."""
+    """Sorts the types, since order has no meaning; duplicates stay, because Harbor delivers them twice."""
     return sorted(map(str, event_types)) if isinstance(event_types, list) else []
 
 
@@ -252,7 +254,7 @@ def _differences_of_targets(observed: Any, desired: Sequence[DesiredTarget]) -> 
 
 
 def _differences_of_target(name: str, desired: Mapping[str, Any], observed: Mapping[str, Any]) -> list[Difference]:
-    """An address and a header are credentials, or may be: they only differ."""
+    """Addresses and headers may be credentials: the values are not shown."""
     return [
         Difference(
             f"{name}.{field}", *(("differs", "differs") if field in _HIDDEN else (_display(should), _display(has)))
@@ -270,7 +272,7 @@ def _counted(targets: Sequence[Any]) -> str:
 
 
 def _canonical(target: Any) -> dict[str, Any]:
-    """By the spec's names. Junk in Harbor is a target of no type."""
+    """Returns a target by the spec's names. An invalid target in Harbor becomes one without a type."""
     seen = target if isinstance(target, dict) else {}
     default_format = DEFAULT_FORMAT if seen.get("type") == "http" else ""
     return {

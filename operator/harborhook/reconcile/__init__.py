@@ -1,4 +1,5 @@
-"""Reconciling: observe, plan, apply, write the status. One module per kind, and what they share.
+"""Reconciling: observe, plan, apply, record. One module per kind, and the parts that several kinds share.
 
-A visit to a resource is level-based: it looks at the spec and at Harbor as they are now, whatever happened before.
+A visit is level-based: it reads the present spec and the present state of Harbor, and does not depend on the events
+before.
 """

@@ -1,4 +1,4 @@
-"""The backlog of a policy, read from Harbor: everything that it has and could not deliver."""
+"""Reads the backlog of a policy from Harbor: all notifications that it still has and could not deliver."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from harborhook.reconcile.delivery_history import is_legacy, patience_with
 from harborhook.reconcile.redelivery_send import Step, is_settled
 
 READ_AGAIN = 3600.0
-"""Seconds after which a backlog is read again: Harbor forgets the oldest notifications daily."""
+"""Seconds until a backlog is read again: Harbor sweeps the oldest notifications daily."""
 UNSENT_TASKS = 10
-"""Executions without an end whose tasks are read, to tell whether Harbor's job service ever had them."""
+"""Number of open executions whose tasks are read, to find out whether they ever reached Harbor's job service."""
 
 
 async def read_backlog(step: Step) -> None:
-    """Replaces the backlog by a new reading. What Harbor no longer has is counted as gone. Raises HarborError; where
-    the principal may not read notifications, nothing happens."""
+    """Replaces the backlog with a new reading, and counts what Harbor no longer has as gone. Raises HarborError. Does
+    nothing if the principal may not read notifications."""
     backlog = step.state.backlog
     is_first, before = not backlog.read_once, outstanding(backlog, step.deliveries)
     try:
         read = await (_jobs(step) if is_legacy(step.link) else _executions(step))
         missing = backlog.candidates.keys() - {one.id for one in read}
-        unread, gone = await _looked_for(step, missing)
+        unread, gone = await _look_up_missing(step, missing)
     except ForbiddenError:
         return
     lost = [one for one in before if one.id in gone and one.id not in backlog.expired]
@@ -38,16 +38,16 @@ async def read_backlog(step: Step) -> None:
 
 
 def count_gone(step: Step, number: int) -> None:
-    """Harbor no longer has so many notifications that waited."""
+    """Counts waiting notifications that Harbor no longer has."""
     if is_automatic(step.policy.spec):
         step.state.gone += number
         for _ in range(number):
             step.context.metrics.count_redelivery("Gone")
 
 
-async def _looked_for(step: Step, missing: Collection[int]) -> tuple[set[int], set[int]]:
-    """Of candidates that a reading does not have: those that still wait, and those that Harbor no longer has. The rest
-    was delivered after all, or stopped."""
+async def _look_up_missing(step: Step, missing: Collection[int]) -> tuple[set[int], set[int]]:
+    """Looks up candidates that a reading lacks. Returns the ids that still wait, and those that Harbor no longer has;
+    the rest was delivered after all, or stopped."""
     if not missing:
         return set(), set()
     read = step.link.client.jobs if is_legacy(step.link) else step.link.client.executions
@@ -59,8 +59,8 @@ async def _looked_for(step: Step, missing: Collection[int]) -> tuple[set[int], s
 
 
 def _lost_meanwhile(step: Step) -> int:
-    """How many Harbor has thrown away while no operator ran, by the counts in the status. Those that had expired were
-    the oldest, and are known to be lost."""
+    """Returns how many notifications Harbor has swept while no operator ran, by the counts in the status. The expired
+    ones were the oldest and already count as lost."""
     backlog, known = step.state.backlog, step.deliveries
     left = outstanding(backlog, known)
     waited = sum(row.waiting for row in known.redeliveries)
@@ -72,12 +72,13 @@ def _lost_meanwhile(step: Step) -> int:
 
 
 def _announced(too_old: list[Candidate], number: int) -> list[Candidate]:
-    """The oldest of what has expired: their expiry was announced by an earlier process."""
+    """Returns the oldest expired candidates, whose expiry an earlier process has announced."""
     return too_old[: max(0, number)]
 
 
 async def _executions(step: Step) -> list[Delivery]:
-    """What was judged before is final: an `Error` has failed, and without a task it was never sent."""
+    """Returns the failed deliveries among Harbor's executions. Those judged before are final: an `Error` has failed,
+    and one without a task was never sent."""
     patience, unsent = patience_with(step.context, step.link), 0
     read = []
     for execution in await step.link.client.undelivered_executions(*step.in_harbor):

@@ -1,6 +1,8 @@
-"""The breaker of a connection: opens where Harbor answers the connection's own check, but nothing else in time.
+"""The circuit breaker of a connection: opens if Harbor answers the connection's own check but times out on other
+requests.
 
-While it is open the connection counts as lost, so that its resources do not hold workers in requests without an answer.
+While it is open, the connection counts as lost, so that its resources do not occupy workers with requests that get no
+answer.
 """
 
 from __future__ import annotations
@@ -9,16 +11,16 @@ from collections import deque
 from collections.abc import Callable
 
 LIMIT = 8
-"""Requests in a row without an answer that open the breaker."""
+"""Consecutive requests without an answer that open the breaker."""
 WITHIN = 120.0
-"""Seconds in which they have to follow each other: one slow request that is repeated with pauses opens nothing."""
+"""Seconds within which they have to occur: a single slow request that is retried with pauses does not open it."""
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 600.0
-"""Seconds for which it stays open at least; doubled each time that it opens again within CALM."""
+"""Minimum seconds that it stays open; doubled each time it opens again within CALM, up to the second value."""
 CALM = 900.0
-"""Seconds after which an opening is forgotten."""
+"""Seconds after which an opening no longer counts."""
 
 CHECKS = frozenset({"/systeminfo", "/users/current"})
-"""The requests of the connection's own check, which say nothing of the others."""
+"""Endpoints of the connection's own check, which say nothing about other requests."""
 
 
 class Breaker:
@@ -30,7 +32,7 @@ class Breaker:
         self._closed_at = float("-inf")
 
     def observe(self, method: str, endpoint: str, status: int) -> None:
-        """Hears of each request; status 0: no answer."""
+        """Counts a request by its status; 0 means no answer. Called by the client for each request."""
         if endpoint in CHECKS:
             return
         if status:
@@ -40,14 +42,14 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether no requests are to be made; `close` ends it."""
+        """Whether requests should not be sent; `close` resets it."""
         if self._opened is None and self._has_tripped():
             self._open()
         return self._opened is not None
 
     @property
     def may_be_tried(self) -> bool:
-        """Whether it has been open for long enough to find out if requests are answered again."""
+        """Whether it has been open long enough to send a trial request."""
         return self._opened is not None and self._clock() - self._opened >= self._pause
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Changes of objects: what the watches and listings bring goes into the store, and wakes the resources it concerns.
+"""Takes in changes of objects: stores them, and wakes the resources that they concern.
 
-`saw`, `saw_foreign`, `saw_secret` and `forget` are called for each object that the API server shows; the others let
-a reconciler wake those that depend on what it has found or changed.
+`saw`, `saw_foreign`, `saw_secret` and `forget` are called for each object that watches and listings report. Reconcilers
+call the other functions to wake resources that depend on their results.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from harborhook.runtime.queue import Cause
 
 
 def saw(context: Context, key: Key, body: Body, *, first: bool = False) -> None:
-    """Takes in a version of one of our objects; visits it and wakes others if it matters."""
+    """Takes in a version of one of our objects; queues it and wakes others if the change matters."""
     store, queue = context.store, context.queue
-    if store.is_foreign(key):  # it has come into our selector
+    if store.is_foreign(key):  # the object has come into our selector
         store.remove(key)
     before, claims = store.get(key), _claims(context, key)
     marked = is_left_to_another(context, key)
@@ -33,9 +33,9 @@ def saw(context: Context, key: Key, body: Body, *, first: bool = False) -> None:
         return
     unseen = (body.get("status") or {}).get("observedGeneration") != body["metadata"].get("generation")
     queue.add(key, Cause.RESYNC if first and not unseen else Cause.CHANGE)
-    if first:  # then everything is going to be visited anyway
+    if first:  # after a start, every object is queued anyway
         return
-    if key.kind not in CONNECTION_KINDS:  # a connection is checked first, and then wakes its dependents itself
+    if key.kind not in CONNECTION_KINDS:  # a connection is checked first, and its visit wakes the dependents
         is_turned = _webhooks_are_on(before) != _webhooks_are_on(body)
         wake(context, store.dependents(key), Cause.PROJECT | Cause.SWITCH if is_turned else Cause.PROJECT)
     _wake_rivals(context, key, claims | _claims(context, key))
@@ -52,7 +52,7 @@ def saw_foreign(context: Context, key: Key, body: Body) -> None:
 
 
 def saw_secret(context: Context, key: Key, resource_version: str | None) -> None:
-    """Takes in a version of a Secret or ConfigMap; None: it is gone."""
+    """Takes in a version of a Secret or ConfigMap; None: it was deleted."""
     if not context.secrets.saw(key, resource_version):
         return
     wake(context, context.store.dependents(key), Cause.SECRET)
@@ -62,7 +62,7 @@ def saw_secret(context: Context, key: Key, resource_version: str | None) -> None
 
 
 def forget(context: Context, key: Key) -> None:
-    """An object of ours is gone from the API."""
+    """Forgets one of our objects that was deleted from the API."""
     references = context.store.references_of(key)
     body = context.store.remove(key)
     if body is None:
@@ -74,7 +74,7 @@ def forget(context: Context, key: Key) -> None:
     cause = Cause.CONNECTION if key.kind in CONNECTION_KINDS else Cause.PROJECT
     wake(context, context.store.dependents(key), cause)
     _wake_rivals(context, key, {reference for reference in references if is_claim(reference)})
-    # A connection or a project that is being deleted may have waited for this one.
+    # A connection or project that is being deleted may have waited for this one.
     waiting = (ref for ref in references if isinstance(ref, Key) and _is_being_deleted(context, ref))
     wake(context, waiting, Cause.DEPENDENT)
     if key.kind == "WebhookPolicy":
@@ -91,21 +91,21 @@ def _unlink(context: Context, key: Key) -> None:
 
 
 def recount(context: Context, references: Iterable[AnyKey]) -> None:
-    """Lets the HarborProject among a policy's references count its policies again."""
+    """Makes the HarborProject among a policy's references count its policies again."""
     for reference in references:
         if isinstance(reference, Key) and reference.kind == "HarborProject":
             context.queue.add(reference, Cause.COUNT)
 
 
 def wake(context: Context, keys: Iterable[Key], cause: Cause) -> None:
-    """Lets those of them that are ours be reconciled for this cause."""
+    """Queues the keys that are ours for this cause."""
     for key in keys:
         if not context.store.is_foreign(key):
             context.queue.add(key, cause)
 
 
 def wake_deeply(context: Context, connection: Key, cause: Cause, *, per_second: float = math.inf) -> None:
-    """Wakes the dependents of a connection, and the policies of its projects, which reach it through them."""
+    """Wakes the dependents of a connection, and the policies of its projects, which depend on it indirectly."""
     dependents = context.store.dependents(connection)
     indirect = (policy for project in dependents for policy in context.store.dependents(project))
     for number, dependent in enumerate(dict.fromkeys([*dependents, *indirect])):
@@ -113,7 +113,7 @@ def wake_deeply(context: Context, connection: Key, cause: Cause, *, per_second: 
 
 
 def wake_rivals(context: Context, key: Key) -> None:
-    """Lets all resources that claim the same object in Harbor look again."""
+    """Queues all resources that claim the same object in Harbor."""
     _wake_rivals(context, key, _claims(context, key))
 
 
@@ -133,18 +133,18 @@ def is_left_to_another(context: Context, key: Key) -> bool:
 
 
 def _is_being_deleted(context: Context, key: Key) -> bool:
-    """Whether it is one of our objects, and on its way out."""
+    """Whether it is one of our objects and is being deleted."""
     body = context.store.get(key)
     return key.kind in KINDS and body is not None and bool(body["metadata"].get("deletionTimestamp"))
 
 
 def _webhooks_are_on(body: Body | None) -> bool:
-    """Whether a HarborProject lets its policies send notifications."""
+    """Whether a HarborProject allows its policies to send notifications."""
     webhooks = ((body or {}).get("spec") or {}).get("webhooks") or {}
     return webhooks.get("enabled") is not False
 
 
 def _as_policies_see_it(body: Body | None) -> tuple[object, ...]:
-    """What policies need to know of their project."""
+    """Returns the fields of a project that policies depend on."""
     status = (body or {}).get("status") or {}
     return status.get("projectID"), status.get("projectName"), str(status.get("connection"))

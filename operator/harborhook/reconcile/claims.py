@@ -1,4 +1,7 @@
-"""Which connection a resource has, whether it may use it, and whether its object in Harbor is its to write."""
+"""Determines a resource's connection, its access rights, and whether it owns its object in Harbor.
+
+Projects and policies call these checks in each visit before they write. plan/ownership.py compares the claims.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,11 @@ from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
 HOLD_PAUSE = 2.0
-"""Seconds after which a resource asks again for the finalizer of its connection, which wakes it when it has got it."""
+"""Seconds until a resource asks again for the finalizer on its connection. The connection wakes it earlier once it has
+it."""
 
 FOREIGN_GRACE = 60.0
-"""Seconds after its creation in which a resource of another operator claims its object before it has it."""
+"""Seconds after its creation in which another operator's resource claims its object before it owns it."""
 
 CREDENTIALS_LOST = frozenset({Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_MISSING})
 
@@ -48,11 +52,11 @@ WITHOUT_CLAIM = frozenset(
         Reason.SUSPENDED,
     }
 )
-"""Reasons with which a resource that owns nothing yet does not compete: what it wants cannot be had."""
+"""Reasons that keep a resource without an object from competing: its request cannot be met."""
 
 
 def link_to(visit: Visit[Any], key: Key, *, deleting: bool = False) -> Link:
-    """The working connection of that key. Raises NotReady, or Wait before its first check in this process."""
+    """Returns the working connection. Raises NotReady, or Wait before its first check in this process."""
     context = visit.context
     connection = context.load(key)
     if connection is None:
@@ -61,13 +65,13 @@ def link_to(visit: Visit[Any], key: Key, *, deleting: bool = False) -> Link:
         raise Wait
     link = visit.link = context.links.get(key)
     verdict = link.verdict if link else None
-    # Credentials of a deleted Secret stay in memory, so that what depends on them can still be deleted.
+    # Credentials of a deleted Secret stay in memory, so that objects can still be deleted with them.
     if link is not None and (verdict is None or (deleting and verdict.reason in CREDENTIALS_LOST)):
         if deleting:
             check_unmoved(visit.resource.status.connection, link)
         return link
     if verdict is not None and verdict.reason is Reason.SUSPENDED:
-        raise NotReady(Reason.SUSPENDED, f"{key} is suspended: Harbor is not asked anything.")
+        raise NotReady(Reason.SUSPENDED, f"{key} is suspended: no requests are sent to Harbor.")
     if verdict is not None and verdict.reason in LOST:
         raise NotReady(verdict.reason, lost(key, verdict.reason).message)
     raise NotReady(Reason.CONNECTION_NOT_READY, f"{key} is not ready: {_why(connection)}")
@@ -87,24 +91,25 @@ LOST = {
 
 
 def lost(key: Key, reason: Reason) -> Verdict:
-    """The same sentence for all resources and the whole time, so that each status is written once."""
+    """Returns the same sentence for all resources during the whole outage, so that each status is written once."""
     return Verdict(reason, f"{LOST[reason]}: see {key}. It continues automatically when that is resolved.")
 
 
 def link_of(context: Context, resource: Key) -> Link | None:
-    """The connection that the status of a resource names, whether it works or not."""
+    """Returns the connection that a resource's status names, whether it works or not."""
     key = recorded_connection(context.store.get(resource))
     return context.links.get(key) if key is not None else None
 
 
 def link_of_record(visit: Visit[Any]) -> Link | None:
-    """The connection that the status names; None unless it works: when it does again, all its resources are visited."""
+    """Returns the connection that the status names; None unless it works. All its resources are visited when it works
+    again."""
     link = link_of(visit.context, visit.resource.key)
     return link if link is not None and link.verdict is None else None
 
 
 def check_writable(link: Link) -> None:
-    """To be called before a write that is needed: in read-only mode nobody need try."""
+    """Raises NotReady in read-only mode. Called before a necessary write, to save the request."""
     if link.read_only:
         verdict = lost(link.key, Reason.HARBOR_READ_ONLY)
         raise NotReady(verdict.reason, verdict.message)
@@ -116,16 +121,16 @@ def _why(connection: Resource) -> str:
 
 
 async def hold(visit: Visit[Any], link: Link) -> None:
-    """Returns when something may be made over the connection that has to be deleted over it: it has the finalizer.
-    Before a resource claims its object in Harbor for the first time, it learns what other operators' resources claim.
-    """
+    """Ensures that the connection has our finalizer before something is created over it that has to be deleted over it.
+    Before a resource's first claim to an object in Harbor, it also takes in the claims of other operators'
+    resources."""
     _ask_for_finalizer(visit.context, link)
-    if await shards.has_looked_around(visit):
+    if await shards.has_surveyed(visit):
         _check_owner(visit, link)
 
 
 def _ask_for_finalizer(context: Context, link: Link) -> None:
-    """Raises Wait while the connection does not have it: only the connection's own visit writes to it."""
+    """Raises Wait until the connection has it: only the connection's own visit writes to the connection."""
     connection = context.load(link.key)
     if connection is None:
         raise NotReady(Reason.CONNECTION_NOT_FOUND, _missing(link.key))
@@ -149,7 +154,7 @@ def _check_owner(visit: Visit[Any], link: Link) -> None:
 
 
 def check_unmoved(recorded: RecordedConnection | None, link: Link) -> None:
-    """A resource whose object lives in one Harbor must not silently go on with another."""
+    """A resource with an object in one Harbor must not continue silently with another Harbor."""
     if recorded is None or canonical_url(recorded.url) in link.connection.spec.urls:
         return
     raise NotReady(
@@ -199,7 +204,7 @@ def check_project_owner(context: Context, link: Link, project: HarborProject) ->
             project.key,
             winner,
             f"{winner} already declares the Harbor project {project.harbor_name!r}. "
-            "Delete one of the two; this one touches nothing.",
+            "Delete one of the two; this one changes nothing.",
         )
 
 
@@ -214,8 +219,8 @@ def is_contested(context: Context, link: Link, project: HarborProject) -> bool:
 def project_owner(
     context: Context, link: Link, name: str, *, asking: Key | None = None, granted_only: bool = False
 ) -> Key | None:
-    """The HarborProject that owns the project of that name in the Harbor behind `link`. `asking` counts as eligible;
-    `granted_only` leaves claims over HarborConnections out."""
+    """Returns the HarborProject that owns the project of that name in the Harbor behind `link`. `asking` counts as
+    eligible; `granted_only` leaves claims over HarborConnections out."""
     claims = []
     for key in context.store.dependents(project_claim(name)):
         rival = context.load(key)
@@ -236,7 +241,7 @@ def check_policy_owner(context: Context, link: Link, policy: WebhookPolicy, proj
         if not isinstance(rival, WebhookPolicy):
             continue
         holds = _holds_name(rival, name)
-        # Policies of one HarborProject have one connection, and claims that weigh the same.
+        # Policies of one HarborProject use one connection, so their claims have the same weight.
         granted = rival.spec.project_ref is not None or _is_granted(
             context, rival, _named_connection(rival), project_name
         )
@@ -252,20 +257,21 @@ def check_policy_owner(context: Context, link: Link, policy: WebhookPolicy, proj
             policy.key,
             winner,
             f"{winner} already declares the webhook policy {policy.harbor_name!r} of project {project_name!r}. "
-            "Choose another policyName, or delete one of the two; this one touches nothing.",
+            "Choose another policyName, or delete one of the two; this one changes nothing.",
         )
 
 
 def _holds_name(policy: WebhookPolicy, name: str) -> bool:
-    """Whether its policy in Harbor has that name. A rename is a new claim: it holds the new name when it is done."""
+    """Whether its policy in Harbor has that name. A rename is a new claim: the policy holds the new name once it is
+    renamed."""
     if policy.status.origin is None:
         return False
     return policy.status.policy_name in (None, name) or (policy.harbor_name == name and not spec_is_new(policy))
 
 
 def _check_unmanaged(context: Context, link: Link, policy: Key, project_name: str) -> None:
-    """`projectName` is for projects that no HarborProject manages. What a team declares over its own connection does
-    not count for a policy over one of the cluster's."""
+    """Raises NotReady if a HarborProject manages the project, since `projectName` is for other projects. A
+    HarborProject over a team's own connection does not count against a policy over a ClusterHarborConnection."""
     is_granted = isinstance(link.connection, ClusterHarborConnection)
     manager = project_owner(context, link, project_name, granted_only=is_granted)
     if manager is not None:
@@ -279,7 +285,7 @@ def _check_unmanaged(context: Context, link: Link, policy: Key, project_name: st
 
 
 async def check_adoptable(link: Link, project: str, project_id: int, right: str) -> None:
-    """Only a principal that may change an object in Harbor may adopt it: to see it proves nothing, since everybody sees
+    """Allows adoption only if the principal may change the object: reading it proves nothing, since everybody can read
     a public project. Raises NotReady, or HarborError."""
     if link.principal is not None and link.principal.kind == "SystemAdmin":
         return
@@ -287,7 +293,7 @@ async def check_adoptable(link: Link, project: str, project_id: int, right: str)
         return
     raise NotReady(
         Reason.FORBIDDEN,
-        f"Adopting in project {project!r} takes the permission {right}, which Harbor does not list among the rights of "
+        f"Adopting in project {project!r} needs the permission {right}, which Harbor does not list among the rights of "
         f"the connection's principal there. {advice_on(right, link)}",
     )
 
@@ -298,8 +304,8 @@ def _claim(resource: HarborProject | WebhookPolicy, *, holds: bool, eligible: bo
 
 
 def _is_granted(context: Context, resource: HarborProject | WebhookPolicy, key: Key, project_name: str) -> bool:
-    """Whether an administrator of the cluster gives the project to the resource. Of a connection that this operator
-    does not see, the kind has to do."""
+    """Whether a cluster administrator grants the project to the resource. For a connection that this operator does not
+    see, its kind decides."""
     connection = context.load(key)
     if isinstance(connection, AnyConnection):
         is_of_cluster = isinstance(connection, ClusterHarborConnection)
@@ -318,32 +324,32 @@ def _is_eligible(context: Context, project: HarborProject) -> bool:
 
 
 def _has_claim(context: Context, resource: HarborProject | WebhookPolicy) -> bool:
-    if _is_anothers(context, resource.key) and not _is_new_to_another(context, resource):
+    if _is_of_another_operator(context, resource.key) and not _is_new_to_another(context, resource):
         return False
     return not resource.metadata.deleting and resource.status.ready_reason not in WITHOUT_CLAIM
 
 
-def _is_anothers(context: Context, key: Key) -> bool:
-    """Whether this operator does not work on the resource."""
+def _is_of_another_operator(context: Context, key: Key) -> bool:
+    """Whether another operator works on the resource."""
     return context.store.is_foreign(key) or is_left_to_another(context, key)
 
 
 def _is_new_to_another(context: Context, resource: HarborProject | WebhookPolicy) -> bool:
-    """Whether one of several operators may be about to make the resource's object. A mark is easily made, so what has
-    none after that time may be what nobody works on."""
+    """Whether another operator may be about to create the resource's object. Operators mark their resources early, so
+    an older one without a mark may belong to no operator."""
     age = (context.now() - resource.metadata.creation_timestamp).total_seconds()
     return context.settings.divides and age < FOREIGN_GRACE
 
 
 def _refuse(context: Context, asking: Key, winner: Key | None, message: str) -> NoReturn:
     """Raises NotReady for a claim that has lost."""
-    if winner is not None and _is_anothers(context, winner):
-        context.queue.add(asking, Cause.RETRY, after=FOREIGN_GRACE)  # nobody tells when its claim has become too old
+    if winner is not None and _is_of_another_operator(context, winner):
+        context.queue.add(asking, Cause.RETRY, after=FOREIGN_GRACE)  # no event reports an expired claim
     raise NotReady(Reason.OWNED_BY_OTHER, message)
 
 
 def _named_connection(policy: WebhookPolicy) -> Key:
-    """The connection of a policy with projectName."""
+    """Returns the connection of a policy with projectName."""
     ref = policy.spec.connection_ref
     return connection_key(ref.wire() if ref else None, policy.metadata.namespace)
 
@@ -356,22 +362,22 @@ def _same_harbor(context: Context, project: HarborProject, link: Link) -> bool:
 
 
 def _is_same(connection: AnyConnection, link: Link) -> bool:
-    """Whether a rival's connection reaches the Harbor behind `link`. The aliases of a team's own connection are only
-    the team's word for it."""
+    """Whether a rival's connection reaches the Harbor behind `link`. Aliases of a HarborConnection do not count, since
+    a team can state any."""
     is_of_cluster = isinstance(connection, ClusterHarborConnection)
     urls = connection.spec.urls if is_of_cluster else {canonical_url(connection.spec.url)}
     return bool(urls & link.connection.spec.urls)
 
 
 def _was_made_there(resource: HarborProject | WebhookPolicy, link: Link) -> bool:
-    """Whether it holds an object in that Harbor, over whatever connection: one of another namespace may be nothing that
-    this operator sees."""
+    """Whether it holds an object in that Harbor, over any connection: this operator may not see a connection of another
+    namespace."""
     made_over = resource.status.connection if resource.status.origin is not None else None
     return made_over is not None and canonical_url(made_over.url) in link.connection.spec.urls
 
 
 def _reaches(context: Context, policy: WebhookPolicy, link: Link, project_name: str) -> bool:
-    """Whether a rival named by projectName speaks of the same Harbor, over a connection that lets it."""
+    """Whether a rival with projectName refers to the same Harbor, over a connection that allows it."""
     connection = context.load(_named_connection(policy))
     if connection is None:
         return _was_made_there(policy, link)

@@ -1,4 +1,5 @@
-"""Clients of Harbor as the operator makes them: in its name, fenced, counted, and held to the limits of connections."""
+"""Creates Harbor clients for the operator: with its user agent, fenced, counted, and within the limits of
+connections."""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ from harborhook.reconcile.credentials import Admission
 @dataclass
 class Clients:
     observer: Observer = lambda *_: None
-    """Hears of each request."""
+    """Called for each request."""
     fence: Fence | None = None
-    """Raises when this process must not write any more."""
+    """Raises an error once this process must not write any more."""
     user_agent: str = "harborhook"
     _limiters: WeakValueDictionary[str, Limiter] = field(default_factory=WeakValueDictionary)
     """By Harbor's origin, and by HarborConnection, as long as a client has it: the names that a team can give to its
@@ -45,10 +46,11 @@ class Clients:
         )
 
     def limit(self, connection: AnyConnection) -> tuple[Limiter, ...]:
-        """The limiter of the Harbor, and a HarborConnection's own before it, with the limits stated now.
+        """Returns the limiters for a connection with its present limits: that of a HarborConnection, then that of the
+        Harbor.
 
         A Harbor's limits are those of its ClusterHarborConnection: a team's connection cannot raise them. Another port
-        of the same host is another server, which must not slow this one down.
+        of the same host is another server with another limiter, so it cannot slow this one down.
         """
         harbor = str(origin_of(connection.spec.url))
         limits = connection.spec.limits

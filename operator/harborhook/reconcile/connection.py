@@ -1,7 +1,8 @@
-"""ClusterHarborConnection and HarborConnection: read the credentials, log in, tell who we are, wake who depends on it.
+"""ClusterHarborConnection and HarborConnection: reads the credentials, logs in, identifies Harbor and principal, wakes
+the dependents.
 
-A visit is also the probe of an outage: while Harbor does not answer, only the connection keeps asking, with growing
-pauses; its resources wait until it has an answer again.
+During an outage a visit is also the probe: while Harbor does not answer, only the connection sends requests, with
+growing pauses. Its resources wait until Harbor answers again.
 """
 
 from __future__ import annotations
@@ -35,41 +36,42 @@ from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
 PROBE_LIMIT = 5.0
-"""The longest pause between two probes of a Harbor that does not answer, in seconds."""
+"""Longest pause between two probes of a Harbor that does not answer, in seconds."""
 
 PROBE_TIMEOUT = 10.0
-"""Seconds that a request may take which finds out whether a stalled Harbor answers again."""
+"""Timeout in seconds of the request that checks whether a stalled Harbor answers again."""
 
 STALLED = (
-    "Harbor answers who and what it is, but no other request in time. It is asked again with pauses; "
-    "see what keeps its core or its database busy."
+    "Harbor answers the check of the connection, but no other request in time. The operator retries with pauses; "
+    "check the load of Harbor's core and database."
 )
 
 LOSS_NOTICES = 40.0
-"""Resources a second that are woken because their connection is lost. Its own status shows that at once; status writes
-of thousands of resources are expensive, and follow once more when it works again, which is often a minute later."""
+"""Resources per second that are woken when their connection is lost. The connection's own status shows the loss at
+once. Status writes of thousands of resources are expensive and are repeated when the connection works again, often a
+minute later."""
 
 
 async def reconcile(visit: Visit[AnyConnection]) -> Verdict:
-    verdict = await _look(visit)
+    verdict = await _check_and_notify(visit)
     await _hold_for_dependents(visit)
     visit.once_written.append(partial(_offer_to_dependents, visit.context, visit.resource.key))
     return verdict
 
 
 async def take_news(visit: Visit[AnyConnection]) -> None:
-    """A resource is about to make something over the connection: it waits until the connection has the finalizer."""
+    """Adds the finalizer for a resource that is about to create something over the connection and waits for it."""
     await _hold_for_dependents(visit)
     wake_deeply(visit.context, visit.resource.key, Cause.CONNECTION)
 
 
 async def _hold_for_dependents(visit: Visit[AnyConnection]) -> None:
-    """The finalizer is there while anything refers to the connection."""
+    """The connection has our finalizer while any resource refers to it."""
     await visit.prepare(finalizer=bool(visit.context.store.own_dependents(visit.resource.key)))
 
 
-async def _look(visit: Visit[AnyConnection]) -> Verdict:
-    """Checks the connection and lets its resources work over it, or not."""
+async def _check_and_notify(visit: Visit[AnyConnection]) -> Verdict:
+    """Checks the connection, and releases its resources for work or stops them."""
     context, key, began = visit.context, visit.resource.key, visit.context.queue.clock()
     try:
         verdict = await _check(visit, context.links.get(key))
@@ -81,7 +83,7 @@ async def _look(visit: Visit[AnyConnection]) -> Verdict:
     link = context.links.get(key)
     if link is not None:
         if link.verdict is not None:
-            link.readings.forget()  # Harbor may have been restored from a backup meanwhile
+            link.readings.forget()  # an administrator may have restored Harbor from a backup
         link.connection = visit.resource
         link.verdict = None if verdict.reason is Reason.RECONCILED else verdict
         visit.once_written.append(partial(faults.checked, context, link, began))
@@ -89,8 +91,8 @@ async def _look(visit: Visit[AnyConnection]) -> Verdict:
 
 
 def _offer_to_dependents(context: Context, key: Key) -> None:
-    """Wakes them if something is new to them. The last offer is kept, so that a visit whose status could not be written
-    is made good by the next one."""
+    """Wakes the dependents if the offer has changed. The last offer is kept in memory: if the status could not be
+    written, the next visit wakes them."""
     link = context.links.get(key)
     offer = link.offer if link is not None else None
     if key not in context.offered or context.offered[key] != offer:
@@ -103,7 +105,7 @@ def _offer_to_dependents(context: Context, key: Key) -> None:
 
 
 async def delete(visit: Visit[AnyConnection]) -> None:
-    """A connection goes when no resource uses it any more; until then it serves their deletion."""
+    """Releases the connection once no resource uses it; until then it serves their deletion."""
     using = users(visit.context, visit.resource.key)
     if using and not visit.resource.metadata.released:
         await _serve(visit)
@@ -114,30 +116,30 @@ async def delete(visit: Visit[AnyConnection]) -> None:
 
 
 async def _serve(visit: Visit[AnyConnection]) -> None:
-    """Keeps the connection working for those that are still to be deleted over it. One that works is not checked each
-    time that another of them has gone."""
+    """Keeps the connection usable for resources that are still to be deleted over it. A working connection is not
+    checked again each time one of them is gone."""
     context, key = visit.context, visit.resource.key
     link = context.links.get(key)
     if link is None or link.verdict is not None or Cause.RETRY in visit.causes:
-        await _look(visit)
+        await _check_and_notify(visit)
         visit.once_written.append(partial(_offer_to_dependents, context, key))
 
 
 def users(context: Context, key: Key) -> list[Key]:
-    """The resources of ours whose object in Harbor was made over this connection. Another operator has a finalizer of
-    its own on the connection."""
+    """Returns our resources with an object in Harbor that was created over this connection. Other operators have their
+    own finalizers on the connection."""
     dependents = context.store.own_dependents(key)
     return [dependent for dependent in dependents if recorded_connection(context.store.get(dependent)) == key]
 
 
 async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:
-    """Makes or renews the client where needed and asks Harbor who it is and who we are."""
+    """Creates or renews the client if needed, and identifies Harbor and principal."""
     connection = visit.resource
     if connection.spec.suspend:
         return Verdict(Reason.SUSPENDED, "No requests are sent to this Harbor while suspend is true.")
     _refuse_forbidden_host(visit)
     link = await _renewed(visit, link)
-    visit.context.clients.limit(connection)  # takes over changed limits
+    visit.context.clients.limit(connection)  # applies changed limits
     info = await _identified(link)
     verdict = judge(info)
     if verdict.reason is Reason.RECONCILED and link.breaker.is_open and not await _is_answered_again(link):
@@ -155,7 +157,7 @@ async def _check(visit: Visit[AnyConnection], link: Link | None) -> Verdict:
 
 
 async def _is_answered_again(link: Link) -> bool:
-    """Whether the breaker of the connection may close: one request is answered as it should be."""
+    """Whether the breaker of the connection may close: one request gets a valid answer."""
     if not link.breaker.may_be_tried:
         return False
     try:
@@ -168,7 +170,8 @@ async def _is_answered_again(link: Link) -> bool:
 
 
 def _record_supported(visit: Visit[AnyConnection], link: Link) -> None:
-    """Until the first policy has asked, for example after a restart, the status of the same Harbor version stays."""
+    """Keeps the status of the same Harbor version until the first policy has read the supported types, for example
+    after a restart."""
     if link.supported is None and link.version == visit.resource.status.harbor_version:
         return
     visit.record(
@@ -178,7 +181,7 @@ def _record_supported(visit: Visit[AnyConnection], link: Link) -> None:
 
 
 async def _identified(link: Link) -> SystemInfo:
-    """Learns who we are in which Harbor, and starts a session if that is a user. Raises NotReady when refused."""
+    """Identifies Harbor and principal, and starts a session for a user. Raises NotReady if Harbor refuses."""
     found = await identify(link.client, wants_session=link.wants_session)
     link.wants_session = found.wants_session
     if found.version != link.version:
@@ -190,7 +193,7 @@ async def _identified(link: Link) -> SystemInfo:
 
 
 async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
-    """The link with a client of the url, credentials, headers and certificates that are stated now."""
+    """Returns the link with a client for the present url, credentials, headers and certificates."""
     context, connection = visit.context, visit.resource
     admission = await admission_of(context.secrets, connection)
     fingerprint = (connection.spec.url, admission)
@@ -201,7 +204,7 @@ async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
     breaker = link.breaker if link is not None and is_same else Breaker(context.queue.clock)
     client = context.clients.make(connection, admission, breaker)
     if link is not None and not is_same:
-        # Another Harbor: visits that are under way stay with the old one, and nothing that was read there is of use.
+        # Another Harbor: visits in progress keep the former link, and none of its readings apply.
         retire(link.client)
         link = None
     if link is None:
@@ -217,7 +220,7 @@ async def _renewed(visit: Visit[AnyConnection], link: Link | None) -> Link:
 
 
 def _refuse_forbidden_host(visit: Visit[AnyConnection]) -> None:
-    """A team's own connection may only name Harbors that the cluster's administrators know, also in its aliases."""
+    """A HarborConnection may only name Harbors that administrators of the cluster have allowed, also in its aliases."""
     connection = visit.resource
     if not isinstance(connection, HarborConnection):
         return
@@ -231,7 +234,8 @@ def _refuse_forbidden_host(visit: Visit[AnyConnection]) -> None:
 
 
 def _is_known(context: Context, url: str) -> bool:
-    """Whether the setting allows its host and port, or, without it, a ClusterHarborConnection has the same."""
+    """Whether the setting allows its host and port; without the setting, whether a ClusterHarborConnection has the
+    same."""
     allowed = context.settings.allowed_harbor_hosts
     if allowed:
         return allows_harbor(allowed, url)

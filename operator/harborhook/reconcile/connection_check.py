@@ -1,4 +1,7 @@
-"""The check of a connection: which Harbor it is, whether it accepts the credentials, and who the principal is."""
+"""Checks a connection: which Harbor it is, whether it accepts the credentials, and which principal they belong to.
+
+Called by reconcile/connection.py and by the commands that log in themselves.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ from harborhook.reconcile.verdicts import verdict_of
 class Identity:
     info: SystemInfo
     user: User | None
-    """None: a robot."""
+    """None for a robot."""
     wants_session: bool
-    """Whether a login is worth trying another time: Harbor has not refused it."""
+    """Whether to try a login the next time: Harbor has not refused one."""
 
     @property
     def is_robot(self) -> bool:
@@ -31,20 +34,20 @@ class Identity:
         return self.info.harbor_version
 
     def principal(self, username: str) -> Principal:
-        """`username`: the one in the credentials, which is all that is known of a robot."""
+        """Returns the principal for the status. For a robot, `username` of the credentials is all that is known."""
         if self.user is None:
             return Principal(name=username, kind="Robot")
         return Principal(name=self.user.username, kind="SystemAdmin" if self.user.sysadmin else "User")
 
 
 async def identify(client: HarborClient, *, wants_session: bool = True) -> Identity:
-    """Learns who we are in which Harbor, and starts a session if that is a user. Raises NotReady when refused."""
+    """Identifies Harbor and principal, and starts a session for a user. Raises NotReady if Harbor refuses."""
     info = await client.system_info()
     try:
         user = await client.current_user()
         if user is not None and wants_session and client.authentication == "Basic":
             wants_session = await client.log_in()
-        if info.anonymous:  # read while a wrong password for the same user was being checked, or before the login
+        if info.anonymous:  # answered before the login, or during the check of a wrong password
             info = await client.system_info()
     except UnauthorizedError:
         raise NotReady(Reason.UNAUTHORIZED, _why_refused(info)) from None
@@ -54,7 +57,7 @@ async def identify(client: HarborClient, *, wants_session: bool = True) -> Ident
 
 
 def judge(info: SystemInfo) -> Verdict:
-    """Whether this is a Harbor that can be worked with."""
+    """Returns whether Harborhook can work with this Harbor, as a verdict."""
     version = parse_version(info.harbor_version or "")
     if version is not None and version < FLOOR:
         return Verdict(
@@ -66,8 +69,8 @@ def judge(info: SystemInfo) -> Verdict:
 
 
 async def why_failed(error: HarborError, client: HarborClient | None) -> Verdict:
-    """The verdict with what can be seen of the certificate, such as the issuer: an administrator has to look for it.
-    Without a client nobody could be asked."""
+    """Returns the verdict with details of the certificate, such as its issuer, for the administrator who has to fix it.
+    `client` is None if none could be created."""
     verdict = verdict_of(error)
     if client is None:
         return verdict
@@ -83,8 +86,8 @@ async def why_failed(error: HarborError, client: HarborClient | None) -> Verdict
 def _why_refused(info: SystemInfo) -> str:
     if info.auth_mode == "oidc_auth":
         return (
-            "Harbor does not accept these credentials. Its users come from OIDC, whose passwords work nowhere in the "
-            "API: use a robot account, or a local administrator."
+            "Harbor does not accept these credentials. Its users come from OIDC, whose passwords do not work in "
+            "the API: use a robot account, or a local administrator."
         )
     return (
         "Harbor does not accept these credentials: check name and password; "

@@ -1,5 +1,5 @@
-"""What a connection names in Secrets and ConfigMaps: name and password for Harbor, what a gateway in front of it wants,
-and whose certificates to trust."""
+"""Reads the Secrets and ConfigMaps that a connection names: username and password, headers and client certificate for a
+gateway, and trusted certificates."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harborhook.tls import ClientCertificate, TLSOptions, UnusableAuthoritiesErr
 
 
 class Named(Protocol):
-    """A reference to an object; in the cluster's kind it has a namespace too."""
+    """A reference to an object; that of a ClusterHarborConnection has a namespace too."""
 
     @property
     def name(self) -> str: ...
@@ -24,7 +24,7 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Admission:
-    """What a client shows and trusts to be let in by Harbor. Equal as long as nothing of it has changed."""
+    """Everything that a client presents to Harbor and trusts. Equal while none of it has changed."""
 
     credentials: Credentials
     tls: TLSOptions
@@ -32,7 +32,7 @@ class Admission:
 
 
 async def admission_of(secrets: Secrets, connection: AnyConnection) -> Admission:
-    """Raises NotReady where a Secret, a ConfigMap or a key of one is missing, or its value cannot be used."""
+    """Raises NotReady if a Secret, a ConfigMap or a key is missing, or its value is not usable."""
     return Admission(
         credentials=await _credentials_of(secrets, connection),
         tls=await _tls_of(secrets, connection),
@@ -41,7 +41,7 @@ async def admission_of(secrets: Secrets, connection: AnyConnection) -> Admission
 
 
 async def ca_bundle_of(secrets: Secrets, connection: AnyConnection) -> bytes | None:
-    """Raises NotReady as `admission_of` does."""
+    """Raises NotReady under the same conditions as `admission_of`."""
     ref = connection.spec.tls.ca_bundle_ref
     if ref is None:
         return None
@@ -49,7 +49,7 @@ async def ca_bundle_of(secrets: Secrets, connection: AnyConnection) -> bytes | N
 
 
 def check_usable(tls: TLSOptions, *, ca: str, client: str) -> None:
-    """Raises NotReady for certificates that cannot be used; `ca` and `client` name where they are."""
+    """Raises NotReady for unusable certificates; `ca` and `client` name their sources."""
     try:
         tls.context  # noqa: B018 - it is made when it is first asked for
     except UnusableAuthoritiesError as error:
@@ -59,7 +59,7 @@ def check_usable(tls: TLSOptions, *, ca: str, client: str) -> None:
 
 
 def check(connection: AnyConnection, admission: Admission) -> None:
-    """Raises NotReady for certificates that cannot be used, which takes longer to find out than to read them."""
+    """Raises NotReady for unusable certificates. Separate from reading them, because parsing is slow."""
     tls = connection.spec.tls
     bundle, client = tls.ca_bundle_ref, tls.client_certificate_ref
     check_usable(
@@ -76,12 +76,12 @@ async def _credentials_of(secrets: Secrets, connection: AnyConnection) -> Creden
     async def text(key: str) -> str:
         value = await secrets.value(source, key)
         try:
-            # Editors and `kubectl create secret --from-file` leave a newline at the end.
+            # Editors and `kubectl create secret --from-file` add a newline at the end.
             stripped = value.decode().strip("\r\n")
         except UnicodeDecodeError:
             stripped = ""
         if not stripped:
-            raise NotReady(Reason.INVALID_SPEC, f"Key {key!r} of {_named(source)} is empty or no UTF-8 text.")
+            raise NotReady(Reason.INVALID_SPEC, f"Key {key!r} of {_named(source)} is empty or is not UTF-8 text.")
         return stripped
 
     return Credentials(await text(ref.username_key), await text(ref.password_key))
@@ -119,7 +119,7 @@ async def _headers_of(secrets: Secrets, connection: AnyConnection) -> tuple[tupl
 
 
 def _source(connection: AnyConnection, ref: Named, kind: str = "Secret") -> Key:
-    """What a connection of a namespace names is in that namespace."""
+    """References of a HarborConnection stay in its own namespace."""
     return Key(kind, getattr(ref, "namespace", connection.metadata.namespace), ref.name)
 
 

@@ -1,8 +1,9 @@
-"""Delivery news: what Harbor shows of the notifications of a project's policies, and how it gets into their status.
+"""Polls the notifications of a project's policies, and puts the results into the policies' statuses.
 
 One request for last-trigger times per Harbor project and interval serves all its policies. Executions, tasks and logs
-are read only for a policy whose last trigger moved or whose notifications are open. The poll puts what it read into the
-connection's mailbox; the policy's own visit turns it into status, so that one worker at a time writes to an object.
+are read only for a policy whose last trigger moved or that has open notifications. The poll puts its readings into the
+connection's mailbox. The policy's own visit turns them into status, so that only one worker at a time writes to an
+object.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ from harborhook.runtime.queue import Cause
 logger = logging.getLogger(__name__)
 
 FIRST_POLL = 2.0
-"""Seconds after which the times of a project are first read for a policy that was just looked at."""
+"""Seconds until the first poll of a project whose policy was just reconciled."""
 
 
 def begin(context: Context, key: DeliveriesKey) -> None:
-    """Sees to it that the times of a project are read from now on: soon for the first policy that was just made, else
-    at any moment of the interval, so that after a start not all projects are read at once."""
+    """Starts polling a project: soon if its first policy was just created; otherwise at a random moment of the
+    interval, so that a start does not cause a burst of polls."""
     if context.queue.waits(key):
         return
     link = context.links.get(key.connection)
@@ -56,8 +57,8 @@ def _any_moment(context: Context) -> float:
 
 
 def _pause(context: Context, link: Link | None, project: str, interval: float) -> float:
-    """Until the times of a project are read again. The first time at any moment of the interval: what was made at once
-    would else be read at once for a long time. Later never sooner than asked for."""
+    """Returns the pause before the next poll. The first one is random within the interval: projects created together
+    would otherwise be polled together for a long time. Later ones never are shorter than requested."""
     if link is not None and project not in link.mailbox.in_rhythm:
         link.mailbox.in_rhythm.add(project)
         return min(interval, _any_moment(context))
@@ -68,9 +69,9 @@ def _pause(context: Context, link: Link | None, project: str, interval: float) -
 
 
 async def poll(context: Context, key: DeliveriesKey) -> float | None:
-    """Reads the news of one project and wakes the policies that have some.
+    """Polls one project and wakes the policies that have news.
 
-    Returns when to read again, in seconds; None when no policy needs it any more. Raises HarborError.
+    Returns the seconds until the next poll; None once no policy needs it. Raises HarborError.
     """
     keys = context.store.own_dependents(key)
     settings = context.settings
@@ -95,12 +96,12 @@ def _has_deliveries(policy: WebhookPolicy) -> bool:
 async def _read(
     context: Context, link: Link, project: str, policies: Sequence[WebhookPolicy]
 ) -> Iterable[DeliveryReading]:
-    """Reads the news of these policies into the mailbox, and wakes those that have some. Raises HarborError."""
+    """Puts readings of these policies into the mailbox, and wakes those with news. Raises HarborError."""
     rows = await _last_triggers(link, project)
     found = {policy.key: await _read_policy(context, link, policy, rows) for policy in policies}
     for policy in policies:
         await redelivery.take_in(context, link, policy, found[policy.key].history)
-    # All at once: a time without its notifications would be taken for known.
+    # All together: a time stored without its notifications would count as read.
     link.mailbox.readings.update(found)
     for policy in policies:
         _announce(context, link, policy.key)
@@ -108,7 +109,7 @@ async def _read(
 
 
 async def _last_triggers(link: Link, project: str) -> list[LastTrigger] | None:
-    """None if the principal may not read them."""
+    """Returns None if the principal may not read them."""
     try:
         return await link.client.last_triggers(project)
     except ForbiddenError:
@@ -118,7 +119,7 @@ async def _last_triggers(link: Link, project: str) -> list[LastTrigger] | None:
 async def _read_policy(
     context: Context, link: Link, policy: WebhookPolicy, rows: Sequence[LastTrigger] | None
 ) -> DeliveryReading:
-    """The news of one policy: its times, and its notifications if they have to be read (again)."""
+    """Reads one policy: its times, and its notifications if they have changed or are open."""
     policy_id = policy.status.policy_id or 0
     before = link.mailbox.readings.get(policy.key)
     if before is None or before.policy_id != policy_id:
@@ -134,7 +135,7 @@ async def _read_policy(
         return DeliveryReading(policy_id, own, History(forbidden=True))
     except (RefusedError, NotHarborError) as error:
         logger.info("%s: its notifications were not read: %s", policy.key, error)
-        return before  # its times are not taken over, so that the next poll reads it
+        return before  # keeps the former times, so that the next poll reads it again
 
 
 def _must_read(policy: WebhookPolicy, rows: Iterable[LastTrigger], before: DeliveryReading) -> bool:
@@ -150,7 +151,7 @@ def _must_read(policy: WebhookPolicy, rows: Iterable[LastTrigger], before: Deliv
 
 
 def _moved(policy: WebhookPolicy, row: LastTrigger, before: DeliveryReading) -> bool:
-    """Whether a time is newer than the last reading's, to the millisecond; than the status's, if that was the last."""
+    """Whether a time is newer, to the millisecond, than in the last reading, or than in the status if there is none."""
     assert row.time is not None
     for old in before.rows:
         if (old.policy_name, old.event_type) == (row.policy_name, row.event_type):
@@ -163,7 +164,8 @@ def _moved(policy: WebhookPolicy, row: LastTrigger, before: DeliveryReading) -> 
 
 
 def _announce(context: Context, link: Link, key: Key) -> None:
-    """Lets the policy's status be written: now if the condition changes, else when the last writing is old enough."""
+    """Queues the policy to write its status: now if the condition changes, otherwise once the last write is old
+    enough."""
     policy = context.load(key)
     if not isinstance(policy, WebhookPolicy):
         return
@@ -177,7 +179,7 @@ def _announce(context: Context, link: Link, key: Key) -> None:
 
 
 async def take_news(visit: Visit[WebhookPolicy], link: Link) -> None:
-    """Puts the last reading into the status that is being built."""
+    """Puts the last reading into the status of this visit."""
     context, policy = visit.context, visit.resource
     reading = link.mailbox.readings.get(policy.key)
     if reading is not None and reading.policy_id != visit.status.policy_id:
@@ -202,12 +204,12 @@ async def take_news(visit: Visit[WebhookPolicy], link: Link) -> None:
 
 
 def _with_deliveries(policy: WebhookPolicy, deliveries: Deliveries | None) -> WebhookPolicy:
-    """With those of the status that is being built, which redelivery may have changed."""
+    """Returns the policy with the deliveries of this visit's status, which redelivery may have changed."""
     return policy.model_copy(update={"status": policy.status.model_copy(update={"deliveries": deliveries})})
 
 
 def _progress(context: Context, link: Link, policy: WebhookPolicy, reading: DeliveryReading | None) -> Progress:
-    """What Harbor reports, and how far redelivery has come."""
+    """Returns what Harbor reports, with the progress of redelivery."""
     off_by = switches.effective(context, link, policy).off_by
     progress = advance(
         policy.status,
@@ -241,7 +243,7 @@ _FAILING = (DeliveringReason.LAST_DELIVERY_FAILED, DeliveringReason.DELIVERIES_S
 
 
 async def _record_event(visit: Visit[WebhookPolicy], progress: Progress) -> None:
-    """An Event when notifications begin to fail, and when they arrive again; none for each that fails."""
+    """Records an Event when notifications begin to fail, and when they arrive again; not for each failure."""
     before = visit.resource.status.condition("Delivering")
     known = visit.resource.status.deliveries
     failed = before is not None and before.reason in _FAILING
@@ -252,11 +254,11 @@ async def _record_event(visit: Visit[WebhookPolicy], progress: Progress) -> None
         await visit.warn("DeliveryFailed", _note(progress))
     elif arrives and (failed or was_switched_on):
         time = progress.deliveries.last_success_time if progress.deliveries else None
-        await visit.tell("DeliveryRecovered", f"Notifications arrive again, since {time:%Y-%m-%d %H:%M:%S} UTC.")
+        await visit.inform("DeliveryRecovered", f"Notifications arrive again, since {time:%Y-%m-%d %H:%M:%S} UTC.")
 
 
 def _note(progress: Progress) -> str:
-    """With the time, so that the same failure an hour later is another Event."""
+    """Includes the time, so that the same failure an hour later is a separate Event."""
     time = progress.deliveries.last_failure_time if progress.deliveries else None
     when = f" ({time:%Y-%m-%d %H:%M:%S} UTC)" if time else ""
     return f"{progress.delivering.message or progress.delivering.reason.sentence}{when}"

@@ -1,6 +1,6 @@
-"""What Harbor has of a policy's notifications: executions with their tasks and logs since 2.8, jobs before.
+"""Reads a policy's notifications from Harbor: executions with their tasks and logs since 2.8, jobs before.
 
-The poll of deliveries.py asks for what is above the cursor in the status; redelivery.py for what is final and failed.
+deliveries.py reads those above the cursor in the status; redelivery.py those that are final and failed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from harborhook.reconcile.links import Link
 EXECUTIONS: Version = (2, 8, 0)
 """The first Harbor that shows executions."""
 MOST_PAGES = 5
-"""Pages of a policy's notifications that one poll reads; what is left over is read by the next one."""
+"""Pages of a policy's notifications that one poll reads; the next one continues."""
 MOST_TASKS = 50
 """Tasks of a policy that one poll reads."""
 
@@ -42,7 +42,8 @@ Notification = TypeVar("Notification", Execution, Job)
 
 
 async def read_history(context: Context, link: Link, policy: WebhookPolicy, before: History | None) -> History:
-    """Everything above the cursor, judged; what was final in the last reading is not asked for again."""
+    """Returns everything above the cursor, judged; results that were final in the last reading are not requested
+    again."""
     project, policy_id = policy.status.project_name or "", policy.status.policy_id or 0
     cursor = policy.status.deliveries.last_execution_id if policy.status.deliveries else None
     known = {one.id: one for one in before.deliveries} if before else {}
@@ -72,13 +73,13 @@ def _judged(
     judged = judge(execution, tasks.get(execution.id), now=now, patience=patience)
     if before is None or judged.message is not None or judged.status not in ("Failed", "Retrying"):
         return judged
-    # The log is that of the last attempt: while the next one runs there is nothing newer to say.
+    # The log describes the last attempt: while the next one runs, there is nothing newer.
     same_attempt = judged.task is None or judged.attempts == before.attempts
     return replace(judged, message=before.message if same_attempt else None)
 
 
 class _Pages:
-    """What was read of a list by id."""
+    """The rows that were read from a list, by id."""
 
     rows: list[Any]
 
@@ -91,8 +92,8 @@ class _Pages:
 async def _pages(
     read: Callable[..., Awaitable[tuple[list[Notification], int]]], project: str, policy_id: int, cursor: int | None
 ) -> _Pages:
-    """All rows above the cursor. Of very many the newest, which tell how things are, and the oldest, which move the
-    cursor. A policy that was never looked at: the newest page."""
+    """Returns the rows above the cursor. If there are very many: the newest, which show the present state, and the
+    oldest, which move the cursor. For a policy without a cursor: the newest page."""
     first, total = await read(project, policy_id, above=cursor)
     rows: list[Notification] = list(first)
     if cursor is None:
@@ -115,8 +116,8 @@ async def _pages(
 async def _renumbered(
     read: Callable[..., Awaitable[tuple[list[Notification], int]]], project: str, policy_id: int, cursor: int
 ) -> _Pages:
-    """Something happened, but nothing is above the cursor: after an upgrade to 2.8, or from a backup, Harbor starts
-    counting again."""
+    """Handles a trigger without rows above the cursor: Harbor restarts its numbering after an upgrade to 2.8, or when
+    it is restored from a backup."""
     rows, _ = await read(project, policy_id)
     if rows and max(row.id for row in rows) < cursor:
         return _Pages(rows, renumbered_from=cursor)
@@ -126,7 +127,7 @@ async def _renumbered(
 async def _tasks(
     link: Link, project: str, policy_id: int, executions: Sequence[Execution], known: Mapping[int, Delivery]
 ) -> dict[int, Sequence[Task]]:
-    """The tasks of what may still change, and of the newest event of each type, for its attempts."""
+    """Reads the tasks of executions that may still change, and of the newest event of each type for its attempts."""
     newest = {execution.event_type: execution.event for execution in executions}
     unknown = [one for one in executions if one.id not in known or not known[one.id].final]
     shown = [one for one in unknown if newest[one.event_type] == one.event]
@@ -136,12 +137,12 @@ async def _tasks(
         try:
             tasks[execution.id] = await link.client.tasks(project, policy_id, execution.id)
         except NotFoundError:
-            continue  # swept since it was listed
+            continue  # Harbor has swept it since it was listed
     return tasks
 
 
 async def _explained(context: Context, link: Link, policy: WebhookPolicy, history: History) -> History:
-    """With the reasons of the failures that are shown."""
+    """Adds the reasons of the failures that the status shows."""
     reasons = {one.id: await _reason(context, link, policy, one) for one in to_explain(history)}
     deliveries = [replace(one, message=reasons[one.id]) if reasons.get(one.id) else one for one in history.deliveries]
     return replace(history, deliveries=tuple(deliveries))
@@ -161,7 +162,7 @@ async def _reason(context: Context, link: Link, policy: WebhookPolicy, delivery:
 
 
 async def _receivers(context: Context, link: Link, policy: WebhookPolicy, kind: str) -> Receivers:
-    """The targets that a notification can have gone to, and all secrets that its log can hold."""
+    """Returns the possible targets of a notification, and all secrets that its log may contain."""
     addresses, headers, complete = [], [], True
     possible = []
     for target in policy.spec.targets:

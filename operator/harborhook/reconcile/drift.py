@@ -1,4 +1,4 @@
-"""Events and metrics for differences between a spec and Harbor: those written, and those only listed."""
+"""Records Events and metrics for differences between a spec and Harbor: those written, and those only listed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from harborhook.plan.drift import Difference, field_names, newly_drifted
 from harborhook.reconcile.visit import Visit
 
 
-async def tell_written(visit: Visit[Any], what: str, written: Sequence[Difference], *, asked_for: bool) -> None:
-    """An Event that names the fields of `what`, an object in Harbor. What nobody `asked_for` by a change here is drift,
-    which the metrics count."""
+async def record_written(visit: Visit[Any], what: str, written: Sequence[Difference], *, asked_for: bool) -> None:
+    """Records an Event that names the written fields of `what`, an object in Harbor. Changes that were not `asked_for`
+    in Kubernetes are drift, which the metrics count."""
     if not written:
         return
     if asked_for:
-        await visit.tell("Updated", f"Updated {field_names(written)} of {what}.")
+        await visit.inform("Updated", f"Updated {field_names(written)} of {what}.")
         return
     visit.context.metrics.count_drift(visit.resource.kind, sorted({difference.group for difference in written}))
-    await visit.tell("DriftCorrected", f"Set {field_names(written)} of {what} back to the spec.")
+    await visit.inform("DriftCorrected", f"Set {field_names(written)} of {what} back to the spec.")
 
 
 async def report(visit: Visit[Any], drift: Sequence[Difference]) -> None:
-    """An Event where there is other drift than before."""
+    """Records an Event if the drift differs from that before."""
     new = newly_drifted(visit.resource.status.drift, drift)
     if new:
-        await visit.tell("DriftDetected", f"Harbor differs from the spec in {field_names(new)}.")
+        await visit.inform("DriftDetected", f"Harbor differs from the spec in {field_names(new)}.")

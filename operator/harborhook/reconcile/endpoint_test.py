@@ -1,7 +1,8 @@
-"""Testing the targets of a policy without an event: the button of Harbor's UI, which its API has lost.
+"""Tests the targets of a policy without an event. Harbor's UI has a button for it, but Harbor's API no longer has an
+endpoint.
 
-The operator sends an empty JSON object to all targets at the same time, from where it runs itself. Only a cluster's
-administrator can allow that, since other hosts may be within reach than from Harbor.
+The operator sends an empty JSON object to all targets at the same time, from its own network. A cluster administrator
+has to allow that, since the operator may reach other hosts than Harbor does.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ NOT_ALLOWED = "Not tested: an administrator has to allow it by allowEndpointTest
 
 
 def ask_for(context: Context, policy: WebhookPolicy) -> None:
-    """Lets the targets be tested if somebody has asked for it since the last test."""
+    """Queues a test if a request is newer than the last test."""
     if _open_request(policy) is not None:
         context.sending.add(SenderKey("EndpointTest", policy.key), Cause.CHANGE)
 
 
 def record(visit: Visit[WebhookPolicy]) -> None:
-    """Puts the results of a test into the status that is being built."""
+    """Puts the results of a test into the status of this visit."""
     key, link = visit.resource.key, claims.link_of(visit.context, visit.resource.key)
     results = link.mailbox.endpoint_tests if link is not None else {}
     if key in results:
@@ -53,7 +54,7 @@ def _open_request(policy: WebhookPolicy) -> str | None:
 
 
 async def run(context: Context, key: Key) -> None:
-    """Tests the targets of a policy, on a sender, and lets the policy's own visit write how they answered."""
+    """Tests the targets of a policy, in a sender, and queues the policy's visit to write the results."""
     policy = context.load(key)
     link = claims.link_of(context, key)
     request = _open_request(policy) if isinstance(policy, WebhookPolicy) else None
@@ -75,7 +76,7 @@ async def _results(context: Context, link: Link, policy: WebhookPolicy) -> list[
         ca = await ca_bundle_of(context.secrets, connection)
         values = (await resolve(context, policy)).values
         check_hosts(link, policy, values)
-    except NotReady as refusal:  # the condition Ready says so too
+    except NotReady as refusal:  # condition Ready reports it too
         raise NotSentError(refusal.verdict.message) from None
     hosts = connection.spec.allowed_target_hosts
     pairs = enumerate(zip(policy.spec.targets, values, strict=True))

@@ -1,8 +1,8 @@
-"""Whose fault a failed request is: the connection's, or that of the one resource that it was made for.
+"""Finds out whether a failed request is the fault of the connection or of the one resource that it was for.
 
-A request without an answer of Harbor's API usually means that the connection is lost. Something in front of Harbor can
-also refuse or delay one kind of request, while all others get through. Therefore the connection is checked first: the
-resource waits, tries once more if the check succeeded, and a second failure is its own.
+A request without an answer from Harbor's API usually means that the connection is lost. But a proxy in front of Harbor
+can also refuse or delay one kind of request while all others succeed. Therefore the connection is checked first. The
+resource waits and retries if the check succeeded; a second failure is attributed to the resource.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
 OF_THE_CONNECTION = (TransportError, NotHarborError, UnauthorizedError, ReadOnlyError)
-"""Errors that may concern a whole connection."""
+"""Errors that may affect a whole connection."""
 
 CHECK_PAUSE = 5.0
-"""Seconds after which a resource tries again if it has not been woken by the check of its connection."""
+"""Seconds until a resource retries, unless the check of its connection wakes it earlier."""
 CHECK_AGAIN = 30.0
-"""Seconds after which a check of the connection is repeated for another failure of a resource's own."""
+"""Seconds until another failure of a single resource triggers a further check of the connection."""
 
 
 def verdict_on(visit: Visit[Any], error: HarborError) -> Verdict | None:
-    """What a failed request means for the resource; None while the connection has to be checked first."""
+    """Returns what a failed request means for the resource; None until the connection has been checked."""
     link = visit.link
     if link is None or not isinstance(error, OF_THE_CONNECTION):
         return verdict_of(error, link)
-    if link.verdict is not None:  # found out meanwhile
+    if link.verdict is not None:  # found by another visit meanwhile
         is_lost = link.verdict.reason in claims.LOST
         return claims.lost(link.key, link.verdict.reason if is_lost else verdict_of(error, link).reason)
     key, failures, now = visit.resource.key, link.failures, visit.context.queue.clock()
@@ -47,15 +47,15 @@ def verdict_on(visit: Visit[Any], error: HarborError) -> Verdict | None:
 
 
 def suspect(context: Context, connection: Key, error: HarborError) -> None:
-    """Has the connection checked at once, if the error may be its own."""
+    """Has the connection checked at once if the error may be its fault."""
     link = context.links.get(connection)
     if isinstance(error, OF_THE_CONNECTION) and link is not None and link.verdict is None:
         context.queue.add(connection, Cause.RETRY)
 
 
 def checked(context: Context, link: Link, began: float) -> None:
-    """Takes in a check of the connection: of a lost one nothing more is to be found out; what failed over a working one
-    before the check is tried again."""
+    """Takes in a check of the connection. If it is lost, nothing else needs to be found out; if it works, requests that
+    failed before the check are retried."""
     failures = link.failures
     if link.verdict is not None:
         failures.unexplained.clear()

@@ -1,8 +1,8 @@
-"""The global-enable ConfigMap: one switch over all notifications of a Harbor.
+"""Enforces the global switch: one ConfigMap over all notifications of a Harbor.
 
-As a system administrator the operator sets Harbor's own switch, which webhooks that nobody declared obey too.
-Otherwise, and where Harbor's environment has locked the setting, it switches off each policy that it manages. Which of
-the two is decided by what is known of the principal and the setting, never by one failed request.
+A system administrator can set Harbor's own switch, which also applies to webhooks that no resource declares. Otherwise,
+or if Harbor's environment has locked the setting, the operator disables each policy that it manages. The choice depends
+on the known rights of the principal and the setting, never on one failed request.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from harborhook.reconcile.visit import Visit
 
 CONTESTED_WITHIN = 600.0
 CONTESTED_AFTER = 3
-"""When Harbor's switch was changed behind our back so often within so many seconds, we stop setting it."""
+"""If others changed Harbor's switch this many times within this many seconds, the operator stops setting it."""
 
 
 async def enforce(visit: Visit[AnyConnection], link: Link) -> None:
-    """Sees to what the ConfigMap asks for, and records how."""
+    """Enforces the ConfigMap's value, and records how."""
     asked = await _request(visit)
     link.policies_off = False
     if asked.enabled is None:
@@ -47,7 +47,7 @@ async def _request(visit: Visit[AnyConnection]) -> SwitchRequest:
 
 
 def _names(context: Context, connection: AnyConnection) -> list[str]:
-    """All ClusterHarborConnections to the same Harbor: they are one for the switch."""
+    """Returns all ClusterHarborConnections to the same Harbor: the switch treats them as one."""
     names = []
     for key in context.store.all("ClusterHarborConnection"):
         other = context.load(key)
@@ -66,7 +66,7 @@ def _as_harbor_has_it(link: Link) -> Notifications:
 
 
 async def _is_ours_to_set(visit: Visit[AnyConnection], link: Link, wanted: bool) -> bool:
-    """Whether we may set Harbor's switch. Asked of Harbor only when it is not as wanted."""
+    """Whether we may set Harbor's switch. Reads the setting only if the switch differs from the wanted state."""
     principal = link.principal
     if not visit.context.reports_on(visit.resource.key):
         return False
@@ -83,26 +83,29 @@ async def _by_harbor(visit: Visit[AnyConnection], link: Link, wanted: bool) -> N
                 enabled=link.notifications_enabled is not False,
                 source="Harbor",
                 enforcement="None",
-                message="Somebody keeps changing Harbor's switch back; it is left alone until the ConfigMap changes.",
+                message="Another client keeps reverting Harbor's switch; the operator does not set it again until the "
+                "ConfigMap changes.",
             )
         await link.client.set_notifications(wanted)
         link.notifications_enabled = wanted
         if history.set_to is not wanted:
             history.restored.clear()
-        await visit.tell("NotificationsSwitched", f"Harbor's notifications were switched {'on' if wanted else 'off'}.")
+        await visit.inform(
+            "NotificationsSwitched", f"Harbor's notifications were switched {'on' if wanted else 'off'}."
+        )
     history.set_to = wanted
     return Notifications(enabled=wanted, source="ConfigMap", enforcement="Harbor")
 
 
 async def _is_contested(visit: Visit[AnyConnection], history: SwitchHistory) -> bool:
-    """Counts another change behind our back."""
+    """Counts another change by somebody else."""
     now = visit.context.queue.clock()
     history.restored = [when for when in history.restored if now - when < CONTESTED_WITHIN]
     if len(history.restored) >= CONTESTED_AFTER:
         await visit.warn(
             "SwitchContested",
-            f"Harbor's switch for notifications was changed {CONTESTED_AFTER} times against the ConfigMap: it is left "
-            "alone now. Agree on one of the two, then change the ConfigMap.",
+            f"Harbor's switch for notifications was changed {CONTESTED_AFTER} times against the ConfigMap: the "
+            "operator no longer sets it. Decide on one of the two, then change the ConfigMap.",
         )
         return True
     history.restored.append(now)
@@ -127,6 +130,6 @@ def _by_policies(visit: Visit[AnyConnection], link: Link, wanted: bool) -> Notif
 
 
 def _suspended(context: Context, link: Link) -> int:
-    """How many policies of the connection the switch passes over."""
+    """Returns the number of suspended policies, which the switch does not reach."""
     bodies = (context.store.get(key) for key in context.store.dependents(link.key) if key.kind == "WebhookPolicy")
     return sum(1 for body in bodies if body is not None and body["spec"].get("suspend"))

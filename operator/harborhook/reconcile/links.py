@@ -1,4 +1,7 @@
-"""Live connections to Harbor: the client, and what is known of the Harbor behind it."""
+"""Live connections to Harbor: the client, and the known state of the Harbor behind it.
+
+reconcile/connection.py creates and updates a link; visits of projects and policies work over it.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +22,22 @@ from harborhook.reconcile.mailbox import Mailbox
 from harborhook.reconcile.readings import SHARED_FOR, Readings
 
 CLOSE_AFTER = 60.0
-"""Seconds that requests in flight have to end before a retired client is closed."""
+"""Seconds that requests in flight have before a retired client is closed."""
 
 
 @dataclass
 class SwitchHistory:
-    """How often Harbor's own switch had to be set against somebody else."""
+    """How often Harbor's own switch was restored after changes by others."""
 
     set_to: bool | None = None
-    """What we last set or found as wanted; None while nothing is enforced."""
+    """The value that we last set or confirmed; None while nothing is enforced."""
     restored: list[float] = field(default_factory=list)
-    """When it was changed behind our back and set again."""
+    """Times at which others had changed it and we restored it."""
 
 
 @dataclass
 class PendingRemoval:
-    """A webhook policy that nobody declares and that is going to be removed."""
+    """An undeclared webhook policy that is going to be removed."""
 
     announced_at: float
     disabled: bool = False
@@ -42,22 +45,22 @@ class PendingRemoval:
 
 @dataclass
 class UnmanagedPolicies:
-    """The webhook policies that nobody declares, as the drift checks of projects follow them."""
+    """The undeclared webhook policies, as found by the drift checks of projects."""
 
     listed_at: dict[Key, float] = field(default_factory=dict)
-    """When the policies of a HarborProject were last listed to find them."""
+    """When the policies of a HarborProject were last listed to find undeclared ones."""
     removals: dict[str, dict[int, PendingRemoval]] = field(default_factory=dict)
-    """Those that are about to be removed, by Harbor project and policy id."""
+    """Policies about to be removed, by Harbor project and policy id."""
 
 
 @dataclass
 class Failures:
-    """Resources whose requests failed as if the connection were lost."""
+    """Resources whose requests failed in a way that may mean a lost connection."""
 
     unexplained: dict[Key, float] = field(default_factory=dict)
-    """Those that wait for a check of the connection, and since when."""
+    """Resources waiting for a check of the connection, with the time since when."""
     own: set[Key] = field(default_factory=set)
-    """Those whose requests failed before a check that found the connection working."""
+    """Resources whose requests failed before a check that found the connection working."""
     checked_at: float = float("-inf")
     """When the last such check began."""
 
@@ -68,7 +71,7 @@ class Failures:
 
 @dataclass(frozen=True)
 class Offer:
-    """What the resources of a connection depend on: a change of it wakes them."""
+    """The state that the resources of a connection depend on: a change of it wakes them."""
 
     verdict: Verdict | None
     notifications_enabled: bool | None
@@ -78,7 +81,7 @@ class Offer:
 
     @property
     def switch(self) -> tuple[bool | None, bool]:
-        """How the global switch stands."""
+        """State of the global switch."""
         return self.notifications_enabled, self.policies_off
 
 
@@ -93,26 +96,26 @@ class Link:
     breaker: Breaker
     mailbox: Mailbox = field(default_factory=Mailbox)
     fingerprint: tuple[object, ...] = field(default=(), repr=False)
-    """What the client was made of (url, credentials, trust): a change means a new client."""
+    """The inputs of the client (url, credentials, trust): a change requires a new client."""
     wants_session: bool = True
-    """Whether a login is worth trying: Harbor has not refused one yet."""
+    """Whether to try a login: Harbor has not refused one yet."""
     verdict: Verdict | None = None
-    """Why the connection does not work at the moment; None while it does."""
+    """Why the connection does not work at present; None while it works."""
     failures: Failures = field(default_factory=Failures)
     version: str | None = None
     principal: Principal | None = None
     read_only: bool | None = None
-    """Harbor's read-only mode: nothing can be written."""
+    """Harbor is in read-only mode and refuses writes."""
     supported: Supported | None = None
-    """What policies can have in this Harbor; read with the first policy."""
+    """Features of policies that this Harbor supports; read with the first policy."""
     notifications_enabled: bool | None = None
     """Harbor's own switch for all notifications."""
     policies_off: bool = False
-    """The global switch is off and has to be enforced on each policy."""
+    """The global switch is off and is enforced on each policy."""
     switch: SwitchHistory = field(default_factory=SwitchHistory)
     unmanaged: UnmanagedPolicies = field(default_factory=UnmanagedPolicies)
     applied_values: dict[Key, ResolvedTargets] = field(default_factory=dict, repr=False)
-    """Addresses and headers that Harbor was last given for each WebhookPolicy, to see whether a Secret has changed."""
+    """Addresses and headers last applied for each WebhookPolicy, to detect a changed Secret."""
     _writing: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -143,17 +146,17 @@ class Link:
         )
 
     def replace_client(self, client: HarborClient) -> None:
-        """From now on requests go through this client; those in flight end over the one before."""
+        """Sends new requests through this client; those in flight complete over the former one."""
         retire(self.client)
         self.client = self.readings.client = client
         self.readings.forget()  # another principal may see other projects
 
     def writing(self, project: str) -> asyncio.Lock:
-        """To be held while writing to a project: Harbor answers simultaneous writes to one with 409 and 500."""
+        """Returns the lock for writes to a project: Harbor answers simultaneous writes to one with 409 and 500."""
         return self._writing[project]
 
     async def what_is_supported(self, project: str) -> Supported | None:
-        """Asked once per connection and Harbor version; None if the principal may not know."""
+        """Reads it once per connection and Harbor version; None if the principal may not read it."""
         async with self._asking:
             if self.supported is None:
                 try:
@@ -163,7 +166,7 @@ class Link:
             return self.supported
 
     def forget(self, key: Key) -> None:
-        """A resource is gone."""
+        """Forgets a deleted resource."""
         self.applied_values.pop(key, None)
         self.mailbox.forget(key)
         self.failures.forget(key)
@@ -171,7 +174,7 @@ class Link:
 
 
 def retire(client: HarborClient) -> None:
-    """Closes a client that nobody will take any more, when the requests in flight have had time to end."""
+    """Closes a client once requests in flight have had time to complete."""
 
     async def close() -> None:
         await asyncio.sleep(CLOSE_AFTER)

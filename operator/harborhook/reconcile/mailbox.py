@@ -1,4 +1,4 @@
-"""The mailbox of a connection's deliveries: the poll puts in what it has read, visits take it out into the status."""
+"""The mailbox of a connection: polls and senders put in their results, and visits move them into the status."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harborhook.reconcile.redelivery_state import Redeliveries
 
 @dataclass(frozen=True)
 class DeliveryReading:
-    """The last-trigger times of a policy and its notifications (None: not read yet), as last read."""
+    """The last-trigger times of a policy and its notifications (None: not read yet), from the last poll."""
 
     policy_id: int
     rows: tuple[LastTrigger, ...] = ()
@@ -25,12 +25,12 @@ class Mailbox:
     readings: dict[Key, DeliveryReading] = field(default_factory=dict)
     """By WebhookPolicy."""
     in_rhythm: set[str] = field(default_factory=set)
-    """Harbor projects whose last-trigger times are read at moments of their own, apart from those of others."""
+    """Harbor projects whose polls have got their own random moment of the interval."""
     last_written: dict[Key, float] = field(default_factory=dict)
-    """When a status was last written for news alone, for policies their deliveries, for projects their counts."""
+    """When a status was last written for news alone: deliveries for policies, counts for projects."""
 
     redeliveries: dict[Key, Redeliveries] = field(default_factory=dict)
-    """By WebhookPolicy of which something failed."""
+    """By WebhookPolicy with failed notifications."""
     endpoint_tests: dict[Key, EndpointTest] = field(default_factory=dict)
     """Results that are not in the status yet, by WebhookPolicy."""
 

@@ -1,7 +1,7 @@
-"""Which webhook policy in Harbor is a resource's own: found by id or by our mark, made, or adopted.
+"""Finds, creates or adopts the webhook policy in Harbor that belongs to a resource, by its id or our mark.
 
-`obtain` is for a resource that is to have its policy, `find_own` for one that is being deleted. Neither changes what
-another resource or another cluster owns.
+`obtain` serves a resource that should have its policy, `find_own` one that is being deleted. Neither changes what
+another resource or cluster owns.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from harborhook.runtime.queue import Cause
 HOW_TO_ADOPT = "Set creationPolicy to Adopt or CreateOrAdopt to take it over, or choose another policyName."
 
 HELD_PAUSE = 60.0
-"""Seconds after which the operator checks again whether another resource has released a policy."""
+"""Seconds until the operator checks again whether another resource has released a policy."""
 
 
 async def obtain(
     visit: PolicyVisit, location: PolicyLocation, desired: DesiredPolicy, switch: EffectiveSwitch
 ) -> Policy | None:
-    """The policy as Harbor has it, made or adopted if need be. None: just made exactly as stated."""
+    """Returns the policy in Harbor, created or adopted if necessary. None: it was just created, exactly as stated."""
     observed = await recorded(visit, location)
     if observed is not None:
         await visit.prepare(finalizer=_wants_finalizer(visit, switch))
         return observed
     adopts_only = visit.resource.spec.creation_policy == "Adopt"
-    # Creation is optimistic, one POST; a look first only where the POST is known to be needless or unwanted.
+    # Creation is optimistic: one POST. Harbor is read first only if the POST is known to be needless or unwanted.
     if adopts_only or _may_exist(visit):
         existing = await _existing(visit, location)
         if existing is not None:
@@ -41,20 +41,20 @@ async def obtain(
         raise NotReady(
             Reason.NOT_FOUND,
             f"Project {location.project} has no webhook policy {desired.name!r}, "
-            "and creationPolicy Adopt does not make one.",
+            "and creationPolicy Adopt does not create one.",
         )
     return await _create(visit, location, desired, switch)
 
 
 async def recorded(visit: PolicyVisit, location: PolicyLocation) -> Policy | None:
-    """The policy whose id the status has; None if there is none (any more) in this project. Raises OwnedByOther if
+    """Returns the policy whose id the status has; None if it is not in this project (any more). Raises OwnedByOther if
     another cluster has taken it over."""
     status, readings, shared = visit.resource.status, location.link.readings, visit.may_share_reading
     if status.policy_id is None or status.project_id != location.project_id:
         return None
     observed = await readings.policy(location.project, status.policy_id, shared=shared)
     if observed is None and shared:
-        observed = await readings.policy(location.project, status.policy_id, shared=False)  # before making it again
+        observed = await readings.policy(location.project, status.policy_id, shared=False)  # before recreating it
     if observed is None or observed.project_id != location.project_id or _is_another(visit, observed):
         return None
     other = _taken_over_by(visit, observed)
@@ -64,7 +64,8 @@ async def recorded(visit: PolicyVisit, location: PolicyLocation) -> Policy | Non
 
 
 async def find_own(visit: PolicyVisit, location: PolicyLocation) -> Policy | None:
-    """The policy of a resource that is being deleted: by id and project, or by our mark if a crash lost its id."""
+    """Returns the policy of a resource that is being deleted: by id and project, or by our mark if a crash lost its
+    id."""
     try:
         observed = await _find(visit, location)
     except NotFoundError:
@@ -78,7 +79,7 @@ async def find_own(visit: PolicyVisit, location: PolicyLocation) -> Policy | Non
     other = _taken_over_by(visit, observed)
     if other is not None:
         note = (
-            f"Webhook policy {observed.name!r} is managed from another cluster ({other}): it stays in Harbor as it is."
+            f"Webhook policy {observed.name!r} is managed from another cluster ({other}): it stays unchanged in Harbor."
         )
         await visit.warn("Released", note)
         return None
@@ -90,12 +91,12 @@ async def _find(visit: PolicyVisit, location: PolicyLocation) -> Policy | None:
     observed = await location.link.client.policy(location.project, known) if known is not None else None
     if observed is not None and not _is_another(visit, observed):
         return observed
-    # It may have been made, or made again, without its id getting into the status.
+    # It may have been created, or recreated, without its id reaching the status.
     existing = await _existing(visit, location)
     return existing if existing is not None and _has_our_mark(visit, existing) else None
 
 
-# Made
+# Creation
 
 
 async def _create(
@@ -121,7 +122,7 @@ async def _create(
     if again:
         await visit.warn("Recreated", f"Webhook policy {desired.name} had been removed in Harbor and was recreated.")
     else:
-        await visit.tell("Created", f"Created webhook policy {desired.name} in project {location.project}.")
+        await visit.inform("Created", f"Created webhook policy {desired.name} in project {location.project}.")
     return None
 
 
@@ -131,17 +132,19 @@ async def _by_name(location: PolicyLocation, name: str) -> Policy | None:
 
 
 def _wants_finalizer(visit: PolicyVisit, switch: EffectiveSwitch) -> bool:
-    """With the origin that this visit has found out. What a switch above the policy has disabled has to be undone."""
+    """Decides with the origin found in this visit. A policy that a switch above it has disabled needs the finalizer,
+    because deletion has to undo that."""
     if switch.disables:
         return True
     return visit.resource.model_copy(update={"status": visit.status}).effective_deletion_policy == "Delete"
 
 
-# Found, and taken
+# Adoption
 
 
 def _may_exist(visit: PolicyVisit) -> bool:
-    """Whether an attempt has been made before: it was refused, or a crash may have kept us from recording its end."""
+    """Whether an earlier attempt may have created it: it was refused, or a crash may have prevented recording the
+    result."""
     resource = visit.resource
     if resource.status.ready_reason in (Reason.ALREADY_EXISTS, Reason.NOT_FOUND, Reason.OWNED_BY_OTHER):
         return True
@@ -149,7 +152,7 @@ def _may_exist(visit: PolicyVisit) -> bool:
 
 
 async def _existing(visit: PolicyVisit, location: PolicyLocation) -> Policy | None:
-    """The policy with our mark, which may have been renamed in the spec since it was made, or that of the name."""
+    """Returns the policy with our mark, even if the spec's name has changed since, or else the one with the name."""
     policies, name = await location.link.client.policies(location.project), visit.resource.harbor_name
     ours = [policy for policy in policies if _may_be_ours(visit, policy) and not _holder(visit, location, policy)]
     ours.sort(key=lambda policy: policy.name != name)
@@ -157,20 +160,20 @@ async def _existing(visit: PolicyVisit, location: PolicyLocation) -> Policy | No
 
 
 async def _take(visit: PolicyVisit, location: PolicyLocation, existing: Policy, switch: EffectiveSwitch) -> Policy:
-    """Makes an existing policy ours, if it is or may become so; raises NotReady otherwise."""
+    """Takes an existing policy over if it belongs to the resource or may be adopted; raises NotReady otherwise."""
     name = existing.name
     _check_not_held(visit, location, existing)
     if _has_our_mark(visit, existing):
-        # What we made before a crash, or before this cluster was built again under the same name.
+        # We created it before a crash, or before this cluster was rebuilt under the same name.
         visit.record(policy_id=existing.id, origin="Created")
         await visit.prepare(finalizer=_wants_finalizer(visit, switch))
-        await visit.tell("Created", f"Created webhook policy {name}.")
+        await visit.inform("Created", f"Created webhook policy {name}.")
         return existing
     _check_may_be_adopted(visit, existing)
     await claims.check_adoptable(location.link, location.project, location.project_id, "notification-policy:update")
     visit.record(policy_id=existing.id, origin="Adopted")
     await visit.prepare(finalizer=_wants_finalizer(visit, switch))
-    await visit.tell("Adopted", f"Adopted webhook policy {name} of Harbor.")
+    await visit.inform("Adopted", f"Adopted webhook policy {name} of Harbor.")
     return existing
 
 
@@ -178,7 +181,8 @@ def _check_not_held(visit: PolicyVisit, location: PolicyLocation, existing: Poli
     holder = _holder(visit, location, existing)
     if holder is None:
         return
-    # By another HarborProject, or by projectName: then it is no rival for the name, and does not wake us when it goes.
+    # The holder belongs to another HarborProject or uses projectName: it is not a rival for the name, so its deletion
+    # does not wake us.
     visit.context.queue.add(visit.resource.key, Cause.RETRY, after=HELD_PAUSE)
     raise NotReady(
         Reason.OWNED_BY_OTHER,
@@ -195,12 +199,12 @@ def _check_may_be_adopted(visit: PolicyVisit, existing: Policy) -> None:
     if creation_policy == "Create":
         raise NotReady(
             Reason.ALREADY_EXISTS,
-            f"The project already has a webhook policy {name!r} that this resource did not make. {HOW_TO_ADOPT}",
+            f"The project already has a webhook policy {name!r} that this resource did not create. {HOW_TO_ADOPT}",
         )
 
 
 def _holder(visit: PolicyVisit, location: PolicyLocation, policy: Policy) -> Key | None:
-    """Another resource that has made or adopted it."""
+    """Returns another resource that has created or adopted it."""
     store = visit.context.store
     for other in store.dependents(DeliveriesKey(location.link.key, location.project)):
         status = (store.get(other) or {}).get("status") or {}
@@ -210,7 +214,7 @@ def _holder(visit: PolicyVisit, location: PolicyLocation, policy: Policy) -> Key
     return None
 
 
-# Recognised
+# Recognition
 
 
 def _has_our_mark(visit: PolicyVisit, policy: Policy) -> bool:
@@ -219,8 +223,8 @@ def _has_our_mark(visit: PolicyVisit, policy: Policy) -> bool:
 
 
 def _may_be_ours(visit: PolicyVisit, policy: Policy) -> bool:
-    """Whether we made it for this resource. One of the same name that was deleted before may have left a policy with
-    the same mark, which is older, and does not have a name of ours."""
+    """Whether we created it for this resource. A deleted resource of the same name may have left a policy with the same
+    mark; that one is older and has none of our names."""
     resource, status = visit.resource, visit.resource.status
     if not _has_our_mark(visit, policy):
         return False
@@ -229,8 +233,9 @@ def _may_be_ours(visit: PolicyVisit, policy: Policy) -> bool:
 
 
 def _is_another(visit: PolicyVisit, observed: Policy) -> bool:
-    """Whether what has our id now is not what we made: a Harbor restored from a backup gives ids out again. A client
-    may have lost our mark, and a person may have changed the name; both at once mean another policy."""
+    """Whether the object with our id is not the policy that we created: a Harbor restored from a backup reuses ids.
+    Another client may have lost our mark, and a user may have changed the name, but both at once mean another
+    policy."""
     policy = visit.resource
     if policy.status.origin != "Created" or observed.name in (policy.status.policy_name, policy.harbor_name):
         return False
@@ -238,8 +243,8 @@ def _is_another(visit: PolicyVisit, observed: Policy) -> bool:
 
 
 def _taken_over_by(visit: PolicyVisit, observed: Policy) -> str | None:
-    """The other cluster that has taken over the policy whose id the status has. None while this cluster takes it over,
-    which a refused write may have interrupted."""
+    """Returns the other cluster that has taken over the policy whose id the status has. None while this cluster is
+    taking it over, which a refused write may have interrupted."""
     spec, status = visit.resource.spec, visit.resource.status
     if spec.creation_policy == "Adopt" and status.origin == "Adopted" and status.applied_generation is None:
         return None

@@ -1,4 +1,4 @@
-"""Where a webhook policy belongs in Harbor: its project, and the connection that reaches it."""
+"""Locates a webhook policy in Harbor: its project, and the connection that reaches it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from harborhook.reconcile.links import Link
 from harborhook.reconcile.visit import Visit
 
 PROJECT_GRACE = 3.0
-"""Seconds for which a new policy waits for its project before it complains: the watches of two kinds do not report in
-the order in which things were applied together."""
+"""Seconds that a new policy waits for its project before it reports a missing one: watches of different kinds do not
+keep the order in which manifests were applied."""
 
 PolicyVisit = Visit[WebhookPolicy]
 
@@ -29,7 +29,7 @@ class PolicyLocation:
 
 
 async def locate(visit: PolicyVisit) -> PolicyLocation:
-    """Where the spec puts the policy. Raises NotReady, or Wait for the first visit of its project."""
+    """Returns the location stated in the spec. Raises NotReady, or Wait for the first visit of its project."""
     policy = visit.resource
     if policy.spec.project_ref is not None:
         return _located_by_reference(visit, policy.spec.project_ref.name)
@@ -59,7 +59,7 @@ def _located_by_reference(visit: PolicyVisit, name: str) -> PolicyLocation:
     status = project.status
     if status.project_id is None or status.project_name is None or status.connection is None:
         if status.observed_generation is None and not project.metadata.deleting:
-            raise Wait  # for its first visit, which wakes us
+            raise Wait  # its first visit wakes us
         raise NotReady(
             Reason.PROJECT_NOT_READY,
             f"HarborProject {name} has no project in Harbor yet ({status.ready_reason or 'not reconciled'}).",
@@ -69,7 +69,7 @@ def _located_by_reference(visit: PolicyVisit, name: str) -> PolicyLocation:
 
 
 async def locate_for_deletion(visit: PolicyVisit) -> PolicyLocation | None:
-    """Where the policy is, by the status; by the spec if a crash left no status. None: it never got that far."""
+    """Returns the location by the status, or by the spec if a crash left no status. None: nothing was created."""
     status = visit.resource.status
     if status.connection is not None and status.project_name is not None and status.project_id is not None:
         key = claims.key_of_recorded(status.connection, visit.resource.metadata.namespace)
@@ -84,7 +84,7 @@ async def locate_for_deletion(visit: PolicyVisit) -> PolicyLocation | None:
 
 
 def locate_without_project(visit: PolicyVisit) -> PolicyLocation | None:
-    """Where the policy is although its HarborProject is missing; None where that cannot be known or reached."""
+    """Returns the location of a policy whose HarborProject is missing; None if it is unknown or out of reach."""
     status, namespace = visit.resource.status, visit.resource.metadata.namespace
     if status.connection is None or status.project_name is None or status.project_id is None:
         return None
@@ -100,7 +100,8 @@ def locate_without_project(visit: PolicyVisit) -> PolicyLocation | None:
 
 
 async def check_unmoved(visit: PolicyVisit, location: PolicyLocation) -> None:
-    """A HarborProject that was recreated may be another project. The policy in the one before is not left behind."""
+    """Refuses to follow a recreated HarborProject to another project: the policy in the former one would be left
+    behind."""
     status, project = visit.resource.status, visit.resource.status.project_name
     if status.policy_id is None or project is None or project == location.project:
         return

@@ -1,6 +1,6 @@
-"""HarborProject: create or adopt it, keep it as stated, release or delete it.
+"""HarborProject: creates or adopts the project, keeps it in line with the spec, releases or deletes it.
 
-The worker calls `reconcile`, `take_news` and `delete`. What a project consists of is in reconcile/project_parts.py.
+The worker calls `reconcile`, `take_news` and `delete`. reconcile/project_parts.py has the parts of a project.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harborhook.plan.drift import Difference, drift_rows, drift_verdict
 from harborhook.plan.unmanaged import UNMANAGED_SHOWN
 from harborhook.reconcile import claims, prune
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.drift import report, tell_written
+from harborhook.reconcile.drift import record_written, report
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.project_parts import Part, ProjectQuota, ProjectRow
 from harborhook.reconcile.verdicts import harbors_refusal
@@ -34,14 +34,14 @@ from harborhook.reconcile.visit import CONNECTION_REASONS, Visit
 from harborhook.runtime.queue import Cause
 
 DELETING_POLICIES_LIMIT = 30.0
-"""Seconds for which the deletion of a project waits for its policies that are being deleted too."""
+"""Seconds that the deletion of a project waits for its policies that are being deleted too."""
 OTHER_POLICIES_LIMIT = 6.0
-"""Seconds for which it waits for policies that are not (yet) being deleted."""
+"""Seconds that it waits for policies that are not (yet) being deleted."""
 
 LIST_POLICIES_AFTER = 3600.0
-"""Seconds after which the policies of a project for which none is declared are listed again."""
+"""Seconds until the policies of a project without WebhookPolicies are listed again."""
 OBSERVE_QUOTA_AFTER = 5.0
-"""Seconds after which the quota of a project that was just made is observed."""
+"""Seconds until the quota of a new project is observed."""
 
 HOW_TO_ADOPT = "Set creationPolicy to Adopt or CreateOrAdopt to take it over as it is, or choose another name."
 
@@ -50,7 +50,7 @@ ProjectVisit = Visit[HarborProject]
 
 @dataclass(frozen=True)
 class ObtainedProject:
-    """The project as Harbor has it; `made` just now, by a POST that stated everything a POST can."""
+    """The project in Harbor; `made` in this visit, by a POST with everything that a POST can state."""
 
     project: Project
     made: bool = False
@@ -59,7 +59,7 @@ class ObtainedProject:
 async def reconcile(visit: ProjectVisit) -> Verdict:
     project = visit.resource
     if project.status.origin is not None and not visit.has_finalizer and _wants_finalizer(project):
-        await visit.prepare(finalizer=True)  # whatever keeps the rest of the spec from being applied
+        await visit.prepare(finalizer=True)  # first, since later steps may fail
     if project.spec.suspend:
         return Verdict(Reason.SUSPENDED, "Nothing is written to Harbor while suspend is true.")
     link = claims.link_to(visit, claims.effective_connection(project))
@@ -69,27 +69,29 @@ async def reconcile(visit: ProjectVisit) -> Verdict:
     await claims.hold(visit, link)
     async with link.writing(project.harbor_name):
         found = await _obtain(visit, link)
-        # Known as soon as it is: the project's policies need no more than this.
+        # Recorded early: the project's policies need no more than this.
         visit.record(project_name=project.harbor_name, connection=claims.recorded(link))
         findings = await _apply_parts(visit, link, found)
     return plan.conclusion(project.harbor_name, findings)
 
 
 async def _obtain(visit: ProjectVisit, link: Link) -> ObtainedProject:
-    """The project, made or adopted if need be."""
+    """Returns the project, created or adopted if necessary."""
     project = visit.resource
     name = project.harbor_name
     refused_before = project.status.ready_reason in (Reason.ALREADY_EXISTS, Reason.NOT_FOUND)
     adopts_only = project.spec.creation_policy == "Adopt"
-    # Creation is optimistic, one POST; Harbor is read first only where the POST is known to be needless or unwanted.
+    # Creation is optimistic: one POST. Harbor is read first only if the POST is known to be needless or unwanted.
     if project.status.project_id is not None or refused_before or adopts_only:
         observed = await link.readings.project(name, shared=visit.may_share_reading)
         if observed is None and visit.may_share_reading:
-            observed = await link.readings.project(name, shared=False)  # before it is made again
+            observed = await link.readings.project(name, shared=False)  # unshared, before it is created again
         if observed is not None:
             return await _take(visit, link, observed)
     if adopts_only:
-        raise NotReady(Reason.NOT_FOUND, f"Harbor has no project {name!r}, and creationPolicy Adopt does not make one.")
+        raise NotReady(
+            Reason.NOT_FOUND, f"Harbor has no project {name!r}, and creationPolicy Adopt does not create one."
+        )
     return await _create(visit, link)
 
 
@@ -98,7 +100,7 @@ async def _create(visit: ProjectVisit, link: Link) -> ObtainedProject:
     name, version = project.harbor_name, parse_version(link.version or "")
     claims.check_writable(link)
     registry_id = await _registry_to_cache(link, project)
-    # Announced before the POST: should its answer get lost, the next visit knows that it was ours.
+    # Announced before the POST: if its answer is lost, the next visit knows that the project is ours.
     await visit.prepare_creation(
         finalizer=_wants_finalizer(project), annotations={ANNOTATION_CREATE_PENDING: project.metadata.uid}
     )
@@ -113,14 +115,14 @@ async def _create(visit: ProjectVisit, link: Link) -> ObtainedProject:
         observed = await link.client.project(name)
         if observed is None:
             raise
-        # Of one that another operator's resource wants too, nobody can tell whose POST made it.
+        # If another operator's resource claims the project too, it is unknown whose POST created it.
         is_ours = plan.is_lost_creation(project, observed) and not claims.is_contested(visit.context, link, project)
         return await _take(visit, link, observed, lost_creation=is_ours)
     link.readings.project_written(name)
     if project_id is None:
         made = await link.client.project(name)
         if made is None:
-            raise NotReady(Reason.NOT_FOUND, f"Harbor made project {name!r}, but does not show it.")
+            raise NotReady(Reason.NOT_FOUND, f"Harbor created project {name!r}, but does not show it.")
         project_id = made.id
     await _record_creation(visit, project_id)
     created = Project(project_id, name, registry_id=registry_id)
@@ -133,28 +135,29 @@ async def _record_creation(visit: ProjectVisit, project_id: int) -> None:
     if was_removed:
         await visit.warn("Recreated", f"Project {name} had been removed in Harbor and was recreated.")
     else:
-        await visit.tell("Created", f"Created project {name} in Harbor.")
+        await visit.inform("Created", f"Created project {name} in Harbor.")
 
 
 async def _registry_to_cache(link: Link, project: HarborProject) -> int | None:
-    """The id of the registry endpoint that a proxy cache is made for."""
+    """Returns the id of the registry endpoint for a new proxy cache."""
     proxy = project.spec.proxy_cache
     if proxy is None:
         return None
     registry_id = plan.registry_id(await link.readings.registries(shared=True), proxy.registry_name)
-    if registry_id is None:  # it may be newer than the reading
+    if registry_id is None:  # it may be newer than the shared reading
         registry_id = plan.registry_id(await link.readings.registries(shared=False), proxy.registry_name)
     if registry_id is None:
         raise NotReady(
             Reason.NOT_FOUND,
             f"Harbor has no registry endpoint {proxy.registry_name!r}, which proxyCache.registryName names: "
-            "an administrator of Harbor has to make it, or the name is to be corrected.",
+            "ask an administrator of Harbor to create it, or correct the name.",
         )
     return registry_id
 
 
 async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_creation: bool = False) -> ObtainedProject:
-    """Makes an existing project ours, if it is or may become so; raises AlreadyExists otherwise."""
+    """Takes an existing project over if it belongs to the resource or may be adopted; raises AlreadyExists
+    otherwise."""
     project = visit.resource
     if project.status.origin is not None:
         if observed.id != project.status.project_id:
@@ -165,22 +168,22 @@ async def _take(visit: ProjectVisit, link: Link, observed: Project, *, lost_crea
         visit.record(project_id=observed.id)
     elif lost_creation:
         visit.record(project_id=observed.id, origin="Created")
-        await visit.tell("Created", f"Created project {observed.name} in Harbor.")
+        await visit.inform("Created", f"Created project {observed.name} in Harbor.")
     elif project.spec.creation_policy == "Create":
         raise NotReady(
             Reason.ALREADY_EXISTS,
-            f"Harbor already has a project {observed.name!r} that this resource did not make. {HOW_TO_ADOPT}",
+            f"Harbor already has a project {observed.name!r} that this resource did not create. {HOW_TO_ADOPT}",
         )
     else:
         await claims.check_adoptable(link, observed.name, observed.id, "project:update")
         visit.record(project_id=observed.id, origin="Adopted")
-        await visit.tell("Adopted", f"Adopted project {observed.name} of Harbor.")
+        await visit.inform("Adopted", f"Adopted project {observed.name} of Harbor.")
     await visit.prepare(finalizer=_wants_finalizer(project))
     return ObtainedProject(observed)
 
 
 async def _apply_parts(visit: ProjectVisit, link: Link, found: ObtainedProject) -> list[Verdict]:
-    """Writes each part of the project that differs from the spec, or reports it; returns the messages."""
+    """Writes or reports the differences of each part; returns the messages."""
     applies = found.made or plan.is_to_apply(visit.resource, visit.status.origin)
     parts = _parts(visit, link, found)
     findings: list[Verdict] = []
@@ -203,7 +206,7 @@ async def _apply_parts(visit: ProjectVisit, link: Link, found: ObtainedProject) 
 
 
 def _parts(visit: ProjectVisit, link: Link, found: ObtainedProject) -> tuple[Part, ...]:
-    # The POST has set the quota, except over an ordinary user, whose storage_limit Harbor 2.16 ignores. Whether Harbor
+    # The POST has set the quota, except for an ordinary user, whose storage_limit Harbor 2.16 ignores. Whether Harbor
     # keeps a quota is observed a little later, so that a creation costs one request.
     quota_is_left = found.made and (link.principal is None or link.principal.kind != "User")
     if quota_is_left and visit.resource.spec.storage_quota is not None:
@@ -219,15 +222,15 @@ async def _report(
 ) -> None:
     if not found.made:
         what = f"project {found.project.name} in Harbor"
-        await tell_written(visit, what, written, asked_for=plan.spec_is_new(visit.resource))
+        await record_written(visit, what, written, asked_for=plan.spec_is_new(visit.resource))
     await report(visit, drift)
 
 
-# What is only counted
+# Counts
 
 
 async def _count(visit: ProjectVisit, link: Link, found: ObtainedProject, parts: Iterable[Part]) -> None:
-    """Records repositories, policies and what the parts show."""
+    """Records the counts of repositories and policies, and the status of the parts."""
     status = visit.resource.status
     counts = {
         "repository_count": found.project.repository_count,
@@ -239,7 +242,7 @@ async def _count(visit: ProjectVisit, link: Link, found: ObtainedProject, parts:
 
 
 async def _unmanaged(visit: ProjectVisit, link: Link, found: ObtainedProject) -> list[str]:
-    """The names of policies that nobody declares, of which those are removed that the spec wants to be pruned."""
+    """Returns the names of undeclared policies; removes them if the spec has webhooks.prune."""
     status = visit.resource.status
     if not found.made and _is_time_to_list(visit, link):
         policies = await prune.unmanaged(visit, link, found.project.id)
@@ -250,8 +253,8 @@ async def _unmanaged(visit: ProjectVisit, link: Link, found: ObtainedProject) ->
 
 
 def _is_time_to_list(visit: ProjectVisit, link: Link) -> bool:
-    """A list that the project's policies are compared with anyway is always used. For a project without any it costs a
-    request of its own, which a drift check makes once an hour, and not right after a start."""
+    """Always uses a list that was read anyway to compare the project's policies. For a project without WebhookPolicies
+    a list costs an extra request: a drift check makes it once an hour, and not right after a start."""
     key, now = visit.resource.key, visit.context.queue.clock()
     is_known = visit.resource.status.webhooks is not None and visit.may_share_reading
     last = link.unmanaged.listed_at.setdefault(key, now if is_known else float("-inf"))
@@ -268,7 +271,7 @@ def _webhooks(visit: ProjectVisit, unmanaged: list[str]) -> WebhooksStatus:
     if before is not None and any(policy.status.ready_reason in CONNECTION_REASONS for policy in policies):
         return before.model_copy(
             update={"unmanaged": unmanaged}
-        )  # they are counted once they have been reconciled again
+        )  # the project counts them once they have been reconciled again
     ready = sum(policy.status.is_ready for policy in policies)
     return WebhooksStatus(declared=len(policies), ready=ready, summary=f"{ready}/{len(policies)}", unmanaged=unmanaged)
 
@@ -276,7 +279,7 @@ def _webhooks(visit: ProjectVisit, unmanaged: list[str]) -> WebhooksStatus:
 def _record_counts(
     visit: ProjectVisit, link: Link, counts: dict[str, Any], cause: Cause, *, at_once: bool = False
 ) -> None:
-    """Puts counts into the status, at most once a minute; if it is too early, the project is reconciled again then."""
+    """Puts counts into the status, at most once a minute; if it is too early, queues the project for then."""
     key, context = visit.resource.key, visit.context
     last = link.mailbox.last_written.setdefault(key, float("-inf"))
     if all(getattr(visit.status, name) == value for name, value in counts.items()):
@@ -290,7 +293,7 @@ def _record_counts(
 
 
 async def take_news(visit: ProjectVisit) -> None:
-    """Counts the project's policies again after one of them has changed; Harbor is not asked."""
+    """Counts the project's policies after one of them has changed, without a request to Harbor."""
     link, before = claims.link_of_record(visit), visit.resource.status.webhooks
     if link is not None and before is not None:
         _record_counts(visit, link, {"webhooks": _webhooks(visit, before.unmanaged)}, Cause.COUNT)
@@ -301,17 +304,17 @@ def _wants_finalizer(project: HarborProject) -> bool:
 
 
 async def delete(visit: ProjectVisit) -> None:
-    """Obeys deletionPolicy Delete. Returning releases the resource; NotReady keeps it."""
+    """Applies the deletion policy. Returning releases the resource; NotReady keeps it."""
     project = visit.resource
     if not _wants_finalizer(project):
         return
     connection = _deletion_connection(project)
     if project.status.origin is None and connection not in visit.context.store:
-        return  # it never got as far as Harbor
+        return  # nothing was created in Harbor
     link = claims.link_to(visit, connection, deleting=True)
     if not claims.is_allowed(link.connection, project.metadata.namespace, project.harbor_name):
         await visit.warn(
-            "Released", f"The connection no longer allows project {project.harbor_name}: it stays in Harbor as it is."
+            "Released", f"The connection no longer allows project {project.harbor_name}: it stays unchanged in Harbor."
         )
         return
     _wait_for_policies(visit.context, project)
@@ -324,7 +327,7 @@ async def delete(visit: ProjectVisit) -> None:
 
 
 def _is_ours(project: HarborProject, observed: Project) -> bool:
-    """Checked before anything is deleted: a project that somebody else has recreated is left alone."""
+    """Checked before any deletion: a project that somebody else has recreated is not deleted."""
     if project.status.origin is None:
         return plan.is_lost_creation(project, observed)
     return observed.id == project.status.project_id
@@ -340,12 +343,12 @@ async def _delete_in_harbor(link: Link, name: str) -> None:
         raise NotReady(
             Reason.PROJECT_NOT_EMPTY,
             f"{harbors_refusal(error)} {counted}Empty project {name} in Harbor, or set deletionPolicy to Retain to "
-            "keep it; images are never removed for you.",
+            "keep it; the operator never removes images.",
         ) from None
 
 
 async def _counted_repositories(link: Link, name: str) -> str:
-    """A sentence, with the space after it; empty if there are none or Harbor does not say."""
+    """Returns a sentence with a trailing space; empty if there are none or Harbor does not report them."""
     try:
         count = await link.client.repository_count(name)
     except HarborError:
@@ -354,16 +357,16 @@ async def _counted_repositories(link: Link, name: str) -> str:
 
 
 def _deletion_connection(project: HarborProject) -> Key:
-    """The connection over which the project was made, whatever the spec says now."""
+    """Returns the connection over which the project was created, regardless of the present spec."""
     if project.status.connection is not None:
         return claims.key_of_recorded(project.status.connection, project.metadata.namespace)
     return claims.effective_connection(project)
 
 
 def _wait_for_policies(context: Context, project: HarborProject) -> None:
-    """Policies that are being deleted too go first: those of a deleted project stay in Harbor's database.
+    """Lets policies that are being deleted too go first: policies of a deleted project would stay in Harbor's database.
 
-    `kubectl delete` of several kinds deletes one after the other, so at first any policy is waited for.
+    `kubectl delete` of several kinds deletes them one after the other, so for a few seconds any policy counts.
     """
     if project.metadata.deletion_timestamp is None:
         return

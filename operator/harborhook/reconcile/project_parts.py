@@ -1,6 +1,6 @@
-"""The parts of a project that Harbor keeps apart: its row with metadata and allowlist, and its quota.
+"""The parts of a project that Harbor stores separately: its row with metadata and allowlist, and its quota.
 
-reconcile/project.py takes each through the same steps: observe, compare, and write where differences are to be written.
+reconcile/project.py processes each in the same steps: observe, compare, and write if differences are to be written.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from harborhook.reconcile.verdicts import harbors_refusal
 
 
 class Part(Protocol):
-    """One part of one project. All methods raise HarborError for what concerns the whole project."""
+    """One part of one project. All methods raise HarborError for errors that concern the whole project."""
 
     async def observe(self) -> Sequence[Verdict]:
-        """Reads what Harbor has; returns what of the spec this project cannot have, or why it cannot be seen."""
+        """Reads Harbor's state. Returns the stated fields that this project cannot have, or why they cannot be read."""
 
     def differences(self) -> Sequence[Difference]:
-        """Between the spec and what was observed."""
+        """Returns the differences between the spec and the observed state."""
 
     async def write(self) -> Verdict | None:
-        """Gives Harbor the differences. A verdict says why this part could not be written; the others still are."""
+        """Writes the differences. A verdict explains why this part could not be written; the other parts still are."""
 
     def status(self) -> Mapping[str, Any]:
-        """What the status shows of it."""
+        """Returns the fields of the status that this part provides."""
 
 
 class ProjectRow:
-    """What one PUT of the project changes: the settings that Harbor keeps as metadata, and the CVE allowlist."""
+    """The part that one PUT of the project changes: the settings kept as metadata, and the CVE allowlist."""
 
     def __init__(self, link: Link, project: HarborProject, observed: Project, *, is_new: bool) -> None:
         self._link = link
@@ -64,7 +64,7 @@ class ProjectRow:
         return {}
 
     async def _registries(self) -> list[Registry] | None:
-        """The registry endpoints, where spec and Harbor both name one; None if the principal may not know them."""
+        """Returns the registry endpoints if both spec and Harbor name one; None if the principal may not list them."""
         proxy = self._spec.proxy_cache
         if proxy is None or self._observed.registry_id is None:
             return None
@@ -72,15 +72,15 @@ class ProjectRow:
             registries = await self._link.readings.registries(shared=True)
             if plan.registry_id(registries, proxy.registry_name) == self._observed.registry_id:
                 return registries
-            return await self._link.readings.registries(shared=False)  # an endpoint may have been renamed or made since
+            return await self._link.readings.registries(shared=False)  # an endpoint may be new or renamed
         except ForbiddenError:
             return None
 
 
 class ProjectQuota:
-    """The storage quota, an object of its own in Harbor, which is read only if the spec states one.
+    """The storage quota, a separate object in Harbor, which is read only if the spec states one.
 
-    `is_left`: the POST that has just made the project has set it, so it is observed another time.
+    `is_left` is set if the POST that just created the project has set the quota: it is then observed later.
     """
 
     def __init__(self, link: Link, project: HarborProject, observed: Project, *, is_left: bool) -> None:

@@ -1,8 +1,8 @@
-"""Webhook policies in Harbor that nobody declares: which they are, and their removal where webhooks.prune asks for it.
+"""Finds the webhook policies that no resource declares, and removes them if webhooks.prune is set.
 
-Removal takes its time: a policy must have been listed in the status, an Event announces it, `pruneAfter` passes, it is
-disabled, and only a later pass deletes it. A WebhookPolicy that adopts it meanwhile saves it at any of these steps. All
-of this is kept in memory: after a restart it begins again.
+Removal is gradual: the status lists the policy, an Event announces the removal, `pruneAfter` passes, the policy is
+disabled, and only a later pass deletes it. A WebhookPolicy that adopts it stops the removal at any step. The progress
+is in memory only: after a restart it begins again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
 
 NEXT_PASS = 30.0
-"""Seconds until a project in which a policy is being removed is reconciled again."""
+"""Seconds until the next reconcile of a project with a pending removal."""
 
 
 async def unmanaged(visit: Visit[HarborProject], link: Link, project_id: int) -> list[Policy] | None:
-    """The policies of the project that nobody declares, oldest first; None if the principal may not know."""
+    """Returns the undeclared policies of the project, oldest first; None if the principal may not list them."""
     context, project = visit.context, visit.resource
     try:
         policies = await link.readings.policies(project.harbor_name)
@@ -39,7 +39,7 @@ async def unmanaged(visit: Visit[HarborProject], link: Link, project_id: int) ->
 
 
 async def prune(visit: Visit[HarborProject], link: Link, found: list[Policy], project_id: int) -> None:
-    """One step for each policy that nobody declares, if the spec asks for it."""
+    """Takes one step for each undeclared policy, if the spec asks for it."""
     project, context = visit.resource, visit.context
     if not project.spec.webhooks.prune:
         link.unmanaged.removals.pop(project.harbor_name, None)
@@ -61,7 +61,7 @@ async def prune(visit: Visit[HarborProject], link: Link, found: list[Policy], pr
 
 
 def _until_next_pass(context: Context, pending: list[PendingRemoval]) -> float:
-    """Seconds until there is something to do: at the earliest moment that a policy may go, or the next pass."""
+    """Returns the seconds until the earliest removal or the next pass."""
     now = context.queue.clock()
     waits = [state.announced_at + context.settings.prune_after - now for state in pending]
     return max(min(waits, default=0.0), min(NEXT_PASS, context.settings.drift_interval))
@@ -79,7 +79,7 @@ async def _announce(visit: Visit[HarborProject], policy: Policy) -> None:
 async def _remove(
     visit: Visit[HarborProject], link: Link, policy: Policy, state: PendingRemoval, project_id: int
 ) -> None:
-    """Disables the policy, or deletes it if an earlier pass has disabled it. Read again before either."""
+    """Disables the policy, or deletes it if an earlier pass has disabled it. Reads it again before either."""
     context, name = visit.context, visit.resource.harbor_name
     claims.check_writable(link)
     await shards.survey(context)
@@ -93,22 +93,27 @@ async def _remove(
         if is_enabled(current.raw):
             await link.readings.put_back(name, current, switching_body(current, enabled=False))
         state.disabled = True
-        await visit.warn("PruneDisabled", f"Disabled webhook policy {_quoted_name(policy)}, which nobody declares.")
+        await visit.warn(
+            "PruneDisabled", f"Disabled webhook policy {_quoted_name(policy)}, which no WebhookPolicy declares."
+        )
         return
     try:
         await link.client.delete_policy(name, policy.id)
-    except PreconditionError as error:  # notifications are in progress, as a rule: a later pass
+    except PreconditionError as error:  # usually notifications in progress: a later pass retries
         await visit.warn(
             "PruneRefused", f"{harbors_refusal(error)} Webhook policy {_quoted_name(policy)} will be removed later."
         )
         return
     except NotFoundError:
         pass
-    await visit.warn("Pruned", f"Removed webhook policy {_quoted_name(policy)}, which nobody declares, from Harbor.")
+    await visit.warn(
+        "Pruned", f"Removed webhook policy {_quoted_name(policy)}, which no WebhookPolicy declares, from Harbor."
+    )
 
 
 def _declared(context: Context, project: HarborProject) -> Declared:
-    """What WebhookPolicies declare in the Harbor project, by projectRef or, in any namespace, by projectName."""
+    """Returns the policies that WebhookPolicies declare in the Harbor project, by projectRef or, from any namespace, by
+    projectName."""
     keys = {*context.store.dependents(project.key), *context.store.dependents(project_claim(project.harbor_name))}
     return declared(policy for policy in map(context.load, sorted(keys)) if isinstance(policy, WebhookPolicy))
 
@@ -119,7 +124,7 @@ def _is_unmanaged(context: Context, policy: Policy, known: Declared, project_id:
 
 
 def policies_of(context: Context, project: Key) -> list[WebhookPolicy]:
-    """The WebhookPolicies that refer to a HarborProject."""
+    """Returns the WebhookPolicies that refer to a HarborProject."""
     found = map(context.load, context.store.dependents(project))
     return [policy for policy in found if isinstance(policy, WebhookPolicy)]
 

@@ -1,9 +1,8 @@
-"""What was read of a Harbor for many resources at a time, and what of it is out of date.
+"""A short-lived cache of lists read from one Harbor, shared by the resources of a connection.
 
 A drift check of a thousand projects must not cost a thousand requests. A resync therefore reads all projects of the
-connection by pages of 100, and all policies of a project at once; every resource that is reconciled soon after is
-served from that reading. Every write of ours strikes out the row that it touches. Where Harbor does not give a list,
-its rows are read one by one.
+connection in pages of 100, and all policies of a project at once. Resources reconciled soon after use the same reading.
+Each of our writes invalidates the row that it touches. If Harbor refuses a list, its rows are read one by one.
 """
 
 from __future__ import annotations
@@ -19,19 +18,19 @@ from harborhook.harbor.models import Policy, Project, Registry
 from harborhook.plan.target_values import refused, values_in
 
 SHARED_FOR = 30.0
-"""Seconds for which a shared reading serves resyncs, at most; and never longer than half the drift interval."""
+"""Maximum seconds that a shared reading serves resyncs; never longer than half the drift interval."""
 
 UNREADABLE_FOR = 120.0
-"""Seconds for which a list is not asked for again that Harbor did not give: rows are read one by one meanwhile."""
+"""Seconds until a list that Harbor refused is requested again: meanwhile rows are read one by one."""
 
 _UNREADABLE = (TransportError, NotHarborError, ServerError)
-"""A list of thousands of rows can take longer than Harbor, or a proxy in front of it, allows; single rows do not."""
+"""Errors of long lists: thousands of rows can take longer than Harbor, or a proxy in front of it, allows."""
 
 Value = TypeVar("Value")
 
 
 class _Shared(Generic[Value]):
-    """Rows by name or id, read in bulk, valid for so many seconds; single rows can be struck out."""
+    """Rows by name or id, read in bulk and valid for some seconds; single rows can be invalidated."""
 
     def __init__(
         self, read: Callable[[], Awaitable[Mapping[str | int, Value]]], clock: Callable[[], float], valid_for: float
@@ -47,9 +46,10 @@ class _Shared(Generic[Value]):
         self._lock = asyncio.Lock()
 
     async def rows(self) -> Mapping[str | int, Value]:
-        """Raises HarborError; one of _UNREADABLE for UNREADABLE_FOR seconds without asking again."""
+        """Returns the rows. Raises HarborError; after one of _UNREADABLE, raises it for UNREADABLE_FOR seconds without
+        a request."""
         if self._failure is not None and self._lock.locked():
-            raise self._failure.with_traceback(None)  # nobody waits for another attempt that may take as long
+            raise self._failure.with_traceback(None)  # avoids another attempt that may take as long
         async with self._lock:
             if self._failure is not None and self._clock() - self._failed_at < UNREADABLE_FOR:
                 raise self._failure.with_traceback(None)
@@ -66,18 +66,18 @@ class _Shared(Generic[Value]):
             self._failure, self._failed_at = error, self._clock()
             raise
         self._failure = None
-        # What was written while we read may be in the reading or not.
+        # The reading may or may not include writes made during it.
         self._struck -= struck_before
         self._read_at = started
 
     @property
     def is_over(self) -> bool:
-        """Nobody will be served from this reading any more."""
+        """Whether the reading has expired."""
         too_old = self._read_at is not None and self._clock() - self._read_at > self._valid_for
         return too_old and not self._lock.locked()
 
     def knows(self, row: str | int) -> bool:
-        """Whether the reading can be believed for this row."""
+        """Whether the reading is valid for this row."""
         return row not in self._struck
 
     def strike(self, row: str | int) -> None:
@@ -85,7 +85,7 @@ class _Shared(Generic[Value]):
 
 
 class Readings:
-    """Reads projects, policies and registries through `client`, from a shared reading where that is recent enough."""
+    """Reads projects, policies and registries through `client`, or returns a shared reading that is recent enough."""
 
     def __init__(self, client: HarborClient, clock: Callable[[], float], shared_for: float = SHARED_FOR) -> None:
         self.client = client
@@ -98,7 +98,7 @@ class Readings:
         self._swept_at = float("-inf")
 
     async def project(self, name: str, *, shared: bool) -> Project | None:
-        """The project of that name. `shared` permits a reading up to SHARED_FOR seconds old."""
+        """Returns the project. `shared` permits a reading up to SHARED_FOR seconds old."""
         if shared:
             reading = self._all_projects()
             with suppress(*_UNREADABLE):
@@ -108,7 +108,7 @@ class Readings:
         return await self.client.project(name)
 
     async def policies(self, project: str) -> Mapping[str | int, Policy]:
-        """All policies of a project by id, as read at most SHARED_FOR seconds ago."""
+        """Returns all policies of a project by id, from a reading up to SHARED_FOR seconds old."""
         return await self._policies_of(project).rows()
 
     async def policy(self, project: str, policy_id: int, *, shared: bool) -> Policy | None:
@@ -121,12 +121,12 @@ class Readings:
         return await self.client.policy(project, policy_id)
 
     async def registries(self, *, shared: bool) -> list[Registry]:
-        """All registry endpoints. `shared` permits a reading up to SHARED_FOR seconds old."""
+        """Returns all registry endpoints. `shared` permits a reading up to SHARED_FOR seconds old."""
         if self._registries is None or not shared:
             self._registries = self._read_registries()
         return list((await self._registries.rows()).values())
 
-    # What puts a reading out of date
+    # Invalidation
 
     def project_written(self, name: str) -> None:
         self._all_projects().strike(name)
@@ -135,7 +135,8 @@ class Readings:
         self._policies_of(project).strike(policy_id)
 
     async def put_back(self, project: str, observed: Policy, body: Mapping[str, Any]) -> None:
-        """Writes a policy as Harbor has shown it, with changes. A newer Harbor may refuse what an older one stored."""
+        """Writes a policy in the form that Harbor has shown, with changes. A newer Harbor may refuse a policy stored by
+        an older one."""
         self.policy_written(project, observed.id)
         try:
             await self.client.update_policy(project, observed.id, body)
@@ -143,7 +144,7 @@ class Readings:
             raise refused(error, values_in(observed.raw.get("targets"))) from None
 
     def forget(self) -> None:
-        """What was read before may be of another time."""
+        """Drops all readings: they may predate a change of Harbor as a whole."""
         self._projects = None
         self._policies.clear()
         self._registries = None
@@ -176,7 +177,7 @@ class Readings:
         return _Shared(read, self._clock, self._shared_for)
 
     def _forget_old_readings(self) -> None:
-        """Readings that have served their time, which for thousands of policies are megabytes; now and then."""
+        """Drops expired readings, which take megabytes for thousands of policies; runs now and then."""
         if self._clock() - self._swept_at > self._shared_for:
             self._swept_at = self._clock()
             self._policies = {name: reading for name, reading in self._policies.items() if not reading.is_over}

@@ -1,11 +1,11 @@
-"""Redelivery: what Harbor could not deliver is read from Harbor, and sent again by the operator, one at a time.
+"""Redelivery: sends notifications again that Harbor could not deliver, one at a time per policy.
 
-In flow what the poll has read of notifications (`take_in`), and the annotation harborhook.io/redeliver. A *step* sends
-at most one notification of a policy; it runs on a sender, apart from the workers, because a silent receiver takes its
-time. How it ended goes into the policy's mailbox; the policy's own visit writes it into the status (`record`), and only
-then is the next step scheduled. So if the process is killed, no more than the notification in flight is sent twice.
+Its inputs are the readings of the poll (`take_in`) and the annotation harborhook.io/redeliver. A *step* sends at most
+one notification of a policy. It runs in a sender, not in a worker, because a silent receiver takes its time. The result
+goes into the policy's mailbox; the policy's own visit writes it into the status (`record`), and only then the next step
+is scheduled. So if the process is killed, no more than the notification in flight is sent twice.
 
-Bodies are read right before they are sent, and kept nowhere.
+Bodies are read right before they are sent, and never kept.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ from harborhook.runtime.queue import Cause
 logger = logging.getLogger(__name__)
 
 PACE = 0.2
-"""Seconds between two steps of a policy at least: five notifications a second."""
+"""Minimum seconds between two steps of a policy: five notifications a second."""
 LATER = 300.0
-"""Seconds after which a backlog is read again where Harbor was found to be still at one of its notifications."""
+"""Seconds until a backlog is read again after Harbor was found to be still trying one of its notifications."""
 ON_REQUEST = 'Annotation harborhook.io/redeliver: "failed" sends them again.'
 
 
-# What others ask for
+# Called by polls and visits
 
 
 async def take_in(context: Context, link: Link, policy: WebhookPolicy, history: History | None) -> None:
-    """Adds to the backlog what a poll has read. Raises HarborError where the rest of it cannot be read."""
+    """Adds the readings of a poll to the backlog. Raises HarborError if the rest of it cannot be read."""
     known = policy.status.deliveries
     has_failed = history is not None and any(one.status == "Failed" for one in history.deliveries)
     found = link.mailbox.redeliveries.get(policy.key)
@@ -65,15 +65,15 @@ async def take_in(context: Context, link: Link, policy: WebhookPolicy, history: 
     if history is not None and history.renumbered_from is not None and _cursor(policy) == history.renumbered_from:
         state = link.mailbox.redeliveries[policy.key] = _new(policy)
         state.renumbered_from = history.renumbered_from
-        return  # until the status is rid of the ids that mean other notifications now
+        return  # until the status has dropped the ids of the former numbering
     found = redeliveries_of(link, policy)
     if _has_passed_over(found, history, _cursor(policy)):
         found.backlog.is_complete = False
     if not found.backlog.is_complete or context.queue.clock() >= found.read_again_at:
         try:
             await read_backlog(Step(context, link, policy, found))
-        except (RefusedError, NotHarborError) as error:  # of this policy alone
-            logger.info("%s: what could not be delivered was not read: %s", policy.key, error)
+        except (RefusedError, NotHarborError) as error:  # affects this policy alone
+            logger.info("%s: the undelivered notifications could not be read: %s", policy.key, error)
     if history is not None:
         found.backlog.take_in(history.deliveries)
     if found.backlog.candidates:
@@ -82,8 +82,8 @@ async def take_in(context: Context, link: Link, policy: WebhookPolicy, history: 
 
 
 def _has_passed_over(found: Redeliveries, history: History | None, cursor: int | None) -> bool:
-    """Whether the cursor has passed something that was undecided when the backlog was read and that no poll follows: of
-    a policy that was never looked at, and of one with very many notifications, polls read the newest."""
+    """Whether the cursor has passed an execution that was undecided when the backlog was read and that no poll follows.
+    Polls read only the newest notifications of a policy without a cursor, and of one with very many."""
     found.undecided -= {one.id for one in history.deliveries} if history is not None else set()
     return any(one <= (cursor or 0) for one in found.undecided)
 
@@ -97,7 +97,8 @@ def _new(policy: WebhookPolicy) -> Redeliveries:
 
 
 def redeliveries_of(link: Link, policy: WebhookPolicy) -> Redeliveries:
-    """That of another policy in Harbor, such as one that was recreated there, means nothing for this one."""
+    """Returns the state for this policy in Harbor; the state of a former one, such as before a recreation, is
+    dropped."""
     found = link.mailbox.redeliveries.get(policy.key)
     if found is None or found.backlog.policy_id != (policy.status.policy_id or 0):
         found = link.mailbox.redeliveries[policy.key] = _new(policy)
@@ -105,7 +106,7 @@ def redeliveries_of(link: Link, policy: WebhookPolicy) -> Redeliveries:
 
 
 def brought_in(context: Context, link: Link, policy: WebhookPolicy, deliveries: Deliveries) -> Deliveries:
-    """The deliveries of a status with the backlog as it is now."""
+    """Returns the deliveries of a status, updated from the present backlog."""
     found = link.mailbox.redeliveries.get(policy.key)
     if found is None or not found.backlog.read_once or found.backlog.policy_id != policy.status.policy_id:
         return deliveries
@@ -118,7 +119,7 @@ def brought_in(context: Context, link: Link, policy: WebhookPolicy, deliveries: 
 
 
 def hint(context: Context, link: Link, policy: WebhookPolicy) -> str:
-    """Why nothing is sent at the moment, or how to have it sent; empty where neither is of use."""
+    """Returns why nothing is sent at present, or how to request it; empty if neither applies."""
     why_not = obstacle(context, link, policy)
     if is_automatic(policy.spec):
         return why_not or ""
@@ -126,8 +127,8 @@ def hint(context: Context, link: Link, policy: WebhookPolicy) -> str:
 
 
 async def record(visit: Visit[WebhookPolicy]) -> None:
-    """Puts what was sent, and the answer to a request, into the status that is being built; what is in it when that
-    has been written is not put in again, and the next step follows."""
+    """Puts results of attempts and the answer to a request into the status of this visit. Once the status is written,
+    they are dropped and the next step is scheduled."""
     context, policy = visit.context, visit.resource
     link = claims.link_of(context, policy.key)
     found = link.mailbox.redeliveries.get(policy.key) if link is not None else None
@@ -160,7 +161,7 @@ def _written(
 
 
 def schedule(context: Context, link: Link, key: Key) -> None:
-    """Lets the next step be made when it is due, if there is one."""
+    """Schedules the next step for when it is due, if there is one."""
     policy, found = context.load(key), link.mailbox.redeliveries.get(key)
     if not isinstance(policy, WebhookPolicy) or policy.metadata.deleting:
         return
@@ -174,7 +175,7 @@ def schedule(context: Context, link: Link, key: Key) -> None:
 
 
 def _until_due(context: Context, link: Link, found: Redeliveries, policy: WebhookPolicy) -> float | None:
-    """Seconds until something has to be done: an attempt, or the expiry of the oldest that waits."""
+    """Returns the seconds until the next attempt or the expiry of the oldest waiting notification."""
     if not found.backlog.is_complete:
         return 0.0
     deliveries, harbors_now = policy.status.deliveries or Deliveries(), link.client.now()
@@ -198,10 +199,10 @@ async def make_step(context: Context, key: Key) -> None:
     if not isinstance(policy, WebhookPolicy) or policy.metadata.deleting or policy.status.policy_id is None:
         return
     if link is None or link.verdict is not None:
-        return  # the policy is reconciled when the connection works again, and then this is scheduled again
+        return  # the visit after the connection's recovery schedules it again
     step = Step(context, link, policy, redeliveries_of(link, policy))
     if step.state.outcomes or step.state.answer is not None or _is_of_another_numbering(step):
-        return  # until the status has the one and is rid of the other
+        return  # until the status has the results and has dropped former ids
     step.state.not_before = context.queue.clock() + PACE
     text = open_request(policy)
     if text is not None:
@@ -216,11 +217,11 @@ def _is_of_another_numbering(step: Step) -> bool:
 
 
 async def _try_next(step: Step) -> None:
-    """Sends the notification whose turn it is, if that has come."""
+    """Sends the next notification if its time has come."""
     context, key, backlog = step.context, step.policy.key, step.state.backlog
     if not backlog.is_complete:
         await read_backlog(step)
-        context.queue.add(key, Cause.DELIVERIES)  # for the counts, and to announce what is gone
+        context.queue.add(key, Cause.DELIVERIES)  # updates the counts, and announces lost notifications
     waits = waiting(backlog, step.policy.spec, step.deliveries, step.link.client.now())
     if _newly_expired(step.state, waits):
         context.queue.add(key, Cause.DELIVERIES)
@@ -234,12 +235,12 @@ async def _try_next(step: Step) -> None:
 
 
 async def _attempt(step: Step, execution: int) -> AttemptOutcome | None:
-    """Sends a candidate, unless Harbor is at it again or has delivered it after all: then None."""
+    """Sends a candidate; returns None if Harbor is trying it again or has delivered it after all."""
     backlog, stored = step.state.backlog, await stored_notification(step, execution)
     if stored is None:
         backlog.give_up(execution)
         count_gone(step, 1)
-        backlog.is_complete = False  # others may have gone with it
+        backlog.is_complete = False  # Harbor may have swept others too
         return None
     now = await judged(step, stored.notification)
     if now.status != "Failed" or not now.final:
@@ -263,11 +264,12 @@ def _newly_expired(found: Redeliveries, waits: Waiting) -> list[int]:
 
 
 async def _announce(visit: Visit[WebhookPolicy], link: Link, found: Redeliveries, deliveries: Deliveries) -> None:
-    """One Event for a batch, when it is over; one for what is lost, because it is too old or Harbor has swept it."""
+    """Records one Event when a batch is finished, and one for notifications that are lost, because they are too old or
+    Harbor has swept them."""
     waits = waiting(found.backlog, visit.resource.spec, deliveries, link.client.now())
     is_paused = any(row.next_attempt_time is not None for row in deliveries.redeliveries)
     if found.sent and found.request is None and (is_paused or not waits.count):
-        await visit.tell(
+        await visit.inform(
             "Redelivered",
             f"{_notifications(found.sent)} that Harbor could not deliver since {found.since:%Y-%m-%d %H:%M:%S} UTC "
             f"arrived when the operator sent {'it' if found.sent == 1 else 'them'} again.",
@@ -297,6 +299,6 @@ def _notifications(count: int) -> str:
 
 
 def is_recorded(context: Context) -> bool:
-    """Whether the statuses have all that was sent."""
+    """Whether the statuses have all results of attempts."""
     found = (one for link in context.links.values() for one in link.mailbox.redeliveries.values())
     return not any(one.outcomes for one in found)

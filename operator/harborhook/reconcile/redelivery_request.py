@@ -1,4 +1,4 @@
-"""Annotation harborhook.io/redeliver: what it asks for, served step by step, and the answer in status.redelivery."""
+"""Serves annotation harborhook.io/redeliver step by step, and answers it in status.redelivery."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IN_PROGRESS = "Harbor has not stopped trying to deliver one of them."
 
 
 def open_request(policy: WebhookPolicy) -> str | None:
-    """What the annotation asks for, unless it is answered."""
+    """Returns the value of the annotation unless it has been answered."""
     text, answer = policy.redeliver_request, policy.status.redelivery
     if text is None:
         return None
@@ -24,7 +24,7 @@ def open_request(policy: WebhookPolicy) -> str | None:
 
 
 async def serve(step: Step, text: str) -> None:
-    """Sends the next notification that is asked for, or gives the answer. Raises HarborError."""
+    """Sends the next requested notification, or gives the answer. Raises HarborError."""
     refusal = HOW_TO_ASK if parse_request(text) is None else obstacle(step.context, step.link, step.policy)
     if refusal is not None:
         _answer(step, _refused(step, text, refusal))
@@ -43,7 +43,7 @@ async def serve(step: Step, text: str) -> None:
 
 
 def _refused(step: Step, text: str, why: str) -> RedeliveryAnswer:
-    """With what had been sent before something came in the way."""
+    """Returns a refusal with the counts of what had been sent before."""
     before = step.policy.status.redelivery
     if before is None or before.request != _shown(text):
         return RedeliveryAnswer(request=_shown(text), message=shorten(f"Not sent: {why}"))
@@ -51,7 +51,7 @@ def _refused(step: Step, text: str, why: str) -> RedeliveryAnswer:
 
 
 async def _next_outcome(step: Step, request: OpenRequest) -> AttemptOutcome | None:
-    """Of the next notification whose target is not known to be dead; None if there is none."""
+    """Sends the next notification whose target is not known to be dead; None if there is none."""
     while request.ids:
         execution = request.ids.pop(0)
         stored = await stored_notification(step, execution)
@@ -69,7 +69,7 @@ async def _next_outcome(step: Step, request: OpenRequest) -> AttemptOutcome | No
 
 
 async def _begin(step: Step, text: str) -> OpenRequest:
-    """A request, or the rest of one that an earlier process has begun: what the status counts has been sent."""
+    """Returns the request, or the rest of one that an earlier process began: the status counts what that has sent."""
     parsed, before = parse_request(text), step.policy.status.redelivery
     if before is None or before.request != _shown(text) or before.time is not None:
         before = RedeliveryAnswer(request=_shown(text))
@@ -82,7 +82,7 @@ async def _begin(step: Step, text: str) -> OpenRequest:
 
 
 def _so_far(request: OpenRequest) -> RedeliveryAnswer:
-    """Without a time, which only the end has."""
+    """Returns an intermediate answer, which has no time yet."""
     said = [f"{request.succeeded} of {request.total} notifications arrived."]
     if not request.total:
         said = ["Nothing is undelivered."]

@@ -1,4 +1,4 @@
-"""One notification read from Harbor with its body and sent again, or the reason why it must not be."""
+"""Reads one notification with its body from Harbor and sends it again, or finds out why it must not be sent."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from harborhook.reconcile.sender import NotSentError, send
 from harborhook.reconcile.target_values import resolve
 
 HEADER = "X-Harborhook-Redelivery"
-"""Carries the execution's id, so that a receiver can tell a repeated notification."""
+"""Carries the execution's id, so that a receiver can recognise a repeated notification."""
 TRY_LATER = frozenset({408, 425, 429})
-"""Answers by which a receiver refuses nothing for good."""
+"""Answers that do not mean a final refusal."""
 
 NOT_ALLOWED = "An administrator has to allow redelivery by allowRedelivery in the ClusterHarborConnection."
 NOT_OVER_A_TEAMS_OWN = "Notifications are sent again over a ClusterHarborConnection only."
@@ -37,7 +37,7 @@ NO_ACCESS = "The connection's access rules no longer allow the project."
 
 @dataclass(frozen=True)
 class Step:
-    """What a step of redelivery works with."""
+    """The inputs of a redelivery step."""
 
     context: Context
     link: Link
@@ -55,7 +55,7 @@ class Step:
 
 
 def obstacle(context: Context, link: Link, policy: WebhookPolicy) -> str | None:
-    """What keeps the operator from sending anything for the policy."""
+    """Returns what stops the operator from sending anything for the policy."""
     connection = link.connection
     if not isinstance(connection, ClusterHarborConnection):
         return NOT_OVER_A_TEAMS_OWN
@@ -70,15 +70,15 @@ def obstacle(context: Context, link: Link, policy: WebhookPolicy) -> str | None:
 
 
 async def stored_notification(step: Step, execution: int) -> Stored | None:
-    """With its body; None once Harbor no longer has it."""
+    """Returns the notification with its body; None if Harbor no longer has it."""
     client = step.link.client
     read = client.stored_job if is_legacy(step.link) else client.stored_execution
     return await read(*step.in_harbor, execution)
 
 
 async def judged(step: Step, notification: Execution | Job) -> Delivery:
-    """What has become of a notification by now. An execution that says `Error` may be tried again by Harbor until it is
-    old; one that says `Running` may never have reached the job service (Harbor 2.16). Its tasks tell."""
+    """Judges a notification by its present state. Harbor may retry an execution with status `Error` until it is old;
+    one with `Running` may never have reached the job service (Harbor 2.16). The tasks decide."""
     patience, now = patience_with(step.context, step.link), step.link.client.now()
     if isinstance(notification, Job):
         return judge_job(notification, now=now, patience=patience)
@@ -92,12 +92,12 @@ async def judged(step: Step, notification: Execution | Job) -> Delivery:
 
 
 def is_settled(step: Step, execution: int) -> bool:
-    """Whether it was judged to be final before."""
+    """Whether an earlier judgement of it was final."""
     return execution <= (step.deliveries.last_execution_id or 0) or execution in step.state.backlog.candidates
 
 
 async def send_again(step: Step, stored: Stored, *, dead: Set[int] = frozenset()) -> AttemptOutcome | None:
-    """Sends a notification to the target that it was for; None where that is among the dead ones."""
+    """Sends a notification to its target; None if that target is among the dead ones."""
     notification, payload_format = stored.notification, _format_of(stored.notification)
     targets = targets_for(notification.target_type, payload_format, step.policy.spec.targets)
     failed = AttemptOutcome(notification.id, "Failed", step.context.now(), event=notification.event)
@@ -127,7 +127,7 @@ def _format_of(notification: Execution | Job) -> PayloadFormat:
 
 
 async def _post(step: Step, index: int, stored: Stored) -> int:
-    """Returns the status of the answer. Raises NotSentError, also for what must not be sent."""
+    """Returns the status of the answer. Raises NotSentError, also if sending is not allowed."""
     receiver = await _receiver(step, index)
     headers = {
         "Content-Type": CONTENT_TYPES[_format_of(stored.notification)],
@@ -146,18 +146,18 @@ async def _post(step: Step, index: int, stored: Stored) -> int:
 
 
 class _Receiver(NamedTuple):
-    """A target as it is stated now; nothing of it may be shown."""
+    """A target by the present spec, with its secrets: must not be shown."""
 
     address: str
     header: str
     verify: bool
     ca: bytes | None
     is_named: bool
-    """allowedTargetHosts name its very host."""
+    """allowedTargetHosts lists its host literally."""
 
 
 async def _receiver(step: Step, index: int) -> _Receiver:
-    """Raises NotSentError where a Secret is missing or the host is not allowed (any more)."""
+    """Raises NotSentError if a Secret is missing or the host is not allowed (any more)."""
     context, connection, target = step.context, step.link.connection, step.policy.spec.targets[index]
     try:
         values = (await resolve(context, step.policy)).values[index]

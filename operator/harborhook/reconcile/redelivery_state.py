@@ -1,4 +1,4 @@
-"""What this process knows of the redelivery of a policy, besides what its status says."""
+"""The in-memory state of a policy's redelivery, besides its status."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from harborhook.plan.redelivery import AttemptOutcome, Backlog
 
 @dataclass
 class OpenRequest:
-    """A request by annotation that is being served."""
+    """A request by annotation in progress."""
 
     text: str
     ids: list[int]
-    """What is left to be sent."""
+    """Executions that are still to be sent."""
     total: int
     succeeded: int = 0
     failed: int = 0
     gone: int = 0
     untried: int = 0
     dead: set[int] = field(default_factory=set)
-    """Targets that have not answered: nothing more is sent to them."""
+    """Targets that have not answered: they get no further notification of this request."""
     reason: str = ""
     """Why the last one failed."""
 
     def count(self, outcome: AttemptOutcome, *, is_refused: bool) -> None:
-        """`is_refused`: the receiver is alive, and refused this one alone."""
+        """Counts a result. `is_refused`: the receiver works, and refused only this notification."""
         if outcome.result == "Succeeded":
             self.succeeded += 1
             return
@@ -40,25 +40,25 @@ class OpenRequest:
 
 @dataclass
 class Redeliveries:
-    """What is known of the redelivery of one policy, in this process."""
+    """The state of one policy's redelivery in this process."""
 
     backlog: Backlog
     read_again_at: float = float("inf")
-    """By the queue's clock: when the backlog is to be read again."""
+    """Time of the next reading of the backlog, on the queue's clock."""
     undecided: set[int] = field(default_factory=set)
-    """Those in the last reading that Harbor may still have sent, by what was known then."""
+    """Executions in the last reading that Harbor might still deliver."""
     not_before: float = float("-inf")
-    """By the queue's clock: when the next notification may be sent at the earliest."""
+    """Earliest time of the next notification, on the queue's clock."""
     renumbered_from: int | None = None
-    """The cursor of a numbering that Harbor has given up. Until the status is rid of it, its ids mean other
+    """The cursor of a numbering that Harbor has abandoned. As long as the status contains it, ids there mean other
     notifications."""
     outcomes: list[AttemptOutcome] = field(default_factory=list)
-    """Those that the status does not have yet."""
+    """Results that are not in the status yet."""
     request: OpenRequest | None = None
     answer: RedeliveryAnswer | None = None
-    """What the status has to report about a request, and does not yet."""
+    """Answer to a request that is not in the status yet."""
     sent: int = 0
     since: datetime | None = None
-    """How many notifications of one batch have arrived, and since when the oldest of them had waited."""
+    """Number of notifications of a batch that have arrived, and since when the oldest of them had waited."""
     gone: int = 0
-    """How many Harbor no longer has, which nobody was told yet."""
+    """Number of notifications that Harbor no longer has and that no Event has reported yet."""

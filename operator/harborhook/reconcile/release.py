@@ -1,8 +1,9 @@
-"""Releases resources whose object cannot be deleted in Harbor any more: namespace and credentials are gone.
+"""Releases resources whose object in Harbor cannot be deleted any more, because namespace and credentials are gone.
 
-Credentials of a deleted Secret stay in memory while something is being deleted over them. After a restart they are
-lost, and nothing can bring them back into a namespace that is terminating. What would hang there for ever is released
-after a while; a log line, a metric and an Event on the connection name what stays in Harbor.
+Credentials of a deleted Secret stay in memory while something is being deleted with them. After a restart they are
+lost, and nobody can create a Secret in a namespace that is terminating. Such resources would block the namespace for
+ever, so they are released after a while. A log line, a metric and an Event on the connection name the object that stays
+in Harbor.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ logger = logging.getLogger(__name__)
 _WITHOUT_CREDENTIALS = frozenset({Reason.CONNECTION_NOT_FOUND, Reason.CONNECTION_NOT_READY})
 
 
-async def let_go(visit: Visit[Any], verdict: Verdict) -> bool:
-    """Whether a resource whose deletion ended with this verdict is to go although Harbor was not asked."""
+async def release_abandoned(visit: Visit[Any], verdict: Verdict) -> bool:
+    """Whether to release a resource although its deletion ended with this verdict and Harbor was not asked."""
     if verdict.reason not in _WITHOUT_CREDENTIALS or not _has_waited(visit):
         return False
     connection = recorded_connection(visit.context.store.get(visit.resource.key))
@@ -34,12 +35,12 @@ async def let_go(visit: Visit[Any], verdict: Verdict) -> bool:
         return False
     if not await _is_terminating(visit.context, visit.resource.metadata.namespace):
         return False
-    await _tell(visit, connection)
+    await _report(visit, connection)
     return True
 
 
 def _has_waited(visit: Visit[Any]) -> bool:
-    """Otherwise it is looked at again when it has."""
+    """Whether it has waited long enough; if not, queues another visit for then."""
     context, since = visit.context, visit.resource.metadata.deletion_timestamp
     if since is None or isinstance(visit.resource, AnyConnection):
         return False
@@ -47,7 +48,7 @@ def _has_waited(visit: Visit[Any]) -> bool:
 
 
 async def _is_lost(context: Context, connection: Key) -> bool:
-    """Whether the connection, or a Secret without which Harbor lets nobody in, exists no more."""
+    """Whether the connection, or a Secret required for the login, no longer exists."""
     body = context.store.get(connection)
     if body is None:
         return True
@@ -62,7 +63,7 @@ async def _is_terminating(context: Context, namespace: str) -> bool:
         return False
 
 
-async def _tell(visit: Visit[Any], connection: Key) -> None:
+async def _report(visit: Visit[Any], connection: Key) -> None:
     context, what = visit.context, _in_harbor(visit.resource)
     note = (
         f"{what} stays in Harbor: {visit.resource.key} was released without deleting it, because the "

@@ -1,6 +1,6 @@
-"""Values out of Secrets and ConfigMaps, read when needed and kept until the watch reports another version.
+"""Values of Secrets and ConfigMaps, read on demand and cached until the watch reports another version.
 
-Where Secrets are not watched nothing is kept: each visit reads again, so that a rotation is noticed at the next resync.
+If Secrets are not watched, nothing is cached: each visit reads them, so a rotation takes effect at the next resync.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harborhook.api.conditions import NotReady, Reason
 
 Data = Mapping[str, bytes]
 Read = Callable[[Key], Awaitable[tuple[str, Data] | None]]
-"""Fetches resourceVersion and data of a Secret or ConfigMap; None if there is none."""
+"""Fetches resourceVersion and data of a Secret or ConfigMap; None if it does not exist."""
 
 
 @dataclass
@@ -25,14 +25,14 @@ class Secrets:
     _kept: dict[Key, tuple[str, Data] | None] = field(default_factory=dict, repr=False)
     _readers: Counter[Key] = field(default_factory=Counter)
     _overtaken: set[Key] = field(default_factory=set)
-    """Objects that the watch reported while they were being read: what was read may be of the time before."""
+    """Objects that the watch reported while they were being read: the value read may be outdated."""
 
     async def value(self, source: Key, key: str) -> bytes:
         """Raises NotReady with SecretNotFound or SecretKeyMissing."""
         return (await self.versioned(source, key))[1]
 
     async def versioned(self, source: Key, key: str) -> tuple[str, bytes]:
-        """The object's resourceVersion and the value of a key in it. Raises NotReady as `value` does."""
+        """Returns the object's resourceVersion and the value of a key. Raises the same errors as `value`."""
         found = await self._found(source)
         if found is None:
             raise NotReady(
@@ -48,7 +48,7 @@ class Secrets:
         return version, data[key]
 
     def saw(self, source: Key, resource_version: str | None) -> bool:
-        """Takes note of a version (None: deleted). True if a value that was used may have changed."""
+        """Takes in a version (None: deleted). Returns whether a value in use may have changed."""
         if source in self._readers:
             self._overtaken.add(source)
             self._kept.pop(source, None)
@@ -62,7 +62,7 @@ class Secrets:
         return True
 
     async def data(self, source: Key) -> Data | None:
-        """All keys; None if there is no such object."""
+        """Returns all keys; None if the object does not exist."""
         found = await self._found(source)
         return found[1] if found else None
 

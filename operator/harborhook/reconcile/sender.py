@@ -42,9 +42,7 @@ server never answers holds a thread, even after the sender has stopped waiting."
 _FAILURES = (NoAnswerError, OSError, ValueError)
 """The second for a name that means nothing, the third for an address that is not a URL."""
 
-_TRUST = (
-    "Trusted are the system's authorities and those in the connection's tls.caBundleRef; Harbor has a list of its own."
-)
+_TRUST = "Trusted are the system's authorities and those in the connection's tls.caBundleRef; Harbor has its own list."
 _NO_CLIENT_CERTIFICATE = "Neither the operator nor Harbor can show a receiver one."
 ADVICE = {
     Failure.UNKNOWN_AUTHORITY: _TRUST,

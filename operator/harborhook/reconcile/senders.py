@@ -1,6 +1,6 @@
-"""The senders: what is sent to receivers is sent by them, apart from the workers, which must not wait for a receiver.
+"""The senders: tasks that send to receivers, apart from the workers, which must not wait for a receiver.
 
-They take keys from a queue of their own, so that a policy is sent for by one sender at a time.
+They take keys from a separate queue, so that only one sender at a time sends for a policy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ async def send_waiting(context: Context) -> None:
 
 
 async def _attempt(context: Context, key: AnyKey) -> str:
-    """What is sent for a key, with every end dealt with; returns how it ended."""
+    """Sends for a key and handles every error; returns the outcome for the metrics."""
     assert isinstance(key, SenderKey)
     try:
         if key.purpose == "EndpointTest":
@@ -41,7 +41,7 @@ async def _attempt(context: Context, key: AnyKey) -> str:
         logger.info("%s: %s; tried again in %.0f s", key, error, context.sending.retry(key))
         return "error"
     except LeadershipLostError:
-        return "leadership_lost"  # the end of this process
+        return "leadership_lost"  # this process ends
     except Exception:
         logger.exception("%s: unexpected error; tried again in %.0f s", key, context.sending.retry(key))
         return "error"

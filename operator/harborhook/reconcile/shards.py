@@ -1,11 +1,15 @@
-"""Several operators in one cluster: which resources are ours, and what we hear of those of others.
+"""Several operators in one cluster: which resources this one works on, and what it learns about the others'.
 
-An operator that is one of several has a name, its shard, and works on some namespaces or on what a label selector
-selects. Two things keep it apart from the others. It marks each resource that it works on by an annotation; one that
-another has marked it leaves alone, so that selectors that overlap do no harm. And before a resource claims its object
-in Harbor for the first time, all resources are listed, so that the claims of those that others work on count as well:
-of those that have their object, and of those that are too new to have one.
-An operator for some namespaces needs a right for that. Without it, access rules have to keep the claims apart.
+Each of several operators has a name, its shard, and works on some namespaces or on a label selector. Two mechanisms
+separate them:
+
+- An operator marks each resource that it works on by an annotation, and ignores resources with another's mark. So
+  overlapping selectors do no harm.
+- Before a resource's first claim to an object in Harbor, the operator lists all resources. So the claims of other
+  operators' resources count: those that have their object, and those too new to have one.
+
+An operator for some namespaces needs an extra right to list the others. Without it, access rules have to keep the
+claims apart.
 """
 
 from __future__ import annotations
@@ -28,18 +32,18 @@ logger = logging.getLogger(__name__)
 SHARDED_KINDS = ("HarborProject", "WebhookPolicy")
 
 CLAIM_DELAY = 2.0
-"""Seconds that a new resource waits before its first claim: times of creation are whole seconds, so whatever is listed
-then includes all that can be taken for older."""
+"""Seconds that a new resource waits before its first claim. Creation times are whole seconds, so a later listing
+includes every resource that can count as older."""
 
 HANDOVER = 10.0
-"""Seconds that another operator has to take its mark from a resource that has left its selector."""
+"""Seconds that another operator has to remove its mark from a resource that has left its selector."""
 
 SLIM_STATUS = ("origin", "connection", "projectID", "projectName", "policyID", "policyName", "conditions")
-"""What matters of the status of a resource that another operator works on."""
+"""Status fields of other operators' resources that are kept."""
 
 
 async def is_ours(visit: Visit[Any]) -> bool:
-    """Whether this operator works on the resource; marked as such from now on, where it is one of several."""
+    """Whether this operator works on the resource; marks it if it is one of several."""
     context, resource = visit.context, visit.resource
     if resource.kind not in SHARDED_KINDS:
         return True
@@ -59,7 +63,7 @@ async def is_ours(visit: Visit[Any]) -> bool:
         )
         return False
     context.surveys.left.pop(resource.metadata.uid, None)
-    # Refused if anything has changed, another operator's mark above all.
+    # Refused if anything has changed, above all another operator's mark.
     patch = {
         "annotations": {ANNOTATION_SHARD: ours},
         "resourceVersion": resource.metadata.resource_version,
@@ -69,8 +73,8 @@ async def is_ours(visit: Visit[Any]) -> bool:
     return True
 
 
-async def has_looked_around(visit: Visit[Any]) -> bool:
-    """Looks at all resources there are before the first claim of one of ours; whether that was needed."""
+async def has_surveyed(visit: Visit[Any]) -> bool:
+    """Lists all resources before the first claim of one of ours; returns whether that was necessary."""
     context, resource = visit.context, visit.resource
     if resource.status.origin is not None or not _sees_others(context):
         return False
@@ -84,7 +88,7 @@ async def has_looked_around(visit: Visit[Any]) -> bool:
 
 
 async def survey(context: Context) -> None:
-    """Returns when all resources have been listed by a listing that began after the call."""
+    """Returns when a listing of all resources that began after the call is complete."""
     if not context.settings.divides:
         return
     surveys, asked = context.surveys, context.queue.clock()
@@ -96,8 +100,8 @@ async def survey(context: Context) -> None:
 
 
 async def _list_all(context: Context) -> None:
-    """Takes in what others work on, and forgets what does not exist any more. Of what we may not list any more the last
-    news stands: a right that is missing for a moment must give nobody's project away."""
+    """Takes in other operators' resources, and forgets those that no longer exist. If a list is refused, the last state
+    stays: a temporary loss of a right must not change ownership of a project."""
     before, seen = context.store.foreign, set()
     async for key, body in _everything(context):
         if _is_ours(context, key):
@@ -105,14 +109,15 @@ async def _list_all(context: Context) -> None:
         seen.add(key)
         changes.saw_foreign(context, key, _slim(body))
         if _mark(body) == context.settings.mark and _is_in_reach(context.settings, key):
-            await _let_go(context, key, body)
+            await _remove_mark(context, key, body)
     for gone in before - seen:
         if context.store.is_foreign(gone) and _was_listed(context, gone):
             changes.forget(context, gone)
 
 
 async def _everything(context: Context) -> AsyncIterator[tuple[Key, Body]]:
-    """In the whole cluster, if we may list that; else in our namespaces, where only a selector leaves something out."""
+    """Yields all objects of the cluster if we may list them; otherwise those of our namespaces, which differ only under
+    a selector."""
     settings, surveys = context.settings, context.surveys
     try:
         async for found in _list(context, ""):
@@ -131,7 +136,7 @@ async def _everything(context: Context) -> AsyncIterator[tuple[Key, Body]]:
 
 
 def _was_listed(context: Context, key: Key) -> bool:
-    """Whether it would have been seen if it existed."""
+    """Whether a listing includes the object if it exists."""
     settings = context.settings
     return not context.surveys.refused or (bool(settings.resource_selector) and _is_in_reach(settings, key))
 
@@ -143,13 +148,13 @@ async def _list(context: Context, namespace: str) -> AsyncIterator[tuple[Key, Bo
 
 
 def _sees_others(context: Context) -> bool:
-    """Whether there may be resources that others work on, and we may know of them."""
+    """Whether other operators may have resources that we may list."""
     settings = context.settings
     return settings.divides and (bool(settings.resource_selector) or not context.surveys.refused)
 
 
 def _is_ours(context: Context, key: Key) -> bool:
-    """Whether we work on it, or will when the watch has reported it."""
+    """Whether we work on it, or will once the watch has reported it."""
     if key in context.store and not context.store.is_foreign(key):
         return True
     return not context.settings.resource_selector and _is_in_reach(context.settings, key)
@@ -159,8 +164,9 @@ def _is_in_reach(settings: Settings, key: Key) -> bool:
     return not settings.watch_namespaces or key.namespace in settings.watch_namespaces
 
 
-async def _let_go(context: Context, key: Key, body: Body) -> None:
-    """Takes our mark from a resource that has left our selector, so that the operator that selects it now may begin."""
+async def _remove_mark(context: Context, key: Key, body: Body) -> None:
+    """Removes our mark from a resource that has left our selector, so that the operator that selects it now may
+    begin."""
     if context.queue.holds(key):
         context.doubtful.set()
         return

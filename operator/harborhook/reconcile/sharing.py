@@ -1,8 +1,8 @@
-"""Which share of the workers a key of the queue uses: that of its connection, and there its namespace takes its turn.
-The senders are shared by namespaces alone: a receiver that never answers is of one namespace, whatever its Harbor.
+"""Assigns keys to shares of the workers: the share of their connection, and within it a turn per namespace. Senders are
+shared by namespaces alone: a receiver that never answers belongs to one namespace, regardless of its Harbor.
 
-A HarborConnection can be made by any team and may lead to a server that never answers. All of a team's connections have
-one share in common, and all teams' connections another one, so ClusterHarborConnections always find workers.
+Any team can create a HarborConnection to a server that never answers. Therefore all connections of one team have a
+common share, and all teams' connections have another one, so that ClusterHarborConnections always find workers.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ def lane_of(store: Store, key: AnyKey) -> Lane:
     if isinstance(key, DeliveriesKey):
         return Lane(_shares(key.connection))
     if key.kind == "ClusterHarborConnection":
-        return Lane()  # its check is what finds out that it is slow, and admins decide how many there are
+        return Lane()  # its check detects a slow Harbor, and administrators decide how many there are
     if key.kind == "HarborConnection":
         return Lane(_shares_of_team(key.namespace))
     return Lane(_shares(_connection_of(store, key)), key.namespace)
 
 
 def _connection_of(store: Store, key: Key) -> Key | None:
-    """The connection that the spec names, for a policy perhaps by its project. None while there is no such project."""
+    """Returns the connection that the spec names, for a policy possibly through its project. None if the project does
+    not exist."""
     spec = (store.get(key) or {}).get("spec") or {}
     if "projectRef" in spec:
         project = store.get(Key("HarborProject", key.namespace, spec["projectRef"]["name"]))

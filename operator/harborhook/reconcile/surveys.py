@@ -1,4 +1,4 @@
-"""What is remembered of listings of all resources in the cluster, beyond those that this operator works on."""
+"""The results of listings of all resources in the cluster, including those that other operators work on."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 @dataclass
 class Surveys:
     began: float | None = None
-    """When the last one did."""
+    """When the last listing began."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: dict[str, float] = field(default_factory=dict)
-    """Since when new resources of ours wait for one, by UID."""
+    """New resources of ours that wait for a listing, by UID, with the time since when."""
     refused: bool = False
-    """This operator may not list what is beyond its namespaces."""
+    """This operator may not list resources outside its namespaces."""
     left: dict[str, float] = field(default_factory=dict)
-    """Since when resources of ours are known to be marked by another operator, by UID."""
+    """Resources of ours that another operator has marked, by UID, with the time since when."""
 
     def forget(self, uid: str) -> None:
         self.waiting.pop(uid, None)

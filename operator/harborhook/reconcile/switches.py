@@ -1,8 +1,8 @@
-"""The switches over a webhook policy, applied to Harbor and undone.
+"""Applies the switches over a webhook policy to Harbor, and undoes them.
 
-`plan.switch` decides what they mean. A reconcile that applies the whole spec asks `effective` and writes `enabled` with
-the rest. What is here besides are the two cases in which `enabled` alone is written: a switch is off while the rest of
-the spec cannot be applied, and a resource goes whose policy stays.
+`plan.switch` combines the switches. A reconcile that applies the whole spec calls `effective` and writes `enabled` with
+the rest. The other functions write `enabled` alone in two cases: a switch is off while the rest of the spec cannot be
+applied, and a resource is deleted whose policy stays.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WITHOUT_NAME = (Reason.ALREADY_EXISTS, Reason.OWNED_BY_OTHER)
 
 
 def effective(context: Context, link: Link, policy: WebhookPolicy) -> EffectiveSwitch:
-    """What the switches mean for a policy in the Harbor behind `link`."""
+    """Returns the combined effect of the switches on a policy in the Harbor behind `link`."""
     return effective_switch(
         policy,
         SwitchesAbove(
@@ -48,11 +48,11 @@ def _project_is_off(context: Context, policy: WebhookPolicy) -> bool:
 
 
 async def disable_if_off(visit: PolicyVisit, location: PolicyLocation, reason: Reason) -> None:
-    """Disables a policy that is to be off although the rest of its spec cannot be applied, for this reason. One that
-    cannot be renamed stays as it was, unless a switch above it is off."""
+    """Disables a policy that should be off although `reason` prevents the rest of its spec. If a rename is prevented,
+    only a switch above the policy disables it."""
     policy, switch = visit.resource, effective(visit.context, location.link, visit.resource)
     if reason is Reason.OWNED_BY_OTHER and policy.spec.project_ref is None:
-        return  # the whole project is another resource's now
+        return  # the whole project belongs to another resource now
     is_off = switch.disables or (not switch.enabled and reason not in _WITHOUT_NAME)
     if not is_off or "enabled" not in writable_groups(policy, visit.status.origin, switch, rotated=False):
         return
@@ -65,17 +65,17 @@ async def disable_if_off(visit: PolicyVisit, location: PolicyLocation, reason: R
 
 
 async def disable_without_project(visit: PolicyVisit) -> None:
-    """The global switch also reaches what a policy whose HarborProject is missing has in Harbor."""
+    """Applies the global switch to a policy in Harbor whose HarborProject is missing."""
     location = locate_without_project(visit)
     if location is not None and effective(visit.context, location.link, visit.resource).disables:
         await disable_if_off(visit, location, Reason.PROJECT_NOT_READY)
 
 
 async def undo(visit: PolicyVisit) -> None:
-    """A policy that stays in Harbor is left as the spec says, not as a switch above it had it."""
+    """Leaves a policy that stays in Harbor in the state of its spec, not in that of a switch above it."""
     policy = visit.resource
     if not policy.spec.enabled or policy.spec.suspend or not _may_be_disabled(visit):
-        return  # also when Harbor cannot be asked
+        return  # also if Harbor cannot be reached
     location = await locate_for_deletion(visit)
     if location is None or not claims.is_allowed(location.link.connection, policy.metadata.namespace, location.project):
         return
@@ -87,7 +87,7 @@ async def undo(visit: PolicyVisit) -> None:
 
 
 def _may_be_disabled(visit: PolicyVisit) -> bool:
-    """By a switch above the policy as it is now, or as it was at the last visit: its project may have gone since."""
+    """Whether a switch above the policy disables it now or did at the last visit: its project may be gone since."""
     connection = recorded_connection(visit.context.store.get(visit.resource.key))
     link = visit.context.links.get(connection) if connection else None
     if link is None:

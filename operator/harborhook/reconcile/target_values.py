@@ -1,4 +1,4 @@
-"""Addresses and Authorization values of a policy's targets, read out of its Secrets."""
+"""Resolves the addresses and Authorization values of a policy's targets from its Secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harborhook.reconcile.links import Link
 
 
 async def resolve(context: Context, policy: WebhookPolicy) -> ResolvedTargets:
-    """Raises NotReady where a Secret or key is missing or a value cannot be used."""
+    """Raises NotReady if a Secret or key is missing or a value is not usable."""
     versions: dict[str, str] = {}
 
     async def read(source: ValueFrom, use: Callable[[bytes], str]) -> str:

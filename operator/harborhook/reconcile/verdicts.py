@@ -1,4 +1,4 @@
-"""From Harbor's errors to reasons and sentences."""
+"""Turns Harbor's errors into reasons and sentences for conditions."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ _PERMISSIONS = {
     "GET /projects/{project}/webhook/policies/{policy}/executions": "notification-policy:read",
     "GET /projects/{project}/webhook/jobs": "notification-policy:list",
 }
-"""What a robot needs for each request, in Harbor's words. A user needs the role of a project administrator."""
+"""The permission that a robot needs for each request, in Harbor's terms. A user needs the role of a project
+administrator."""
 
 
-class Asker(Protocol):
-    """Who asked Harbor, and which Harbor."""
+class Requester(Protocol):
+    """The principal and version of Harbor that an answer depends on."""
 
     @property
     def is_robot(self) -> bool: ...
@@ -51,19 +52,19 @@ class Asker(Protocol):
     def version(self) -> str | None: ...
 
 
-def verdict_of(error: errors.HarborError, asker: Asker | None = None) -> Verdict:
-    """The reason for an error, with what to do about it where that can be said."""
+def verdict_of(error: errors.HarborError, requester: Requester | None = None) -> Verdict:
+    """Returns the reason for an error, with advice where the remedy is known."""
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.HARBOR_REJECTED)
     if isinstance(error, errors.ForbiddenError) and reason is Reason.FORBIDDEN:
-        return Verdict(reason, f"{harbors_refusal(error)} {_missing_permission(error, asker)}")
+        return Verdict(reason, f"{harbors_refusal(error)} {_missing_permission(error, requester)}")
     if isinstance(error, errors.RefusedError):
         return Verdict(reason, harbors_refusal(error))
     return Verdict(reason, str(error))
 
 
-def verdict_of_one_request(error: errors.HarborError, asker: Asker) -> Verdict:
-    """The same for an error of a single request, while the connection itself works."""
-    verdict = verdict_of(error, asker)
+def verdict_of_one_request(error: errors.HarborError, requester: Requester) -> Verdict:
+    """Returns the verdict for an error of a single request while the connection itself works."""
+    verdict = verdict_of(error, requester)
     if isinstance(error, errors.NotHarborError):
         advice = "a gateway or firewall in front of Harbor seems to block this request. Allow it there."
         return Verdict(Reason.REQUEST_FAILED, f"{error.finding}. The connection works otherwise: {advice}")
@@ -77,21 +78,21 @@ def verdict_of_one_request(error: errors.HarborError, asker: Asker) -> Verdict:
 
 
 def harbors_refusal(error: errors.RefusedError) -> str:
-    """Harbor's own words, which every message about a refused request begins with: what we think is the cause may be
-    wrong (Harbor before 2.8 answers 412 for Helm charts as it does for repositories)."""
+    """Returns Harbor's own words. Every message about a refused request begins with them: our explanation may be wrong
+    (Harbor before 2.8 answers 412 for Helm charts as well as for repositories)."""
     said = f": {error.message}" if error.message else ""
     return f"Harbor refused {error.request} ({error.status}{said})."
 
 
-def _missing_permission(error: errors.ForbiddenError, asker: Asker | None) -> str:
-    return advice_on(_PERMISSIONS.get(error.request.replace("/api/v2.0", "")), asker)
+def _missing_permission(error: errors.ForbiddenError, requester: Requester | None) -> str:
+    return advice_on(_PERMISSIONS.get(error.request.replace("/api/v2.0", "")), requester)
 
 
-def advice_on(name: str | None, asker: Asker | None) -> str:
-    """What to do about a permission that is missing; None: it is not known which."""
-    if asker is None or not asker.is_robot:
+def advice_on(name: str | None, requester: Requester | None) -> str:
+    """Returns advice on a missing permission; `name` is None if it is unknown which."""
+    if requester is None or not requester.is_robot:
         return "The connection's user has to be an administrator of this project, or of Harbor."
-    version = parse_version(asker.version or "")
+    version = parse_version(requester.version or "")
     if version is not None and version < BOTH_LEVELS:
         return (
             "Before Harbor 2.10 a robot with system permissions loses its project permissions: "

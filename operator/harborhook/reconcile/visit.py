@@ -1,4 +1,4 @@
-"""One visit to a resource: the status it ends with, the Events it makes, and the finalizer."""
+"""One visit to a resource: its resulting status, its Events, and the finalizer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONNECTION_REASONS = frozenset(
         Reason.HARBOR_READ_ONLY,
     }
 )
-"""What all resources of a connection have in common: its own Event says it once for all of them."""
+"""Reasons that all resources of a connection share: the connection's own Event reports them once."""
 
 
 @dataclass
@@ -37,27 +37,28 @@ class Visit(Generic[R]):
     causes: Cause
     status: Any
     link: Link | None = None
-    """The connection that the visit works over, once it is known."""
+    """The connection that the visit works over, once known."""
     once_written: list[Callable[[], None]] = field(default_factory=list)
-    """To be done when the status that is being built has been written."""
+    """Callbacks to run once the status has been written."""
 
     @property
     def may_share_reading(self) -> bool:
-        """Whether a reading shared with others, which can be some seconds old, is new enough. It is not where a write
-        is expected: a write needs the object as it is now, so the shared reading would be one more request."""
+        """Whether a reading shared with others, up to some seconds old, is recent enough. It is not if a write is
+        expected: the write needs the present object, so a shared reading would only add a request."""
         return not self.causes & (Cause.CHANGE | Cause.RETRY | Cause.SECRET)
 
     @property
     def connection_is_lost(self) -> bool:
-        """The trouble is the connection's, which reports it and wakes everybody when it is over."""
+        """Whether the reason is the connection's failure, which the connection reports and whose end wakes all
+        resources."""
         return self.link is not None and self.link.key != self.resource.key and self.link.verdict is not None
 
     def record(self, **fields: Any) -> None:
         self.status = self.status.model_copy(update=fields)
 
     async def finish(self, verdict: Verdict) -> None:
-        """Writes the status if it means something else than before, and reports a new reason by an Event. Of a
-        connection that several operators share, one of them does."""
+        """Writes the status if its meaning has changed, and records an Event for a new reason. For a connection that
+        several operators share, only one of them does."""
         if not self.context.reports_on(self.resource.key):
             self._follow_up()
             return
@@ -97,7 +98,7 @@ class Visit(Generic[R]):
 
     # Events
 
-    async def tell(self, reason: str, note: str) -> None:
+    async def inform(self, reason: str, note: str) -> None:
         await self.context.recorder.record(self.resource, "Normal", reason, note, action="Reconcile")
 
     async def warn(self, reason: str, note: str) -> None:
@@ -110,16 +111,16 @@ class Visit(Generic[R]):
         return self.context.finalizer(self.resource.key) in self.resource.metadata.finalizers
 
     async def prepare_creation(self, *, finalizer: bool, annotations: dict[str, str] | None = None) -> None:
-        """The same before something is made in Harbor, and only for a resource that is still there: what the watch
-        tells can be older than its end, and then nobody would ever remove what was made."""
+        """Does the same as `prepare` before something is created in Harbor, but raises Wait if the resource no longer
+        exists. The watch may lag behind its deletion, and then nothing would ever remove the created object."""
         if await self.prepare(finalizer=finalizer, annotations=annotations):
             return
         metadata = (await self.context.gateway.get(self.resource.key))["metadata"]
         if metadata["uid"] != self.resource.metadata.uid or metadata.get("deletionTimestamp"):
-            raise Wait  # for the watch to tell
+            raise Wait  # until the watch reports it
 
     async def prepare(self, *, finalizer: bool, annotations: dict[str, str] | None = None) -> bool:
-        """Makes the finalizer be there or not, and annotations be set, with one patch or none; whether with one."""
+        """Adds or removes the finalizer and sets annotations, with at most one patch; returns whether it sent one."""
         metadata: dict[str, Any] = {}
         present = self.resource.metadata.annotations
         missing = {name: value for name, value in (annotations or {}).items() if present.get(name) != value}
@@ -129,7 +130,7 @@ class Visit(Generic[R]):
             ours = self.context.finalizer(self.resource.key)
             others = [name for name in self.resource.metadata.finalizers if name != ours]
             metadata["finalizers"] = [*others, ours] if finalizer else others
-            # The list is replaced whole: refuse that if somebody else has changed it meanwhile.
+            # The patch replaces the list: the version makes it fail if somebody else has changed the list meanwhile.
             metadata["resourceVersion"] = self.resource.metadata.resource_version
         if metadata:
             patched = await self.context.patch(self.resource.key, self.resource.metadata.uid, {"metadata": metadata})

@@ -1,7 +1,7 @@
-"""WebhookPolicy: make or adopt it, change it in place, delete it.
+"""WebhookPolicy: creates or adopts the policy, changes it in place, deletes it.
 
-A visit locates the policy's project, reads the values of its Secrets, checks what can be checked without a write,
-obtains the policy in Harbor, and writes or reports what differs.
+A visit locates the policy's project, reads the values of its Secrets, runs all checks that need no write, obtains the
+policy in Harbor, and writes or reports the differences. The worker calls `reconcile`, `take_news` and `delete`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harborhook.plan.switch import EffectiveSwitch
 from harborhook.plan.target_values import ResolvedTargets, refused
 from harborhook.reconcile import claims, deliveries, endpoint_test, redelivery, switches
 from harborhook.reconcile.context import Context, Wait
-from harborhook.reconcile.drift import report, tell_written
+from harborhook.reconcile.drift import record_written, report
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.policy_in_harbor import find_own, obtain
 from harborhook.reconcile.policy_location import (
@@ -36,14 +36,14 @@ from harborhook.reconcile.verdicts import harbors_refusal
 from harborhook.runtime.queue import Cause
 
 SEVERAL_TARGETS: Version = (2, 11, 0)
-"""The first Harbor that certainly sends the notifications for several targets to each of them."""
+"""The first Harbor known to send to each of several targets."""
 
 
 async def reconcile(visit: PolicyVisit) -> Verdict:
     policy = visit.resource
     await _take_from_senders(visit)
     if policy.status.origin is not None and not visit.has_finalizer and policy.effective_deletion_policy == "Delete":
-        await visit.prepare(finalizer=True)  # whatever keeps the rest of the spec from being applied
+        await visit.prepare(finalizer=True)  # first, since later steps may fail
     if policy.spec.suspend:
         return Verdict(Reason.SUSPENDED, "Nothing is written to Harbor while suspend is true.")
     location = await _locate(visit)
@@ -57,7 +57,7 @@ async def reconcile(visit: PolicyVisit) -> Verdict:
 
 
 async def _locate(visit: PolicyVisit) -> PolicyLocation:
-    """Where the policy belongs, which is where it was before, over a connection that allows it."""
+    """Returns the location, which has not changed since the last visit, over a connection that allows it."""
     policy = visit.resource
     try:
         location = await locate(visit)
@@ -110,8 +110,8 @@ def _conclusion(location: PolicyLocation, desired: plan.DesiredPolicy) -> str:
 
 
 def _have_changed(visit: PolicyVisit, link: Link, resolved: ResolvedTargets) -> bool:
-    """Whether what comes out of Secrets is new. Under Report the status says what was applied; otherwise only this
-    process remembers it, and right after a start the cause of the visit has to do."""
+    """Whether values from Secrets have changed. Under driftPolicy Report the status records the applied ones. Otherwise
+    only this process remembers them, and right after a start the cause of the visit decides."""
     policy, remembered = visit.resource, link.applied_values.get(visit.resource.key)
     if policy.spec.drift_policy == "Report":
         return resolved.have_changed(policy.status.applied_secrets or [], remembered)
@@ -133,7 +133,7 @@ async def _check_supported(visit: PolicyVisit, location: PolicyLocation) -> None
     if supported is None:
         return
     if not asked_before:
-        visit.context.queue.add(link.key, Cause.DEPENDENT)  # to show it in the connection's status
+        visit.context.queue.add(link.key, Cause.DEPENDENT)  # shows it in the connection's status
     spec = visit.resource.spec
     unknown = sorted(set(spec.event_types) - supported.event_types)
     if unknown:
@@ -162,13 +162,13 @@ async def _settle(
     *,
     rotated: bool,
 ) -> plan.PolicyChanges:
-    """Makes Harbor's policy as desired, or reports what differs; returns what was done and left."""
+    """Writes or reports the differences of Harbor's policy; returns what was written and what was left."""
     observed = await obtain(visit, location, desired, switch)
     if observed is None:
         return plan.as_created(desired)
     changes = _changes(visit, observed, desired, switch, rotated=rotated)
     if changes.body is not None and visit.may_share_reading:
-        # A shared reading may be some seconds old; what is written back must be what is there.
+        # A shared reading may be some seconds old; the PUT has to contain the present row.
         observed = await location.link.client.policy(location.project, observed.id)
         if observed is None:
             raise Wait(after=1.0)
@@ -195,15 +195,15 @@ def _changes(
 
 
 def _creator_to_write(visit: PolicyVisit, observed: Policy) -> str | None:
-    """A policy with the name of another cluster gets ours: where it is taken over, that cluster then leaves it alone;
-    where our cluster has changed its name, the policy is known by the new one."""
+    """Returns our mark if the policy carries the name of another cluster. In a takeover it makes that cluster leave the
+    policy alone; after a rename of our cluster it replaces the former name."""
     cluster = visit.context.cluster
     is_foreign = foreign_cluster(observed.creator, cluster=cluster) is not None
     return creator(cluster, visit.resource.key) if is_foreign else None
 
 
 async def _write(visit: PolicyVisit, location: PolicyLocation, observed: Policy, changes: plan.PolicyChanges) -> None:
-    """In place: the id, and so the history, stays."""
+    """Updates in place, which keeps the id and the history."""
     claims.check_writable(location.link)
     try:
         await location.link.readings.put_back(location.project, observed, changes.body or {})
@@ -214,18 +214,19 @@ async def _write(visit: PolicyVisit, location: PolicyLocation, observed: Policy,
             f"policyName. This one is still called {observed.name!r} in Harbor and unchanged.",
         ) from None
     what = f"webhook policy {changes.name}"
-    await tell_written(visit, what, changes.asked_for, asked_for=True)
-    await tell_written(visit, what, changes.corrected, asked_for=False)
+    await record_written(visit, what, changes.asked_for, asked_for=True)
+    await record_written(visit, what, changes.corrected, asked_for=False)
     was_ours = visit.resource.status.applied_generation is not None
     if was_ours and _creator_to_write(visit, observed) is not None:
-        await visit.tell("Updated", f"Wrote the cluster's present name {visit.context.cluster} into {what}.")
+        await visit.inform("Updated", f"Wrote the cluster's present name {visit.context.cluster} into {what}.")
 
 
-# The status alone
+# Status only
 
 
 async def take_news(visit: PolicyVisit) -> None:
-    """Puts what the poll has read and what was sent into the status, without asking Harbor about the policy."""
+    """Puts the readings of the poll and the results of senders into the status, without requests to Harbor about the
+    policy."""
     await _take_from_senders(visit)
     link = claims.link_of_record(visit)
     if link is None:
@@ -237,7 +238,7 @@ async def take_news(visit: PolicyVisit) -> None:
 
 
 async def _take_from_senders(visit: PolicyVisit) -> None:
-    """Puts into the status what was sent to receivers; what is to be sent next waits until that has been written."""
+    """Puts the results of senders into the status; the next sending waits until it is written."""
     context, key = visit.context, visit.resource.key
     endpoint_test.record(visit)
     await redelivery.record(visit)
@@ -251,11 +252,11 @@ def _let_send(context: Context, key: Key) -> None:
         redelivery.schedule(context, link, key)
 
 
-# The end
+# Deletion
 
 
 async def delete(visit: PolicyVisit) -> None:
-    """Obeys the deletion policy. Returning releases the resource; NotReady keeps it."""
+    """Applies the deletion policy. Returning releases the resource; NotReady keeps it."""
     policy = visit.resource
     if policy.effective_deletion_policy != "Delete":
         await switches.undo(visit)
@@ -264,7 +265,7 @@ async def delete(visit: PolicyVisit) -> None:
     if location is None:
         return
     if not claims.is_allowed(location.link.connection, policy.metadata.namespace, location.project):
-        note = f"The connection no longer allows project {location.project}: the policy stays in Harbor as it is."
+        note = f"The connection no longer allows project {location.project}: the policy stays unchanged in Harbor."
         await visit.warn("Released", note)
         return
     async with location.link.writing(location.project):
@@ -275,7 +276,7 @@ async def delete(visit: PolicyVisit) -> None:
 
 
 async def _delete_in_harbor(location: PolicyLocation, observed: Policy) -> None:
-    """Disabled first: whatever Harbor says to the deletion, nothing new is sent."""
+    """Disables it first: even if Harbor refuses the deletion, nothing new is sent."""
     client, readings = location.link.client, location.link.readings
     readings.policy_written(location.project, observed.id)
     try:
@@ -294,7 +295,7 @@ async def _delete_in_harbor(location: PolicyLocation, observed: Policy) -> None:
 
 
 async def _counted_notifications(location: PolicyLocation, observed: Policy) -> str:
-    """A sentence, with the space after it; empty if none is open or Harbor does not say."""
+    """Returns a sentence with a trailing space; empty if none is open or Harbor does not report them."""
     try:
         count = await location.link.client.open_executions(location.project, observed.id)
     except RefusedError:

@@ -1,4 +1,4 @@
-"""The workers: take a key, make the visit, decide when to come back."""
+"""The workers: take a key from the queue, run the visit, schedule the next one."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ from harborhook.runtime.queue import Cause
 logger = logging.getLogger(__name__)
 
 KUBERNETES_LIMIT = 30.0
-"""The longest pause, in seconds, after a refusal by the API server: nothing tells when it takes writes again."""
+"""Longest pause after a refusal by the API server, in seconds: no event reports when it accepts writes again."""
 
 R = TypeVar("R", bound=Resource)
 
 
 class Reconciler(Protocol[R]):
-    """What is done for resources of a kind. The visit that each function gets is finished by the worker."""
+    """The functions for resources of a kind. The worker finishes the visit that it passes to them."""
 
     async def reconcile(self, visit: Visit[R]) -> Verdict:
-        """Makes Harbor match the resource. Raises NotReady, HarborError or Wait where that cannot be done now."""
+        """Makes Harbor match the resource. Raises NotReady, HarborError or Wait if that is not possible now."""
 
     async def delete(self, visit: Visit[R]) -> None:
-        """Deletes what the resource owns in Harbor, as its policy says. NotReady and HarborError keep the resource."""
+        """Deletes the resource's object in Harbor according to its deletion policy. NotReady and HarborError keep the
+        resource."""
 
     async def take_news(self, visit: Visit[R]) -> None:
-        """Takes in what others have found out, without asking Harbor about the resource."""
+        """Takes in the findings of others, without requests to Harbor about the resource."""
 
 
 async def work(context: Context) -> None:
@@ -65,7 +66,7 @@ async def work(context: Context) -> None:
 
 
 async def _attempt(context: Context, key: AnyKey, causes: Cause) -> str:
-    """One visit whose every end is dealt with: nothing that a visit can raise stops a worker. Returns how it ended."""
+    """Runs one visit and handles every error, so that none stops a worker. Returns the outcome for the metrics."""
     try:
         await _do(context, key, causes)
     except Wait as wait:
@@ -75,15 +76,15 @@ async def _attempt(context: Context, key: AnyKey, causes: Cause) -> str:
     except Gone:
         if isinstance(key, Key):
             changes.forget(context, key)
-        context.doubtful.set()  # the watch should have said so
+        context.doubtful.set()  # the watch should have reported it
         return "gone"
     except KubeError as error:
-        # The watch brings whatever we did not know of; until then the same visit is worth another try.
+        # The watch will report the change that we missed; until then, retry the same visit.
         pause = context.queue.retry(key, limit=KUBERNETES_LIMIT)
         logger.info("%s: %s; tried again in %.0f s", key, error, pause)
         return "kubernetes_error"
     except LeadershipLostError:
-        return "leadership_lost"  # the end of this process
+        return "leadership_lost"  # this process ends
     except Exception:
         logger.exception("%s: unexpected error; tried again in %.0f s", key, context.queue.retry(key))
         return "error"
@@ -116,7 +117,7 @@ async def _visit(context: Context, key: Key, causes: Cause) -> None:
 
 @dataclass(frozen=True)
 class _Controller(Generic[R]):
-    """Visits the resources of some kinds and leaves what is particular to them to a reconciler."""
+    """Visits the resources of some kinds; calls a reconciler for the steps that differ between kinds."""
 
     models: tuple[type[R], ...]
     reconciler: Reconciler[R]
@@ -147,7 +148,7 @@ class _Controller(Generic[R]):
         except HarborError as error:
             verdict = faults.verdict_on(visit, error)
         if verdict is None:
-            await visit.write_status()  # what was made before the failure
+            await visit.write_status()  # what was created before the failure
         else:
             await visit.finish(verdict)
         if isinstance(before, HarborProject | WebhookPolicy):
@@ -157,7 +158,7 @@ class _Controller(Generic[R]):
         _schedule(visit, verdict, retry_after)
 
     async def _delete(self, visit: Visit[R]) -> None:
-        """Releases a resource that is being deleted, as soon as what it owns in Harbor is as its policy says."""
+        """Releases a resource that is being deleted once its object in Harbor complies with its deletion policy."""
         if not visit.has_finalizer:
             return
         try:
@@ -171,7 +172,7 @@ class _Controller(Generic[R]):
             verdict = error.verdict if isinstance(error, NotReady) else faults.verdict_on(visit, error)
             if verdict is None:
                 raise Wait(after=faults.CHECK_PAUSE) from None
-            if not await release.let_go(visit, verdict):
+            if not await release.release_abandoned(visit, verdict):
                 await visit.finish(verdict)
                 _come_back(visit, error.retry_after if isinstance(error, NotReady) else None)
                 return
@@ -187,7 +188,7 @@ _CONTROLLERS: dict[str, _Controller[Any]] = {
 
 
 def _wake_others(visit: Visit[Any], before: HarborProject | WebhookPolicy) -> None:
-    """Wakes those for whom this visit changed something: policies of a project, rivals for an object in Harbor."""
+    """Wakes the resources affected by this visit: policies of a project, rivals for an object in Harbor."""
     context, key = visit.context, visit.resource.key
     old, new = before.status, visit.status
     if isinstance(before, HarborProject) and _as_policies_need_it(old) != _as_policies_need_it(new):
@@ -199,13 +200,13 @@ def _wake_others(visit: Visit[Any], before: HarborProject | WebhookPolicy) -> No
     if had_claim != has_claim or (old.origin is None) != (new.origin is None):
         changes.wake_rivals(context, key)
     if isinstance(before, WebhookPolicy) and new.policy_name != before.status.policy_name is not None:
-        # The name that was given up is free for others.
+        # The former name is free for others.
         former = policy_claim(before.wire(), before.status.policy_name)
         changes.wake(context, set(context.store.dependents(former)) - {key}, Cause.CLAIM)
 
 
 def _as_policies_need_it(status: object) -> tuple[object, ...]:
-    """What policies need of their project."""
+    """Returns the fields of their project that policies depend on."""
     return tuple(getattr(status, name) for name in ("project_id", "project_name", "connection", "observed_generation"))
 
 

@@ -1,1 +1,2 @@
-"""What makes reconciling run: work queue, store of what was seen, event recorder. No Kubernetes client here."""
+"""The machinery of reconciling: work queue, store of observed objects, event recorder, leader election. No Kubernetes
+client."""

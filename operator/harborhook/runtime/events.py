@@ -1,6 +1,6 @@
-"""The event recorder: Events for people, each said once, never an error.
+"""The event recorder: creates Events for users, suppresses repetitions, never fails.
 
-The same sentence about the same object is not repeated within an hour: a condition shows that it goes on.
+The same note on the same object is not repeated within an hour: a condition shows an ongoing state.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class Recorder:
     instance: str
     clock: Callable[[], float]
     selection: EventSelection = "all"
-    _said: OrderedDict[tuple[str, str, str], float] = field(default_factory=OrderedDict)
+    _recorded: OrderedDict[tuple[str, str, str], float] = field(default_factory=OrderedDict)
 
     async def record(self, resource: Resource, kind: EventLevel, reason: str, note: str, *, action: str) -> None:
-        """Says `note` about `resource`; a refusal (a terminating namespace refuses Events) is only logged."""
-        if not self._is_selected(kind, reason) or self._was_said(resource, reason, note):
+        """Records `note` on `resource`; if the API server refuses it (as in a terminating namespace), only logs that."""
+        if not self._is_selected(kind, reason) or self._was_recorded(resource, reason, note):
             return
         namespace = resource.metadata.namespace or "default"
         try:
             await self.post(namespace, self._event(resource, namespace, kind, reason, note, action))
-        except Exception as error:  # whatever it is: an Event is never worth failing for
-            self._said.pop((resource.metadata.uid, reason, note), None)
+        except Exception as error:  # an Event must not make a visit fail
+            self._recorded.pop((resource.metadata.uid, reason, note), None)
             logger.info("Event %s about %s was not recorded: %s", reason, resource.key, error)
 
     def _is_selected(self, kind: EventLevel, reason: str) -> bool:
@@ -56,13 +56,13 @@ class Recorder:
             return True
         return self.selection == "changes" and reason not in FIRST_REASONS
 
-    def _was_said(self, resource: Resource, reason: str, note: str) -> bool:
+    def _was_recorded(self, resource: Resource, reason: str, note: str) -> bool:
         said = (resource.metadata.uid, reason, note)
         now = self.clock()
-        last = self._said.pop(said, None)
-        self._said[said] = now if last is None or now - last >= REPEAT_AFTER else last
-        while len(self._said) > REMEMBERED:
-            self._said.popitem(last=False)
+        last = self._recorded.pop(said, None)
+        self._recorded[said] = now if last is None or now - last >= REPEAT_AFTER else last
+        while len(self._recorded) > REMEMBERED:
+            self._recorded.popitem(last=False)
         return last is not None and now - last < REPEAT_AFTER
 
     def _event(
@@ -91,7 +91,7 @@ class Recorder:
 
 
 def _prefix(name: str) -> str:
-    """The beginning of the Event's name, to which the API server adds its own characters."""
+    """Returns the beginning of the Event's name, to which the API server adds a suffix."""
     return f"{name[:200].rstrip('.-')}-"
 
 

@@ -1,12 +1,12 @@
-"""Fair shares of the workers, so that a slow Harbor or a busy namespace keeps nobody else waiting.
+"""Fair shares of the workers, so that a slow Harbor or a busy namespace does not delay others.
 
-The queue enters each key that is due with its `Lane`, and takes the next one that may be handed out. A lane names the
-shares that the key uses, each a part of the one before it, and whose turn it is among those with the same shares: for
-example the workers for one connection, and the namespaces that use it.
+The queue enters each due key with its `Lane`, and takes the next key that may run. A lane names the shares that the key
+uses, from the widest to the narrowest, and the turn that it takes among keys with the same shares. For example, the
+shares are those of one connection, and the turns are the namespaces that use it.
 
-The rule is the same at every level: a share or turn holds at most twice as many workers as it leaves to the others. And
-every fifth worker is kept for shares that hold none. Of 40 workers a single connection that is used from one namespace
-gets 19, a second one 8 of the rest, and a dozen that never answer leave one for the next.
+The rule is the same at every level: a share or turn may hold at most twice as many workers as it leaves to others.
+Every fifth worker is reserved for shares that hold none. Of 40 workers a single connection used from one namespace gets
+19, a second one gets 8 of the rest, and a dozen that never answer leave one for the next.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from harborhook.api.base import AnyKey
 
 NO_LIMIT = sys.maxsize
 FACTOR = 2
-"""How many workers may be held for each one that is left to others."""
+"""Workers that may be held for each one left to others."""
 RESERVE = 5
-"""One of so many workers is kept for shares that hold none."""
+"""One of this many workers is reserved for shares that hold none."""
 
 
 class Lane(NamedTuple):
@@ -34,7 +34,7 @@ class Lane(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A key that is due; the smallest goes first."""
+    """A due key; the smallest entry is first."""
 
     precedence: float
     version: int
@@ -43,14 +43,15 @@ class Entry(NamedTuple):
 
 @dataclass
 class _Line:
-    """The keys with the same shares. The turn with the fewest workers comes first; of equals, the first key decides."""
+    """The keys with the same shares. The turn with the fewest workers is first; of equal turns, the one with the first
+    key."""
 
     is_current: Callable[[Entry], bool]
     due: dict[str, list[Entry]] = field(default_factory=dict)
     """By turn."""
     held: Counter[str] = field(default_factory=Counter)
     _order: list[tuple[int, Entry, str]] = field(default_factory=list)
-    """What each turn held, and its first key, when either last changed: those that are out of date are passed over."""
+    """Each turn's number of workers and first key at its last change; outdated entries are skipped."""
 
     def enter(self, turn: str, entry: Entry) -> None:
         waiting = self.due.setdefault(turn, [])
@@ -59,7 +60,7 @@ class _Line:
             self._order_again(turn)
 
     def first(self) -> tuple[Entry, str] | None:
-        """The key to be handed out next and its turn."""
+        """Returns the next key and its turn."""
         while self._order:
             held, entry, turn = self._order[0]
             waiting = self.due.get(turn)
@@ -94,12 +95,12 @@ class _Line:
 @dataclass
 class Lanes:
     is_current: Callable[[Entry], bool]
-    """False for an entry that another one has replaced."""
+    """Whether no other entry has replaced this one."""
     workers: int = NO_LIMIT
     _lines: dict[tuple[str, ...], _Line] = field(default_factory=dict)
     _held: dict[AnyKey, Lane] = field(default_factory=dict)
     _held_by: Counter[str] = field(default_factory=Counter)
-    """How many workers each share holds."""
+    """Workers per share."""
 
     @property
     def held(self) -> dict[AnyKey, Lane]:
@@ -115,7 +116,7 @@ class Lanes:
         self._lines.setdefault(lane.shares, _Line(self.is_current)).enter(lane.turn, entry)
 
     def take(self) -> AnyKey | None:
-        """The first key that may be handed out now; held until it is left."""
+        """Returns the first key that may run now; it is held until `leave`."""
         best = min(self._firsts(), default=None)
         if best is None:
             return None
@@ -126,7 +127,7 @@ class Lanes:
         return entry.key
 
     def _firsts(self) -> Iterator[tuple[Entry, Lane]]:
-        """What each line would hand out, of those that have room."""
+        """Yields the first key of each line with room."""
         for shares, line in list(self._lines.items()):
             room = self._room(shares)
             if room <= 0:
@@ -134,12 +135,12 @@ class Lanes:
             found = line.first()
             if found is None:
                 self._forget_if_unused(shares)
-            # The turn that holds the fewest comes first: if it has no room, none has.
+            # The first turn holds the fewest workers: if it has no room, no turn has.
             elif line.held[found[1]] < FACTOR * room:
                 yield found[0], Lane(shares, found[1])
 
     def leave(self, key: AnyKey) -> None:
-        """The worker that held the key is free again."""
+        """Frees the worker that held the key."""
         lane = self._held.pop(key, None)
         if lane is None:
             return
@@ -156,7 +157,7 @@ class Lanes:
                 del self._held_by[share]
 
     def _room(self, shares: tuple[str, ...]) -> int:
-        """How many more keys the narrowest of these shares may have handed out; less than 1: none."""
+        """Returns how many more keys the narrowest of these shares may run; less than 1: none."""
         room = self.workers - len(self._held)
         if shares and self._held_by[shares[0]]:
             room -= self.workers // RESERVE

@@ -1,11 +1,11 @@
-"""Leader election: of several operators the one that holds a Lease works, the others wait.
+"""Leader election: the operator that holds a Lease works, the others wait.
 
-The leader renews the Lease every `retry_period` seconds. An operator that waits takes it when it is free, or when it
-has not changed for `lease_duration` seconds by the waiter's own clock, so clocks need not agree. The leader in turn
-stops when it could not write it for `renew_deadline` seconds by its own clock, counted from before the last request
-that succeeded. That is the shorter time: the leader has stopped before another one can begin.
+The leader renews the Lease every `retry_period` seconds. A follower takes the Lease if it is free, or if it has not
+changed for `lease_duration` seconds on the follower's clock, so clocks need not agree. The leader stops if it could not
+renew the Lease for `renew_deadline` seconds on its own clock, counted from before its last successful request. That
+time is shorter, so the leader has stopped before a follower begins.
 
-A process can be paused at any point, so `check` is asked again right before each write.
+A process can be paused at any point, so `check` is called right before each write.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ Spec = dict[str, Any]
 
 
 class LeadershipLostError(Exception):
-    """Another operator may be working by now: this one must not write any more."""
+    """Another operator may be leading: this one must not write any more."""
 
 
 def since_boot() -> float:
-    """Seconds by a clock that also runs while the process is stopped and, where there is such a one, while the machine
-    sleeps."""
+    """Returns seconds on a clock that includes time while the process is stopped and, if there is such a clock, while
+    the machine sleeps."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)
 
 
 @dataclass
 class Leader:
-    """`read` gets the Lease or None; `write` makes it or replaces the version that the body names, and returns it.
-    Whatever they raise means that the lease was not taken or renewed."""
+    """`read` returns the Lease or None. `write` creates it, or replaces the version that the body names, and returns
+    it. Any exception means that the lease was not acquired or renewed."""
 
     identity: str
     namespace: str
@@ -51,7 +51,7 @@ class Leader:
     retry_period: float = 2.0
     clock: Callable[[], float] = since_boot
     waiting: bool = False
-    """Somebody else was found to hold the lease."""
+    """Another operator was found to hold the lease."""
     _seen: Spec = field(default_factory=dict)
     _seen_at: float = 0.0
     _renewed_at: float | None = None
@@ -61,12 +61,12 @@ class Leader:
         return self._remaining > 0
 
     def check(self) -> None:
-        """To be called right before a write. Raises LeadershipLostError."""
+        """Raises LeadershipLostError. Called right before each write."""
         if not self.leads:
             raise LeadershipLostError("the lease is not held any more")
 
     async def acquire(self) -> None:
-        """Returns when the lease is ours."""
+        """Returns once this process holds the lease."""
         while not await self._attempt(self.renew_deadline):
             if _holder(self._seen) and not self.waiting:
                 self.waiting = True
@@ -76,15 +76,15 @@ class Leader:
         logger.info("Leads, as %s", self.identity)
 
     async def hold(self) -> None:
-        """Keeps the lease ours; returns when it is not any more."""
+        """Renews the lease; returns when it is lost."""
         while self.leads:
             await asyncio.sleep(min(self.retry_period, self._remaining))
             if self.leads:
-                # Half of the time, so that one request without an answer is not the last.
+                # Half of the remaining time, so that a request without an answer leaves time for another.
                 await self._attempt(min(self.renew_deadline / 2, self._remaining))
 
     async def release(self, limit: float) -> None:
-        """Lets the next one begin at once. To be called when nothing of ours can be written any more."""
+        """Frees the lease, so that a follower can begin at once. Called once this process can write nothing more."""
         if not self.leads:
             return
         self._renewed_at = None
@@ -95,18 +95,18 @@ class Leader:
                     spec = {name: value for name, value in lease["spec"].items() if name != "holderIdentity"}
                     await self.write({**lease, "spec": {**spec, "leaseDurationSeconds": 1, "renewTime": _now()}})
         except Exception as error:
-            logger.info("The lease was not released, so the next leader waits until it is over: %s", _said(error))
+            logger.info("The lease was not released, so the next leader waits until it expires: %s", _message(error))
 
     @property
     def _remaining(self) -> float:
-        """For how many seconds nobody else can have the lease, with a margin."""
+        """Returns for how many seconds nobody else can hold the lease, with a margin."""
         if self._renewed_at is None:
             return 0.0
         return self._renewed_at + self.renew_deadline - self.clock()
 
     async def _attempt(self, limit: float) -> bool:
-        """Takes or renews the lease unless somebody else has it; whether it is ours now."""
-        # Others count from when they see the result, which is later.
+        """Acquires or renews the lease unless another operator holds it; returns whether this process holds it."""
+        # Followers count from when they see the result, which is later.
         started = self.clock()
         try:
             async with asyncio.timeout(limit):
@@ -116,14 +116,14 @@ class Leader:
                     return False
                 await self.write(self._ours(lease))
         except Exception as error:
-            logger.info("The lease was not %s: %s", "renewed" if self.leads else "taken", _said(error))
+            logger.info("The lease was not %s: %s", "renewed" if self.leads else "taken", _message(error))
             return False
         self._renewed_at = started
         return True
 
     def _is_somebody_elses(self, lease: Body | None) -> bool:
-        """Whether another operator holds it and is not known to have stopped. A Lease that somebody has deleted counts
-        as just renewed: its holder may not have noticed."""
+        """Whether another operator holds it and is not known to have stopped. A deleted Lease counts as just renewed:
+        its holder may not have noticed the deletion."""
         spec = lease["spec"] if lease is not None else {**self._seen, "deleted": True}
         if spec != self._seen:
             self._seen, self._seen_at = spec, self.clock()
@@ -154,5 +154,5 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(error) or type(error).__name__

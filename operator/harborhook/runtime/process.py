@@ -1,7 +1,7 @@
-"""How the process ends: by a signal, in order, and in any case within a limit.
+"""Ends the process on a signal: in order, and within a limit in any case.
 
-The lifecycle calls this. A task can swallow a cancellation and a thread can block for ever; neither may keep the
-process alive beyond the time that Kubernetes grants it.
+Called by lifecycle.py. A task can swallow a cancellation and a thread can block for ever; neither may keep the process
+alive beyond the grace period of Kubernetes.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 END_LIMIT = 22.0
-"""Seconds from SIGTERM until the process exits by force. More than all steps of an orderly end take together, less than
-the 30 that Kubernetes grants."""
+"""Seconds from SIGTERM until the process exits by force: more than all steps of an orderly end together, less than the
+grace period of 30."""
 CANCEL_LIMIT = 1.5
-"""Seconds that cancelled tasks have to end. kopf's may need longer: they can swallow a cancellation, for example
-between two streams, and then wait for themselves for ever."""
+"""Seconds that cancelled tasks have to end. kopf's tasks may need longer: they can swallow a cancellation, for example
+between two streams, and then never end."""
 
 
 def stop_on_signals(stop: asyncio.Event) -> None:
-    """Lets SIGTERM and SIGINT set `stop`, and exit the process by force if it has not ended END_LIMIT later."""
+    """Makes SIGTERM and SIGINT set `stop`, and exits the process by force if it has not ended END_LIMIT later."""
 
     def begin_the_end() -> None:
         stop.set()
@@ -36,14 +36,15 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 
 
 def exit_after(limit: float, *, code: int) -> None:
-    """Exits the process `limit` seconds from now, by a thread: no task can prevent it."""
+    """Exits the process after `limit` seconds, from a thread: no task can prevent it."""
     timer = threading.Timer(limit, os._exit, (code,))
     timer.daemon = True
     timer.start()
 
 
 async def cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancels tasks, a second time those that go on, and waits CANCEL_LIMIT for them. Logs the ones still running."""
+    """Cancels tasks, a second time those that continue, and waits CANCEL_LIMIT for them. Logs the ones still
+    running."""
     running = {task for task in tasks if not task.done()}
     for limit in (CANCEL_LIMIT / 2, CANCEL_LIMIT / 2):
         for task in running:

@@ -1,10 +1,10 @@
-"""The keyed work queue: one worker holds a key at a time, what comes meanwhile is done once more afterwards.
+"""The keyed work queue: only one worker holds a key at a time; changes that arrive meanwhile cause one more visit.
 
-A key waits until it is due, with all causes for which it was added: the earliest time and the strongest cause win.
-Among the keys that are due, those added for a person's change come before resyncs and polls; the latter age: one that
-has waited for its cause's `AGEING` seconds takes precedence over a change that comes in now, so nothing starves.
-Connections take precedence over everything: thousands of resources may wait until theirs works again. That is the order
-of keys that compete for the same workers; `lanes` gives each connection and each namespace a share of the workers.
+A key waits until it is due, with all causes for which it was added; the earliest time and the strongest cause apply.
+Among due keys, those added for a user's change take precedence over resyncs and polls. The latter age: after `AGEING`
+seconds of their cause they take precedence over a new change, so none starves. Connections take precedence over
+everything, because thousands of resources may wait for theirs. This order applies to keys that compete for the same
+workers; `lanes` gives each connection and namespace a share of the workers.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from harborhook.runtime.lanes import NO_LIMIT, Entry, Lane, Lanes
 
 
 class Cause(Flag):
-    """Why a key is to be reconciled; several add up. By the cause a reconciler knows what somebody asked for: what
-    differs in Harbor although nothing here has changed is drift."""
+    """Why a key is queued; causes add up. They show whether a user asked for a change: a difference in Harbor without
+    such a cause is drift."""
 
     CHANGE = auto()
     """The object is new, or its spec, its deletion or a request annotation changed."""
     SECRET = auto()
-    """A Secret or ConfigMap that it refers to has another version."""
+    """A Secret or ConfigMap that it refers to has a new version."""
     SWITCH = auto()
-    """A switch over its notifications was turned: the global one, or its project's."""
+    """A switch over its notifications was changed: the global one, or its project's."""
     PROJECT = auto()
     """Its HarborProject changed."""
     CONNECTION = auto()
@@ -40,22 +40,22 @@ class Cause(Flag):
     CLAIM = auto()
     """Another resource claims the same object in Harbor, or no longer does."""
     DEPENDENT = auto()
-    """A resource that depends on it is gone, or has learned something for its status."""
+    """A resource that depends on it was deleted, or has news for its status."""
     RETRY = auto()
-    """The last visit failed, or asked to come back."""
+    """The last visit failed, or requested another one."""
     RESYNC = auto()
     """A drift check, or the first visit after a start."""
     DELIVERIES = auto()
-    """News of its notifications was read: only its status may change."""
+    """A poll has read news of its notifications: only its status may change."""
     COUNT = auto()
-    """The policies of a project are to be counted again: only its status may change."""
+    """The policies of a project have to be counted: only its status may change."""
     HOLD = auto()
-    """A resource is about to make something over a connection, which needs the finalizer for it."""
+    """A resource is about to create something over a connection, which needs the finalizer for it."""
     POLL = auto()
-    """News of notifications is to be read for a Harbor project."""
+    """A poll of a Harbor project is due."""
 
     NEWS = DELIVERIES | COUNT | HOLD
-    """What others have found out or ask for, for which Harbor is not asked."""
+    """Findings and requests of other keys, which need no request to Harbor."""
 
 
 AGEING = {
@@ -73,7 +73,7 @@ AGEING = {
     Cause.POLL: 10.0,
     Cause.RESYNC: 30.0,
 }
-"""Seconds by which a key that is due lets keys of a stronger cause pass."""
+"""Seconds for which a due key yields to keys with a stronger cause."""
 
 BACKOFF_FIRST = 1.0
 BACKOFF_LIMIT = 300.0
@@ -81,8 +81,8 @@ BACKOFF_LIMIT = 300.0
 
 @dataclass
 class _Waiting:
-    """A visit, the taking in of news, or both, each at its own time: news now must not bring forward a drift check that
-    is due in ten minutes."""
+    """A visit, news to take in, or both, each with its own time: news that is due now must not bring forward a drift
+    check that is due in ten minutes."""
 
     visit: tuple[float, Cause] | None = None
     news: tuple[float, Cause] | None = None
@@ -93,7 +93,7 @@ class _Waiting:
         return min(waiting[0] for waiting in (self.visit, self.news) if waiting is not None)
 
     def causes(self, now: float) -> Cause:
-        """What is due by now; a visit that is due takes the news with it."""
+        """Returns the causes that are due; a visit that is due includes the news."""
         news = self.news[1] if self.news is not None else Cause(0)
         if self.visit is None or self.visit[0] > now:
             return news
@@ -112,30 +112,31 @@ def _sooner(waiting: tuple[float, Cause] | None, cause: Cause, due: float) -> tu
 
 @dataclass
 class Queue:
-    """All times are of `clock`, in seconds."""
+    """All times are seconds on `clock`."""
 
     clock: Callable[[], float]
     workers: int = NO_LIMIT
-    """How many keys can be held at a time."""
+    """Maximum number of keys held at a time."""
     lane_of: Callable[[AnyKey], Lane] = lambda _: Lane()
     jitter: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311 - no secret
     _waiting: dict[AnyKey, _Waiting] = field(default_factory=dict)
     _later: list[tuple[float, int, AnyKey]] = field(default_factory=list)
     _lanes: Lanes = field(init=False)
-    """What is due, and what is held."""
+    """The due keys, and the keys held by workers."""
     _closed: bool = False
     _failures: dict[AnyKey, int] = field(default_factory=dict)
     _version: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _watch: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the one idle worker that waits for the next key; else each key would wake all of them, for nothing."""
+    """Held by the one idle worker that waits for the next key; otherwise each key would wake all of them for
+    nothing."""
 
     def __post_init__(self) -> None:
         self._lanes = Lanes(lambda entry: self._is_current(entry.key, entry.version), self.workers)
 
     def add(self, key: AnyKey, cause: Cause, *, after: float = 0.0) -> None:
-        """Lets `key` be visited after so many seconds, or sooner if it already waits for something sooner."""
+        """Schedules a visit of `key` after so many seconds, or sooner if it already waits for an earlier one."""
         waiting = self._waiting.setdefault(key, _Waiting())
         waiting.add(cause, self.clock() + after)
         self._enter(key, waiting)
@@ -147,7 +148,8 @@ class Queue:
         self._wake.set()
 
     def retry(self, key: AnyKey, *, limit: float = BACKOFF_LIMIT) -> float:
-        """Adds a key whose visit failed: each failure in a row doubles the pause, up to `limit`. Returns the pause."""
+        """Queues a key whose visit failed: each consecutive failure doubles the pause, up to `limit`. Returns the
+        pause."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         doubled = BACKOFF_FIRST * float(2 ** min(failures - 1, 16))
         pause = min(limit, doubled) * (0.75 + self.jitter() / 2)
@@ -155,25 +157,25 @@ class Queue:
         return pause
 
     def succeeded(self, key: AnyKey) -> None:
-        """The next failure of the key starts with a short pause again."""
+        """Resets the pause for the next failure."""
         self._failures.pop(key, None)
 
     def drop(self, key: AnyKey) -> None:
-        """Forgets a key that is gone."""
+        """Forgets a deleted key."""
         self._waiting.pop(key, None)
         self._failures.pop(key, None)
 
     def waits(self, key: AnyKey) -> bool:
-        """Whether the key is going to be visited again without anything new happening."""
+        """Whether a visit of the key is scheduled."""
         return key in self._waiting
 
     def __len__(self) -> int:
-        """How many keys are due now, those among them that a worker still holds for an earlier visit."""
+        """Number of due keys, including those that a worker still holds for an earlier visit."""
         now = self.clock()
         return sum(waiting.due <= now for waiting in self._waiting.values())
 
     def holds(self, key: AnyKey) -> bool:
-        """Whether a worker is at it."""
+        """Whether a worker holds it."""
         return key in self._lanes.held
 
     @property
@@ -182,18 +184,18 @@ class Queue:
 
     @property
     def age(self) -> float:
-        """For how many seconds the key that has been due longest has waited for a worker; 0 if none waits."""
+        """Seconds that the key due longest has waited for a worker; 0 if none waits."""
         now = self.clock()
         return max((now - waiting.due for waiting in self._waiting.values() if waiting.due <= now), default=0.0)
 
     async def get(self) -> tuple[AnyKey, Cause]:
-        """The next key to visit and why; the caller holds it until `done`."""
+        """Returns the next key and its causes; the caller holds it until `done`."""
         while True:
             taken = self._take()
             if taken is not None:
                 return taken
             async with self._watch:
-                # What came while another worker watched is taken at once.
+                # A key may have arrived while another worker watched.
                 taken = self._take()
                 if taken is not None:
                     return taken
@@ -203,13 +205,13 @@ class Queue:
         self._lanes.leave(key)
         if not self.held:
             self._idle.set()
-        if key in self._waiting:  # it was added again meanwhile
+        if key in self._waiting:  # added again meanwhile
             self._enter(key, self._waiting[key])
-        elif not self._lanes.is_empty:  # others may have waited for their share of the workers
+        elif not self._lanes.is_empty:  # others may wait for this share of the workers
             self._wake.set()
 
     async def drain(self) -> None:
-        """Hands out nothing any more, and returns when no worker holds a key."""
+        """Hands out no more keys, and returns when no worker holds one."""
         self._closed = True
         while self.held:
             self._idle.clear()
@@ -223,7 +225,7 @@ class Queue:
         return None if key is None else (key, self._take_due(key))
 
     def _take_due(self, key: AnyKey) -> Cause:
-        """Why the key is visited now; a visit that is not yet due goes on waiting."""
+        """Returns the causes of this visit; those not yet due keep waiting."""
         waiting = self._waiting.pop(key)
         causes = waiting.causes(self.clock())
         if causes in Cause.NEWS and waiting.visit is not None:
@@ -232,11 +234,11 @@ class Queue:
         return causes
 
     def _ripen(self) -> None:
-        """Moves what is due by now from the order of time to its lane."""
+        """Moves due keys from the order of time to their lanes."""
         now = self.clock()
         while self._later and self._later[0][0] <= now:
             due, version, key = heapq.heappop(self._later)
-            if self._is_current(key, version) and not self.holds(key):  # else when it is done
+            if self._is_current(key, version) and not self.holds(key):  # otherwise `done` enters it
                 self._lanes.enter(self.lane_of(key), Entry(due + self._ageing(key), version, key))
 
     def _ageing(self, key: AnyKey) -> float:
@@ -250,11 +252,11 @@ class Queue:
         return waiting is not None and waiting.version == version
 
     async def _sleep(self) -> None:
-        """Until something is added or done, or the next key is due."""
+        """Waits until a key is added or done, or the next one is due."""
         self._wake.clear()
         is_coming = self._later and not self._closed
         pause = max(0.0, self._later[0][0] - self.clock()) if is_coming else None
-        # Not asyncio.wait_for, which until Python 3.12 swallows a cancellation that comes together with the wake-up.
+        # Not asyncio.wait_for, which until Python 3.12 swallows a cancellation that coincides with the wake-up.
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await self._wake.wait()

@@ -1,4 +1,4 @@
-"""`python -m harness.control_plane`: a control plane to play with, until Ctrl-C; or only build its programs."""
+"""`python -m harness.control_plane`: runs a control plane until Ctrl-C, or only builds its programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Ctrl-C ends it{and_removes}."""
 
 def main() -> int:
     arguments = _parse()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends everything in order, as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as with Ctrl-C
     try:
         if arguments.command == "build":
             _build()

@@ -1,4 +1,4 @@
-"""A few requests to the API server, without a client library: the harness must not depend on what it tests."""
+"""Requests to the API server without a client library: the harness must not depend on the code under test."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ class Api:
     def request(
         self, method: str, path: str, body: dict[str, Any] | None = None, *, content_type: str = "application/json"
     ) -> dict[str, Any]:
-        """The answer's JSON; raises RefusedError for an error of the API server, OSError when nobody answers."""
+        """Returns the answer's JSON. Raises RefusedError for an error of the API server, OSError if it does not
+        answer."""
         answer: dict[str, Any] = json.loads(self._send(method, path, body, content_type))
         return answer
 
     def answers(self, path: str) -> bool:
-        """Whether a GET succeeds now; any error is a no."""
+        """Whether a GET succeeds now; every error counts as no."""
         try:
             self._send("GET", path)
         except (OSError, RefusedError):
@@ -37,7 +38,7 @@ class Api:
         return True
 
     def exists(self, path: str) -> bool:
-        """Whether there is such an object; raises when the API server does not say."""
+        """Whether the object exists; raises if the API server does not answer that."""
         try:
             self._send("GET", path)
         except RefusedError as refusal:
@@ -72,7 +73,7 @@ class Api:
                 raise RefusedError(error.code, error.read().decode(errors="replace")) from None
 
     def _connection(self) -> urllib.request.OpenerDirector:
-        # Made late, because the API server writes its certificate only when it starts.
+        # Created late, because the API server writes its certificate when it starts.
         if self._opener is None:
             self._opener = urllib.request.build_opener(
                 urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self._ca_file))),

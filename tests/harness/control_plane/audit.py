@@ -1,4 +1,4 @@
-"""The API server's audit log as a count of writes: who created, updated, patched or deleted what, and how it ended.
+"""Parses the API server's audit log into writes: user, verb, object and result.
 
 Leases, reads and questions (access reviews, token reviews) are not counted, dry runs are left out; Events are writes
 like any other. A position in the log is a number of bytes. By POLICY nothing but writes is logged; by WHOLE_POLICY the
@@ -58,7 +58,7 @@ WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One write that the API server has answered, refused ones included (`code` is the HTTP status)."""
+    """One write that the API server has answered, including refused ones (`code` is the HTTP status)."""
 
     verb: str
     resource: str
@@ -70,7 +70,7 @@ class AuditEntry:
     agent: str
     """The User-Agent."""
     answered: float
-    """When, in seconds since the epoch."""
+    """Time of the answer, in seconds since the epoch."""
 
 
 def read_entries(log: Path, since: int) -> Iterator[AuditEntry]:

@@ -1,10 +1,10 @@
-"""Where the programs of a control plane come from.
+"""Finds or builds the programs of a control plane.
 
-`KUBEBUILDER_ASSETS`, when set, names a directory that has them (the field's convention). With the controller manager,
-which no published archive holds, they are otherwise built from the Go module beside this package: one binary that acts
-by the name it is started under. Without it, the order is: our own build if there is one, the programs published for
-envtest (downloaded before, by us or by setup-envtest, or downloaded now), and the build at last. `CONTROL_PLANE=build`
-demands the build.
+`KUBEBUILDER_ASSETS`, if set, names a directory with the programs, as in other projects. Otherwise the need for a
+controller manager, which no published archive contains, requires the build of the Go module beside this package: one
+binary that acts by the name it is started under. Without a controller manager the order is: our own build if it exists;
+the programs published for envtest, downloaded earlier by us or by setup-envtest, or downloaded now; the build.
+`CONTROL_PLANE=build` requires the build.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 
 @dataclass(frozen=True)
 class Binaries:
-    """The programs of a control plane; without controllers namespaces never finish deleting."""
+    """The programs of a control plane; without controllers the deletion of namespaces never finishes."""
 
     etcd: Path
     kube_apiserver: Path
@@ -43,7 +43,7 @@ class Binaries:
 
 
 def find(progress: Progress, *, controllers: bool = True) -> Binaries:
-    """The programs to use, built first if that is what it takes; the controller manager only if it is wanted."""
+    """Returns the programs, built if necessary; the controller manager only if it is wanted."""
     if assets := os.environ.get("KUBEBUILDER_ASSETS"):
         return _from_assets(Path(assets).absolute(), progress, controllers=controllers)
     if not controllers:
@@ -53,7 +53,7 @@ def find(progress: Progress, *, controllers: bool = True) -> Binaries:
 
 
 def _without_controllers(progress: Progress) -> Path:
-    """The directory with the programs but the controller manager, from where they can be had soonest."""
+    """Returns a directory with the programs except the controller manager, from the fastest source."""
     if os.environ.get("CONTROL_PLANE") == "build":
         return build(progress)
     envtest = Envtest.here()
@@ -77,7 +77,7 @@ def _from_assets(directory: Path, progress: Progress, *, controllers: bool) -> B
 
 
 def _controller_manager(assets: Path, progress: Progress) -> Path:
-    """The usual asset directories lack this one, and without it namespaces cannot finish deleting."""
+    """The usual asset directories lack this program, and without it the deletion of namespaces never finishes."""
     if (there := assets / "kube-controller-manager").exists():
         return there
     if on_path := shutil.which("kube-controller-manager"):
@@ -90,7 +90,7 @@ def _controller_manager(assets: Path, progress: Progress) -> Path:
 
 
 def build(progress: Progress) -> Path:
-    """The directory with our own build of the programs; builds them unless that has been done before."""
+    """Returns the directory with our own build of the programs; builds them if necessary."""
     return _program().build(progress)
 
 
@@ -117,7 +117,7 @@ def kubernetes_version() -> str:
 
 
 def linker_flags() -> str:
-    """Strip the binary and stamp the version: unstamped, an API server takes itself for v0.0.0-master."""
+    """Strips the binary and stamps the version: without a stamp an API server reports v0.0.0-master."""
     version = kubernetes_version()
     major, minor = version.removeprefix("v").split(".")[:2]
     stamp = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}

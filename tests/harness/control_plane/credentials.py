@@ -1,7 +1,7 @@
-"""Who may talk to the API server: token file, service-account key and kubeconfigs, all written by hand.
+"""Writes the credentials for the API server: token file, service-account key and kubeconfigs.
 
-The users in the token file are all cluster administrators; they differ by name only, so that the audit log tells the
-tests' own writes from those of the controllers.
+All users in the token file are cluster administrators. They differ by name only, so that the audit log distinguishes
+the tests' writes from those of the controllers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ AUDIT_FENCE = "harness:audit-fence"
 
 
 def write_token_file(file: Path) -> dict[str, str]:
-    """Make a token for each administrator (or keep those of an earlier run); returns them by user name."""
+    """Creates a token for each administrator, or keeps those of an earlier run; returns them by user name."""
     if not file.exists():
         lines = [f'{secrets.token_hex(16)},{user},{user},"system:masters"' for user in _USERS]
         _write_private(file, "\n".join(lines) + "\n")
@@ -29,10 +29,10 @@ _USERS = (ADMIN, CONTROLLER_MANAGER, AUDIT_FENCE)
 
 
 def write_signing_key(file: Path) -> None:
-    """Make the key that signs service-account tokens: an elliptic one (P-256), which needs no library to make."""
+    """Creates the key that signs service-account tokens: an elliptic one (P-256), which needs no library."""
     if file.exists():
         return
-    scalar = (secrets.randbelow(1 << 255) + 1).to_bytes(32, "big")  # below the curve's order, which is near 1 << 256
+    scalar = (secrets.randbelow(1 << 255) + 1).to_bytes(32, "big")  # below the order of the curve, about 1 << 256
     # RFC 5915: SEQUENCE { version 1, OCTET STRING scalar, [0] OID prime256v1 }; the public key may be left out.
     der = bytes.fromhex("3031 020101 0420") + scalar + bytes.fromhex("a00a 0608 2a8648ce3d030107")
     text = base64.b64encode(der).decode()
@@ -41,7 +41,7 @@ def write_signing_key(file: Path) -> None:
 
 
 def write_kubeconfig(file: Path, *, server: str, ca_file: Path, token: str, namespace: str = "default") -> Path:
-    """Write a kubeconfig that stands on its own: certificate and token are in it."""
+    """Writes a self-contained kubeconfig, with certificate and token in it."""
     cluster = {"server": server}
     if server.startswith("https:"):
         cluster["certificate-authority-data"] = base64.b64encode(ca_file.read_bytes()).decode()

@@ -1,8 +1,8 @@
-"""The control plane's programs as kubernetes-sigs/controller-tools publishes them for envtest: found or downloaded.
+"""Finds or downloads the control plane's programs that kubernetes-sigs/controller-tools publishes for envtest.
 
-The archive holds etcd, kube-apiserver and kubectl, and no kube-controller-manager. Version and checksums are those of
-`envtest.sha512` beside this file, copied from envtest-releases.yaml of that project. Downloads are resumed, and kept in
-the cache only when the checksum is right; every failure is an `UnavailableError` that says why in a sentence.
+The archive has etcd, kube-apiserver and kubectl, but no kube-controller-manager. Version and checksums are those of
+`envtest.sha512` beside this file, copied from envtest-releases.yaml of that project. Downloads are resumed, and enter
+the cache only with the right checksum. Every failure raises `UnavailableError` with a sentence.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ _MEGABYTE = 1_000_000
 
 
 class UnavailableError(ControlPlaneError):
-    """The published programs could not be had; the text says why."""
+    """The published programs are not available; the text says why."""
 
 
 @dataclass(frozen=True)
 class Envtest:
-    """The published programs for one platform, and where they are looked for."""
+    """The published programs for one platform, and their possible locations."""
 
     cache: Path
-    """Where downloads are kept."""
+    """Directory for downloads."""
     others: Path
-    """Where setup-envtest, the tool of controller-runtime, keeps its own."""
+    """Directory of setup-envtest, the tool of controller-runtime."""
     releases: str = RELEASES
     platform: str = ""
-    """As in the archives' names, such as linux-amd64."""
+    """The platform in the archives' names, such as linux-amd64."""
     silence: float = 20.0
     """Seconds without a byte after which a server counts as unresponsive."""
     checksums: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def here(cls) -> Envtest:
-        """For this machine. `ENVTEST_RELEASES` names a mirror of the releases."""
+        """Returns the programs for this machine. `ENVTEST_RELEASES` names a mirror of the releases."""
         sums = Path(__file__).with_name("envtest.sha512").read_text().split()
         return cls(
             cache=cache_directory() / "envtest",
@@ -67,12 +67,12 @@ class Envtest:
         )
 
     def at_hand(self) -> Path | None:
-        """A directory with the programs, without downloading anything: our own cache, then setup-envtest's."""
+        """Returns a directory with the programs without a download: from our own cache, then setup-envtest's."""
         own = self.cache / self._name.removesuffix(".tar.gz") if self._published else None
         return next(filter(_is_complete, [*([own] if own else []), *self._of_setup_envtest()]), None)
 
     def download(self, progress: Progress) -> Path:
-        """The directory with the programs, downloaded unless that has been done. Raises UnavailableError."""
+        """Returns the directory with the programs, downloaded if necessary. Raises UnavailableError."""
         if not self._published:
             raise UnavailableError(f"there is no archive for {self.platform}")
         directory = self.cache / self._name.removesuffix(".tar.gz")
@@ -98,7 +98,7 @@ class Envtest:
         return f"{self.releases}/{tag}/{self._name}"
 
     def _of_setup_envtest(self) -> Iterable[Path]:
-        """Its directories for this platform, the newest Kubernetes first."""
+        """Yields its directories for this platform, the newest Kubernetes first."""
         found = {}
         for directory in self.others.glob(f"*-{self.platform}"):
             version = re.fullmatch(rf"(\d+)\.(\d+)\.(\d+)-{re.escape(self.platform)}", directory.name)
@@ -107,7 +107,7 @@ class Envtest:
         return [found[numbers] for numbers in sorted(found, reverse=True)]
 
     def _fetched(self, progress: Progress) -> Path:
-        """The whole archive with the right checksum; what is there of it already is not fetched again."""
+        """Returns the whole archive with the right checksum; continues a partial download."""
         part = self.cache / f"{self._name}.part"
         progress(f"Downloading {self._url} ...")
         for attempt in range(1, _ATTEMPTS + 1):
@@ -129,17 +129,17 @@ class Envtest:
         timeout = httpx.Timeout(self.silence)
         with httpx.stream("GET", self._url, headers=headers, timeout=timeout, follow_redirects=True) as answer:
             if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return  # it was whole: the checksum decides
+                return  # it was complete: the checksum decides
             if answer.status_code not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
                 raise UnavailableError(f"{answer.url.host} answered with status {answer.status_code}")
             resumed = answer.status_code == httpx.codes.PARTIAL_CONTENT
             total = int(answer.headers.get("Content-Length", 0)) + (begin if resumed else 0)
             with part.open("ab" if resumed else "wb") as file:
-                told = time.monotonic()
+                reported = time.monotonic()
                 for chunk in answer.iter_bytes():
                     file.write(chunk)
-                    if time.monotonic() - told > 3:
-                        told = time.monotonic()
+                    if time.monotonic() - reported > 3:
+                        reported = time.monotonic()
                         progress(f"  {file.tell() // _MEGABYTE} of {total // _MEGABYTE} MB")
 
 
@@ -159,7 +159,7 @@ def _sha512(path: Path) -> str:
 
 
 def _unpack(archive: Path, directory: Path) -> None:
-    """Beside the final place, then moved: a directory of that name is complete."""
+    """Unpacks beside the final place, then moves: a directory of that name is complete."""
     unfinished = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=directory.parent))
     try:
         with tarfile.open(archive) as packed:
@@ -193,7 +193,7 @@ def _platform() -> str:
 
 
 def _data_directory() -> Path:
-    """Where setup-envtest keeps what it downloads."""
+    """Returns the directory in which setup-envtest keeps its downloads."""
     if sys.platform == "darwin":
         return Path.home() / "Library/Application Support/io.kubebuilder.envtest"
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "kubebuilder-envtest"

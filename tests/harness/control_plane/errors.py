@@ -1,4 +1,4 @@
-"""What can go wrong with a control plane, always with a sentence that says what to do about it."""
+"""Errors of a control plane; each text says how to fix the problem."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import subprocess
 
 
 class ControlPlaneError(Exception):
-    """A control plane, or one of its programs, could not be had."""
+    """A control plane, or one of its programs, is not available."""
 
 
 class KubectlError(subprocess.CalledProcessError):
-    """A kubectl command that failed; unlike its parent it shows what kubectl said."""
+    """A failed kubectl command; unlike its parent it shows kubectl's output."""
 
     def __str__(self) -> str:
         return f"{super().__str__()}\n{self.stderr}"

@@ -40,23 +40,24 @@ class GoProgram:
     """A program that one of the repository's Go modules builds."""
 
     what: str
-    """As in "Building ...": what it is, without its version."""
+    """The name in messages such as "Building ...", without a version."""
     source: Path
-    """The directory of the module: what is in it decides whether a build is up to date."""
+    """Directory of the module; its content decides whether a build is up to date."""
     package: str
     shelf: str
-    """The directory of the cache that holds its builds."""
+    """Directory in the cache for its builds."""
     name: str
     links: tuple[str, ...]
-    """Other names that the program is to have, for one that acts by the name it is started under."""
+    """Further names for a program that acts by the name it is started under."""
     linker_flags: str
     title: str
-    """What is built, with its version, and how long that takes."""
+    """Name, version and usual duration of the build."""
     packages: int
-    """About how many packages a build with an empty cache compiles; only shown."""
+    """Approximate number of packages that a build with an empty cache compiles, for the progress."""
 
     def built(self) -> Path | None:
-        """The directory with the program, if it has been built before; without Go that cannot be known."""
+        """Returns the directory with the program if it has been built before; None without Go, which the check
+        needs."""
         try:
             directory = self._directory(_Go.find(self.what, self.source))
         except ControlPlaneError:
@@ -64,14 +65,14 @@ class GoProgram:
         return directory if directory.exists() else None
 
     def build(self, progress: Progress) -> Path:
-        """The directory with the program; builds it unless that has been done before."""
+        """Returns the directory with the program; builds it if necessary."""
         go = _Go.find(self.what, self.source)
         directory = self._directory(go)
         if directory.exists():
             return directory
         directory.parent.mkdir(parents=True, exist_ok=True)
         with only_builder(directory.parent, self.what.lower(), progress):
-            if not directory.exists():  # another builder may have been faster
+            if not directory.exists():  # another process may have finished first
                 _remove_abandoned(directory.parent)
                 self._build_into(directory, go, progress)
         return directory
@@ -86,7 +87,7 @@ class GoProgram:
         return digest.hexdigest()[:16]
 
     def _build_into(self, directory: Path, go: _Go, progress: Progress) -> None:
-        """Build beside the final place, then move: every process that sees the directory sees it complete."""
+        """Builds beside the final place, then moves: a process that sees the directory sees it complete."""
         progress(f"Building {self.title} with {go.version} into {directory}.")
         started = time.monotonic()
         unfinished = Path(tempfile.mkdtemp(prefix=".building-", dir=directory.parent))
@@ -119,7 +120,7 @@ class GoProgram:
             raise ControlPlaneError(f"Building {self.what.lower()} failed; go says:\n" + "\n".join(said[-15:]))
 
     def _report_until_done(self, process: subprocess.Popen[bytes], log: Path, progress: Progress) -> None:
-        """Say every 15 seconds how far it is: `go build -v` prints a line for each package and each download."""
+        """Reports the progress every 15 seconds: `go build -v` prints a line for each package and each download."""
         started = time.monotonic()
         while True:
             try:
@@ -154,7 +155,7 @@ class _Go:
         program = shutil.which("go")
         if program is None:
             raise ControlPlaneError(_no_go(what, "and there is no go command on PATH"))
-        # Asked in the module's directory: there a Go that may (GOTOOLCHAIN) becomes the version that the module needs.
+        # Run in the module's directory, where Go may switch to the version that the module requires (GOTOOLCHAIN).
         answer = subprocess.run(
             [program, "env", "-json", "GOVERSION", "GOOS", "GOARCH"],
             cwd=module,
@@ -177,13 +178,13 @@ def _no_go(what: str, problem: str) -> str:
 
 
 def _go_environment() -> dict[str, str]:
-    """What could make two builds of the same sources differ is fixed here, whatever the developer has set."""
+    """Returns an environment that fixes everything that could make two builds of the same sources differ."""
     return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": ""}
 
 
 @contextmanager
 def only_builder(directory: Path, what: str, progress: Progress) -> Iterator[None]:
-    """Hold the lock of the one who builds; the kernel frees it when the holder ends, however it ends."""
+    """Holds the lock of the directory's only builder; the kernel releases it when the process ends."""
     with (directory / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -194,7 +195,7 @@ def only_builder(directory: Path, what: str, progress: Progress) -> Iterator[Non
 
 
 def _remove_abandoned(directory: Path) -> None:
-    """Remove what builders that were killed have left."""
+    """Removes the remains of killed builds."""
     for unfinished in directory.glob(".building-*"):
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -1,7 +1,7 @@
-"""Lets deleted namespaces finish where there is no kube-controller-manager, as its namespace controller does.
+"""Finishes the deletion of namespaces without kube-controller-manager, in the way of its namespace controller.
 
-A thread looks for namespaces that are being deleted, deletes what is in them, and removes the namespace's own finalizer
-once nothing is left. Finalizers of what is in them are respected.
+A thread finds namespaces that are being deleted, deletes their contents, and removes the namespace's own finalizer once
+nothing is left. Finalizers of the contents are respected.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Object = dict[str, Any]
 
 
 class NamespaceFinisher:
-    """Started and stopped as a server is."""
+    """Started and stopped like a server."""
 
     def __init__(self, api: Api, interval: float = 0.3) -> None:
         self._api = api
@@ -41,7 +41,7 @@ class NamespaceFinisher:
             try:
                 self._look()
             except (OSError, RefusedError):
-                continue  # the API server is away, or an object changed meanwhile: the next look sees it
+                continue  # the API server is down, or an object has changed: the next pass retries
 
     def _look(self) -> None:
         for namespace in self._api.request("GET", "/api/v1/namespaces")["items"]:
@@ -56,14 +56,14 @@ class NamespaceFinisher:
             self._api.request("PUT", path, {**namespace, "spec": {**namespace["spec"], "finalizers": []}})
 
     def _clear(self, path: str) -> bool:
-        """Whether anything was in a collection; it is asked to go unless it is going already."""
+        """Returns whether a collection had objects; deletes it unless that is in progress."""
         items = self._api.request("GET", path)["items"]
         if any("deletionTimestamp" not in item["metadata"] for item in items):
             self._api.request("DELETE", path)
         return bool(items)
 
     def _collections(self, namespace: str) -> Iterator[str]:
-        """The paths of all that can be in a namespace, in the versions that the API server prefers."""
+        """Yields the paths of all namespaced collections, in the versions that the API server prefers."""
         groups = self._api.request("GET", "/apis")["groups"]
         for version in ("/api/v1", *(f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups)):
             for resource in self._api.request("GET", version)["resources"]:

@@ -1,8 +1,8 @@
 """A Kubernetes control plane on this machine: etcd, an API server with RBAC and, by default, a few controllers.
 
-What flows: a workspace (directory) gets credentials and an audit policy; etcd, API server and controllers are started
-in this order, each when the one before is ready; tests talk to it through kubeconfigs and kubectl, and count writes in
-the audit log. There is no node (harness.node is one): pods are stored, never run. Everything listens on 127.0.0.1 only.
+A workspace (directory) gets credentials and an audit policy. etcd, API server and controllers start in this order, each
+when the one before is ready. Tests use it through kubeconfigs and kubectl, and count writes in the audit log. There is
+no node (harness.node is one): pods are stored, never run. All servers listen on 127.0.0.1 only.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Observer(Protocol):
 
 
 class ControlPlane:
-    """A running control plane. Get one with `start`, end it with `stop` or use it in a `with` statement.
+    """A running control plane. Create one with `start`, end it with `stop` or use it in a `with` statement.
 
-    `etcd`, `api_server` and `controller_manager` are the servers, for tests that make one fail: `api_server.stop()`
-    and `api_server.start()` give an outage of the same cluster at the same address.
+    `etcd`, `api_server` and `controller_manager` are the servers, for tests that make one fail: `api_server.stop()` and
+    `api_server.start()` cause an outage of the same cluster at the same address.
     """
 
     observer: ClassVar[Observer | None] = None
@@ -93,13 +93,13 @@ class ControlPlane:
         nodes: bool = False,
         progress: Progress = _to_stderr,
     ) -> ControlPlane:
-        """Start a control plane and return when it serves requests; builds its programs if need be (minutes, once).
+        """Starts a control plane and returns when it serves requests; builds its programs if necessary (minutes, once).
 
-        Data and logs are kept in `directory`, and found again there by the next start; without one they go to a
-        temporary directory that is removed at the end. Without `controllers` it starts a second sooner and is 100 MB
-        smaller and its programs can be downloaded, but owned objects stay, and namespaces never finish deleting unless
-        `finish_namespaces` is set. With `nodes` there are also the controllers that make pods of a Deployment, for a
-        node (harness.node) to run them.
+        Data and logs are kept in `directory`, where the next start finds them; without one they go to a temporary
+        directory that is removed at the end. Without `controllers` it starts a second sooner, is 100 MB smaller, and
+        its programs can be downloaded. But then owned objects stay, and the deletion of namespaces never finishes
+        unless `finish_namespaces` is set. `nodes` adds the controllers that create pods of a Deployment, for a node
+        (harness.node) to run them.
         """
         binaries = find(progress, controllers=controllers)
         with ExitStack() as cleanup:
@@ -114,7 +114,7 @@ class ControlPlane:
             return control_plane
 
     def stop(self) -> None:
-        """End the servers; a temporary directory goes with them."""
+        """Ends the servers, and removes a temporary directory."""
         self._stop_servers()
         if self.observer:
             self.observer.stopped(self)
@@ -131,7 +131,7 @@ class ControlPlane:
     def _start_servers(self) -> None:
         self.etcd.start()
         self.api_server.start()
-        # Only now: a kubeconfig holds the certificate that the API server signs itself when it first starts.
+        # Only now: a kubeconfig contains the certificate that the API server signs when it first starts.
         self._write_kubeconfig(self.paths.admin_kubeconfig, credentials.ADMIN)
         self._write_kubeconfig(self.paths.controller_manager_kubeconfig, credentials.CONTROLLER_MANAGER)
         if self.controller_manager:
@@ -142,11 +142,11 @@ class ControlPlane:
             if server:
                 server.stop()
 
-    # What tests do with it
+    # Used by tests
 
     @property
     def admin_token(self) -> str:
-        """The administrator's bearer token, for clients of a test's own."""
+        """The administrator's bearer token, for a test's own clients."""
         return self._tokens[credentials.ADMIN]
 
     def kubectl(
@@ -157,7 +157,7 @@ class ControlPlane:
         check: bool = True,
         timeout: float = 120.0,
     ) -> subprocess.CompletedProcess[str]:
-        """Run kubectl as the cluster's administrator, or as `kubeconfig` says; raises KubectlError if it fails."""
+        """Runs kubectl as the cluster's administrator, or with `kubeconfig`; raises KubectlError if it fails."""
         command = [str(self._binaries.kubectl), f"--kubeconfig={kubeconfig or self.kubeconfig}", *args]
         done = subprocess.run(
             command,
@@ -186,14 +186,14 @@ class ControlPlane:
         self.admin.create("/api/v1/namespaces", {"metadata": {"name": name}})
 
     def delete_namespace(self, name: str) -> None:
-        """Ask for a namespace to be deleted, without waiting until it is."""
+        """Requests the deletion of a namespace, without waiting for its end."""
         self.admin.request("DELETE", f"/api/v1/namespaces/{name}")
 
     def service_account_kubeconfig(self, namespace: str, name: str, *, server: str | None = None) -> Path:
-        """A kubeconfig that acts as a ServiceAccount, which is made (with its namespace) if it is not there.
+        """Returns a kubeconfig of a ServiceAccount; creates it and its namespace if necessary.
 
-        `server` replaces the API server's address, for a proxy in between; with an http:// one the proxy has to do the
-        encryption. The token lasts longer than any test.
+        `server` replaces the API server's address, for a proxy in between; with an http:// address the proxy has to
+        encrypt. The token lasts longer than any test.
         """
         self.create_namespace(namespace)
         accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
@@ -211,7 +211,7 @@ class ControlPlane:
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
-        """As when etcd's disk is full: it takes nothing new, and the API server answers every write with 500."""
+        """Simulates a full disk of etcd: it accepts no writes, and the API server answers every write with 500."""
         servers.alarm_of_etcd(self._ports, "ACTIVATE")
         try:
             yield
@@ -221,9 +221,9 @@ class ControlPlane:
     # Counting writes
 
     def writes(self, user: str | None = None, since: int = 0) -> list[AuditEntry]:
-        """The writes answered after the position `since`, all or one user's, oldest first.
+        """Returns the writes answered after the position `since`, of all users or one, oldest first.
 
-        What counts as a write is said in `harness.control_plane.audit`. A ServiceAccount's user is
+        `harness.control_plane.audit` defines a write. A ServiceAccount's user is
         `system:serviceaccount:NAMESPACE:NAME`, the administrator's `admin`.
         """
         self._let_log_catch_up()
@@ -231,15 +231,15 @@ class ControlPlane:
         return [e for e in entries if e.user != credentials.AUDIT_FENCE and user in (None, e.user)]
 
     def audit_position(self) -> int:
-        """Where the audit log ends now: hand it to `writes` to see only what comes later."""
+        """Returns the present end of the audit log: `writes` with it returns only later ones."""
         self._let_log_catch_up()
         return self.paths.audit_log.stat().st_size if self.paths.audit_log.exists() else 0
 
     def _let_log_catch_up(self) -> None:
-        """Return when all that has been answered so far is in the log.
+        """Returns when the log contains all answers so far.
 
-        The API server logs a write just after it has answered. So one more is made, the deletion of something that
-        does not exist, and waited for. While nobody answers there is nothing to wait for.
+        The API server logs a write just after answering it. So this deletes an object that does not exist, and waits
+        for its entry. It returns at once if the API server does not answer.
         """
         name = f"audit-fence-{os.getpid()}-{next(self._numbers)}"
         start = self.paths.audit_log.stat().st_size if self.paths.audit_log.exists() else 0

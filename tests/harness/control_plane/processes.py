@@ -1,4 +1,5 @@
-"""Servers as child processes: started on a leash, logged to a file, stopped by their own process id only."""
+"""Servers as child processes: they end with their parent, log to a file, and are stopped by their own process id
+only."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from harness.control_plane.waiting import poll_until
 _LEASH = Path(__file__).with_name("leash.py")
 _SECONDS_TO_END = 2.0  # an API server with open watches would take a minute
 
-# Linux ties a leashed child to the *thread* that started it, not to the process. All children are therefore started by
-# one thread that lives as long as the process: the caller's own may end long before (asyncio.to_thread).
+# Linux ties a leashed child to the *thread* that started it, not to the process. Therefore one thread starts all
+# children and lives as long as the process: the caller's may end long before (asyncio.to_thread).
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="control-plane-starter")
 
 
@@ -29,7 +30,7 @@ def leashed(
     directory: Path | None = None,
     environment: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a program that is killed when this process ends, with both its outputs going to `output`."""
+    """Starts a program that is killed when this process ends, with both its outputs going to `output`."""
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -39,14 +40,14 @@ def leashed(
             stderr=subprocess.STDOUT,
             cwd=directory,
             env=environment,
-            start_new_session=True,  # a terminal's Ctrl-C is ours to handle: servers are stopped in order
+            start_new_session=True,  # Ctrl-C in a terminal reaches this process alone, which stops the servers in order
         )
 
     return _starter.submit(start).result()
 
 
 class Server:
-    """One server program. It can be started again after a stop, on the same address and data."""
+    """One server program. It can be restarted with the same address and data."""
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class Server:
         self.wait_ready(timeout=timeout)
 
     def launch(self) -> None:
-        """Start the program without waiting for anything."""
+        """Starts the program without waiting."""
         if self.running:
             raise ControlPlaneError(f"{self.name} runs already")
         with self.log.open("ab") as log:
@@ -97,7 +98,7 @@ class Server:
             )
 
     def stop(self) -> None:
-        """End the program, politely first. Stopping a stopped server does nothing."""
+        """Ends the program by SIGTERM, then SIGKILL. Does nothing if it is stopped."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -108,7 +109,7 @@ class Server:
             kill_group(process)
 
     def kill(self) -> None:
-        """End the program at once, as a crash would."""
+        """Kills the program, as a crash would."""
         process, self._process = self._process, None
         if process is not None:
             kill_group(process)
@@ -118,7 +119,7 @@ class Server:
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a leashed child with all that it has started: they are in a session of their own."""
-    if process.poll() is None:  # not reaped yet, so the id still names our child
+    """Kills a leashed child with all its descendants: they have a separate session."""
+    if process.poll() is None:  # not reaped yet, so the id still belongs to our child
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,4 +1,4 @@
-"""The command lines of the three servers, and how each one tells that it is ready."""
+"""The command lines of the three servers, and their checks for readiness."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ NODE_CONTROLLERS = (
     "node-lifecycle-controller",
     "root-ca-certificate-publisher-controller",
 )
-"""Without a node, what these make would only be in the way."""
+"""Controllers that create objects which only a node needs."""
 
 
 @dataclass(frozen=True)
 class Paths:
-    """Where things are in a control plane's directory."""
+    """The layout of a control plane's directory."""
 
     directory: Path
 
@@ -65,7 +65,7 @@ class Paths:
 
     @property
     def ca_file(self) -> Path:
-        """The API server's own certificate, followed by that of the authority it made up to sign it."""
+        """The API server's own certificate, followed by that of its generated authority."""
         return self.certificates / "apiserver.crt"
 
     @property
@@ -87,17 +87,17 @@ class Ports:
 
 
 def free_ports() -> Ports:
-    """Ports that nobody listens on.
+    """Returns free ports.
 
-    They lie below the range from which systems take the ports of outgoing connections: none of those can be in the
-    way when a server starts, or starts again after an outage.
+    They lie below the range that systems use for outgoing connections, so that no such connection blocks a server that
+    starts, or restarts after an outage.
     """
     free = (port for port in random.sample(range(20_000, 32_000), 1_000) if _is_free(port))
     return Ports(next(free), next(free), next(free))
 
 
 def etcd(program: Path, paths: Paths, ports: Ports) -> Server:
-    """The store. It syncs nothing to disk: its data need not survive a power cut, and syncing is most of its work."""
+    """The store. It skips fsync, which would be most of its work: its data need not survive a power cut."""
     client_url, peer_url = f"http://127.0.0.1:{ports.etcd}", f"http://127.0.0.1:{ports.etcd_peers}"
     command: list[str | Path] = [
         program,
@@ -114,7 +114,7 @@ def etcd(program: Path, paths: Paths, ports: Ports) -> Server:
 
 
 def alarm_of_etcd(ports: Ports, action: Literal["ACTIVATE", "DEACTIVATE"]) -> None:
-    """The alarm that etcd raises when it has no space left, and that an administrator ends when it has."""
+    """Sets or clears the alarm that etcd raises when it runs out of space, and that an administrator clears."""
     alarm = {"action": action, "alarm": "NOSPACE", "memberID": "1"}
     httpx.post(f"http://127.0.0.1:{ports.etcd}/v3/maintenance/alarm", json=alarm).raise_for_status()
 
@@ -127,7 +127,7 @@ def api_server(program: Path, paths: Paths, ports: Ports, admin: Api) -> Server:
         "--bind-address=127.0.0.1",
         f"--secure-port={ports.api_server}",
         "--advertise-address=127.0.0.1",
-        "--endpoint-reconciler-type=none",  # it would try for ever to publish a loopback address, which is not allowed
+        "--endpoint-reconciler-type=none",  # it would retry for ever to publish a loopback address
         f"--cert-dir={paths.certificates}",  # signs itself a certificate there
         "--service-cluster-ip-range=10.0.0.0/24",
         "--authorization-mode=RBAC",
@@ -137,12 +137,12 @@ def api_server(program: Path, paths: Paths, ports: Ports, admin: Api) -> Server:
         f"--service-account-key-file={paths.signing_key}",
         f"--audit-policy-file={paths.audit_policy}",
         f"--audit-log-path={paths.audit_log}",
-        "--audit-log-maxsize=100000",  # MB, so that it is never rotated and a position in it stays valid
+        "--audit-log-maxsize=100000",  # MB: prevents rotation, so that positions stay valid
         "--profiling=false",
     ]
 
     def is_ready() -> bool:
-        """Ready by its own word, and with the namespaces that every cluster has."""
+        """Whether it reports readiness and serves the namespaces of every cluster."""
         namespaces = ("kube-system", "default")
         return (
             paths.ca_file.exists()
@@ -154,9 +154,9 @@ def api_server(program: Path, paths: Paths, ports: Ports, admin: Api) -> Server:
 
 
 def controller_manager(program: Path, paths: Paths, admin: Api, *, nodes: bool) -> Server:
-    """The controllers without which deleting does not work, and those for ServiceAccounts and composed ClusterRoles.
+    """The controllers that deletion requires, and those for ServiceAccounts and aggregated ClusterRoles.
 
-    With `nodes`, also those that make pods, and what pods need to find and trust the API server.
+    With `nodes`, also those that create pods and the objects by which pods find and trust the API server.
     """
     controllers = (*CONTROLLERS, *NODE_CONTROLLERS) if nodes else CONTROLLERS
     command: list[str | Path] = [
@@ -166,11 +166,11 @@ def controller_manager(program: Path, paths: Paths, admin: Api, *, nodes: bool) 
         f"--root-ca-file={paths.ca_file}",
         "--use-service-account-credentials=false",
         "--leader-elect=false",
-        "--secure-port=0",  # no port of its own
+        "--secure-port=0",  # does not listen
     ]
 
     def is_ready() -> bool:
-        """They are at work once the first ServiceAccount is there."""
+        """Whether the first ServiceAccount exists, which shows that they work."""
         return admin.answers("/api/v1/namespaces/default/serviceaccounts/default")
 
     return Server("kube-controller-manager", command, log=paths.logs / "kube-controller-manager.log", is_ready=is_ready)

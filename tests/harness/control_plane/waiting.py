@@ -1,4 +1,4 @@
-"""Waiting for a condition that nobody announces."""
+"""Polls for a condition that no event announces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def poll_until(condition: Callable[[], bool], *, timeout: float, interval: float = 0.05) -> bool:
-    """Ask again and again until `condition` holds; False when it still does not after `timeout` seconds."""
+    """Polls until `condition` holds; returns False if it does not within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

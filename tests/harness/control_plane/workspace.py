@@ -1,7 +1,7 @@
 """The directory of a control plane: data, certificates, kubeconfigs and logs.
 
-A temporary one is removed at the end. Since a killed run cannot do that, each holds a lock on its directory for as
-long as it lives, and the next one removes the directories that nobody holds any more.
+A temporary one is removed at the end. A killed run cannot do that. So each run holds a lock on its directory, and the
+next one removes the unlocked directories.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.control_plane.errors import ControlPlaneError
 
 _PREFIX = "harborhook-control-plane-"
-_SECONDS_TO_LOCK = 60  # between making the file and holding its lock: younger ones are left alone
+_SECONDS_TO_LOCK = 60  # between creating the file and locking it: younger ones are skipped
 
 
 class Workspace:
@@ -36,7 +36,7 @@ class Workspace:
             raise ControlPlaneError(f"Another control plane is using {directory}") from None
 
     def close(self) -> None:
-        """Let the directory go, and remove it if it is a temporary one."""
+        """Releases the directory, and removes it if it is temporary."""
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
         self._lock.close()
@@ -49,5 +49,5 @@ def _remove_abandoned() -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if time.time() - lock_file.stat().st_mtime > _SECONDS_TO_LOCK:
                     shutil.rmtree(lock_file.parent, ignore_errors=True)
-        except OSError:  # still held, another user's, or just gone
+        except OSError:  # still locked, another user's, or just removed
             continue

@@ -1,5 +1,5 @@
-"""`make demo`: the operator at work on a cluster and a Harbor stand-in, step by step.
+"""`make demo`: shows the operator step by step on a cluster and a Harbor stand-in.
 
-`stage` starts and ends what takes part, `story` is what happens, `screen` is what is printed, `examples` fills in the
-placeholders of manifests/examples. Every step waits for what it claims and fails if it does not come.
+`stage` starts and ends the parts, `story` has the steps, `screen` prints, `examples` fills in the placeholders of
+manifests/examples. Every step verifies its claims and fails if one does not come true.
 """

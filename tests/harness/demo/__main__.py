@@ -1,6 +1,6 @@
-"""`python -m harness.demo`: the whole story, then the end; with KEEP=1 all is left running until Ctrl-C.
+"""`python -m harness.demo`: runs all steps, then ends; with KEEP=1 everything is left running until Ctrl-C.
 
-With CLUSTER=current it happens in the cluster of the current kubeconfig.
+CLUSTER=current uses the cluster of the current kubeconfig.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ Ctrl-C ends everything and removes it."""
 
 
 def main(steps: Sequence[Step] = STEPS) -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends everything in order, as Ctrl-C does
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end in order, as with Ctrl-C
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a log may not know the check mark
+        sys.stdout.reconfigure(errors="replace")  # a log's encoding may lack the check mark
     keep = os.environ.get("KEEP", "") not in ("", "0")
     screen = Screen()
     cluster = os.environ.get("CLUSTER", "")
@@ -61,14 +61,14 @@ def main(steps: Sequence[Step] = STEPS) -> int:
 
 
 def perform(stage: Stage, steps: Sequence[Step], *, keep: bool = False) -> int:
-    """Goes through the steps; the exit code says whether all of them came true."""
+    """Runs the steps; the exit code reports whether all of them succeeded."""
     started = time.monotonic()
     for number, step in enumerate(steps, start=1):
         stage.screen.step(number, step.title, step.sentence)
         try:
             step.act(stage)
         except Exception as error:
-            _tell_failure(stage, number, step, error)
+            _report_failure(stage, number, step, error)
             return 1
     stage.screen.title("")
     stage.screen.title(f"All {len(steps)} steps came true, in {time.monotonic() - started:.0f} s.")
@@ -77,7 +77,7 @@ def perform(stage: Stage, steps: Sequence[Step], *, keep: bool = False) -> int:
     return 0
 
 
-def _tell_failure(stage: Stage, number: int, step: Step, error: Exception) -> None:
+def _report_failure(stage: Stage, number: int, step: Step, error: Exception) -> None:
     stage.screen.failure(f'Step {number}, "{step.title}", failed: {type(error).__name__}: {error}')
     tail = stage.log_tail()
     if tail:

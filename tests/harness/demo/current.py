@@ -1,7 +1,7 @@
-"""`make demo CLUSTER=current`: the cluster of the current kubeconfig, instead of a control plane started for it.
+"""`make demo CLUSTER=current`: uses the cluster of the current kubeconfig instead of starting a control plane.
 
-It is used through kubectl alone. Nothing is touched before somebody has agreed, except on a cluster whose context says
-that it is a local one; a cluster that has Harborhook already is refused; what was made is removed at the end.
+It uses the cluster through kubectl alone. It changes nothing before the user has agreed, except on a cluster whose
+context looks local. It refuses a cluster with Harborhook in it, and removes at the end everything that it created.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from typing import Any
 from harness.control_plane import ControlPlaneError, KubectlError
 
 LOCAL = re.compile(r"(^|[^a-z0-9])(kind|k3d|minikube)([^a-z0-9]|$)")
-"""Contexts of clusters that are made to be played with."""
+"""Contexts of local clusters for experiments."""
 KINDS = ("webhookpolicies", "harborprojects", "harborconnections", "clusterharborconnections")
 NAMESPACES = ("team-a", "harborhook")
 _TOKEN_LIFETIME = "4h"
 
 
 class CurrentCluster:
-    """Has of a ControlPlane what the demonstration needs. `context` is kept: a later change of the kubeconfig's current
-    context does not lead elsewhere."""
+    """The part of ControlPlane that the demonstration needs. `context` is kept: a later change of the kubeconfig's
+    current context has no effect."""
 
     def __init__(self, directory: Path) -> None:
         program = shutil.which("kubectl")
@@ -54,7 +54,7 @@ class CurrentCluster:
         return self._run(f"--context={self.context}", *args, check=check)
 
     def service_account_kubeconfig(self, namespace: str, name: str, *, server: str | None = None) -> Path:
-        """A kubeconfig that acts as a ServiceAccount, for some hours."""
+        """Returns a kubeconfig of a ServiceAccount, valid for some hours."""
         arguments = ("create", "token", name, f"--namespace={namespace}", f"--duration={_TOKEN_LIFETIME}")
         token = self.kubectl(*arguments).stdout.strip()
         document = {
@@ -71,7 +71,8 @@ class CurrentCluster:
         return file
 
     def changes(self) -> Callable[[], list[str]]:
-        """What has been written to our resources since this call. Without the audit log: by their versions."""
+        """Returns a function that lists the writes to our resources since this call. Without an audit log it compares
+        versions."""
         before = self._versions()
         return lambda: [name for name, version in self._versions().items() if before.get(name) != version]
 
@@ -82,7 +83,7 @@ class CurrentCluster:
     # Before and after
 
     def refuse_unless_empty(self) -> None:
-        """Raises ControlPlaneError where the demonstration would change, and remove, what is somebody's."""
+        """Raises ControlPlaneError if the demonstration would change, and later remove, existing objects."""
         found = [f"crd/{name}.harborhook.io" for name in KINDS] + [f"namespace/{name}" for name in NAMESPACES]
         try:
             there = self.kubectl("get", *found, "--ignore-not-found", "--output=name").stdout.split()
@@ -95,7 +96,7 @@ class CurrentCluster:
             )
 
     def ask(self) -> None:
-        """Raises ControlPlaneError unless the cluster is a local one or somebody agrees."""
+        """Raises ControlPlaneError unless the cluster is local or the user agrees."""
         if self.is_local:
             return
         if not sys.stdin.isatty():
@@ -105,7 +106,7 @@ class CurrentCluster:
             )
         print(
             f"This installs kinds, roles and examples of Harborhook in the cluster of context {self.context} "
-            f"({self._cluster.get('server')}) and removes them at the end. Go on? [y/N] ",
+            f"({self._cluster.get('server')}) and removes them at the end. Continue? [y/N] ",
             end="",
             flush=True,
         )
@@ -113,7 +114,7 @@ class CurrentCluster:
             raise ControlPlaneError("nothing was touched")
 
     def clean_up(self, base: Path) -> None:
-        """Removes all that the demonstration makes, whatever of it there is; no operator has to be running."""
+        """Removes all objects of the demonstration, without a running operator."""
         for kind in KINDS:
             for namespace, name in self._named(kind):
                 place = [f"--namespace={namespace}"] if namespace else []
@@ -124,7 +125,7 @@ class CurrentCluster:
 
     def _named(self, kind: str) -> list[tuple[str, str]]:
         done = self.kubectl("get", f"{kind}.harborhook.io", "--all-namespaces", "--output=json", check=False)
-        if done.returncode:  # the kind was not installed
+        if done.returncode:  # the kind is not installed
             return []
         metadata = [item["metadata"] for item in json.loads(done.stdout)["items"]]
         return [(found.get("namespace", ""), found["name"]) for found in metadata]

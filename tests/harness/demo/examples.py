@@ -1,4 +1,4 @@
-"""manifests/examples with the placeholders filled in, and nothing else changed."""
+"""Copies manifests/examples with the placeholders filled in, and otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fill_in(source: Path, target: Path, *, harbor: str, password: str, receiver:
 
 
 def receiver_path(address: str) -> str:
-    """Where a request to that address of the examples arrives at the receiver."""
+    """Returns the path at which the receiver gets requests to that address of the examples."""
     return "/" + address.removeprefix("https://").partition("?")[0]
 
 

@@ -1,4 +1,4 @@
-"""What the demonstration prints: readable in a terminal and, without colour, in a log."""
+"""The output of the demonstration: readable in a terminal and, without colour, in a log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BAD = "bold red"
 
 
 class Screen:
-    """Steps with a sentence, commands as a user types them, their output, and what was verified."""
+    """Prints steps with a sentence, commands as typed, their output, and verified claims."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -38,7 +38,7 @@ class Screen:
             self._print(f"   {line}")
 
     def lines(self, text: str) -> None:
-        """Text whose lines stay as they are."""
+        """Prints text with its line breaks."""
         self._print(textwrap.indent(text, "   "))
 
     def command(self, line: str) -> None:
@@ -56,7 +56,7 @@ class Screen:
             self._print(f"     {line}", _GOOD)
 
     def notification(self, received: Received) -> None:
-        """A request that the receiver got, without its secret and with the beginning of its body."""
+        """Prints a request to the receiver, with its secret masked and its body shortened."""
         self._print("")
         self._print(f"   {received.method} {received.path}", _COMMAND)
         self.output(shown_headers(received.headers))
@@ -71,13 +71,13 @@ class Screen:
 
 
 def shown_headers(headers: dict[str, str]) -> list[str]:
-    """The headers that a reader is interested in."""
+    """Returns the headers that matter to a reader."""
     shown = {"authorization": "Authorization", "content-type": "Content-Type"}
     return [f"{shown[n]}: {masked(v) if n == 'authorization' else v}" for n, v in headers.items() if n in shown]
 
 
 def masked(value: str) -> str:
-    """The scheme and the first two characters of what follows."""
+    """Returns the scheme and the first two characters of the credential."""
     scheme, space, secret = value.rpartition(" ")
     return f"{scheme}{space}{secret[:2]}…"
 
@@ -88,14 +88,14 @@ def shortened(text: str, limit: int) -> str:
 
 
 def first_lines(text: str, count: int) -> list[str]:
-    """The beginning of a long output, saying how much is left out."""
+    """Returns the first lines of a long output, and the number of lines left out."""
     lines = text.splitlines()
     left_out = len(lines) - count
     return lines if left_out <= 1 else [*lines[:count], f"… {left_out} more lines"]
 
 
 def sections(described: str, *names: str) -> list[str]:
-    """Of what `kubectl describe` says, the sections of these names, wherever they are nested."""
+    """Returns the sections of these names from the output of `kubectl describe`, at any depth."""
     shown: list[str] = []
     depth: int | None = None
     for line in described.splitlines():

@@ -1,4 +1,4 @@
-"""What takes part in the demonstration: a cluster, a Harbor, a webhook receiver, the operator; and how to use them."""
+"""The parts of the demonstration and their use: a cluster, a Harbor, a webhook receiver, the operator."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SETTINGS = {
     "redelivery_pause": 1,
     "redelivery_longest_pause": 2,
 }
-"""In seconds; by default an operator looks every minute for news and every ten for drift."""
+"""Intervals in seconds; by default an operator polls deliveries every minute and checks for drift every ten."""
 
 _BY_NAME = {"X-Is-Resource-Name": "true"}
 
@@ -43,7 +43,7 @@ Shown = Callable[[str], list[str]]
 
 
 class DemoError(Exception):
-    """Something did not happen as the demonstration claims it does."""
+    """A claim of the demonstration did not come true."""
 
 
 @dataclass
@@ -55,10 +55,10 @@ class Stage:
     receiver: Receiver
     operator: OperatorProcess | None = None
 
-    # What a user does
+    # Actions of users
 
     def kubectl(self, line: str, show: Shown = str.splitlines, *, fails: bool = False) -> str:
-        """Shows a kubectl command as a user types it, runs it as the cluster's administrator, shows its output."""
+        """Shows a kubectl command as a user types it, runs it as the cluster's administrator, and shows its output."""
         self.screen.command(f"kubectl {line}")
         arguments = [self._resolved(argument) for argument in shlex.split(line)]
         done = self.control_plane.kubectl(*arguments, check=not fails)
@@ -69,7 +69,7 @@ class Stage:
         return said
 
     def apply(self, *names: str) -> None:
-        """Applies examples, as filled in."""
+        """Applies examples with the placeholders filled in."""
         for name in names:
             self.kubectl(f"apply -f {EXAMPLES}/{name}.yaml")
 
@@ -82,10 +82,10 @@ class Stage:
             return str(self.directory / argument)
         return str(REPOSITORY / argument) if argument.startswith("manifests/") else argument
 
-    # Verifying
+    # Verification
 
     def until(self, what: str, attempt: Callable[[], Any], deadline: float = 30.0) -> Any:
-        """Waits for a true answer; `what` is the claim, which is printed once it holds."""
+        """Waits for a true result; prints `what`, the claim, once it holds."""
         found = self.wait(what, attempt, deadline)
         self.screen.verified(what)
         return found
@@ -108,7 +108,7 @@ class Stage:
             raise DemoError(f"this does not hold: {what}; there were {', '.join(exceptions)}")
         self.screen.verified(what)
 
-    # Looking, without showing it
+    # Reads, which are not shown
 
     def get(self, kind: str, *name: str) -> Object:
         """The object, or the list of all of that kind."""
@@ -124,14 +124,14 @@ class Stage:
         return ""
 
     def event(self, kind: str, name: str, reason: str) -> str:
-        """What the newest Event of that reason about the object says, "" if there is none."""
+        """Returns the note of the newest Event with that reason about the object; "" if there is none."""
         selector = f"regarding.kind={kind},regarding.name={name},reason={reason}"
         path = f"/apis/events.k8s.io/v1/namespaces/team-a/events?fieldSelector={selector}"
         events = json.loads(self.control_plane.kubectl("get", "--raw", path).stdout)["items"]
         return str(max(events, key=lambda event: str(event["eventTime"]))["note"]) if events else ""
 
     def writes_from_now_on(self) -> Callable[[], list[str]]:
-        """Answers what the operator has written to the cluster since this call."""
+        """Returns a function that lists the operator's writes to the cluster since this call."""
         cluster = self.control_plane
         if isinstance(cluster, CurrentCluster):
             return cluster.changes()
@@ -142,14 +142,15 @@ class Stage:
         ]
 
     def trigger_times(self, name: str) -> dict[str, str]:
-        """lastTriggerTime by event type, of the WebhookPolicy."""
+        """Returns lastTriggerTime of the WebhookPolicy by event type."""
         triggers = self.get("whp", name)["status"].get("triggers", [])
         return {row["eventType"]: row["lastTriggerTime"] for row in triggers if "lastTriggerTime" in row}
 
     # Harbor, as its administrator
 
     def api(self, method: str, path: str, **options: Any) -> Any:
-        """The answer of Harbor's API, None for an empty one. Without a session, so that no CSRF token is needed."""
+        """Returns the answer of Harbor's API, None for an empty one. Uses no session, so that no CSRF token is
+        needed."""
         url = f"{self.harbor.url}/api/v2.0{path}"
         answer = httpx.request(method, url, auth=self.harbor.admin, headers=_BY_NAME, trust_env=False, **options)
         if answer.is_error:
@@ -161,18 +162,18 @@ class Stage:
         return next((project for project in found if project["name"] == name), None)
 
     def harbor_policies(self, project: str) -> dict[str, Object]:
-        """By name."""
+        """Returns the policies by name."""
         found = self.api("GET", f"/projects/{project}/webhook/policies", params={"page_size": 100})
         return {policy["name"]: policy for policy in found}
 
     def harbor_triggers(self, project: str) -> dict[tuple[str, str], str]:
-        """When Harbor last queued a notification, by policy and event type; as a status says it, in whole seconds."""
+        """Returns the time of Harbor's last notification by policy and event type, in whole seconds as in a status."""
         found = self.api("GET", f"/projects/{project}/webhook/lasttrigger")
         times = {(row["policy_name"], row["event_type"]): row.get("last_trigger_time", "") for row in found}
         return {event: f"{time[:19]}Z" for event, time in times.items() if time and not time.startswith("0001")}
 
     def change_policy(self, project: str, name: str, **fields: Any) -> None:
-        """As somebody does in Harbor's UI."""
+        """Changes a policy as a user of Harbor's UI does."""
         policy = self.harbor_policies(project)[name]
         self.api("PUT", f"/projects/{project}/webhook/policies/{policy['id']}", json={**policy, **fields})
 
@@ -202,13 +203,14 @@ class Stage:
             self.operator.stop()
 
     def log_tail(self, lines: int = 20) -> list[str]:
-        """The end of the operator's log."""
+        """Returns the end of the operator's log."""
         return self.operator.log.read_text(errors="replace").splitlines()[-lines:] if self.operator else []
 
 
 @contextmanager
 def set_up(screen: Screen, *, current: bool = False) -> Iterator[Stage]:
-    """Starts all but the operator; everything ends with the block. With `current` the cluster is the kubeconfig's."""
+    """Starts everything except the operator; all ends with the block. With `current` it uses the kubeconfig's
+    cluster."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harborhook-demo-")))
         control_plane = _current(stack, directory, screen) if current else _own(stack, screen)
@@ -229,7 +231,8 @@ def set_up(screen: Screen, *, current: bool = False) -> Iterator[Stage]:
 
 def _own(stack: ExitStack, screen: Screen) -> ControlPlane:
     screen.say("Starting a Kubernetes control plane ...")
-    # Without the controller manager, which no published archive holds: the demonstration needs nothing else of it.
+    # Without the controller manager, which no published archive contains: the demonstration needs only its end of
+    # namespaces.
     starting = ControlPlane.start(controllers=False, finish_namespaces=True, progress=screen.say)
     return stack.enter_context(starting)
 

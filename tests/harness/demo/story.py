@@ -1,4 +1,4 @@
-"""The story: each step is a sentence, what people do, and what must have come of it."""
+"""The steps of the demonstration: each has a sentence, the users' actions, and checks of their effects."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROJECTS = ("team-a", "team-a.legacy", "library")
 _SESSION = ("/c/login", "/c/log_out")
 """Harbor's paths for logging in and out, by POST."""
 _SILENCE = 2.0
-"""Seconds; a notification takes far less."""
+"""Seconds to wait for notifications that must not come; one takes far less."""
 _QUOTA = 40 * 1024
 
 
@@ -92,8 +92,8 @@ def push(stage: Stage) -> None:
 
 
 def last_triggers(stage: Stage) -> None:
-    told = {"LastDeliverySucceeded"}
-    stage.wait("both are delivering", lambda: {_delivering(stage, name) for name in ("ci", "events")} == told)
+    delivered = {"LastDeliverySucceeded"}
+    stage.wait("both are delivering", lambda: {_delivering(stage, name) for name in ("ci", "events")} == delivered)
     stage.kubectl("get whp -n team-a")
     stage.kubectl("get whp ci -n team-a -o jsonpath='{.status.triggers}'")
     stage.check(
@@ -109,7 +109,7 @@ def fail(stage: Stage) -> None:
     stage.kubectl(f"patch whp events -n team-a --type=json -p {patch}")
     stage.until("Harbor has it, in the same policy", lambda: _address_by_id(stage).get(before) == address)
     stage.push("team-a/app", "v2", b"hello there")
-    stage.screen.say("The new receiver answers with an error. Harbor tries three times, and gives up.")
+    stage.screen.say("The new receiver answers with an error. Harbor tries three times, then stops.")
     stage.until(
         "Delivering is False, while Ready stays True: Harbor is as declared, the receiver is not",
         lambda: _delivering(stage, "events") == "LastDeliveryFailed" and stage.reason("whp", "events") == "Reconciled",
@@ -149,7 +149,7 @@ def redeliver(stage: Stage) -> None:
 
 
 def _sent_again(stage: Stage) -> list[str]:
-    """The tags of the notifications that the operator has sent and the receiver has taken."""
+    """Returns the tags of the notifications that the operator has redelivered and the receiver has accepted."""
     taken = [one for one in stage.receiver.received(BROKEN) if one.redelivery is not None and one.answered == 200]
     return [one.json()["data"]["resources"][0]["tag"] for one in taken]
 
@@ -164,7 +164,8 @@ def _delivering(stage: Stage, name: str) -> str:
 
 
 def _deliveries(stage: Stage, name: str) -> dict[str, str]:
-    """How the last delivery went, by event type. On a busy machine it may have taken more than one attempt."""
+    """Returns the status of the last delivery by event type. On a busy machine a delivery may have taken more than one
+    attempt."""
     rows = stage.get("whp", name)["status"]["triggers"]
     return {row["eventType"]: row["lastDelivery"]["status"] for row in rows if "lastDelivery" in row}
 
@@ -226,7 +227,7 @@ def drift(stage: Stage) -> None:
         ),
     )
     stage.wait("an Event says so", lambda: stage.event("WebhookPolicy", "events", "Recreated"))
-    stage.screen.say("Both are told as Events:")
+    stage.screen.say("Events report both:")
     for name in ("ci", "events"):
         stage.kubectl(f"describe whp {name} -n team-a", lambda text: sections(text, "Events"))
 
@@ -247,7 +248,7 @@ def missing_secret(stage: Stage) -> None:
     _until_reason(stage, "SecretKeyMissing")
     target = stage.harbor_policies("team-a")["ci"]["targets"][0]
     stage.check("meanwhile Harbor keeps the old header", target.get("auth_header") == f"Bearer {TOKEN}")
-    stage.screen.say("Once the Secret is right, the new header reaches Harbor by itself:")
+    stage.screen.say("Once the Secret is right, the new header reaches Harbor automatically:")
     stage.kubectl("delete secret ci-token -n team-a")
     stage.kubectl(f"create secret generic ci-token -n team-a --from-literal=header='Bearer {NEW_TOKEN}'")
     stage.kubectl("wait --for=condition=Ready whp/ci -n team-a --timeout=30s")
@@ -300,9 +301,9 @@ def second_pass(stage: Stage) -> None:
 
 
 def _settle(stage: Stage) -> None:
-    """Waits until the status of every policy speaks of the last push."""
+    """Waits until the status of every policy includes the last push."""
 
-    def told() -> bool:
+    def delivered() -> bool:
         policies = [policy["status"] for policy in stage.get("whp")["items"]]
         rows = {(status["policyName"], row["eventType"]): row for status in policies for row in status["triggers"]}
         triggers = stage.harbor_triggers("team-a").items()
@@ -312,11 +313,11 @@ def _settle(stage: Stage) -> None:
             if event in rows
         )
 
-    stage.wait("the last push is in the status", told)
+    stage.wait("the last push is in the status", delivered)
 
 
 def _looks(stage: Stage) -> int:
-    """How often the policies of the project that was asked for least were read."""
+    """Returns the smallest number of reads that Harbor has got for the policies of a project."""
     paths = [request.path for request in stage.harbor.requests() if request.method == "GET"]
     return min(paths.count(f"/api/v2.0/projects/{name}/webhook/policies") for name in PROJECTS)
 
@@ -342,7 +343,7 @@ STEPS = (
     ),
     Step(
         "Connect it to Harbor",
-        "The admin says where Harbor is, and which namespaces may have which projects there.",
+        "The admin states where Harbor is, and which namespaces may have which projects there.",
         connect,
     ),
     Step(
@@ -350,7 +351,7 @@ STEPS = (
         "A team declares a Harbor project and three webhook policies, without any rights in Harbor.",
         declare,
     ),
-    Step("Push an image", "Harbor tells the receivers, as the policies say.", push),
+    Step("Push an image", "Harbor notifies the receivers that the policies list.", push),
     Step(
         "See when each event last happened",
         "Whether and when it was delivered is in the status, per event type.",
@@ -358,21 +359,21 @@ STEPS = (
     ),
     Step("Send events to a receiver that fails", "A new address reaches Harbor at once, in place.", fail),
     Step(
-        "Lose notifications, and get them all the same",
-        "Harbor stops retrying after minutes; what it could not deliver is sent again once the receiver is back.",
+        "Lose notifications, and recover them",
+        "Harbor stops retrying after minutes; the operator redelivers the notifications once the receiver is back.",
         redeliver,
     ),
-    Step("Fill the quota", "Slack is told when the project is nearly full, in Slack's own format.", quota),
+    Step("Fill the quota", "Slack gets a warning when the project is nearly full, in Slack's own format.", quota),
     Step(
-        "Adopt what exists",
+        "Adopt existing objects",
         "Projects and policies made by hand can be taken over, and a project that nobody manages can have a policy.",
         adopt,
     ),
-    Step("Correct drift", "What is changed or deleted behind the operator's back is put right.", drift),
-    Step("Refuse a mistake", "What can be known to be wrong is refused at once, before Harbor ever sees it.", refuse),
+    Step("Correct drift", "Changes and deletions made directly in Harbor are reverted.", drift),
+    Step("Refuse a mistake", "The API server rejects invalid specs at once, before they reach Harbor.", refuse),
     Step(
         "Lose a Secret, and find it again",
-        "A resource says what it is waiting for, and goes on by itself once it is there.",
+        "A resource reports what it waits for, and continues automatically once that exists.",
         missing_secret,
     ),
     Step(
@@ -385,7 +386,7 @@ STEPS = (
     ),
     Step(
         "Delete everything at once",
-        "Connection, Secrets, project, policies and namespace go in one command, and Harbor is left as declared.",
+        "One command deletes connection, Secrets, project, policies and namespace; deletion policies are followed.",
         delete,
     ),
 )

@@ -1,1 +1,1 @@
-"""Fuzzing of every parser that reads what others wrote: `make fuzz`, and a few seconds of it in the unit tests."""
+"""Fuzzing of every parser of foreign text: `make fuzz`, and a few seconds of it in the unit tests."""

@@ -1,4 +1,4 @@
-"""Fuzzes for some minutes, target after target in turns; a text that breaks one is kept in the corpus."""
+"""Fuzzes the targets in turns for some minutes; a text that breaks one is kept in the corpus."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _turn(name: str, target: Callable[[str], None], tried: Counter[str]) -> str | None:
-    """What broke the target, if anything did. The last text that fails is the shortest one that was found."""
+    """Returns the shortest text that broke the target; None if none did. The last failing text is the shortest one
+    found."""
     last = ""
 
     @settings(

@@ -1,4 +1,4 @@
-"""Texts to begin with, one JSON list of strings per target in tests/data/fuzz, and what is made of them."""
+"""The corpus: seeds, one JSON list of strings per target in tests/data/fuzz, and texts derived from them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def seeds(target: str) -> list[str]:
 
 
 def keep(target: str, text: str) -> None:
-    """Adds a text on which the target has failed, so that it is tried for ever."""
+    """Adds a text on which the target has failed, so that every later run tries it."""
     found = dict.fromkeys([*seeds(target), text])
     (CORPUS / f"{target}.json").write_text(json.dumps(list(found), indent=2) + "\n")
 
 
 def texts(target: str) -> SearchStrategy[str]:
-    """Seeds that are cut, joined, repeated and strewn with pieces that parsers stumble over, and any text."""
+    """Generates texts: seeds cut, joined, repeated and mixed with pieces that often break parsers, and any text."""
     known = seeds(target)
     junk = st.text(st.characters(), max_size=20) | st.sampled_from(PIECES)
     seed, place = st.sampled_from(known), st.integers(0, 400)

@@ -1,6 +1,6 @@
-"""The parsers, each as a function of one text that fails only where a promise is broken.
+"""The parsers as fuzzing targets: functions of one text that raise only on a fault.
 
-A target lets no exception through but the ones that its parser documents, and checks what comes out.
+A target allows only the exceptions that its parser documents, and checks the result.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from harborhook.plan.target_values import UnusableError, address_of, header_of
 
 STARTED = datetime(2026, 1, 2, tzinfo=UTC)
 QUANTITY_LIMIT = 32
-"""Characters that the API server takes for a quota."""
+"""Maximum characters of a quota that the API server accepts."""
 MODELS: tuple[Callable[[Any], Any], ...] = (
     *(SystemInfo.parse, User.parse, Right.parse, Project.parse, Quota.parse, Registry.parse, Supported.parse),
     *(Policy.parse, LastTrigger.parse, Execution.parse, Job.parse, Task.parse),
@@ -83,7 +83,7 @@ def location(text: str) -> None:
 
 
 def log(text: str) -> None:
-    """Alone, and as what a receiver answered."""
+    """As a log, and as a receiver's answer within a log."""
     secret = "c4nary-secret"
     known = Receivers(frozenset({"ci.example.com"}), quotable=True, secrets=frozenset({secret}))
     line = "2026-01-02T03:04:05Z [ERROR] [/x.go:1]: exit webhook job, error: abnormal response code: 500, body: "

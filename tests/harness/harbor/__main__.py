@@ -1,4 +1,4 @@
-"""`python -m harness.harbor`: the stand-in as a process. It prints one line of JSON when it serves."""
+"""`python -m harness.harbor`: the stand-in as a process. It prints one line of JSON once it serves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .settings import Settings
 def main() -> None:
     """Parse the arguments and serve."""
     arguments = _parser().parse_args()
-    # with its protocol named, asyncio turns Nagle off for the connections; else each answer waits 40 ms for an ACK
+    # with its protocol named, asyncio disables Nagle's algorithm; otherwise each answer waits 40 ms for an ACK
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", arguments.port))
@@ -91,7 +91,8 @@ async def _announce(server: uvicorn.Server, url: str) -> None:
 
 
 def _end_with_stdin() -> None:
-    """The write end of standard input is the parent's: it closes when the parent ends, in whatever way."""
+    """Ends the process when standard input closes: the parent holds the write end, which closes when the parent ends in
+    any way."""
 
     def read() -> None:
         if not os.read(0, 1024):

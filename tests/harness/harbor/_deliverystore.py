@@ -1,4 +1,4 @@
-"""The rows behind Harbor's executions, tasks and jobs, in SQLite so that a killed stand-in comes back with them."""
+"""The rows behind Harbor's executions, tasks and jobs, in SQLite so that they survive a killed stand-in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 @dataclass
 class Delivery:
-    """One event to one target: an execution with its task, or before 2.8 a job. Times are seconds since 1970."""
+    """The delivery of one event to one target: an execution with its task, or before 2.8 a job. Times are seconds since
+    1970."""
 
     id: int
     task_id: int
@@ -19,7 +20,7 @@ class Delivery:
     event_type: str
     notify_type: str
     payload: str
-    """The body that is sent."""
+    """The body to send."""
     content_type: str
     address: str
     auth_header: str
@@ -34,14 +35,14 @@ class Delivery:
     execution_status: str = "Running"
     execution_ended: float | None = None
     log: str | None = None
-    due: float | None = None  # when the next attempt is made
-    refresh_due: float | None = None  # when the execution learns of its task
-    shown: str | None = None  # what Harbor shows as the body, if it is not what is sent
-    forgotten: bool = False  # the policy is gone or the execution swept; what is pending is still sent
+    due: float | None = None  # time of the next attempt
+    refresh_due: float | None = None  # when the execution takes over its task's status
+    shown: str | None = None  # the body that Harbor shows, if it differs from the one sent
+    forgotten: bool = False  # the policy was deleted or the execution swept; pending attempts are still made
 
     @property
     def detail(self) -> str:
-        """The body as executions and jobs show it."""
+        """The body in executions and jobs."""
         return self.payload if self.shown is None else self.shown
 
     @property
@@ -50,7 +51,7 @@ class Delivery:
 
 
 class DeliveryStore:
-    """Saves each change at once; without fsync, since it must survive a kill and not a power cut."""
+    """Saves each change at once; without fsync, since it must survive a kill but not a power cut."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ class DeliveryStore:
         self._database.execute("COMMIT")
 
     def take_ids(self, name: str, count: int) -> list[int]:
-        """``count`` new numbers; never the same ones again, also when rows were removed."""
+        """Returns ``count`` new numbers; numbers of removed rows are not reused."""
         row = self._database.execute("SELECT value FROM counter WHERE name = ?", (name,)).fetchone()
         last = row[0] if row else 0
         self._database.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", (name, last + count))

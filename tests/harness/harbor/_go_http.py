@@ -1,8 +1,8 @@
-"""An HTTP POST as Go's client makes it, down to the wording of its errors, which Harbor's task logs quote.
+"""An HTTP POST that behaves like Go's client, including the wording of its errors, which Harbor's task logs quote.
 
-What it reproduces: redirects (301, 302 and 303 become a GET without body, 307 and 308 post the body again, ten at
-most), the headers that survive them (Authorization only to the same host or below it), user information sent as
-Basic, a time-out over the whole exchange, and the texts of url.Parse, net.Dial, crypto/tls and net/http.
+It reproduces: redirects (301, 302 and 303 become a GET without body, 307 and 308 post the body again, ten at most), the
+headers that survive them (Authorization only to the same host or below it), user information sent as Basic, a time-out
+over the whole exchange, and the texts of url.Parse, net.Dial, crypto/tls and net/http.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _TIMED_OUT_READING = "context deadline exceeded (Client.Timeout or context cance
 
 
 class RequestError(Exception):
-    """The request could not be made at all (``error to generate request``)."""
+    """The request could not be created (``error to generate request``)."""
 
 
 class SendError(Exception):
-    """The request failed on its way (``error to send request``)."""
+    """The request failed while it was sent (``error to send request``)."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The final answer; ``read_error`` when its body could not be read to the end."""
+    """The final answer; ``read_error`` if its body could not be read to the end."""
 
     status: int
     body: str = ""
@@ -80,7 +80,7 @@ class Address:
 
     @property
     def escaped_path(self) -> str:
-        """The path as written when that is a valid encoding, else escaped again."""
+        """The path as written if that is a valid encoding, otherwise escaped again."""
         if self.opaque or _VALID_PATH.fullmatch(self.path):
             return self.path
         return quote(unquote(self.path), safe=_ESCAPED_PATH_KEEPS)
@@ -91,7 +91,7 @@ class Address:
         return path if self.query is None else f"{path}?{quote(self.query, safe=_QUERY_KEEPS)}"
 
     def _text(self, userinfo: str) -> str:
-        """Put together again, as Go's URL.String does."""
+        """Returns the URL as Go's URL.String formats it."""
         has_authority = bool(self.scheme or self.host or userinfo)
         slashes = "//" if has_authority and not self.opaque and (self.host or self.path or userinfo) else ""
         start = f"{self.scheme}:" if self.scheme else ""
@@ -100,7 +100,7 @@ class Address:
 
     @property
     def shown(self) -> str:
-        """As errors show it: the password is starred out, everything else is there."""
+        """Returns the form of error messages: only the password is masked."""
         if not self.userinfo:
             return self._text("")
         user, colon, _ = self.userinfo.partition(":")
@@ -108,7 +108,7 @@ class Address:
 
     @property
     def base(self) -> str:
-        """What relative redirects are relative to; they keep the user information."""
+        """The base of relative redirects; they keep the user information."""
         return self._text(self.userinfo and self.userinfo + "@").partition("#")[0]
 
     @property
@@ -117,7 +117,7 @@ class Address:
 
 
 def go_quote(text: str) -> str:
-    """Go's %q, near enough for URLs."""
+    """Go's %q, close enough for URLs."""
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
     return '"' + "".join(escapes.get(c, c if c.isprintable() else f"\\x{ord(c):02x}") for c in text) + '"'
 
@@ -153,7 +153,7 @@ def _check_host(text: str, host: str) -> None:
 
 
 def parse_address(text: str) -> Address:
-    """Split an address as Go does; what Go cannot parse fails with its words (0326, 1104)."""
+    """Splits an address as Go does; raises with Go's words for what Go cannot parse (0326, 1104)."""
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in text):
         raise _parse_error(text, "net/url: invalid control character in URL")
     before, sign, fragment = text.partition("#")
@@ -199,7 +199,7 @@ def _nameserver() -> str:
 
 
 async def _dialled(address: Address) -> str:
-    """The IP address and port an error names."""
+    """Returns the IP address and port that an error names."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(address.hostname, address.port, type=socket.SOCK_STREAM)
@@ -237,14 +237,14 @@ async def _connect_reason(error: BaseException, address: Address) -> str:
 
 
 async def _reset(address: Address) -> str:
-    """The local port is made up: nobody knows it any more."""
+    """The local port is invented, since the real one is no longer known."""
     remote = await _dialled(address)
     local = remote.rpartition(":")[0] if remote.startswith(("127.", "[::1]")) else "10.0.0.1"
     return f"read tcp {local}:{random.randrange(32768, 61000)}->{remote}: read: connection reset by peer"
 
 
 async def _not_tls(address: Address) -> str:
-    """What answers a TLS greeting with something else: HTTP that can still say so is named."""
+    """Returns the error for an answer to a TLS greeting that is not TLS; an HTTP answer is named."""
     outgoing = ssl.MemoryBIO()
     greeting = _trusting().wrap_bio(ssl.MemoryBIO(), outgoing)
     with contextlib.suppress(ssl.SSLWantReadError):
@@ -263,7 +263,7 @@ async def _not_tls(address: Address) -> str:
 
 
 async def _exchange_reason(error: BaseException, address: Address) -> str:
-    """What Go reports about a connection that broke after it was made (1010: EOF)."""
+    """Returns Go's text for a connection that broke after it was established (1010: EOF)."""
     if any(isinstance(cause, ConnectionResetError) for cause in _causes(error)):
         return await _reset(address)
     if "without sending a response" in str(error) or not str(error):
@@ -274,7 +274,7 @@ async def _exchange_reason(error: BaseException, address: Address) -> str:
 
 
 def _trusting() -> ssl.SSLContext:
-    """TLS that takes every certificate."""
+    """Returns a context that accepts every certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -282,7 +282,7 @@ def _trusting() -> ssl.SSLContext:
 
 
 async def _peer_certificate(address: Address) -> dict[str, Any]:
-    """The certificate the other side shows, read without trusting it."""
+    """Returns the peer's certificate, read without trusting it."""
     name = address.hostname
     _, writer = await asyncio.open_connection(name, address.port, ssl=_trusting(), server_hostname=name)
     try:
@@ -298,7 +298,7 @@ async def _peer_certificate(address: Address) -> dict[str, Any]:
 
 
 def _name_reason(certificate: dict[str, Any], hostname: str) -> str:
-    """Go checks the name before the chain (0999); an empty string when the name is right."""
+    """Returns Go's text for a wrong name, which Go checks before the chain (0999); empty if the name is right."""
     names: list[tuple[str, str]] = list(certificate.get("subjectAltName", ()))
     try:
         ip: str | None = str(ipaddress.ip_address(hostname))
@@ -344,9 +344,9 @@ class Client:
         self._transports: dict[bool, httpx.AsyncHTTPTransport] = {}
 
     def choose(self, address: Address, *, skip_cert_verify: bool) -> httpx.AsyncHTTPTransport:
-        """The connections for an address. They are made when needed: reading the system's authorities takes a while.
+        """Returns the connections for an address, created on demand: reading the system's authorities takes a while.
 
-        A transport rather than a client, since httpx's clients look at redirects even when they do not follow them.
+        It uses a transport, because httpx's clients parse redirects even if they do not follow them.
         """
         verify = address.scheme == "https" and not skip_cert_verify
         if verify not in self._transports:
@@ -361,11 +361,11 @@ class Client:
 
     @staticmethod
     def check(address: str) -> None:
-        """Raise RequestError when no request can be made for the address."""
+        """Raises RequestError if no request can be created for the address."""
         parse_address(address)
 
     async def post(self, address: str, payload: str, headers: dict[str, str], *, skip_cert_verify: bool) -> Answer:
-        """POST and follow redirects; raise RequestError or SendError with Go's words."""
+        """Posts and follows redirects; raises RequestError or SendError with Go's words."""
         choose = functools.partial(self.choose, skip_cert_verify=skip_cert_verify)
         call = _Call(choose, parse_address(address), payload.encode(), headers)
         try:
@@ -424,7 +424,7 @@ class _Call:
         return SendError(f"Post {go_quote(self.address.shown)}: {reason}")
 
     def _check(self) -> None:
-        """What net/http refuses before it dials (1103, 1105, 0329)."""
+        """Raises for requests that net/http refuses before it connects (1103, 1105, 0329)."""
         address = self.address
         if address.scheme not in {"http", "https"}:
             raise self._fail(f"unsupported protocol scheme {go_quote(address.scheme)}")
@@ -461,7 +461,7 @@ class _Call:
         return httpx.Request(self._method, url, headers=headers, content=self._body, extensions={"target": target})
 
     async def _send(self) -> str | None:
-        """Send once; the Location to follow, or None when this is the final answer (then status and body are set)."""
+        """Sends once; returns the Location to follow, or None for the final answer (then status and body are set)."""
         self._check()
         try:
             response = await self._choose(self.address).handle_async_request(self._request())

@@ -1,4 +1,4 @@
-"""What Harbor tells a receiver: the three payload formats, byte for byte as its Go code writes them."""
+"""The payloads of notifications in three formats, byte for byte as Harbor's Go code writes them."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ _SLACK = """{
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a project.
+    """An event in a project.
 
-    ``repository`` is the full name (``project/path``); a name without the project is completed. ``data`` replaces
-    the whole ``event_data``, for kinds of event whose data has another shape (REPLICATION, TAG_RETENTION);
-    ``scan_overview`` is what SCANNING_* events add to their resource.
+    ``repository`` is the full name (``project/path``); a name without the project is completed. ``data`` replaces the
+    whole ``event_data``, for event types whose data has another shape (REPLICATION, TAG_RETENTION); ``scan_overview``
+    is added to the resource of SCANNING_* events.
     """
 
     type: str
@@ -100,7 +100,7 @@ class Event:
 
 
 def go_json(value: Any, indent: str | None = None) -> str:
-    """JSON as Go's encoding/json prints it: compact, UTF-8, and ``<``, ``>``, ``&`` escaped for HTML."""
+    """Returns JSON as Go's encoding/json prints it: compact, UTF-8, and ``<``, ``>``, ``&`` escaped for HTML."""
     separators = (",", ": ") if indent else (",", ":")
     text = json.dumps(value, ensure_ascii=False, separators=separators, indent=indent)
     for character in "<>&\u2028\u2029":
@@ -109,7 +109,7 @@ def go_json(value: Any, indent: str | None = None) -> str:
 
 
 def _resource(event: Event, host: str) -> dict[str, Any]:
-    """One resource; an event without a tag names the digest as its tag."""
+    """Returns one resource; an event without a tag has the digest as its tag."""
     reference = event.tag or event.digest
     separator = "@" if reference.startswith("sha256:") else ":"
     resource: dict[str, Any] = {"digest": event.digest, "tag": reference}
@@ -121,7 +121,7 @@ def _resource(event: Event, host: str) -> dict[str, Any]:
 
 
 def _repository(event: Event) -> dict[str, Any]:
-    """The repository part; a repository that is gone already has no ``date_created``."""
+    """Returns the repository part; a deleted repository has no ``date_created``."""
     created = {"date_created": event.repository_created} if event.repository_created else {}
     return created | {
         "name": event.short_repository,
@@ -166,7 +166,8 @@ def cloud_event(event: Event, host: str, policy_id: int) -> str:
 
 
 def slack_payload(event: Event, host: str) -> str:
-    """Slack's blocks; the tabs and line breaks inside the last string are Harbor's own, so it is not quite JSON."""
+    """Returns Slack's blocks; the tabs and line breaks inside the last string are Harbor's own, so it is not valid
+    JSON."""
     data = go_json(event_data(event, host), indent="\t").replace('"', '\\"')
     text = _SLACK.replace("@TYPE@", event.type).replace("@TIME@", str(event.occur_at))
     return text.replace("@OPERATOR@", event.operator).replace("@DATA@", data)

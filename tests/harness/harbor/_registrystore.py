@@ -1,4 +1,4 @@
-"""What the registry keeps: blobs as files, repositories, artifacts and tags in SQLite."""
+"""The data of the registry: blobs as files, repositories, artifacts and tags in SQLite."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def digest_of(content: bytes) -> str:
 
 
 class RegistryStore:
-    """Everything survives a restart but uploads that were not finished."""
+    """Everything survives a restart except unfinished uploads."""
 
     def __init__(self, directory: Path) -> None:
         self._blobs = directory / "blobs"
@@ -72,7 +72,7 @@ class RegistryStore:
         return path.read_bytes() if path.is_file() else None
 
     def has_blob(self, project: str, digest: str) -> bool:
-        """Whether the project has it; what only other projects have must be uploaded again."""
+        """Whether the project has it; blobs of other projects must be uploaded again."""
         return self.blob_size(project, digest) is not None
 
     def blob_size(self, project: str, digest: str) -> int | None:
@@ -92,7 +92,7 @@ class RegistryStore:
         self._database.execute("INSERT OR IGNORE INTO project_blob VALUES (?, ?, ?)", (project, digest, size))
 
     def release_blobs(self, project: str) -> int:
-        """Drop the project's blobs that no artifact of it needs any more; the bytes that frees."""
+        """Drops the project's blobs that none of its artifacts needs any more; returns the freed bytes."""
         unused = """project = :project AND digest NOT IN (
             SELECT blob FROM reference WHERE repository LIKE :prefix UNION
             SELECT digest FROM artifact WHERE repository LIKE :prefix)"""

@@ -62,7 +62,7 @@ class UsersApi:
         routes.add("PUT", "/users/{user_id}/password", self.set_password)
 
     def current(self, request: Request) -> Response:
-        """Who asks: 401 for nobody, 412 for a robot, 404 for a session whose user is gone."""
+        """The caller: 401 for anonymous, 412 for a robot, 404 for a session whose user was deleted."""
         principal = request.principal
         if not principal.authenticated:
             raise unauthorized()
@@ -89,7 +89,7 @@ class UsersApi:
         return show(rows)
 
     def create(self, request: Request) -> Response:
-        """An ordinary user."""
+        """Creates an ordinary user."""
         core = self._core
         body = request.decode("userReq", _USER)
         core.require_system(request.principal, "user", "create")
@@ -121,13 +121,13 @@ class UsersApi:
         return show(_shown_user(self._user(request, "read")))
 
     def delete(self, request: Request) -> Response:
-        """Sessions of the user stay alive, without a user behind them."""
+        """Sessions of the user stay valid, without a user behind them."""
         user = self._user(request, "delete")
         self._core.state.delete("users", user["user_id"])
         return ok()
 
     def set_sysadmin(self, request: Request) -> Response:
-        """Make an administrator, or undo it."""
+        """Grants or revokes administration."""
         body = request.decode("sysadminFlag", _SYSADMIN)
         user = self._user(request, "update")
         flag = body.get("sysadmin_flag", False)
@@ -173,7 +173,7 @@ class RobotsApi:
         routes.add("DELETE", "/robots/{robot_id}", self.delete)
 
     def grantable(self, request: Request) -> Response:
-        """What robots can be given; only administrators see the system's part."""
+        """The permissions that robots can have; only administrators see the system's part."""
         if not request.principal.authenticated:
             raise unauthorized()
         offered = self._core.permissions.system_grantable()
@@ -182,7 +182,7 @@ class RobotsApi:
         return show({"project": _pairs(PROJECT_GRANTABLE), "system": _pairs(tuple(system)) if admin else None})
 
     def create(self, request: Request) -> Response:
-        """The secret is shown this once."""
+        """Creates a robot. Only this answer shows its secret."""
         core = self._core
         body = request.decode("robot", _ROBOT)
         self._require(request.principal, "create", body)
@@ -215,7 +215,7 @@ class RobotsApi:
         return Response(201, JSON, answer.body, [("Location", f"{request.path.rstrip('/')}/{key}")])
 
     def list(self, request: Request) -> Response:
-        """System robots; with `q=Level=project,ProjectID=n` those of a project."""
+        """Lists system robots; with `q=Level=project,ProjectID=n` those of a project."""
         core = self._core
         request.query.check_page()
         filters = request.query.filters()
@@ -236,7 +236,7 @@ class RobotsApi:
         return show(_shown_robot(self._robot(request, "read")))
 
     def put(self, request: Request) -> Response:
-        """Description, state, duration and permissions."""
+        """Replaces description, state, duration and permissions."""
         body = request.decode("robot", _ROBOT)
         robot = self._robot(request, "update")
         self._check({**robot, **body})
@@ -248,7 +248,7 @@ class RobotsApi:
         return ok()
 
     def refresh(self, request: Request) -> Response:
-        """A new secret, the given one or a generated one."""
+        """Sets a new secret, the given one or a generated one."""
         body = request.decode("robotSec", _SECRET)
         robot = self._robot(request, "update")
         secret = body.get("secret") or secrets.token_urlsafe(24)
@@ -256,7 +256,7 @@ class RobotsApi:
         return show({"secret": "" if body.get("secret") else secret})
 
     def delete(self, request: Request) -> Response:
-        """Gone."""
+        """Deletes a robot."""
         robot = self._robot(request, "delete")
         self._core.state.delete("robots", robot["id"])
         return ok()
@@ -323,7 +323,7 @@ class MembersApi:
         return show_page(request.query.page(rows))
 
     def create(self, request: Request) -> Response:
-        """A user with a role."""
+        """Adds a user with a role."""
         body = request.decode("projectMember", _MEMBER)
         project = self._core.project(request, "create", "member")
         named = body.get("member_user", {})
@@ -342,14 +342,14 @@ class MembersApi:
         return show(self._shown(self._member(request, "read")))
 
     def put(self, request: Request) -> Response:
-        """Another role."""
+        """Changes the role."""
         body = request.decode("role", Model("RoleRequest", {"role_id": int}))
         member = self._member(request, "update")
         self._core.state.put("members", member["id"], {**member, "role_id": body.get("role_id", 0)})
         return ok()
 
     def delete(self, request: Request) -> Response:
-        """No member any more."""
+        """Removes a member."""
         member = self._member(request, "delete")
         self._core.state.delete("members", member["id"])
         return ok()

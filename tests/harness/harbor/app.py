@@ -47,13 +47,13 @@ _APIS = (
 
 
 class Connections:
-    """nginx closes a connection after a thousand requests."""
+    """Counts requests per connection: nginx closes a connection after a thousand."""
 
     def __init__(self) -> None:
         self._requests: dict[Any, int] = {}
 
     def used_up(self, scope: Scope) -> bool:
-        """Count a request; whether it was the connection's last."""
+        """Counts a request; returns whether it was the connection's last."""
         client = scope.get("client")
         count = self._requests.pop(client, 0) + 1
         if count >= _REQUESTS_PER_CONNECTION:
@@ -99,7 +99,7 @@ class StandInApp:
         self._registry = core.registry = self._make_registry(directory, public_url)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request, or the application's life."""
+        """Serves one request, or the application's lifespan."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
@@ -191,7 +191,7 @@ class StandInApp:
             request.principal = ANONYMOUS
             self._pipeline.record(request, status)
 
-    # the registry's questions
+    # used by the registry
 
     def _make_registry(self, directory: Path, public_url: str) -> Registry:
         core = self.core
@@ -242,7 +242,8 @@ def _too_large() -> Response:
 
 
 async def _drop(receive: Receive) -> None:
-    """Close the connection under the server: ASGI has no word for it, but uvicorn's `receive` knows its transport."""
+    """Closes the connection below the server: ASGI has no message for it, but uvicorn's `receive` knows its
+    transport."""
     transport: asyncio.Transport = receive.__self__.transport  # type: ignore[attr-defined]
     transport.close()
     while not receive.__self__.disconnected:  # type: ignore[attr-defined]
@@ -250,7 +251,8 @@ async def _drop(receive: Receive) -> None:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The body; None if the client goes away before its end. Harbor's front proxy passes on whole requests only."""
+    """Returns the body; None if the client disconnects before its end. Harbor's front proxy forwards only complete
+    requests."""
     body = bytearray()
     while True:
         message = await receive()
@@ -262,7 +264,7 @@ async def _read(receive: Receive) -> bytes | None:
 
 
 def _adding(send: Send, headers: Headers) -> Send:
-    """A `send` whose answers have these headers too."""
+    """Returns a `send` that adds these headers to answers."""
     added = [(name.encode(), value.encode()) for name, value in headers]
 
     async def extended(message: Message) -> None:

@@ -1,4 +1,4 @@
-"""What differs between Harbor versions, as one record that everything else asks."""
+"""The differences between Harbor versions, in one record that all handlers use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _METADATA_SINCE = {
 
 @dataclass(frozen=True)
 class Capabilities:
-    """One Harbor version, as the features and faults that tests can see."""
+    """One Harbor version: the features and faults that tests depend on."""
 
     version: str
     """As `GET /systeminfo` shows it."""

@@ -21,7 +21,7 @@ class Control:
         self.faults: list[Fault] = []
 
     def fault(self, request: Request) -> Fault | None:
-        """The fault a request meets."""
+        """Returns the fault for a request, if any."""
         if not self.faults:
             return None
         target = f"{request.path}?{request.raw_query}" if request.raw_query else request.path
@@ -60,7 +60,7 @@ class Control:
         return [_described(fault) for fault in self.faults]
 
     def _put_faults(self, values: Any) -> Any:
-        """One fault is added; a list replaces all."""
+        """Adds one fault; a list replaces all."""
         if isinstance(values, list):
             self.faults = [Fault(**value) for value in values]
         else:
@@ -77,7 +77,7 @@ class Control:
         return {key: core.configuration(key) for key in keys} | dataclasses.asdict(core.settings)
 
     def _put_settings(self, values: dict[str, Any]) -> Any:
-        """Settings of the stand-in, and by their own names those of Harbor's configuration."""
+        """Changes settings of the stand-in and, by their own names, those of Harbor's configuration."""
         core = self._core
         jobservice = core.settings.jobservice
         own = {key: value for key, value in values.items() if hasattr(core.settings, key)}
@@ -91,17 +91,17 @@ class Control:
         return self._get_settings(None)
 
     def _delete_sessions(self, _values: Any) -> Any:
-        """Every session ends, as after a flush of Redis."""
+        """Ends every session, as a flush of Redis does."""
         self._core.sessions.end_all()
         return {}
 
     def _delete_csrf(self, _values: Any) -> Any:
-        """Every CSRF cookie becomes invalid, as after twelve hours."""
+        """Invalidates every CSRF cookie, as twelve hours do."""
         self._core.csrf.forget()
         return {}
 
     def _post_events(self, values: dict[str, Any]) -> Any:
-        """Something happens in a project without a push: `{"type", "project", ...}`, other keys as in `Event`."""
+        """Triggers an event in a project without a push: `{"type", "project", ...}`, other keys as in `Event`."""
         from .deliveries import Event
 
         project = self._core.state.project_named(values.pop("project"))

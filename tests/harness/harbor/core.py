@@ -1,4 +1,4 @@
-"""What all handlers share: the state, the version, the permissions and the helpers on top of them."""
+"""Shared by all handlers: the state, the version, the permissions and helpers for them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,8 @@ class Core:
     # projects
 
     def find_project(self, request: Request) -> tuple[Record | None, int | str]:
-        """The project a path names, and how: digits are an id unless `X-Is-Resource-Name` says otherwise."""
+        """Returns the project that a path names, and its identifier: digits are an id unless `X-Is-Resource-Name` is
+        set."""
         text = request.params["project_name_or_id"]
         project_id = int64(text) if text.isdigit() else None
         if project_id is not None and not request.flag("x-is-resource-name"):
@@ -65,9 +66,9 @@ class Core:
         return self.state.project_named(text), text
 
     def project(self, request: Request, action: str, resource: str = SELF) -> Record:
-        """The project of a path for a caller with that right.
+        """Returns the project of a path if the caller has that right.
 
-        One that is missing is 404 for administrators, 403 for everybody else.
+        A missing project is 404 for administrators, 403 for all others.
         """
         project, asked = self.find_project(request)
         self.require(request.principal, project, action, resource)
@@ -77,7 +78,7 @@ class Core:
         return project
 
     def project_id(self, request: Request, action: str, resource: str) -> int:
-        """The id of the project of a path. A number is taken as it is, even if no project has it."""
+        """Returns the id of the project of a path. A number is returned unchecked, even if no project has it."""
         project, asked = self.find_project(request)
         self.require(request.principal, project, action, resource)
         if project is not None:
@@ -94,7 +95,7 @@ class Core:
         raise forbidden() if principal.authenticated else unauthorized()
 
     def require_system(self, principal: Principal, resource: str, action: str) -> None:
-        """As `require`, for system resources; the message of the 403 is the caller's name."""
+        """Like `require`, for system resources; the message of the 403 is the caller's name."""
         if not principal.authenticated:
             raise unauthorized()
         if not self.permissions.system(principal, resource, action):
@@ -105,7 +106,7 @@ class Core:
         return self.registry.repo_count(project["name"]) if self.registry else 0
 
     def make_project(self, values: Record, storage_limit: int | None) -> Record:
-        """Store a project, its owner's membership and, where there are quotas, its quota."""
+        """Stores a project, its owner's membership and, if quotas are enabled, its quota."""
         state = self.state
         state.put("projects", values["project_id"], values)
         self.add_member(values["project_id"], values["owner_id"], PROJECT_ADMIN)
@@ -135,7 +136,7 @@ class Core:
         return key
 
     def charge(self, project_id: int, size: int) -> bool:
-        """Count bytes against a project's quota; False when they do not fit."""
+        """Counts bytes against a project's quota; returns False if they do not fit."""
         quota = self.state.quota_of(project_id)
         if quota is None:
             return True
@@ -146,7 +147,7 @@ class Core:
         self.state.put("quotas", quota["id"], changed)
         return True
 
-    # people
+    # users and robots
 
     def user_named(self, name: str) -> Record | None:
         """The user of that name."""
@@ -156,9 +157,9 @@ class Core:
         return None
 
     async def check_password(self, name: str, password: str) -> Record | None:
-        """The user, if the password is right.
+        """Returns the user if the password is right.
 
-        A wrong one takes 1.5 s, and while it does, the right one of the same user fails too.
+        A wrong password takes 1.5 s; meanwhile the right one of the same user fails too.
         """
         if self._locked.get(name):
             return None
@@ -175,11 +176,11 @@ class Core:
         return None
 
     def _has_password(self, user: Record) -> bool:
-        """With OIDC only the built-in administrator has a password that the API takes."""
+        """With OIDC only the built-in administrator has a password for the API."""
         return bool(self.configuration("auth_mode") == "db_auth" or user["user_id"] == 1)
 
     def check_password_now(self, name: str, password: str) -> Record | None:
-        """The same for the registry's token service, without waiting."""
+        """Does the same for the registry's token service, without waiting."""
         user = self.user_named(name)
         if user is None or not self._has_password(user):
             return None
@@ -187,7 +188,7 @@ class Core:
         return user if user["password"] == password else None
 
     def robot(self, name: str, secret: str) -> Record | None:
-        """The robot, if the secret is right and it is neither disabled nor expired."""
+        """Returns the robot if the secret is right and it is neither disabled nor expired."""
         for robot in self.state.table("robots").values():
             if robot["name"] == name:
                 expired = 0 <= robot["expires_at"] < time.time()
@@ -202,12 +203,12 @@ class Core:
             await asyncio.sleep(self.settings.hash_cost_ms / 1000)
 
     async def spend(self, milliseconds: float) -> None:
-        """Take the time Harbor takes, where the tests want that."""
+        """Waits as long as Harbor would take, if tests have enabled that."""
         if self.settings.row_costs:
             await asyncio.sleep(milliseconds / 1000)
 
     def _upgrade(self) -> None:
-        """2.8 took the chart events out of all policies, and disabled those that had no others."""
+        """2.8 removed the chart events from all policies, and disabled those without other events."""
         known = set(self.capabilities.event_types)
         for policy in list(self.state.table("policies").values()):
             kept = [event_type for event_type in policy["event_types"] if event_type in known]
@@ -237,7 +238,7 @@ class Core:
 
 
 def check_serial(asked: int | str) -> None:
-    """500 for a number that no project and no policy can have."""
+    """Raises 500 for a number that exceeds the ids of projects and policies."""
     if isinstance(asked, int) and asked > _LARGEST_SERIAL:
         raise internal()
 

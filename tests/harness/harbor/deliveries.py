@@ -1,8 +1,8 @@
-"""Harbor's notifications: what its core queues and its jobservice delivers, with executions, tasks, logs and retries.
+"""Harbor's notifications: queued by its core, delivered by its jobservice, with executions, tasks, logs and retries.
 
-Requests are really sent. Everything that takes Harbor a while takes the same while here, times ``time_scale``; the
-time-out of a delivery (3 s) is scaled too but never below 2 s of real time, so that a busy machine does not fail
-deliveries. Times in answers are real ones.
+Requests are really sent. All delays of Harbor are simulated, multiplied by ``time_scale``. The time-out of a delivery
+(3 s) is scaled too, but never below 2 s of real time, so that a busy machine does not fail deliveries. Times in answers
+are real ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _QUEUE = (0.3, 3.0)
 _FINAL = {"Success", "Error", "Stopped"}
 _JOB_STATUS = {"Pending": "pending", "Running": "running", "Success": "finished", "Error": "error"}
 _JOBS = "/src/jobservice/job/impl/notification/"
-# file and the lines that log the start, the request, the failure and the success of a run
+# source file, and its lines that log the start, the request, the failure and the success of a run
 _LOG_PLACES = {
     "webhook": ("webhook_job.go", 73, 118, 76, 80),
     "slack": ("slack_job.go", 95, 134, 99, 101),
@@ -45,12 +45,12 @@ _LOG_PLACES = {
 
 
 def _seconds(when: float | None) -> str:
-    """RFC 3339 in whole seconds, as executions and tasks have it."""
+    """RFC 3339 in whole seconds, the format of executions and tasks."""
     return _NEVER_SECONDS if when is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
 
 
 def _milliseconds(when: float | None) -> str:
-    """RFC 3339 with milliseconds, as last triggers and jobs have it."""
+    """RFC 3339 with milliseconds, the format of last triggers and jobs."""
     if when is None:
         return NEVER
     thousandths = int(when * 1000)
@@ -58,13 +58,13 @@ def _milliseconds(when: float | None) -> str:
 
 
 def overwrite(old: str | None, new: str) -> str:
-    """A log file is opened for a new attempt without being emptied: a longer old text sticks out (0314)."""
+    """Harbor opens a log file for a new attempt without truncating it: the end of a longer old text remains (0314)."""
     before, text = (old or "").encode(), new.encode()
     return (text + before[len(text) :]).decode(errors="replace")
 
 
 class _RunLog:
-    """The lines one attempt writes into its task's log."""
+    """The lines that one attempt writes into its task's log."""
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
@@ -94,8 +94,8 @@ class _RunLog:
 class Deliveries:
     """All deliveries of one Harbor.
 
-    ``legacy`` makes it Harbor 2.7: jobs instead of executions, every target's notification goes to the last target,
-    no time-out, ten attempts, no payload formats, nothing is ever swept, a deletion is never refused.
+    ``legacy`` simulates Harbor 2.7: jobs instead of executions, every target's notification goes to the last target, no
+    time-out, ten attempts, no payload formats, no sweeps, and deletion is never refused.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Deliveries:
         self._scale = time_scale
         self._max_attempts = max_attempts or (_LEGACY_ATTEMPTS if legacy else _ATTEMPTS)
         self._host = public_url.partition("://")[2].rstrip("/") or public_url
-        self.random = random.Random()  # what varies in Harbor varies here; tests may seed it
+        self.random = random.Random()  # for all variation of Harbor; tests may seed it
         self._store = DeliveryStore(directory)
         self._all: dict[int, Delivery] = {}
         self._by_policy: dict[int, dict[int, Delivery]] = defaultdict(dict)
@@ -128,15 +128,15 @@ class Deliveries:
         self._wake = asyncio.Event()
         self._workers = asyncio.Semaphore(_AT_ONCE)
         self._runs: set[asyncio.Task[None]] = set()
-        self._busy: set[int] = set()  # deliveries with a run, begun or about to
+        self._busy: set[int] = set()  # deliveries with a run that is pending or in progress
         self._loop_task: asyncio.Task[None] | None = None
         self._client: Client | None = None
         self._load()
 
-    # Life
+    # Lifecycle
 
     def _load(self) -> None:
-        """Take up what an earlier life left behind; an attempt that was under way then is made again."""
+        """Resumes the deliveries of an earlier process; an attempt in progress then is repeated."""
         for delivery in self._store.load():
             self._add(delivery)
             if delivery.status == "Running":
@@ -165,7 +165,7 @@ class Deliveries:
         self._loop_task = asyncio.create_task(self._loop(), name="harbor deliveries")
 
     async def stop(self) -> None:
-        """Stop as a shutdown would: what is pending stays in the store."""
+        """Stops as a shutdown would: pending deliveries stay in the store."""
         tasks = [task for task in (self._loop_task, *self._runs) if task is not None]
         for task in tasks:
             task.cancel()
@@ -200,7 +200,8 @@ class Deliveries:
                 self._held.add(number)
 
     def jobservice_changed(self) -> None:
-        """Jobservice was stopped or started: started, it catches up with what came due meanwhile."""
+        """Called when jobservice was stopped or started. Once started, it makes the attempts that were due
+        meanwhile."""
         if self._jobservice_running():
             for number in sorted(self._held):
                 if number in self._all:
@@ -210,10 +211,10 @@ class Deliveries:
     # Core: an event becomes executions
 
     def trigger(self, event: Event) -> None:
-        """Queue one execution per enabled policy, wanted event type and target.
+        """Queues one execution per enabled policy, matching event type and target.
 
-        A duplicated event type delivers twice (0330); executions of one event are numbered in any order (0300);
-        with the global switch off nothing happens and nothing is remembered.
+        A duplicated event type is delivered twice (0330); executions of one event are numbered in any order (0300);
+        with the global switch off nothing is queued or stored.
         """
         if not self._notification_enabled():
             return
@@ -238,7 +239,7 @@ class Deliveries:
     def _queue(self, event: Event, number: int, task: int, policy: dict[str, Any], target: dict[str, Any]) -> Delivery:
         notify_type = str(target.get("type") or "http")
         if self._legacy:
-            target = policy["targets"][-1]  # up to 2.10: the loop variable's address was kept
+            target = policy["targets"][-1]  # up to 2.10 the loop variable's address was kept
         payload, content_type = self._format(event, policy, target, notify_type)
         now = time.time()
         delivery = Delivery(
@@ -249,7 +250,7 @@ class Deliveries:
             event_type=event.type,
             notify_type=notify_type,
             payload=payload,
-            # before 2.8 the job of a Slack message shows Harbor's own format (2817), from which the message was made
+            # before 2.8 the job of a Slack message shows Harbor's own format (2817), the source of the message
             shown=default_payload(event, self._host) if self._legacy and notify_type == "slack" else None,
             content_type=content_type,
             address=str(target.get("address") or ""),
@@ -271,8 +272,8 @@ class Deliveries:
         return default_payload(event, self._host), "application/json"
 
     def _submit(self, delivery: Delivery) -> None:
-        """Hand the task to jobservice. When that is down the execution keeps saying Running, without a task, for
-        ever (0436, 0444); before 2.8 the job is in error at once (3033)."""
+        """Hands the task to jobservice. If that is down, the execution stays Running, without a task, for ever (0436,
+        0444); before 2.8 the job fails at once (3033)."""
         if self._jobservice_running():
             delivery.due = delivery.created + self.random.uniform(*_QUEUE) * self._scale
         elif self._legacy:
@@ -293,7 +294,7 @@ class Deliveries:
         async with self._workers:
             now = time.time()
             delivery.run_count += 1
-            # the first run's start is the task's creation, later ones' their own (series-default-backoff)
+            # the first run's start is the task's creation, later runs have their own (series-default-backoff)
             delivery.started = delivery.created if delivery.run_count == 1 else now
             delivery.ended = None
             self._change(delivery, "Running", now)
@@ -308,12 +309,12 @@ class Deliveries:
             self._schedule(delivery)
 
     def _is_over(self, delivery: Delivery) -> bool:
-        """Whether nothing will be sent any more."""
+        """Whether nothing more will be sent."""
         waits = delivery.due is not None or delivery.id in self._busy
         return not delivery.has_task or (delivery.status in _FINAL and not waits)
 
     def _pause(self, fails: int) -> int:
-        """Jobservice's pause before the next attempt; the task keeps saying Error meanwhile."""
+        """Returns jobservice's pause before the next attempt; the task stays Error meanwhile."""
         return int(fails**4 + 15 + self.random.randrange(30) * (fails + 1))
 
     async def _run(self, delivery: Delivery, log: _RunLog) -> bool:
@@ -326,7 +327,7 @@ class Deliveries:
             log.failed(f"error to generate request: {error}")
         except SendError as error:
             log.failed(f"error to send request: {error}")
-        except Exception as error:  # the engine must survive whatever an address or an answer provokes
+        except Exception as error:  # the engine must survive any address and answer
             log.failed(f"error to send request: {error}")
         else:
             return self._judge(answer, log)
@@ -350,7 +351,7 @@ class Deliveries:
         return False
 
     def _change(self, delivery: Delivery, status: str, when: float) -> None:
-        """A task changes its status; its execution learns of it later."""
+        """Changes a task's status; its execution follows later."""
         delivery.status, delivery.updated = status, when
         if delivery.forgotten and self._is_over(delivery):
             self._drop(delivery)
@@ -361,7 +362,7 @@ class Deliveries:
         self._store.save(delivery)
 
     def _refresh(self, delivery: Delivery) -> None:
-        """Let the execution take over its task's status, 3 to 31 s after the task changed."""
+        """Makes the execution take over its task's status, 3 to 31 s after the task's change."""
         soonest = delivery.updated + _LAG[0] * self._scale
         if soonest > time.time():
             delivery.refresh_due = soonest
@@ -397,7 +398,7 @@ class Deliveries:
         }
 
     def execution_policy(self, execution_id: int) -> int | None:
-        """The policy an execution belongs to; None when there is no such execution (0365, 1066)."""
+        """Returns the policy of an execution; None if it does not exist (0365, 1066)."""
         delivery = self._all.get(execution_id)
         return None if delivery is None or delivery.forgotten else delivery.policy_id
 
@@ -425,14 +426,14 @@ class Deliveries:
         }
 
     def log(self, policy_id: int, execution_id: int, task_id: int) -> str | None:
-        """The log of the last attempt; None before the first one, and once it is swept."""
+        """Returns the log of the last attempt; None before the first one, and once it is swept."""
         delivery = self._find(policy_id, execution_id)
         if delivery is None or not delivery.has_task or delivery.task_id != task_id:
             return None
         return delivery.log
 
     def jobs(self, policy_id: int) -> list[dict[str, Any]]:
-        """``webhook/jobs``: Harbor 2.7's only view; later versions still answer it, from the executions (0369)."""
+        """``webhook/jobs``: the only view in Harbor 2.7; later versions still serve it, from the executions (0369)."""
         return [self._job(delivery) for delivery in self._of(policy_id)]
 
     def _job(self, delivery: Delivery) -> dict[str, Any]:
@@ -451,24 +452,24 @@ class Deliveries:
         }
 
     def open_executions(self, policy_id: int) -> int:
-        """Executions that make DELETE of the policy a 412: those still Running, whatever their task says. Once they
-        say Error deletion is allowed and retries are still sent. Before 2.8 nothing is refused."""
+        """Returns the executions that make DELETE of the policy a 412: those still Running, regardless of their tasks.
+        Once they are Error, deletion is allowed and retries are still sent. Before 2.8 nothing is refused."""
         if self._legacy:
             return 0
         return sum(delivery.execution_status == "Running" for delivery in self._of(policy_id))
 
     def pending(self) -> int:
-        """How many deliveries something is still going to happen to: attempts, retries, executions that lag."""
+        """Returns how many deliveries still have pending work: attempts, retries, executions that lag."""
         return sum(not self._is_over(one) or one.refresh_due is not None for one in self._all.values())
 
     def last_trigger(self, policy_id: int, event_type: str) -> str:
-        """When such an event was last queued; it falls back when its executions are swept."""
+        """Returns when such an event was last queued; it moves back when its executions are swept."""
         return _milliseconds(self._last.get((policy_id, event_type)))
 
-    # Forgetting
+    # Deletion
 
     def sweep(self) -> None:
-        """Harbor's daily sweep: of each policy and vendor type the newest 50 executions stay, and unfinished ones.
+        """Harbor's daily sweep: keeps the newest 50 executions of each policy and vendor type, and unfinished ones.
 
         Before 2.8 nothing is swept.
         """
@@ -484,14 +485,14 @@ class Deliveries:
                 self._forget(one for one in group if one.created < oldest and one.execution_status in _FINAL)
 
     def sweep_logs(self) -> None:
-        """Logs live a day: those of finished tasks go."""
+        """Removes the logs of finished tasks, which live a day."""
         for delivery in self._all.values():
             if self._is_over(delivery) and delivery.log is not None:
                 delivery.log = None
                 self._store.save(delivery)
 
     def forget_policy(self, policy_id: int) -> None:
-        """A policy was deleted: its executions go, its pending retries are still sent, to the old address."""
+        """Removes the executions of a deleted policy; its pending retries are still sent, to the old address."""
         self._forget(self._of(policy_id))
         self._by_policy.pop(policy_id, None)
 

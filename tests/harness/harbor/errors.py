@@ -32,7 +32,7 @@ class HarborError(Exception):
 
 
 def unauthorized() -> HarborError:
-    """401, whatever the request was."""
+    """401, for every kind of request."""
     return HarborError(401, "unauthorized")
 
 

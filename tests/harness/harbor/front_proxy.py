@@ -1,8 +1,8 @@
-"""The path of a request as Harbor's core sees it behind its front proxy.
+"""Computes the path that Harbor's core gets from its front proxy.
 
-nginx has `proxy_pass` with a path there: it decodes and normalises the path of a request, and encodes the result again
-for core. So `/projects/none%2F..%2Fvictim` is a request for `victim` (measured on Harbor 2.16), and what has to reach
-core encoded must be encoded twice.
+nginx has `proxy_pass` with a path: it decodes and normalises the path of a request, and encodes the result again for
+core. So `/projects/none%2F..%2Fvictim` becomes a request for `victim` (measured on Harbor 2.16), and a part that core
+needs encoded must be encoded twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEX = b"0123456789abcdefABCDEF"
 
 
 def core_path(raw: bytes) -> str | None:
-    """The path that core serves, decoded. None: nginx refuses the request with BAD_REQUEST."""
+    """Returns the path that core serves, decoded. None: nginx refuses the request with BAD_REQUEST."""
     if not _is_encoded_well(raw):
         return None
     decoded = unquote_to_bytes(raw)

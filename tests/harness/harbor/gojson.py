@@ -1,4 +1,4 @@
-"""Reading a request body as Go's encoding/json and go-openapi do, errors included."""
+"""Parses a request body like Go's encoding/json and go-openapi, errors included."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INT64_MIN = -(2**63)
 
 
 class Fraction(str):
-    """A number with a point or an exponent, kept as it was written."""
+    """A number with a point or an exponent, in its original spelling."""
 
     __slots__ = ()
 
@@ -31,7 +31,7 @@ class Model:
 
 
 def decode(body: bytes, parameter: str, model: Model | dict[type, Any]) -> dict[str, Any]:
-    """The body as a dict with only known keys and no nulls; 422 with Go's words otherwise."""
+    """Returns the body as a dict with only known keys and no nulls; raises 422 with Go's words otherwise."""
     if not body:
         raise invalid(f"{parameter} in body is required")
     try:

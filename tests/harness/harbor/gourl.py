@@ -1,4 +1,4 @@
-"""Which target addresses Harbor accepts: its ParseEndpoint on top of Go's url.ParseRequestURI."""
+"""Checks target addresses like Harbor: its ParseEndpoint on top of Go's url.ParseRequestURI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _USERINFO = re.compile(r"[A-Za-z0-9\-._:~!$&'()*+,;=%@]*")
 
 
 def refusal(address: str) -> str | None:
-    """Why Harbor would not take this address, in its words; None when it takes it."""
+    """Returns Harbor's reason for refusing this address; None if Harbor accepts it."""
     endpoint = address.strip(" ").rstrip("/")
     if not endpoint:
         return "empty URL"

@@ -1,4 +1,4 @@
-"""A request as the handlers see it, an answer as they give it, and the route table."""
+"""Requests and responses of the handlers, and the route table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Response:
 
 
 class Request:
-    """One request, parsed as far as somebody asks."""
+    """One request, parsed on demand."""
 
     __slots__ = ("_query", "body", "headers", "id", "method", "params", "path", "principal", "raw_query", "sid")
 
@@ -70,7 +70,7 @@ class Request:
         return found
 
     def decode(self, parameter: str, model: Model | dict[type, Any]) -> dict[str, Any]:
-        """The JSON body; the content type is looked at first, as go-openapi does."""
+        """Returns the JSON body; the content type is checked first, as in go-openapi."""
         kind = self.headers.get("content-type") or "application/octet-stream"
         media = kind.partition(";")[0].strip().lower()
         if self.body and media != JSON:
@@ -78,7 +78,7 @@ class Request:
         return decode(self.body, parameter, model)
 
     def cookies(self) -> dict[str, str]:
-        """What the Cookie header says."""
+        """The values of the Cookie header."""
         header = self.headers.get("cookie")
         if not header:
             return {}
@@ -87,7 +87,7 @@ class Request:
 
 
 def ok() -> Response:
-    """200 without a body, as PUT and DELETE answer."""
+    """200 without a body, the answer of PUT and DELETE."""
     return Response()
 
 
@@ -135,7 +135,7 @@ class Routes:
         node.setdefault("methods", {})[method] = handler
 
     def find(self, request: Request) -> Handler:
-        """The handler, with the path's parameters put into the request. 404 and 405 as Harbor words them."""
+        """Returns the handler, and sets the path's parameters in the request. Raises Harbor's 404 and 405."""
         segments = request.path.removeprefix(API).strip("/").split("/")
         params: dict[str, str] = {}
         node = self._walk(self._root, segments, 0, params)

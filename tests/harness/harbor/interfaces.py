@@ -1,4 +1,4 @@
-"""What the API needs of the delivery engine and of the registry, and what it does without them."""
+"""The interfaces of the delivery engine and of the registry, and a delivery engine that does nothing."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ class Deliveries(Protocol):
         """The same as legacy jobs."""
 
     def open_executions(self, policy_id: int) -> int:
-        """How many executions keep the policy from being deleted."""
+        """The number of executions that prevent the policy's deletion."""
 
     def last_trigger(self, policy_id: int, event_type: str) -> str:
         """When an event type was last queued."""
 
     def forget_policy(self, policy_id: int) -> None:
-        """The policy is gone."""
+        """Called when a policy is deleted."""
 
     def jobservice_changed(self) -> None:
         """Jobservice was stopped or started."""
 
 
 class Registry(Protocol):
-    """The registry: an ASGI application and what the API asks it."""
+    """The registry: an ASGI application, and its queries for the API."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve `/v2/` and `/service/token`."""
@@ -69,7 +69,7 @@ class Registry(Protocol):
         """The artifacts of a repository; None when it does not exist."""
 
     def delete_repository(self, project_name: str, repository: str, operator: str) -> bool:
-        """Delete one; False when it does not exist."""
+        """Delete a repository; False if it does not exist."""
 
     def delete_artifact(self, project_name: str, repository: str, reference: str, operator: str) -> bool:
         """Delete an artifact; False when it does not exist."""

@@ -1,4 +1,4 @@
-"""Project metadata: which keys there are, how they are checked, how they are shown."""
+"""Project metadata: the keys, their validation and their form in answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INT32_MAX = 2**31 - 1
 
 
 def shown(metadata: dict[str, str]) -> dict[str, str]:
-    """As a project shows it: the severity normalised, everything else as it was stored."""
+    """Returns the metadata that a project shows: the severity normalised, other values as stored."""
     found = dict(metadata)
     if "severity" in found:
         found["severity"] = _SEVERITIES.get(found["severity"].lower(), "unknown")
@@ -23,7 +23,8 @@ def shown(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def applicable(metadata: dict[str, str], proxy: bool) -> dict[str, str]:
-    """Without what is dropped silently: proxy keys on ordinary projects, content trust on proxies, `public: ""`."""
+    """Drops the keys that Harbor drops silently: proxy keys on ordinary projects, content trust on proxies, `public:
+    ""`."""
     dropped = ("enable_content_trust",) if proxy else PROXY_ONLY
     return {
         key: value for key, value in metadata.items() if key not in dropped and not (key == "public" and value == "")
@@ -31,7 +32,7 @@ def applicable(metadata: dict[str, str], proxy: bool) -> dict[str, str]:
 
 
 def check_creation(metadata: dict[str, str], proxy: bool) -> None:
-    """The values POST looks at; PUT does not."""
+    """Validates the values that POST checks; PUT does not."""
     public = metadata.get("public", "")
     if public not in ("", "true", "false"):
         raise bad_request(f"metadata.public should only be 'true' or 'false', but got: '{public}'")
@@ -47,7 +48,7 @@ def check_creation(metadata: dict[str, str], proxy: bool) -> None:
 
 
 def check_filter(metadata: dict[str, str]) -> None:
-    """A proxy cache filter is a pattern together with its kind."""
+    """Requires a proxy cache filter to have both a pattern and its kind."""
     pattern = metadata.get("proxy_cache_filter_pattern", "")
     kind = metadata.get("proxy_cache_filter_kind", "")
     if not pattern and not kind:
@@ -59,7 +60,7 @@ def check_filter(metadata: dict[str, str]) -> None:
 
 
 def check_retention(metadata: dict[str, str], stored: dict[str, str]) -> None:
-    """A PUT may only name the retention policy that the project has."""
+    """Allows a PUT to name only the present retention policy."""
     if "retention_id" in metadata and metadata["retention_id"] != stored.get("retention_id"):
         raise bad_request(
             "the retention_id in the request's payload when updating a project should be omitted, "
@@ -68,7 +69,7 @@ def check_retention(metadata: dict[str, str], stored: dict[str, str]) -> None:
 
 
 def check_single(values: dict[str, Any]) -> tuple[str, str]:
-    """The one pair that `/metadatas` takes; here values are checked."""
+    """Returns the one pair that `/metadatas` accepts; this endpoint validates values."""
     if len(values) != 1:
         raise bad_request("only allow one key/value pair")
     ((key, value),) = values.items()

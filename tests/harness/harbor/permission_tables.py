@@ -35,7 +35,7 @@ PROJECT_PERMISSIONS = _pairs(
     "preheat-policy: create read update delete list",
     "export-cve: create read list",
 )
-"""Every right in a project, as a project admin sees them and in that order; `.` is the project itself."""
+"""Every right in a project, in the order that a project admin sees; `.` is the project itself."""
 
 PROJECT_PERMISSIONS_BEFORE_2_8 = _pairs(
     ".: read update delete",
@@ -88,7 +88,7 @@ PROJECT_GRANTABLE = _pairs(
     "export-cve: create read",
     "member: create read update list delete",
 )
-"""What a robot can be given in a project, in the order of `GET /permissions`."""
+"""The permissions that a robot can have in a project, in the order of `GET /permissions`."""
 
 SYSTEM_GRANTABLE = _pairs(
     "audit-log: list",
@@ -114,7 +114,7 @@ SYSTEM_GRANTABLE = _pairs(
     "quota: update",
     "user-group: create read update list delete",
 )
-"""What a system robot can be given on `/`, in the order of `GET /permissions`."""
+"""The permissions that a system robot can have on `/`, in the order of `GET /permissions`."""
 
 _MAINTAINER = _pairs(
     ".: read",
@@ -172,7 +172,7 @@ MEMBER_ROLES = {
     4: frozenset(_MAINTAINER),
     5: frozenset(_LIMITED_GUEST),
 }
-"""Project admin, developer, guest, maintainer, limited guest. Others than the first are abridged."""
+"""Project admin, developer, guest, maintainer, limited guest. All but the first are abridged."""
 
 PUBLIC_PERMISSIONS = frozenset(
     _pairs(
@@ -184,4 +184,4 @@ PUBLIC_PERMISSIONS = frozenset(
         "tag: list",
     )
 )
-"""What anybody may do in a public project."""
+"""The rights of anonymous callers in a public project."""

@@ -1,4 +1,4 @@
-"""What happens to a request before and after its handler: cookies, login, read-only mode, broken parts, costs."""
+"""Processes a request before and after its handler: cookies, login, read-only mode, broken parts, costs."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Logged:
 
 
 class Pipeline:
-    """Takes a request from the wire to its answer."""
+    """Turns a request into its answer."""
 
     def __init__(self, core: Core, routes: Routes) -> None:
         self._core = core
@@ -93,7 +93,7 @@ class Pipeline:
         self.log: deque[Logged] = deque(maxlen=_LOG_LENGTH)
 
     async def answer(self, request: Request) -> Response:
-        """The answer, as slow as it is set to be, and its line in the log."""
+        """Returns the answer, with the configured delay, and adds it to the log."""
         self._count += 1
         request.id = self._count
         request.principal = ANONYMOUS
@@ -135,7 +135,7 @@ class Pipeline:
         return Response(404, "text/html; charset=utf-8", _PAGE_NOT_FOUND)
 
     async def _in_core(self, request: Request) -> Response:
-        """Harbor's middlewares in their order. A refusal by one of them starts no session."""
+        """Runs Harbor's middlewares in their order. A refusal by one of them starts no session."""
         csrf_headers, refused = self._check_cookies(request)
         if refused is not None:
             return refused
@@ -161,14 +161,14 @@ class Pipeline:
     # cookies
 
     def cookies(self, request: Request) -> tuple[Headers, Response | None]:
-        """For the registry: what its answer sets, or the refusal. Core's session and CSRF middlewares are in front of
-        `/v2/` and `/service/` too (measured on Harbor 2.16)."""
+        """For the registry: returns the cookies of its answer, or the refusal. Core's session and CSRF middlewares also
+        cover `/v2/` and `/service/` (measured on Harbor 2.16)."""
         headers, refused = self._check_cookies(request)
         fresh = None if refused is not None else self._fresh_session(request)
         return headers if fresh is None else [*headers, _sid_cookie(fresh)], refused
 
     def _check_cookies(self, request: Request) -> tuple[Headers, Response | None]:
-        """The headers of a request that may pass; otherwise the answer that refuses it."""
+        """Returns the headers for an allowed request, or the answer that refuses it."""
         cookies = request.cookies()
         request.sid = cookies.get("sid")
         headers, refusal = self._check_csrf(request, cookies.get(CSRF_COOKIE))
@@ -181,7 +181,8 @@ class Pipeline:
         return headers, refused
 
     def _fresh_session(self, request: Request) -> str | None:
-        """A request without a living session starts one; with Redis down none is alive. Login pages see to theirs."""
+        """A request without a valid session starts one; with Redis down none is valid. The login pages handle their
+        own."""
         if request.path.startswith("/c/"):
             return None
         sessions = self._core.sessions
@@ -189,7 +190,7 @@ class Pipeline:
         return None if alive else sessions.anonymous()
 
     def _check_csrf(self, request: Request, cookie: str | None) -> tuple[Headers, HarborError | None]:
-        """With a `sid`, and for every login, gorilla/csrf takes part: each answer has a token, each write needs it."""
+        """With a `sid`, and for every login, gorilla/csrf applies: each answer has a token, each write needs one."""
         if request.sid is None and not request.path.startswith("/c/"):
             return [], None
         csrf = self._core.csrf
@@ -204,10 +205,10 @@ class Pipeline:
         headers.append(("X-Harbor-Csrf-Token", csrf.mask(token)))
         return headers, refusal
 
-    # who asks
+    # caller
 
     async def _who(self, request: Request) -> Principal:
-        """Basic credentials first, a session else; wrong credentials are nobody, not an error."""
+        """Tries Basic credentials first, then a session; wrong credentials make the caller anonymous, not an error."""
         header = request.headers.get("authorization")
         if header:
             credentials = self._parse_basic(header)
@@ -296,7 +297,7 @@ class Pipeline:
         return Response(404, "text/html; charset=utf-8", _PAGE_NOT_FOUND)
 
     async def _login(self, request: Request) -> Response:
-        """Users only; a robot is 401 like a wrong password."""
+        """Logs in users only; a robot gets 401 like a wrong password."""
         form = parse_qs(request.body.decode("latin-1"))
         name, password = (form.get(field, [""])[0] for field in ("principal", "password"))
         user = await self._core.check_password(name, password)

@@ -1,4 +1,4 @@
-"""Who asks, and what they may do: users with roles, robots with permissions."""
+"""Callers and their rights: users with roles, robots with permissions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Principal:
 
     @property
     def authenticated(self) -> bool:
-        """Whether anybody is behind it."""
+        """Whether the caller has presented valid credentials."""
         return self.kind != "anonymous"
 
 
@@ -43,14 +43,14 @@ ANONYMOUS = Principal("anonymous")
 
 
 class Permissions:
-    """The decisions, from the roles, the robots' grants and the version's peculiarities."""
+    """Decides by roles, grants of robots and peculiarities of the version."""
 
     def __init__(self, state: State, capabilities: Capabilities) -> None:
         self._state = state
         self._capabilities = capabilities
 
     def system(self, principal: Principal, resource: str, action: str) -> bool:
-        """A right on `/`. Administrators have them all, robots what they were given."""
+        """Whether the caller has a right on `/`. Administrators have all, robots those granted."""
         if principal.kind == "robot":
             return any(
                 _matches(access, resource, action)
@@ -61,7 +61,7 @@ class Permissions:
         return principal.admin
 
     def project(self, principal: Principal, project: Record | None, resource: str, action: str) -> bool:
-        """A right in a project; in one that does not exist only administrators have any."""
+        """Whether the caller has a right in a project; if that does not exist, only administrators do."""
         if principal.admin:
             return True
         if project is None:
@@ -76,7 +76,7 @@ class Permissions:
         return project["metadata"].get("public") == "true" and pair in PUBLIC_PERMISSIONS
 
     def of_project(self, principal: Principal, project: Record | None) -> list[dict[str, str]]:
-        """All rights in a project, in Harbor's order: `GET /users/current/permissions`."""
+        """Returns all rights in a project, in Harbor's order: `GET /users/current/permissions`."""
         rows = PROJECT_PERMISSIONS_BEFORE_2_8 if self._capabilities.charts else PROJECT_PERMISSIONS
         return [
             {"action": action, "resource": resource}
@@ -85,11 +85,11 @@ class Permissions:
         ]
 
     def covers(self, robot: Record, project: Record) -> bool:
-        """Whether a robot has any right on a project (so it is in its list)."""
+        """Whether a robot has any right on a project, and so sees it in lists."""
         return any(grant["namespace"] in ("*", project["name"]) for grant in _project_grants(robot))
 
     def grantable(self, kind: str, resource: str, action: str) -> bool:
-        """Whether a robot may be given this right; up to 2.9 anything goes."""
+        """Whether this right can be granted to a robot; up to 2.9 every one can."""
         if not self._capabilities.robot_permissions_checked:
             return True
         if kind == "system":
@@ -97,7 +97,8 @@ class Permissions:
         return (resource, action) in PROJECT_GRANTABLE
 
     def system_grantable(self) -> frozenset[tuple[str, str]]:
-        """What can be granted on `/` in this version: quota:read came with 2.11, quota:update with 2.12."""
+        """Returns the permissions grantable on `/` in this version: quota:read came with 2.11, quota:update with
+        2.12."""
         minor = self._capabilities.number[:2]
         late = {("quota", "read"): (2, 11), ("quota", "update"): (2, 12)}
         return frozenset(pair for pair in SYSTEM_GRANTABLE if minor >= late.get(pair, (0, 0)))

@@ -1,4 +1,4 @@
-"""The stand-in as tests and the demonstration start it: a process of its own."""
+"""The stand-in as a separate process, for tests and the demonstration."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ADMIN_PASSWORD = "Harbor12345"
 
 @dataclass(frozen=True)
 class RequestRecord:
-    """One request the stand-in was sent."""
+    """One request to the stand-in."""
 
     id: int
     method: str
@@ -37,11 +37,11 @@ class RequestRecord:
     agent: str
     """The User-Agent."""
     time: float
-    """When it was answered, in seconds since the epoch."""
+    """Time of the answer, in seconds since the epoch."""
 
     @property
     def writes(self) -> bool:
-        """Whether it was meant to change something."""
+        """Whether it was a write."""
         return self.method not in ("GET", "HEAD")
 
 
@@ -70,7 +70,7 @@ class StandIn:
         admin_password: str = _ADMIN_PASSWORD,
         extra: Sequence[str] = (),
     ) -> Self:
-        """Start one and wait until it serves. Without a directory its data live as long as it does."""
+        """Starts one and waits until it serves. Without a directory its data last as long as it does."""
         home = Path(tempfile.mkdtemp(prefix="harbor-")) if directory is None else directory
         command = [
             f"--directory={home}",
@@ -94,7 +94,7 @@ class StandIn:
     ) -> None:
         self.stop()
 
-    # its life
+    # lifecycle
 
     @property
     def pid(self) -> int:
@@ -102,11 +102,11 @@ class StandIn:
         return self._running().pid
 
     def kill(self) -> None:
-        """SIGKILL, as a crash. `restart` brings it back with its data."""
+        """Sends SIGKILL, as a crash. `restart` brings it back with its data."""
         self._end(signal.SIGKILL)
 
     def restart(self, *, version: str | None = None) -> None:
-        """The same port and directory; with a version, as an upgrade."""
+        """Restarts it with the same port and directory; with a version, as an upgrade."""
         self._end(signal.SIGTERM)
         if version is not None:
             kept = [argument for argument in self._command if not argument.startswith("--version=")]
@@ -114,7 +114,7 @@ class StandIn:
         self._launch()
 
     def stop(self) -> None:
-        """End it; a directory of its own goes with it, so nothing in there needs a clean end."""
+        """Ends it. Its own directory is removed, so its files need no clean end."""
         self._end(signal.SIGKILL if self._temporary else signal.SIGTERM)
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -128,7 +128,7 @@ class StandIn:
             stdin=subprocess.PIPE,  # it ends with this process, which holds the other end
             text=True,
             env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,  # a terminal's Ctrl-C is for the program that started it to handle
+            start_new_session=True,  # Ctrl-C in a terminal reaches only the program that started it
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -179,7 +179,7 @@ class StandIn:
         self._control("PUT", "faults", {"match": match or {}, **fault})
 
     def clear_faults(self) -> None:
-        """Everything works again."""
+        """Ends all faults."""
         self._control("DELETE", "faults")
 
     def settings(self, **values: Any) -> dict[str, Any]:
@@ -188,23 +188,23 @@ class StandIn:
         return found
 
     def expire_sessions(self) -> None:
-        """End every session, as a flush of Redis does."""
+        """Ends every session, as a flush of Redis does."""
         self._control("DELETE", "sessions")
 
     def expire_csrf(self) -> None:
-        """Make every CSRF cookie invalid, as twelve hours do."""
+        """Invalidates every CSRF cookie, as twelve hours do."""
         self._control("DELETE", "csrf")
 
     def happen(self, event_type: str, project: str, **event: Any) -> None:
-        """Let something happen in a project without pushing anything."""
+        """Triggers an event in a project without a push."""
         self._control("POST", "events", {"type": event_type, "project": project, **event})
 
     def sweep(self) -> None:
-        """Let Harbor forget old executions."""
+        """Makes Harbor sweep old executions."""
         self._control("POST", "sweep")
 
     def sweep_logs(self) -> None:
-        """Let Harbor forget the logs of tasks."""
+        """Makes Harbor sweep the logs of tasks."""
         self._control("POST", "sweep/logs")
 
     def _control(self, method: str, name: str, body: Any = None) -> Any:

@@ -78,7 +78,8 @@ class ProjectsApi:
     # the collection
 
     def create(self, request: Request) -> Response:
-        """POST checks values that PUT does not, honours `storage_limit` of some and ignores `cve_allowlist`."""
+        """POST checks values that PUT does not, honours `storage_limit` for some callers and ignores
+        `cve_allowlist`."""
         core = self._core
         body = request.decode("project", self._model)
         name = body.get("project_name", "")
@@ -100,7 +101,7 @@ class ProjectsApi:
         return created(f"{request.path.rstrip('/')}/{asked}")
 
     async def list(self, request: Request) -> Response:
-        """By name; everybody sees the public ones and their own, administrators and covering robots all."""
+        """Lists by name; callers see the public projects and their own, administrators and covering robots all."""
         request.query.check_page()
         rows = [row for row in self._core.state.table("projects").values() if self._visible(request.principal, row)]
         rows = select(rows, self._filters(request), _FILTER_KEYS)
@@ -111,7 +112,7 @@ class ProjectsApi:
         return show_page(type(page)(shown, page.total, page.link))
 
     def head(self, request: Request) -> Response:
-        """Honest to everybody who is logged in: 200 or 404."""
+        """Any logged-in caller gets a true answer: 200 or 404."""
         name = request.query.last("project_name")
         if not name:
             raise invalid("project_name in query is required")
@@ -130,9 +131,9 @@ class ProjectsApi:
         return show(self._shown(request.principal, project))
 
     async def put(self, request: Request) -> Response:
-        """Changes metadata, key by key, and the CVE allowlist, as a whole. Everything else in the body is ignored.
+        """Changes metadata key by key, and the CVE allowlist as a whole. Other fields of the body are ignored.
 
-        Of several that first write metadata of one project at the same time some fail, with 500 or 409.
+        If several requests write a project's metadata for the first time at once, some fail with 500 or 409.
         """
         body = request.decode("project", self._model)
         project = self._core.project(request, "update")
@@ -162,7 +163,7 @@ class ProjectsApi:
         self._first_writes.discard(project_id)
 
     def delete(self, request: Request) -> Response:
-        """412 with repositories in it. Its webhook policies stay behind, orphaned."""
+        """412 if it has repositories. Its webhook policies are left behind, orphaned."""
         core = self._core
         project = core.project(request, "delete")
         self._need_charts()
@@ -216,7 +217,7 @@ class ProjectsApi:
         return show({key: project["metadata"][key]} if key in project["metadata"] else {})
 
     def add_metadata(self, request: Request) -> Response:
-        """A key that is not there yet."""
+        """Adds a key that does not exist yet."""
         body = request.decode("metadata", {str: str})
         project = self._core.project(request, "create", "metadata")
         key, value = rules.check_single(body)
@@ -225,7 +226,7 @@ class ProjectsApi:
         return self._write_metadata(project, {**project["metadata"], key: value})
 
     def set_metadata(self, request: Request) -> Response:
-        """A new value for the key in the path."""
+        """Changes the key in the path."""
         body = request.decode("metadata", {str: str})
         project = self._core.project(request, "update", "metadata")
         name = request.params["meta_name"]
@@ -348,7 +349,7 @@ class ProjectsApi:
         return sum(row["project_id"] == project_id and row["role_id"] == PROJECT_ADMIN for row in members)
 
     def _need_charts(self) -> None:
-        """With chartmuseum configured but down, whatever counts charts is a 500."""
+        """With chartmuseum configured but down, every request that counts charts is a 500."""
         if self._core.settings.chartmuseum == "down":
             raise internal()
 
@@ -361,7 +362,7 @@ def _check_name(name: str) -> None:
 
 
 def _allowlist(given: dict[str, Any], project_id: int) -> Record:
-    """The list replaces the old one; an empty or repeated id is a 500 and changes nothing."""
+    """Replaces the former list; an empty or repeated id is a 500 and changes nothing."""
     named = given.get("project_id") or project_id
     if named != project_id:
         raise bad_request(f"project_id in cve_allowlist must be {project_id} but it's {named}")

@@ -1,4 +1,4 @@
-"""Paging, `q` and `sort` as Harbor's lists have them."""
+"""Paging, `q` and `sort` of Harbor's lists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Predicate = Callable[[Any], bool]
 
 @dataclass(frozen=True)
 class Page:
-    """One answer of a list: the rows and the headers that go with them."""
+    """One page of a list: the rows and its headers."""
 
     rows: Sequence[Any]
     total: int
@@ -45,7 +45,7 @@ class Query:
         return None
 
     def last(self, name: str) -> str | None:
-        """The last value of a parameter, for those that go-openapi reads so."""
+        """Returns the last value of a parameter, for those that go-openapi reads that way."""
         found = None
         for key, value in self._pairs:
             if key == name:
@@ -53,7 +53,7 @@ class Query:
         return found
 
     def integer(self, name: str) -> int | None:
-        """A parameter that must be an integer; 422 if it is not."""
+        """Returns an integer parameter; raises 422 if it is not one."""
         text = self.last(name)
         if text is None or text == "":
             return None
@@ -63,7 +63,7 @@ class Query:
         return found
 
     def boolean(self, name: str) -> bool | None:
-        """A parameter that go-openapi reads as a boolean: junk is false."""
+        """Returns a parameter that go-openapi reads as a boolean: invalid values are false."""
         text = self.last(name)
         return None if text is None or text == "" else go_bool(text)
 
@@ -72,7 +72,7 @@ class Query:
         return parse_q(self.get("q") or "")
 
     def check_page(self) -> tuple[int, int]:
-        """page and page_size, 422 beyond a hundred rows."""
+        """Returns page and page_size; raises 422 beyond a hundred rows."""
         number = self.integer("page")
         size = self.integer("page_size")
         if size is not None and size > _MAX_PAGE_SIZE:
@@ -80,7 +80,7 @@ class Query:
         return 1 if number is None else number, _DEFAULT_PAGE_SIZE if size is None else size
 
     def page(self, rows: Sequence[Any]) -> Page:
-        """The page asked for. `page_size=0`, like any below, returns every row."""
+        """Returns the requested page. `page_size=0`, or less, returns every row."""
         number, size = self.check_page()
         total = len(rows)
         if size > 0:
@@ -106,7 +106,7 @@ class Query:
 
 
 def int64(text: str) -> int | None:
-    """strconv.ParseInt: digits with a sign at most, and no more than fits; None for anything else."""
+    """strconv.ParseInt: digits with an optional sign, within range; None for any other text."""
     match = re.fullmatch(r"([+-]?)0*([0-9]{1,19})", text)
     if match is None:
         return None
@@ -115,7 +115,7 @@ def int64(text: str) -> int | None:
 
 
 def go_bool(text: str) -> bool:
-    """swag.ConvertBool: a word of consent is true, anything else false."""
+    """swag.ConvertBool: an affirmative word is true, any other text false."""
     return text.lower() in ("true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled")
 
 
@@ -198,7 +198,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def select(rows: Iterable[Row], filters: Mapping[str, Predicate], keys: Iterable[str]) -> list[Row]:
-    """The rows that pass; a filter on an unknown key is ignored silently."""
+    """Returns the matching rows; a filter on an unknown key is ignored silently."""
     known = [(key, filters[key]) for key in keys if key in filters]
     if not known:
         return list(rows)
@@ -213,11 +213,11 @@ def _field(row: Row, key: str) -> Any:
 
 
 def arrange(rows: list[Row], sort: str | None, keys: Iterable[str], default: Callable[[Row], Any]) -> list[Row]:
-    """Sorted by the known keys of `sort`, by the default where it names none."""
+    """Sorts by the known keys of `sort`, or by the default if it names none."""
     allowed = set(keys)
     wanted = [key for key in (sort or "").split(",") if key.removeprefix("-") in allowed]
     rows = sorted(rows, key=default)
-    if wanted:  # what was made within the same millisecond keeps the order it was made in
+    if wanted:  # rows of the same millisecond keep their order
         rows.sort(key=_number, reverse=wanted[-1].startswith("-"))
     for key in reversed(wanted):
         name = key.removeprefix("-")

@@ -1,4 +1,4 @@
-"""What a quota may be."""
+"""The limits of a quota."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ _MAX = 1125899906842624
 
 
 def refusal(value: int) -> str | None:
-    """Why a number of bytes is no quota: -1 is unlimited, 0 and below are not, 1024 TiB is the most."""
+    """Returns why a number of bytes is not a valid quota: -1 is unlimited, other values below 1 are invalid, 1024 TiB
+    is the maximum."""
     if value <= 0 and value != -1:
         return f"invalid non-positive value for quota limit, value={value}"
     if value > _MAX:

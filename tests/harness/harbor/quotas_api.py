@@ -15,7 +15,7 @@ _ROW_COST = 17.0
 
 
 class QuotasApi:
-    """Quotas, for those who may see the system's."""
+    """Quotas, for callers with system rights."""
 
     def __init__(self, core: Core, routes: Routes) -> None:
         self._core = core
@@ -48,7 +48,7 @@ class QuotasApi:
         return show(self._quota(key))
 
     def put(self, request: Request) -> Response:
-        """Set the hard limit; it may be below what is used."""
+        """Sets the hard limit, which may be below the usage."""
         key = request.integer("id")
         values = request.decode("hard", _UPDATE)
         self._core.require_system(request.principal, "quota", "update")

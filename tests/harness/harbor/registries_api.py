@@ -39,7 +39,7 @@ class RegistriesApi:
         return show_page(request.query.page(rows))
 
     def create(self, request: Request) -> Response:
-        """An endpoint; it is not contacted."""
+        """Creates an endpoint without contacting it."""
         core = self._core
         body = request.decode("registry", _REGISTRY)
         core.require_system(request.principal, "registry", "create")
@@ -67,7 +67,7 @@ class RegistriesApi:
         return show(self._registry(request, "read"))
 
     def update(self, request: Request) -> Response:
-        """What the body states; the id, which proxy caches refer to, stays."""
+        """Replaces the stated fields; the id, which proxy caches refer to, stays."""
         registry = self._registry(request, "update")
         body = request.decode("registry", _REGISTRY)
         given = {key: body[key] for key in ("name", "url", "description", "insecure") if key in body}
@@ -95,7 +95,7 @@ class RegistriesApi:
 
 
 class RepositoriesApi:
-    """Repositories, their artifacts and tags, as far as they can be listed and deleted."""
+    """Repositories, their artifacts and tags: listing and deletion."""
 
     def __init__(self, core: Core, routes: Routes) -> None:
         self._core = core
@@ -106,14 +106,14 @@ class RepositoriesApi:
         routes.add("DELETE", f"{_REPOSITORY}/artifacts/{{reference}}/tags/{{tag_name}}", self.delete_tag)
 
     def list(self, request: Request) -> Response:
-        """What was pushed."""
+        """Lists repositories."""
         request.query.check_page()
         project = self._core.project(request, "list", "repository")
         registry = self._core.registry
         return show_page(request.query.page(list(registry.repositories(project["name"])) if registry else []))
 
     def delete(self, request: Request) -> Response:
-        """The repository with all its artifacts; one event for all."""
+        """Deletes a repository with all its artifacts; one event for all."""
         project = self._core.project(request, "delete", "repository")
         name = unquote(request.params["repository_name"])
         registry = self._core.registry
@@ -122,7 +122,7 @@ class RepositoriesApi:
         return ok()
 
     def artifacts(self, request: Request) -> Response:
-        """Digests and tags."""
+        """Lists digests and tags."""
         request.query.check_page()
         project = self._core.project(request, "list", "artifact")
         name = unquote(request.params["repository_name"])
@@ -133,7 +133,7 @@ class RepositoriesApi:
         return show_page(request.query.page(list(rows)))
 
     def delete_artifact(self, request: Request) -> Response:
-        """An artifact by digest or tag."""
+        """Deletes an artifact by digest or tag."""
         project = self._core.project(request, "delete", "artifact")
         name = unquote(request.params["repository_name"])
         reference = request.params["reference"]
@@ -143,7 +143,7 @@ class RepositoriesApi:
         return ok()
 
     def delete_tag(self, request: Request) -> Response:
-        """A tag; the artifact stays and no event is sent."""
+        """Deletes a tag; the artifact stays and no event is sent."""
         project = self._core.project(request, "delete", "tag")
         name = unquote(request.params["repository_name"])
         registry = self._core.registry

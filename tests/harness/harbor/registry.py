@@ -1,8 +1,8 @@
-"""The registry part of Harbor: enough of the OCI distribution API, with Harbor's token service, that clients push and
-pull, and the events that come of it.
+"""The registry part of Harbor: enough of the OCI distribution API, with Harbor's token service, for clients to push and
+pull, and the resulting events.
 
-As Harbor does it: permissions that lack are 401, not 403; a push over the quota is 403 DENIED and a QUOTA_EXCEED
-event; a pull event comes of GET and not of HEAD; deleting a tag tells nobody; deleting a repository is one event per
+It follows Harbor: missing permissions are 401, not 403; a push over the quota is 403 DENIED and a QUOTA_EXCEED event;
+GET causes a pull event and HEAD does not; deleting a tag sends no event; deleting a repository sends one event per
 artifact, without the repository's creation time.
 """
 
@@ -57,7 +57,7 @@ class _RefusalError(Exception):
 
 @dataclass(frozen=True)
 class _Token:
-    principal: Any  # _ANONYMOUS for nobody
+    principal: Any  # _ANONYMOUS for no credentials
     expires: float
 
 
@@ -78,7 +78,7 @@ class _Call:
 
 
 def _size_text(size: int) -> str:
-    """Bytes as Harbor's quota messages write them."""
+    """Returns bytes in the form of Harbor's quota messages."""
     value, unit = float(size), "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if value < 1024 or unit == "TiB":
@@ -95,9 +95,10 @@ def _time(when: float) -> str:
 class Registry:
     """An ASGI application for ``/v2/...`` and ``/service/token``.
 
-    ``charge(project_id, bytes)`` is asked before anything is stored, and called for what deletions free with a negative
-    number, whose answer does not count. ``quota(project_id)`` gives the limit and what is used, for the message of a
-    refusal (-1: no limit). ``may`` is never asked for somebody anonymous: they may pull from public projects.
+    ``charge(project_id, bytes)`` is called before anything is stored and decides; for bytes freed by deletions it is
+    called with a negative number, and its result is ignored. ``quota(project_id)`` returns limit and usage for the
+    message of a refusal (-1: no limit). ``may`` is never called for anonymous callers: they may pull from public
+    projects.
     """
 
     def __init__(
@@ -153,10 +154,11 @@ class Registry:
                 return await self._serve(request, kind, parts["name"], parts.get("reference") or "")
         raise _RefusalError(404, "NOT_FOUND", f"path {path} was not found")
 
-    # Who may
+    # Authorization
 
     def _base(self, request: Request) -> str:
-        """Where this client reaches Harbor: the scheme of the external URL, the host it asked."""
+        """Returns the address by which this client reaches Harbor: the scheme of the external URL, the requested
+        host."""
         host = request.headers.get("host") or self._public_url.partition("://")[2]
         return f"{self._public_url.partition('://')[0]}://{host}"
 
@@ -169,7 +171,7 @@ class Registry:
         return {"Www-Authenticate": 'Basic realm="harbor"'}
 
     def _login(self, header: str) -> Any | None:
-        """The principal of a Basic Authorization header; None when it is wrong."""
+        """Returns the principal of a Basic Authorization header; None if it is wrong."""
         try:
             user, _, password = base64.b64decode(header.partition(" ")[2]).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
@@ -177,7 +179,7 @@ class Registry:
         return self._authenticate(user, password)
 
     def _principal(self, request: Request) -> Any | None:
-        """The caller: by token, by Basic, or anonymous; None when what they showed is wrong."""
+        """Returns the caller: by token, by Basic, or anonymous; None for wrong credentials."""
         header = request.headers.get("authorization", "")
         kind, _, value = header.partition(" ")
         if kind.lower() == "basic":
@@ -188,7 +190,7 @@ class Registry:
         return _ANONYMOUS
 
     def _issue_token(self, request: Request) -> Response:
-        """GET /service/token: anybody gets one, what it is good for is decided when it is used."""
+        """GET /service/token: every caller gets one; its rights are evaluated on use."""
         header = request.headers.get("authorization", "")
         principal = self._login(header) if header.lower().startswith("basic ") else _ANONYMOUS
         if principal is None:
@@ -208,7 +210,7 @@ class Registry:
         return JSONResponse({}, headers=_VERSION)
 
     def _authorize(self, request: Request, repository: str, action: str) -> tuple[Any, dict[str, Any]]:
-        """Harbor's check: reading needs an Authorization header, a missing project and a missing right are 401."""
+        """Harbor's check: reading needs an Authorization header; a missing project and a missing right are both 401."""
         scope = f"repository:{repository}:{'pull' if action == 'pull' else 'pull,push'}"
         shown = "authorization" in request.headers
         challenge = self._basic_challenge() if shown else self._challenge(request, scope)
@@ -336,7 +338,8 @@ class Registry:
     # Uploads
 
     def _start_upload(self, call: _Call) -> Response:
-        """POST: a mount when the project may have the blob, everything at once with a digest, else a session."""
+        """POST: mounts a blob that the project may have, stores a complete upload with a digest, otherwise starts a
+        session."""
         query = call.request.query_params
         if "mount" in query and self._mount(call, query["mount"], query.get("from", "")):
             return self._blob_created(call, query["mount"])
@@ -403,7 +406,7 @@ class Registry:
     # Quota and events
 
     def _keep(self, call: _Call, digest: str, content: bytes, *, tag: str | None = None) -> None:
-        """Store for the project what it does not have yet; over the quota refuse, and tell with QUOTA_EXCEED."""
+        """Stores what the project lacks; over the quota refuses, and sends QUOTA_EXCEED."""
         if self._store.has_blob(call.project_name, digest):
             return
         size, project_id = len(content), int(call.project["project_id"])
@@ -416,7 +419,7 @@ class Registry:
         self._warn(call, project_id, shown)
 
     def _warn(self, call: _Call, project_id: int, shown: dict[str, str]) -> None:
-        """QUOTA_WARNING after every write that leaves 85 % or more of the quota used."""
+        """Sends QUOTA_WARNING after every write that leaves 85 % or more of the quota used."""
         limit, used = (self._quota(project_id) if self._quota is not None else None) or (-1, 0)
         if limit > 0 and used * 100 >= limit * _WARNING_PERCENT:
             usage = f"resource storage used {_size_text(used)} of {_size_text(limit)}"
@@ -424,7 +427,7 @@ class Registry:
             self._happened("QUOTA_WARNING", call, details=details, created=0, **shown)
 
     def _exceeded(self, project_id: int, size: int) -> str:
-        """Harbor's sentence, for example of deliveries-quota."""
+        """Returns Harbor's sentence, recorded in deliveries-quota."""
         limit, used = (self._quota(project_id) if self._quota is not None else None) or (0, 0)
         return (
             f"adding {_size_text(size)} of storage resource, which when updated to current usage of "
@@ -468,10 +471,10 @@ class Registry:
         )
         self._on_event(event)
 
-    # What Harbor's own API asks
+    # Used by Harbor's API
 
     def repositories(self, project_name: str) -> list[dict[str, Any]]:
-        """As ``GET /projects/{p}/repositories`` shows them."""
+        """Returns repositories in the form of ``GET /projects/{p}/repositories``."""
         project_id = int((self._project(project_name) or {}).get("project_id") or 0)
         return [self._wire(repository, project_id) for repository in self._store.repositories(project_name)]
 
@@ -492,7 +495,7 @@ class Registry:
         return self._store.repository_count(project_name)
 
     def artifacts(self, project_name: str, repository: str) -> list[dict[str, Any]] | None:
-        """Digest and tags of each artifact; None when there is no such repository."""
+        """Returns digest and tags of each artifact; None if the repository does not exist."""
         name = _full(project_name, repository)
         if self._store.repository(name) is None:
             return None
@@ -502,23 +505,24 @@ class Registry:
         ]
 
     def delete_artifact(self, project_name: str, repository: str, reference: str, operator: str = "admin") -> bool:
-        """Delete what a tag or digest names, with all its tags: one DELETE_ARTIFACT. False: there is none."""
+        """Deletes the artifact of a tag or digest, with all its tags: one DELETE_ARTIFACT. False: it does not exist."""
         name = _full(project_name, repository)
         artifact, found = self._store.artifact(name, reference), self._store.repository(name)
         if artifact is None or found is None:
             return False
         tags = self._store.tags(name, artifact.digest)
         self._store.remove_artifact(name, artifact.digest)
-        self._told(project_name, name, operator, [(artifact.digest, tags)], int(found.created))
+        self._emit_deleted(project_name, name, operator, [(artifact.digest, tags)], int(found.created))
         return True
 
     def delete_tag(self, project_name: str, repository: str, tag: str, operator: str = "admin") -> bool:
-        """Delete a tag; nobody is told (deliveries-delete-tag)."""
+        """Deletes a tag without an event (deliveries-delete-tag)."""
         del operator
         return self._store.remove_tag(_full(project_name, repository), tag)
 
     def delete_repository(self, project_name: str, repository: str, operator: str = "admin") -> bool:
-        """Delete a repository: one DELETE_ARTIFACT per artifact, without its creation time. False: there is none."""
+        """Deletes a repository: one DELETE_ARTIFACT per artifact, without its creation time. False: it does not
+        exist."""
         name = _full(project_name, repository)
         if self._store.repository(name) is None:
             return False
@@ -526,10 +530,10 @@ class Registry:
         for digest, _ in gone:
             self._store.remove_artifact(name, digest)
         self._store.remove_repository(name)
-        self._told(project_name, name, operator, gone, 0)
+        self._emit_deleted(project_name, name, operator, gone, 0)
         return True
 
-    def _told(
+    def _emit_deleted(
         self, project_name: str, name: str, operator: str, gone: Iterable[tuple[str, list[str]]], created: int
     ) -> None:
         freed = self._store.release_blobs(project_name)
@@ -561,6 +565,6 @@ def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def _references(manifest: dict[str, Any]) -> list[str]:
-    """The blobs or manifests a manifest or index needs."""
+    """Returns the blobs or manifests that a manifest or index refers to."""
     descriptors = [manifest.get("config"), *(manifest.get("layers") or []), *(manifest.get("manifests") or [])]
     return [str(one["digest"]) for one in descriptors if isinstance(one, dict) and "digest" in one]

@@ -1,7 +1,7 @@
-"""Cookies: the `sid` of a session and the CSRF token that a write with a `sid` needs.
+"""Cookies: the `sid` of a session, and the CSRF token that a write with a `sid` needs.
 
-The `sid` of a session that nobody has logged in to is self-signed, so that the thousands of them which clients with
-Basic credentials leave behind need no memory. Sessions with a login are in the state.
+Clients with Basic credentials leave thousands of sessions behind. The `sid` of a session without a login is therefore
+self-signed and needs no memory. Sessions with a login are in the state.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TOKEN_BYTES = 32
 
 
 class Sessions:
-    """Which `sid` is alive, and whose it is."""
+    """The valid `sid` cookies and their users."""
 
     def __init__(self, state: State, timeout_minutes: int = 60) -> None:
         self._state = state
@@ -34,19 +34,19 @@ class Sessions:
         self.issued = 0
 
     def anonymous(self) -> str:
-        """A new session without a login."""
+        """Starts a session without a login."""
         self.issued += 1
         nonce = f"{int(time.time()):08x}{os.urandom(4).hex()}"
         return nonce + self._sign(nonce)
 
     def alive(self, sid: str) -> bool:
-        """Whether the session exists; using it keeps it."""
+        """Whether the session exists; using it extends it."""
         if len(sid) == 32 and hmac.compare_digest(sid[16:], self._sign(sid[:16])):
             return time.time() - int(sid[:8], 16) < self.timeout
         return self.user(sid) is not None
 
     def user(self, sid: str) -> int | None:
-        """The user who is logged in with this session."""
+        """Returns the user of this session."""
         record: Record | None = self._state.table("sessions").get(sid)
         if record is None:
             return None
@@ -57,19 +57,19 @@ class Sessions:
         return int(record["user_id"])
 
     def login(self, user_id: int) -> str:
-        """A new session for a user."""
+        """Starts a session for a user."""
         sid = os.urandom(16).hex()
         self._state.put("sessions", sid, {"user_id": user_id, "since": time.time()})
         return sid
 
     def end(self, sid: str) -> None:
-        """Log out, or let the session expire."""
+        """Ends the session, as a logout or its expiry does."""
         self._seen.pop(sid, None)
         if sid in self._state.table("sessions"):
             self._state.delete("sessions", sid)
 
     def end_all(self) -> None:
-        """As after a flush of Redis: no session is left, not even those nobody had logged in to."""
+        """Ends all sessions, also those without a login, as a flush of Redis does."""
         for sid in list(self._state.table("sessions")):
             self.end(sid)
         self._key = _renew(self._state, "session")
@@ -79,7 +79,7 @@ class Sessions:
 
 
 class Csrf:
-    """gorilla/csrf: a cookie with the real token, a header with a masked copy that is another every time."""
+    """gorilla/csrf: a cookie with the real token, and a header with a masked copy that differs every time."""
 
     def __init__(self, state: State, capabilities: Capabilities) -> None:
         self._state = state
@@ -88,7 +88,7 @@ class Csrf:
         self.lifetime = float(CSRF_LIFETIME)
 
     def open(self, cookie: str | None) -> bytes | None:
-        """The real token in a cookie; None when there is none, or it is too old or not ours."""
+        """Returns the real token of a cookie; None if it is missing, too old or not ours."""
         if not cookie:
             return None
         try:
@@ -101,17 +101,17 @@ class Csrf:
         return token if time.time() - int.from_bytes(born) < self.lifetime else None
 
     def seal(self, token: bytes) -> str:
-        """The cookie for a token."""
+        """Returns the cookie for a token."""
         raw = int(time.time()).to_bytes(8) + token
         return base64.urlsafe_b64encode(raw + self._sign(raw)).decode()
 
     def mask(self, token: bytes) -> str:
-        """The token as a header: a one-time pad and the token under it."""
+        """Returns the token for a header: a one-time pad and the token encrypted with it."""
         pad = os.urandom(_TOKEN_BYTES)
         return base64.b64encode(pad + _xor(pad, token)).decode()
 
     def refusal(self, method: str, token: bytes | None, header: str | None) -> HarborError | None:
-        """The 403 for a write without the right token; None when it may pass."""
+        """Returns the 403 for a write without the right token; None if it is allowed."""
         if method in _SAFE:
             return None
         if not header:
@@ -121,7 +121,7 @@ class Csrf:
         return None
 
     def forget(self) -> None:
-        """Make all cookies invalid, as their age does after twelve hours."""
+        """Invalidates all cookies, as their age does after twelve hours."""
         self._key = _renew(self._state, "csrf")
 
     def _sign(self, raw: bytes) -> bytes:

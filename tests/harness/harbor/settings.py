@@ -1,4 +1,4 @@
-"""What tests can turn on a running stand-in: the state of its parts, its costs and its faults."""
+"""Settings that tests can change in a running stand-in: the state of its parts, its costs and its faults."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 
 @dataclass
 class Settings:
-    """The switches of `PUT /_standin/settings`; all can be changed while it runs."""
+    """The settings of `PUT /_standin/settings`; all can be changed while it runs."""
 
     jobservice: str = "running"
     """running or stopped."""
     core: str = "up"
-    """down: nginx answers 502 in its stead."""
+    """up or down: nginx then answers 502."""
     redis: str = "up"
     database: str = "up"
     portal: str = "up"
-    """down, or not installed: then `/health` is unhealthy, and the API works."""
+    """up, down, or not installed: then `/health` is unhealthy, but the API works."""
     chartmuseum: str = "off"
     """off, up, or down: configured but not reachable (2.7)."""
     latency_ms: float = 0.0
     hash_cost_ms: float = 0.0
-    """What a check of a user's password takes; two are computed at a time."""
+    """Duration of checking a user's password; two are computed at a time."""
     row_costs: bool = False
-    """Whether lists cost what they were measured to: 1.2 ms a project, 17 ms a quota, 0.8 ms a last trigger."""
+    """Whether lists take as long as measured: 1.2 ms a project, 17 ms a quota, 0.8 ms a last trigger."""
     time_scale: float = 1.0
     wrong_password_seconds: float = 1.5
-    """How long the answer to a wrong password takes, before scaling."""
+    """Duration of the answer to a wrong password, before scaling."""
     config_overwrite: bool = False
-    """CONFIG_OVERWRITE_JSON is in Harbor's environment."""
+    """Whether CONFIG_OVERWRITE_JSON is in Harbor's environment."""
 
     def update(self, values: dict[str, Any]) -> None:
-        """Take some values over; an unknown name is an error."""
+        """Changes some values; an unknown name is an error."""
         for name, value in values.items():
             current = getattr(self, name)
             setattr(self, name, type(current)(value))
@@ -41,11 +41,11 @@ class Settings:
 
 @dataclass
 class Fault:
-    """What goes wrong with the requests that match."""
+    """A fault for matching requests."""
 
     match: dict[str, str] = field(default_factory=dict)
-    """`method` (`PUT|DELETE` for both, `*` for all), and regular expressions that are searched for: `path` in path and
-    query, `body` in the request's body."""
+    """`method` (`PUT|DELETE` for both, `*` for all), and regular expressions to search for: `path` in path and query,
+    `body` in the request's body."""
     times: int | None = None
     skip: int = 0
     status: int | None = None
@@ -54,9 +54,9 @@ class Fault:
     html: bool = False
     delay: float = 0.0
     close: bool = False
-    """Drop the connection; with `after`, once the request has been carried out."""
+    """Drops the connection; with `after`, once the request was executed."""
     after: bool = False
-    """Carry the request out first, then answer with the fault."""
+    """Executes the request first, then answers with the fault."""
     truncate: bool = False
     empty: bool = False
     endless: bool = False
@@ -67,7 +67,7 @@ class Fault:
         self._body = re.compile(self.match.get("body", "").encode())
 
     def takes(self, method: str, target: str, body: bytes) -> bool:
-        """Whether this request fails; counts it when it does."""
+        """Whether this request fails; counts it if it does."""
         methods = self.match.get("method", "*").split("|")
         if "*" not in methods and method not in methods:
             return False

@@ -1,6 +1,6 @@
-"""What the stand-in remembers: plain tables in memory and a journal on disk.
+"""The data of the stand-in: plain tables in memory and a journal on disk.
 
-Every change is appended to the journal with one write, so a SIGKILL loses nothing; the journal is folded at start.
+Every change is appended to the journal with one write, so a SIGKILL loses nothing; the journal is compacted at start.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NEVER = "0001-01-01T00:00:00.000Z"
 
 
 def now() -> str:
-    """The time as Harbor shows it, in milliseconds."""
+    """Returns the time in Harbor's format, in milliseconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
@@ -55,7 +55,7 @@ class State:
         os.close(self._journal)
 
     def table(self, name: str) -> dict[Any, Any]:
-        """A table, to read."""
+        """Returns a table, for reading."""
         return self._tables[name]
 
     def put(self, table: str, key: Any, value: Any) -> None:
@@ -69,18 +69,18 @@ class State:
         self._write([table, key, None])
 
     def next_id(self, sequence: str) -> int:
-        """The next number of a sequence. As in PostgreSQL a number once drawn is not drawn again."""
+        """Returns the next number of a sequence. As in PostgreSQL, a number is not reused."""
         value = self._tables["sequences"].get(sequence, 0) + 1
         self.put("sequences", sequence, value)
         return int(value)
 
     def reserve_id(self, sequence: str, value: int) -> None:
-        """An id that was chosen by the client: the sequence continues behind it."""
+        """Reserves an id chosen by the client: the sequence continues after it."""
         if value > self._tables["sequences"].get(sequence, 0):
             self.put("sequences", sequence, value)
 
     def policies_of(self, project_id: int) -> list[Record]:
-        """The webhook policies of a project id, which need not have a project."""
+        """Returns the webhook policies of a project id, even if that project does not exist."""
         return list(self._policies_of.get(project_id, {}).values())
 
     def project_named(self, name: str) -> Record | None:
@@ -89,12 +89,12 @@ class State:
         return None if key is None else self._tables["projects"][key]
 
     def quota_of(self, project_id: int) -> Record | None:
-        """The quota row of a project; there may be none."""
+        """Returns the quota row of a project, if there is one."""
         key = self._quota_ids.get(project_id)
         return None if key is None else self._tables["quotas"][key]
 
     def role(self, project_id: int, user_id: int) -> int | None:
-        """The role a user has as a member of a project."""
+        """Returns the role of a user as a member of a project."""
         return self._roles.get((project_id, user_id))
 
     def _apply(self, table: str, key: Any, value: Any) -> None:
@@ -138,7 +138,7 @@ class State:
         for line in self._path.read_bytes().splitlines():
             try:
                 table, key, value = json.loads(line)
-            except ValueError:  # the line that a SIGKILL cut short
+            except ValueError:  # the line that a SIGKILL has cut off
                 continue
             self._apply(table, key, value)
 

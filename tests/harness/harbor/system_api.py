@@ -44,7 +44,7 @@ class SystemApi:
         return Response(200, "text/plain", b"Pong")
 
     def health(self, _request: Request) -> Response:
-        """200 whatever is broken: the body tells."""
+        """Always 200; the body reports broken parts."""
         errors = self._errors()
         names = ["core", "database", "jobservice", "portal", "redis", "registry", "registryctl"]
         if self._core.settings.chartmuseum != "off":
@@ -53,7 +53,7 @@ class SystemApi:
         return show({"components": components, "status": "unhealthy" if errors else "healthy"})
 
     def systeminfo(self, request: Request) -> Response:
-        """Anonymous callers see less, and up to 2.12 the version."""
+        """Anonymous callers see less; up to 2.12 they see the version."""
         core = self._core
         modern = core.capabilities.number >= (2, 8, 0)
         info: dict[str, Any] = {"auth_mode": core.configuration("auth_mode")}
@@ -68,7 +68,7 @@ class SystemApi:
         return show(dict(sorted(info.items())))
 
     def configurations(self, request: Request) -> Response:
-        """Every value with whether it may be changed; auth_mode is fixed once there are users."""
+        """Every value and whether it may be changed; auth_mode is fixed once there are users."""
         core = self._core
         core.require_system(request.principal, "configuration", "read")
         minor = core.capabilities.number[:2]
@@ -83,7 +83,7 @@ class SystemApi:
         return show(dict(sorted(shown.items())))
 
     def configure(self, request: Request) -> Response:
-        """A part of the configuration is fine; nulls and unknown keys change nothing."""
+        """Accepts a part of the configuration; nulls and unknown keys change nothing."""
         core = self._core
         values = request.decode("configurations", _CONFIGURATIONS)
         core.require_system(request.principal, "configuration", "update")

@@ -44,12 +44,12 @@ _BODY = Model(
 )
 _POLICY_SORT = ("id", "name", "creation_time", "update_time", "enabled")
 _EXECUTION_KEYS = ("id", "status", "start_time", "end_time", "trigger", "extra_attrs.event_type")
-"""Not vendor_type: Harbor sets that filter itself, to WEBHOOK and SLACK, whatever was asked (1041, 1051)."""
+"""Without vendor_type: Harbor overrides that filter with WEBHOOK and SLACK (1041, 1051)."""
 _JOB_KEYS = ("id", "status", "event_type", "notify_type", "policy_id", "creation_time", "update_time")
 
 
 class WebhooksApi:
-    """Webhook policies and what became of their events."""
+    """Webhook policies and the deliveries of their events."""
 
     def __init__(self, core: Core, routes: Routes) -> None:
         self._core = core
@@ -70,7 +70,7 @@ class WebhooksApi:
     # policies
 
     def list(self, request: Request) -> Response:
-        """Newest first; an id that no project has lists the orphans of that id."""
+        """Newest first; an id without a project lists the orphans of that id."""
         request.query.check_page()
         project_id = self._core.project_id(request, "list", _RESOURCE)
         rows = select(self._core.state.policies_of(project_id), request.query.filters(), ("id", "name", "enabled"))
@@ -78,7 +78,7 @@ class WebhooksApi:
         return show_page(request.query.page(rows))
 
     def create(self, request: Request) -> Response:
-        """201 with a Location that repeats the path as it was written."""
+        """201 with a Location that repeats the path as written."""
         core = self._core
         body = request.decode("policy", _BODY)
         project_id = core.project_id(request, "create", _RESOURCE)
@@ -101,7 +101,7 @@ class WebhooksApi:
         return show(self._find(request, "read"))
 
     def put(self, request: Request) -> Response:
-        """Replaces the whole row: what the body leaves out is empty afterwards, the creation time included."""
+        """Replaces the whole row: missing fields become empty, the creation time included."""
         core = self._core
         request.integer("webhook_policy_id")
         body = request.decode("policy", _BODY)
@@ -128,7 +128,7 @@ class WebhooksApi:
         return ok()
 
     def events(self, request: Request) -> Response:
-        """What this version supports; before 2.8 in random order and without formats."""
+        """The types and formats that this version supports; before 2.8 in random order and without formats."""
         self._core.project_id(request, "read", _RESOURCE)
         capabilities = self._core.capabilities
         types = list(capabilities.event_types)
@@ -138,7 +138,7 @@ class WebhooksApi:
         formats = [{"formats": list(_FORMATS), "notify_type": "http"}]
         return show({"event_type": types, "notify_type": list(_TYPES), "payload_formats": formats})
 
-    # what became of events
+    # deliveries
 
     async def last_triggers(self, request: Request) -> Response:
         """One row for each policy and event type, without ids; `enabled: false` is omitted."""
@@ -181,7 +181,7 @@ class WebhooksApi:
         return Response(200, "text/plain", text.encode())
 
     def jobs(self, request: Request) -> Response:
-        """The legacy view, all there is before 2.8."""
+        """The legacy view, the only one before 2.8."""
         policy_id = request.query.integer("policy_id")
         if policy_id is None:
             raise invalid("policy_id in query is required")
@@ -236,7 +236,7 @@ class WebhooksApi:
         return row
 
     def _put_by_body(self, request: Request, body: Record) -> Response:
-        """2.3.0 and its like: the id in the body decides; without one nothing happens, with 200."""
+        """2.3.0 and similar: the id in the body decides; without one it answers 200 and changes nothing."""
         self._core.project_id(request, "update", _RESOURCE)
         self._check(body)
         old = self._core.state.table("policies").get(body.get("id", 0))
@@ -253,7 +253,7 @@ class WebhooksApi:
         self._core.state.put("policies", old["id"], policy)
 
     def _policy(self, body: Record, key: int, project_id: int, born: str, updated: str) -> Record:
-        """The row as it is shown: empty strings and false flags of targets are absent."""
+        """Returns the row in the form of answers: empty strings and false flags of targets are absent."""
         name = body.get("name", "")
         texts = (name, body.get("description", ""), body.get("creator", ""))
         if len(name) > _MAX_NAME or len(body.get("creator", "")) > _MAX_CREATOR or any("\0" in text for text in texts):
@@ -321,22 +321,22 @@ def _newest_first(policy: Any) -> Any:
 
 
 def _newest_job(job: Any) -> Any:
-    """Since 2.8 jobs are executions in disguise."""
+    """Since 2.8 jobs are a view of executions."""
     return -job["id"]
 
 
 def _latest_job(job: Any) -> Any:
-    """Before, the one that changed last comes first: a retry moves a job."""
+    """Before, the job that changed last comes first: a retry moves it."""
     return _descending(job["update_time"]), -job["id"]
 
 
 def _descending(moment: str) -> int:
-    """A sort key that puts later times first; all have the same width and only digits count."""
+    """Returns a sort key that puts later times first: all times have the same length and only digits matter."""
     return -int(re.sub(r"\D", "", moment)[:17].ljust(17, "0"))
 
 
 def _time(text: str) -> str:
-    """strfmt.DateTime as it comes back: UTC with milliseconds."""
+    """Returns the time as strfmt.DateTime formats it: UTC with milliseconds."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

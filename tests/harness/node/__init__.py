@@ -1,6 +1,6 @@
-"""A node for the tests' control plane: pods run on it, in containers, with addresses of their own.
+"""A node for the tests' control plane: it runs pods in containers with their own addresses.
 
-Everything it needs is said in `requirements`, built by `programs` and `images`; `cluster` starts it. It lives in
-namespaces of the kernel that `python -m harness.node` makes for it, so the machine's network and mounts stay as they
-are, and everything ends with the process that began it.
+`requirements` lists what it needs, `programs` and `images` build it, `cluster` starts it. It lives in namespaces of the
+kernel that `python -m harness.node` creates, so the machine's network and mounts stay unchanged, and everything ends
+with the process that started it.
 """

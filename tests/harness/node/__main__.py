@@ -1,8 +1,8 @@
-"""`python -m harness.node COMMAND...`: builds what a node needs, then runs the command where one can be started.
+"""`python -m harness.node COMMAND...`: builds the parts of a node, then runs the command in an environment for one.
 
-That is in network, mount and process namespaces of its own. When the command ends, the kernel ends whatever it has
-started, and its networks and mounts are gone. Where no node can run it says why and fails; with variable NODE=optional
-it says why and does nothing.
+That environment has separate network, mount and process namespaces. When the command ends, the kernel ends all its
+descendants and removes its networks and mounts. If no node can run here, it says why and fails; with variable
+NODE=optional it says why and succeeds.
 """
 
 from __future__ import annotations

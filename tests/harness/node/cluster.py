@@ -31,7 +31,7 @@ from harness.node import images
 from harness.node.requirements import CNI_PLUGINS
 
 ADDRESS = "192.0.2.1"
-"""The node's address, and its name: names of nodes have to be resolved, addresses need not."""
+"""The node's address, also used as its name: names of nodes have to be resolved, addresses need not."""
 PODS = "10.244.0.0/24"
 DOMAIN = "cluster.local"
 API_PORT = 6443
@@ -41,8 +41,9 @@ Check = Callable[[], bool]
 
 
 def lay_out() -> None:
-    """Makes the node's network, with the loopback interface that the control plane needs, and empty directories where
-    the node's programs have fixed places. Only in namespaces of our own, so that the machine has nothing of it."""
+    """Creates the node's network, with the loopback interface that the control plane needs, and empty directories at
+    the fixed paths of the node's programs. Everything is in namespaces of this process, so the machine stays
+    unchanged."""
     if [name for _, name in socket.if_nameindex()] != ["lo"]:
         raise ControlPlaneError("This is not a network namespace of the tests' own: python -m harness.node makes one.")
     for directory in FIXED_PLACES:
@@ -71,7 +72,7 @@ class Node:
     @classmethod
     @contextmanager
     def start(cls, control_plane: ControlPlane, directory: Path) -> Iterator[Node]:
-        """Starts one and waits until pods can run on it."""
+        """Starts a node and waits until it runs pods."""
         node = cls(control_plane, directory)
         with node._cleanup:
             node._start_containerd()
@@ -81,7 +82,7 @@ class Node:
             yield node
 
     def publish(self, port: int, *, at: int | None = None) -> str:
-        """Makes a port of 127.0.0.1 reachable for pods; returns the address and port that they are to use."""
+        """Makes a port of 127.0.0.1 reachable from pods; returns the address and port for them."""
         public = at or port
         listen = f"TCP-LISTEN:{public},bind={ADDRESS},fork,reuseaddr"
         self._serve(f"socat-{public}", ["socat", listen, f"TCP:127.0.0.1:{port}"])
@@ -90,12 +91,12 @@ class Node:
     # Names
 
     def _start_names(self) -> None:
-        """dnsmasq answers for Services, from a file that is kept up to date while the node lives."""
+        """dnsmasq resolves Services from a file that is kept up to date while the node lives."""
         hosts = self._directory / "hosts"
         hosts.mkdir()
         command = ["dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root", "--bind-interfaces"]
         options = [f"--listen-address={ADDRESS}", "--except-interface=lo", f"--hostsdir={hosts}", "--pid-file="]
-        options.append(f"--local=/{DOMAIN}/")  # what is not there is answered as such: nobody else knows more
+        options.append(f"--local=/{DOMAIN}/")  # unknown names get a negative answer: no other server has them
         self._serve("dnsmasq", [*command, *options])
         ended = threading.Event()
         writer = threading.Thread(target=self._name_services, args=(hosts, ended), daemon=True)
@@ -136,7 +137,7 @@ class Node:
             raise ControlPlaneError(f"containerd refuses to {arguments[0]} an image: {done.stderr.strip()}")
 
     def _remove_containers(self) -> None:
-        """Those that are left have control groups, which the kernel keeps when their processes are gone."""
+        """Removes the remaining containers: the kernel keeps their control groups after their processes end."""
         for container in self._ctr("tasks", "list", "--quiet").stdout.split():
             self._ctr("tasks", "delete", "--force", container)
 
@@ -167,13 +168,13 @@ class Node:
         ]
 
     def _try_out(self) -> None:
-        """Runs a pod that asks for the API server by its name: if that works, so does everything that pods need."""
+        """Runs a pod that resolves and calls the API server: if that works, pods have everything they need."""
         self._control_plane.apply(yaml.safe_dump(_TRIAL))
         path = "/api/v1/namespaces/default/pods/trial"
         admin = self._control_plane.admin
         if not poll_until(lambda: admin.request("GET", path)["status"].get("phase") == "Succeeded", timeout=180):
-            told = self._control_plane.kubectl("describe", "pod", "trial", check=False).stdout
-            raise ControlPlaneError(f"A pod that should end at once does not:\n{told[-2000:]}")
+            described = self._control_plane.kubectl("describe", "pod", "trial", check=False).stdout
+            raise ControlPlaneError(f"A pod that should end at once does not:\n{described[-2000:]}")
         self._control_plane.kubectl("delete", "pod", "trial", "--wait=false")
 
     def _is_ready(self) -> bool:
@@ -182,7 +183,7 @@ class Node:
         conditions = self._control_plane.admin.request("GET", f"/api/v1/nodes/{ADDRESS}")["status"]["conditions"]
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
-    # All of them
+    # Shared
 
     def _run_part(self, name: str, options: list[str], is_ready: Check = lambda: True) -> None:
         self._serve(name, [self._program, name, *options], is_ready)
@@ -230,7 +231,7 @@ _ENDPOINTS = {
     "ports": [{"name": "https", "port": API_PORT}],
     "endpoints": [{"addresses": [ADDRESS], "conditions": {"ready": True}}],
 }
-"""Where the API server is for pods. It would tell so itself, but not of an address on a loopback interface."""
+"""The API server's address for pods. It would publish it itself, but not an address on a loopback interface."""
 
 _ASK = "import socket; socket.create_connection(('kubernetes.default', 443), 10)"
 _TRIAL = {
@@ -272,7 +273,7 @@ def _kubelet(directory: Path, runtime: Path) -> dict[str, object]:
         "kind": "KubeletConfiguration",
         "address": ADDRESS,
         "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
-        "authorization": {"mode": "AlwaysAllow"},  # every client is in this network namespace
+        "authorization": {"mode": "AlwaysAllow"},  # only this network namespace can reach it
         "containerRuntimeEndpoint": f"unix://{runtime}",
         "clusterDNS": [ADDRESS],
         "clusterDomain": DOMAIN,
@@ -280,7 +281,7 @@ def _kubelet(directory: Path, runtime: Path) -> dict[str, object]:
         "podLogsDir": str(directory / "pod-logs"),
         "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
         "imageGCHighThresholdPercent": 100,
-        # Old kernels, containers and virtual machines differ in their control groups; pods are not limited here.
+        # Old kernels, containers and virtual machines differ in their control groups; the tests set no limits on pods.
         "failCgroupV1": False,
         "failSwapOn": False,
         "cgroupDriver": "cgroupfs",
@@ -299,7 +300,7 @@ def _proxy(kubeconfig: Path) -> dict[str, object]:
         "healthzBindAddress": "127.0.0.1:10256",
         "metricsBindAddress": "127.0.0.1:10249",
         "mode": "iptables",
-        # A pod's answer to another pod on the same bridge would not pass the address translation on its way back.
+        # Otherwise a pod's answer to another pod on the same bridge would bypass the address translation.
         "iptables": {"masqueradeAll": True},
         "conntrack": {"maxPerCore": 0, "min": None, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
     }

@@ -1,6 +1,6 @@
-"""The images of the tests: the operator's, by the repository's Dockerfile, on a base made here of Debian's packages.
+"""Builds the images of the tests: the operator's, by the repository's Dockerfile, on a base image of Debian packages.
 
-No registry is asked. The base is made once per machine; it is also what holds a pod's network open.
+It pulls from no registry. The base is built once per machine; it also serves as the pause image of pods.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from harness.node.requirements import NoNodeHere
 
 REPOSITORY = Path(__file__).parents[3]
 _SUITES = {"3.11": "bookworm", "3.13": "trixie"}
-"""The release of Debian that has a Python."""
+"""The release of Debian that has a Python version."""
 
 
 def _python_of_dockerfile() -> str:
-    """The version that the image has by default: what differs from version to version is tested with that."""
+    """Returns the default Python version of the image, which the tests use."""
     stated = re.search(r"^ARG BASE_IMAGE=\S*/python:(\d+\.\d+)-", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
     assert stated is not None, "the Dockerfile names no image of Python"
     return stated[1]
@@ -31,19 +31,19 @@ def _python_of_dockerfile() -> str:
 PYTHON = _python_of_dockerfile()
 SUITE = _SUITES[PYTHON]
 BASE = f"localhost/harborhook-base:{PYTHON}-1"
-"""Another tag has machines make another base: a change of `_make_base` needs another number at its end."""
+"""A change of `_make_base` needs another number at the end of this tag, so that machines rebuild the base."""
 _PACKAGES = ("python3", "python3-venv", "ca-certificates")
 
 
 OPERATOR = "docker.io/library/harborhook"
 TAGS = ("one", "two")
-"""Two names of one image: what is installed, and what it is upgraded to."""
+"""Two names of one image: the installed version, and the one to upgrade to."""
 
 
 def build(progress: Progress) -> Path:
-    """A directory with an archive of the base and one of the operator's image, the latter under the first tag.
+    """Returns a directory with archives of the base and of the operator's image, the latter under the first tag.
 
-    Raises NoNodeHere where images cannot be built at all, and ControlPlaneError if the Dockerfile does not build.
+    Raises NoNodeHere if this machine cannot build images, and ControlPlaneError if the Dockerfile does not build.
     """
     directory = cache_directory() / "node-images"
     directory.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def build(progress: Progress) -> Path:
 
 
 class _Store:
-    """Buildah with images of its own, apart from the user's."""
+    """Buildah with a separate image store."""
 
     def __init__(self, directory: Path) -> None:
         self._options = [f"--root={directory / 'store'}", f"--runroot={directory / 'run'}"]
@@ -94,7 +94,7 @@ def _make_base(store: _Store) -> None:
 
 
 def _download_wheels(directory: Path) -> None:
-    """What the Dockerfile installs, fetched by this machine's pip, which knows the way to the index."""
+    """Downloads the Dockerfile's packages with this machine's pip, which is configured for its index."""
     pinned = re.search(r"^setuptools==.*\n(?: .*\n)+", (REPOSITORY / "requirements-dev.lock").read_text(), re.MULTILINE)
     assert pinned is not None
     setuptools = directory / "setuptools.lock"

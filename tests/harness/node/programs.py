@@ -1,4 +1,4 @@
-"""The parts of Kubernetes that make a node, in one program, built once per machine as the control plane is."""
+"""The parts of Kubernetes that run on a node, in one program, built once per machine like the control plane."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "node_program"
 
 
 def build(progress: Progress) -> Path:
-    """The program; its first argument says which part it is to be."""
+    """Returns the program; its first argument selects the part."""
     program = GoProgram(
         what="The node",
         source=SOURCE,

@@ -1,4 +1,4 @@
-"""What a node needs of the machine, or why there can be none here."""
+"""Checks whether a node can run on this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = {
     "dnsmasq": "dnsmasq-base",
     "unshare": "util-linux",
 }
-"""Programs, and the Debian packages that have them."""
+"""Required programs, and their Debian packages."""
 
 CNI_PLUGINS = Path("/usr/lib/cni")
 
@@ -30,7 +30,7 @@ class NoNodeHere(Exception):  # noqa: N818 - a fact about the machine, as a sent
 
 
 def lacking() -> str | None:
-    """Why no node can run on this machine, as a sentence; None if one can, as far as can be told."""
+    """Returns why no node can run on this machine, as a sentence; None if nothing speaks against it."""
     if sys.platform != "linux":
         return "A node needs Linux: containers are made of what its kernel offers."
     if os.geteuid() != 0:
@@ -41,13 +41,13 @@ def lacking() -> str | None:
 
 
 def missing_packages() -> list[str]:
-    """Debian's packages that have what is not there."""
+    """Returns the Debian packages of missing programs."""
     packages = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
     return packages if (CNI_PLUGINS / "bridge").exists() else [*packages, "containernetworking-plugins"]
 
 
 def _refused_by_kernel() -> str | None:
-    """Whether namespaces, bridges and address translation can be made, by making some."""
+    """Tests by creating them whether the kernel allows namespaces, bridges and address translation."""
     trial = "ip link add trial type bridge && iptables -t nat -A OUTPUT -j RETURN && mount -t tmpfs trial /mnt"
     done = subprocess.run(["unshare", "--net", "--mount", "sh", "-c", trial], capture_output=True, text=True)
     if done.returncode != 0:

@@ -1,1 +1,1 @@
-"""What `make dist` makes: the files of a release, the same bytes from the same commit."""
+"""Builds the files of a release for `make dist`: the same bytes from the same commit."""

@@ -32,7 +32,7 @@ CHECKSUMS = "SHA256SUMS"
 
 
 def release(output: Path, image_repository: str) -> None:
-    """Makes all files; what was in the directory before is removed."""
+    """Writes all files; removes the directory's former content."""
     date = source_date()
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
@@ -52,18 +52,18 @@ def release(output: Path, image_repository: str) -> None:
 
 
 def build_wheel(sources: Path, output: Path, date: int) -> None:
-    """By the pinned setuptools, which is installed beside this program."""
+    """Builds with the pinned setuptools, which is installed beside this program."""
     options = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet")
     command = [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(output), str(sources)]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(date)}
-    # The wheel's metadata are written by setuptools, with the modes that the umask leaves.
+    # setuptools writes the wheel's metadata, with modes that depend on the umask.
     done = subprocess.run(command, env=environment, umask=0o022, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ReleaseError(f"The wheel cannot be built; pip says:\n{done.stderr}")
 
 
 def installation(sources: Path, image_repository: str) -> str:
-    """manifests/base in one file, with the image of this version."""
+    """Returns manifests/base in one file, with the image of this version."""
     overlay = sources / "installation"
     overlay.mkdir()
     image = {"name": "harborhook", "newName": image_repository, "newTag": __version__}
@@ -77,14 +77,14 @@ def installation(sources: Path, image_repository: str) -> str:
 
 
 def plugin_manifest(plugin: bytes) -> str:
-    """What Krew installs the plugin by: kubectl krew install --manifest=harborhook.yaml."""
+    """Returns the manifest for kubectl krew install --manifest=harborhook.yaml."""
     urls = project_metadata()["urls"]
     downloads = f"{urls['Repository']}/releases/download/v{{version}}/{{archive}}"
     return yaml.safe_dump(krew.manifest(downloads, urls["Homepage"], plugin), sort_keys=False)
 
 
 def checksums(directory: Path) -> str:
-    """As `sha256sum --check` reads them."""
+    """Returns checksums in the format of `sha256sum --check`."""
     files = sorted(path for path in directory.iterdir() if path.name != CHECKSUMS)
     return "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files)
 

@@ -1,7 +1,7 @@
 """The software bill of materials (CycloneDX): the operator and the packages that requirements.lock pins.
 
-Licenses and dependencies are those that the installed packages state. A package of the lock that this platform does not
-install is listed without them.
+Licenses and dependencies come from the installed packages. A package of the lock that this platform does not install is
+listed without them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", re.MULTILINE)
 
 
 def bill_of_materials(lock: str, date: int) -> str:
-    """The bill as JSON, made of a lock file."""
+    """Returns the bill for a lock file as JSON."""
     project = project_metadata()
     operator = _component("harborhook", __version__, ComponentType.APPLICATION, project["license"])
     operator.description = project["description"]
@@ -66,7 +66,7 @@ def _component(name: str, version: str, kind: ComponentType, license_expression:
 
 
 def _named(requirements: list[str], packages: dict[str, Component]) -> Iterator[Component]:
-    """The packages of the lock that some requirements name; those of extras that nobody asked for are not in it."""
+    """Yields the packages of the lock that the requirements name; those of unused extras are not in it."""
     for name in sorted({canonicalize_name(Requirement(text).name) for text in requirements}):
         if name in packages:
             yield packages[name]

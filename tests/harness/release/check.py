@@ -1,4 +1,4 @@
-"""Says what is missing for a release: python -m harness.release.check TAG ADDRESS-OF-THE-REPOSITORY."""
+"""Lists what is missing for a release: python -m harness.release.check TAG ADDRESS-OF-THE-REPOSITORY."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.release.notes import heading, notes
 
 
 def missing(tag: str, address: str, changelog: str) -> list[str]:
-    """What to mend before this version can be released, a sentence each."""
+    """Returns what to fix before this version can be released, a sentence each."""
     found = []
     if tag != f"v{__version__}":
         found.append(f"The tag is {tag} and the version in pyproject.toml is {__version__}: tag v{__version__}.")

@@ -9,13 +9,13 @@ from harness.chart_files import REPOSITORY
 
 
 def notes(changelog: str, version: str) -> str:
-    """The section of a version, without its heading; empty if there is none."""
+    """Returns the section of a version, without its heading; empty if there is none."""
     section = _section(changelog, version)
     return section["text"].strip() if section else ""
 
 
 def heading(changelog: str, version: str) -> str:
-    """The heading of a version's section; empty if there is none."""
+    """Returns the heading of a version's section; empty if there is none."""
     section = _section(changelog, version)
     return section["heading"] if section else ""
 

@@ -1,4 +1,4 @@
-"""The chart as an archive that Helm installs, with the place of the image filled in.
+"""Packs the chart into an archive for Helm, with the image's repository filled in.
 
 `helm package` writes the present time into its archives, so two runs would differ.
 """
@@ -16,7 +16,7 @@ _REPOSITORY = re.compile(r"^(image:\n(?:  .*\n)*?  repository: ).*$", re.MULTILI
 
 
 def packed(chart: Path, image_repository: str, date: int) -> bytes:
-    """The archive of a chart directory."""
+    """Returns the archive of a chart directory."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for path in sorted(path for path in chart.rglob("*") if path.is_file() and path.name != ".helmignore"):
@@ -31,7 +31,7 @@ def packed(chart: Path, image_repository: str, date: int) -> bytes:
 
 
 def with_image_repository(values: str, repository: str) -> str:
-    """values.yaml with another default of `image.repository`; its comments stay."""
+    """Returns values.yaml with another default of `image.repository`; its comments stay."""
     changed, count = _REPOSITORY.subn(rf"\g<1>{repository}", values)
     if count != 1:
         raise ValueError("values.yaml has no image.repository")

@@ -1,4 +1,4 @@
-"""The tracked files of the repository, without what a checkout adds: modes, times and leftovers."""
+"""Copies the tracked files of the repository, without the effects of a checkout: modes, times and untracked files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from harness.chart_files import REPOSITORY
 
 
 class ReleaseError(Exception):
-    """The files of a release cannot be made; the text says why."""
+    """The files of a release cannot be built; the text says why."""
 
 
 def source_date() -> int:
-    """Seconds since 1970: `SOURCE_DATE_EPOCH` where it is set, as reproducible builds have it, or the last commit's."""
+    """Returns seconds since 1970: `SOURCE_DATE_EPOCH` if set, as in reproducible builds, or the last commit's time."""
     if stated := os.environ.get("SOURCE_DATE_EPOCH"):
         if not stated.isdecimal():
             raise ReleaseError(f"SOURCE_DATE_EPOCH is {stated}, which is not a number of seconds since 1970.")
@@ -29,7 +29,7 @@ def differs_from_commit() -> bool:
 
 
 def copy_tracked(target: Path, date: int) -> None:
-    """Copies what git tracks, with modes 0644 and 0755 and one time for all."""
+    """Copies the files that git tracks, with modes 0644 and 0755 and one time for all."""
     for name in _git("ls-files", "-z").split("\0"):
         original, copy = REPOSITORY / name, target / name
         if not name or not original.is_file():

@@ -1,4 +1,4 @@
-"""From a verdict to conditions, by the rules of kstatus."""
+"""Conditions from verdicts, by the rules of kstatus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every CRD must be like, whatever fields the models get."""
+"""Requirements on every CRD, for any fields of the models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What Harbor has as resources: they change nothing, hold no credential, and have good names; the rest is told."""
+"""Objects in Harbor as manifests: they change nothing, contain no credentials, and have good names; exceptions are
+reported."""
 
 from __future__ import annotations
 
@@ -143,7 +144,7 @@ def test_a_quota_that_cannot_be_stated_or_read_is_told(seen: QuotaSeen) -> None:
 
 
 def test_what_an_older_harbor_means_by_a_key_is_not_stated() -> None:
-    found = exported_project(project_with(enable_content_trust="true"), version=OLD)  # Notary, in those days
+    found = exported_project(project_with(enable_content_trust="true"), version=OLD)  # Notary, at that time
     assert "contentTrust" not in spec_of(found)
     assert found.complaints == ("contentTrust.notation with the value 'true' cannot be stated.",)
 
@@ -308,8 +309,8 @@ def test_what_an_operator_has_made_is_left_out_unless_asked_for() -> None:
     taken = exported_policy(ours, managed_too=True)
     assert taken.manifest is not None
     assert taken.remarks[0] == (
-        "Declared by WebhookPolicy team-x/hook of cluster prod: applied in another cluster, this takes it over, which "
-        "writes to Harbor once; in that one it is OwnedByOther while that resource is there."
+        "Declared by WebhookPolicy team-x/hook of cluster prod: applied in another cluster, this takes the policy "
+        "over, which writes to Harbor once; in the same cluster it reports OwnedByOther while that resource exists."
     )
 
 
@@ -353,7 +354,7 @@ def test_an_exported_policy_differs_in_nothing(fields: dict[str, Any]) -> None:
     assert differences(policy, desired_policy(resource, resolved)) == []
 
 
-# What the connection would keep it from
+# Denied by the connection
 
 
 def connection(**spec: Any) -> ClusterHarborConnection:
@@ -384,7 +385,7 @@ def test_a_host_that_the_connection_does_not_allow_is_told_without_the_address()
     assert with_access(found, "team-a", None) == found
 
 
-# How far it is
+# Progress
 
 
 def test_a_terminal_has_a_bar_and_a_file_a_line_now_and_then(

@@ -1,4 +1,4 @@
-"""From kubeconfig files to what a request needs, as kubectl understands them, and one sentence where they are wrong."""
+"""Parsing kubeconfig files like kubectl, and one sentence for each error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the commands are told which Harbor is meant: what goes together, and that a password is never an argument."""
+"""The options that select a Harbor: allowed combinations, and no password as an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands show of resources: states, their order, the sentence to act on, tables of any width."""
+"""The output of commands: states, their order, the sentence to act on, tables of any width."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ HEAVY = ("pydantic", "httpx", "kubernetes", "aiohttp", "kopf", "asyncio", "rich"
     ids=" ".join,
 )
 def test_a_command_loads_nothing_that_takes_long(arguments: list[str], absent: tuple[str, ...], tmp_path: Path) -> None:
-    """The cluster does not answer, which is found out after everything has been loaded."""
+    """The cluster does not answer; the command notices that after all imports."""
     kubeconfig = tmp_path / "config"
     cluster = '{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}'
     context = '{"name": "c", "context": {"cluster": "c"}}'

@@ -1,6 +1,6 @@
-"""What a Harbor, or what pretends to be one, answers takes bounded memory, depth and time.
+"""Answers of a Harbor, or of an impostor, take bounded memory, depth and time.
 
-The servers are real ones on this machine, so that nothing depends on the library that sends the requests.
+The servers are real ones on this machine, so that no test depends on the HTTP library of the client.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from harness.hostile import Hostile, answer, endless, hostile, json_answer
 
 MEGABYTE = b" " * 1024 * 1024
 SOCKETS = 24 * 1024 * 1024
-"""What the buffers of both sides can take beyond what is read."""
+"""Capacity of both sides' buffers beyond the bytes that are read."""
 
 
 @asynccontextmanager

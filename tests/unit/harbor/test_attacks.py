@@ -1,4 +1,4 @@
-"""Attacks that need no cluster to be seen; docs/security.md lists all of them with their tests."""
+"""Attacks that need no cluster to be tested; docs/security.md lists all attacks with their tests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LOOK_ALIKES = [
     "team-a ",
     "team-a\x00",
 ]
-"""A Cyrillic letter, another hyphen, a space of no width, a full-width letter, an accent, capitals, a space, a NUL."""
+"""A Cyrillic letter, another hyphen, a zero-width space, a full-width letter, an accent, capitals, a space, a NUL."""
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES)

@@ -1,4 +1,4 @@
-"""Each parser of what others wrote withstands the kept corpus, and some texts made of it. `make fuzz` goes on."""
+"""Each parser of foreign text withstands the kept corpus, and some texts derived from it. `make fuzz` runs longer."""
 
 from __future__ import annotations
 

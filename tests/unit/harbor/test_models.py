@@ -1,4 +1,4 @@
-"""Harbor's wire models: whatever an answer holds, parsing it never raises."""
+"""Harbor's wire models: parsing never raises, for any answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KNOWN_FIELDS = sorted(
         *("items", "cve_id", "expires_at", "targets", "event_types", "job_detail", "update_time", "vendor_type"),
     }
 )
-"""Names at which a parser may look; junk behind them gets further into it."""
+"""Names that a parser may read; invalid values under them get deeper into it."""
 
 SCALARS = (
     st.none()
@@ -82,7 +82,7 @@ def test_no_answer_that_a_real_harbor_gave_makes_a_parser_raise(parser: Callable
 
 @pytest.mark.parametrize("junk", [None, "5", 5.0, True, [5], {}, 2**63, 10**4000])
 def test_a_row_without_a_number_as_its_id_is_none(junk: Any) -> None:
-    """The last two are integers, but neither Harbor nor Kubernetes has such."""
+    """The last two are integers that neither Harbor nor Kubernetes can have."""
     started = "2026-01-02T03:04:05Z"
     assert Project.parse({"project_id": junk, "name": "p"}) is None
     assert Policy.parse({"id": junk}) is None

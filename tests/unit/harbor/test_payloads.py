@@ -1,4 +1,4 @@
-"""What a payload says about its event, by recordings of both versions of Harbor."""
+"""The facts of a payload about its event, by recordings of both versions of Harbor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which proxy is asked: what the environment says for one host, and nothing else that it says."""
+"""The selection of a proxy: only the variables that concern the host count."""
 
 from __future__ import annotations
 

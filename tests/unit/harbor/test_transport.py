@@ -1,4 +1,4 @@
-"""The transport, where no Harbor is needed to see it."""
+"""The transport, as far as it can be tested without a Harbor."""
 
 from __future__ import annotations
 

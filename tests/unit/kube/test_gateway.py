@@ -67,7 +67,7 @@ def test_a_request_without_an_answer_is_not_said_to_be_answered() -> None:
     )
 
 
-async def test_the_kubeconfig_that_the_environment_names_goes_before_the_service_account(
+async def test_the_kubeconfig_of_the_environment_takes_precedence_over_the_service_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway_module, "SERVICE_ACCOUNT", tmp_path)
@@ -79,7 +79,7 @@ async def test_the_kubeconfig_that_the_environment_names_goes_before_the_service
 
 
 async def asked(file: Path) -> None:
-    """One question to the cluster of a kubeconfig."""
+    """Sends one request to the cluster of a kubeconfig."""
     gateway = await Gateway.connect(str(file))
     try:
         await gateway.namespace_uid("default")
@@ -100,7 +100,7 @@ NO_CERTIFICATE = base64.b64encode(CANARY.encode()).decode()
         ({"server": [CANARY]}, {}),
     ],
 )
-async def test_a_kubeconfig_with_what_cannot_be_used_is_told_of_without_what_is_in_it(
+async def test_an_unusable_kubeconfig_is_reported_without_its_content(
     tmp_path: Path, cluster: dict[str, Any], user: Any
 ) -> None:
     file = kubeconfig_file(tmp_path, user=user, **cluster)

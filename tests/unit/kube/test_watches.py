@@ -1,4 +1,4 @@
-"""What is put into the HTTP session that kopf lists and watches with."""
+"""The HTTP session for kopf's lists and watches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a connection allows: namespaces, projects, hosts of targets."""
+"""The restrictions of a connection: namespaces, projects, hosts of targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Delivery status: what is reported about events, in whatever order they are settled, read and forgotten."""
+"""Delivery status: correct for any order in which events are settled, read and swept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def delivery(number: int, status: str, event: str = "", event_type: str = PUSH, 
 
 
 def after(progress: Progress, before: WebhookPolicyStatus | None = None) -> WebhookPolicyStatus:
-    """The status as it is once the progress has been written."""
+    """Returns the status after the progress was written."""
     status = before or WebhookPolicyStatus()
     return status.model_copy(
         update={
@@ -84,7 +84,7 @@ def read(*found: Delivery, before: WebhookPolicyStatus | None = None, types: tup
         (task("Stopped", 1, T0), "Stopped", True),
     ],
 )
-def test_the_task_tells_whatever_its_execution_still_says(found: Task, status: str, final: bool) -> None:
+def test_the_task_decides_while_its_execution_lags(found: Task, status: str, final: bool) -> None:
     judged = judge(execution(), [found], now=T0 + timedelta(seconds=5), patience=PATIENCE)
     assert (judged.status, judged.final, judged.attempts) == (status, final, found.run_count)
 
@@ -274,7 +274,7 @@ def test_a_switch_above_the_policy_is_told_first_and_afterwards_what_was_known()
     assert "refused" in on.delivering.message
 
 
-def test_a_harbor_that_numbers_anew_is_read_from_the_start_once() -> None:
+def test_a_harbor_that_restarts_its_numbering_is_read_from_the_start_once() -> None:
     before = after(read(delivery(900, "Failed")))
     renumbered = History((delivery(3, "Failed", started=T0, time=T0 + timedelta(hours=1)),), renumbered_from=900)
     status = after(advance(before, (PUSH,), [], renumbered), before)
@@ -313,7 +313,7 @@ def test_the_condition_keeps_its_time_while_its_status_stays() -> None:
 
 @dataclass
 class Happened:
-    """An event as Harbor has it: what becomes of each target's notification."""
+    """An event in Harbor, with the outcome for each target."""
 
     number: int
     ids: list[int]
@@ -336,7 +336,7 @@ class Happened:
 
 
 class Reading(RuleBasedStateMachine):
-    """Events happen, are settled in any order, are read at any time; the operator forgets all but the status."""
+    """Events happen, settle in any order, are read at any time; the operator keeps nothing but the status."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -348,7 +348,7 @@ class Reading(RuleBasedStateMachine):
 
     @initialize()
     def first_event(self) -> None:
-        """The first reading takes what is there for the past; from then on everything is counted."""
+        """The first reading counts existing events as past; from then on everything is counted."""
         self.happen(1)
         self.read()
 
@@ -380,7 +380,7 @@ class Reading(RuleBasedStateMachine):
 
     @rule()
     def visit(self) -> None:
-        """A visit of whatever cause: with the last reading, once more."""
+        """A visit for any cause: takes in the last reading again."""
         if self.history is None:
             return
         self.write(self.history)
@@ -428,7 +428,7 @@ class Reading(RuleBasedStateMachine):
         assert self.counted == Counter("Failed" if event.failed else "Succeeded" for event in below)
 
     def teardown(self) -> None:
-        """When all is settled and read, the count is the number of failed events since the last success."""
+        """Once everything is settled and read, the count is the number of failed events since the last success."""
         for event in self.events:
             event.outcomes = ["Failed" if o in ("Pending", "Retrying") else o for o in event.outcomes]
         for _ in range(len(self.events) + 1):

@@ -1,4 +1,4 @@
-"""The reason of a failure out of recorded logs of Harbor's job service, and what must never come out of one."""
+"""The reason of a failure from recorded logs of Harbor's job service, and the parts that must never be shown."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_an_answer_that_sends_secrets_back_shows_none(echo: str) -> None:
 
 
 BARE = "q7Zk2pLw9XvB4nTr8sYd"
-"""As Kargo and Argo CD Image Updater want it: the whole header is the secret, without a scheme."""
+"""As for Kargo and Argo CD Image Updater: the whole header is the secret, without a scheme."""
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_secrets_show_in_no_repr() -> None:
 
 
 @given(st.text(), st.text(min_size=4).filter(lambda text: text.strip() == text and "*" not in text))
-def test_whatever_a_receiver_says_fits_on_a_short_line(body: str, token: str) -> None:
+def test_every_answer_of_a_receiver_fits_on_a_short_line(body: str, token: str) -> None:
     known = receivers(listing("ci.example.com"), ["https://ci.example.com/"], [f"Bearer {token}"])
     reason = reason_of(answered(body), known)
     assert reason.isprintable()

@@ -1,4 +1,4 @@
-"""Who owns an object in Harbor that several resources want, and by what we know our own again."""
+"""The owner of an object in Harbor that several resources claim, and recognising our own objects."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_creator_that_has_room_is_not_cut() -> None:
 
 @pytest.mark.parametrize("cluster", ["c" * 100, "0b2d8d2c-2a3c-4b0e-9d43-6f1f0b7e6a11"])
 def test_a_creator_without_room_is_cut_and_still_names_cluster_and_namespace(cluster: str) -> None:
-    """Harbor's column takes 256 characters; more is a 500 for ever."""
+    """Harbor's column has 256 characters; a longer value is always answered with 500."""
     namespace, name = "n" * 63, "w" * 253
 
     found = creator(cluster, Key("WebhookPolicy", namespace, name))

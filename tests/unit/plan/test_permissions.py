@@ -1,4 +1,4 @@
-"""What is known of an account's permissions, and how, without an attempt to write."""
+"""The evidence on an account's permissions, without a write."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_user_who_may_make_projects_lacks_nothing_there() -> None:
         (ROBOT, NEW, "notification-policy:list", "Give the robot notification-policy:list for project p."),
         (ROBOT, OLD, "project:read", "Before Harbor 2.10 no robot can have it together with the others: use a user."),
         (USER, NEW, "project:read", "Make dev a project administrator, or a system administrator of Harbor."),
-        (USER, NEW, "registry:list", "It takes a system administrator, or from Harbor 2.10 on a robot."),
+        (USER, NEW, "registry:list", "This needs a system administrator or, since Harbor 2.10, a robot."),
     ],
 )
 def test_what_to_do_depends_on_who_it_is_and_on_the_harbor(

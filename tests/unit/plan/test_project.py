@@ -1,4 +1,4 @@
-"""Which settings of a project are written, which are in the way, and when an existing project is our own lost POST."""
+"""Settings of a project that are written, those that cannot be, and recognising our own lost POST."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def names(found: ProjectChanges) -> list[str]:
 
 
 def apply(found: ProjectChanges, before: Project) -> Project:
-    """What Harbor has after the one PUT that the changes ask for: metadata merged key by key, the list replaced."""
+    """Returns Harbor's state after the PUT of these changes: metadata merged key by key, the list replaced."""
     return replace(
         before,
         metadata={**before.metadata, **found.metadata},

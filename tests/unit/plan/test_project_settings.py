@@ -1,4 +1,4 @@
-"""The table of a project's settings: a row and a field of the model are all that a new setting takes."""
+"""The table of a project's settings: a new setting needs only a row and a field of the model."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOT_METADATA = {
     "driftPolicy",
     "suspend",
 }
-"""What Harbor keeps elsewhere, and what only steers the operator."""
+"""Fields that Harbor stores elsewhere, or that only configure the operator."""
 
 each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
 
@@ -72,7 +72,7 @@ def test_kubectl_explain_says_since_which_harbor_a_setting_exists(setting: Setti
     assert any(since in text for text in described) is (setting.since > FLOOR)
 
 
-# A setting that some Harbor of the future has
+# A setting of some future Harbor
 
 
 class Retries(ApiModel):

@@ -1,4 +1,4 @@
-"""Storage quotas are exact: a quantity becomes bytes as Kubernetes reads it, and is read back from what is shown."""
+"""Storage quotas are exact: a quantity becomes bytes as in Kubernetes, and the shown value can be parsed again."""
 
 from __future__ import annotations
 

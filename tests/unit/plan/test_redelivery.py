@@ -1,4 +1,4 @@
-"""Redelivery: which notifications wait, which one is next, and what the status says about it."""
+"""Redelivery: the waiting notifications, the next one, and the resulting status."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def row(target: int = 0, **fields: Any) -> TargetRedelivery:
     return TargetRedelivery(target=target, waiting=1, **fields)
 
 
-# Which notifications wait
+# Waiting notifications
 
 
 def test_what_harbor_delivers_after_all_does_not_wait() -> None:
@@ -109,7 +109,7 @@ def test_a_notification_that_no_target_or_two_can_have_been_for_does_not_wait(ta
     assert (found.count, [one.id for one in found.unsendable]) == (0, [1])
 
 
-# Which one is next
+# The next one
 
 
 def test_the_oldest_is_next_and_comes_when_the_pause_of_its_target_is_over() -> None:
@@ -141,7 +141,7 @@ def test_nothing_is_next_where_nothing_waits() -> None:
     assert at_next(backlog(), spec(), Deliveries()) is None
 
 
-# What the status says
+# The status
 
 
 def test_pauses_double_up_to_half_an_hour() -> None:

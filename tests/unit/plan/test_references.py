@@ -1,4 +1,4 @@
-"""What an object depends on, and which objects compete with it."""
+"""The dependencies of an object, and the objects that compete with it."""
 
 from __future__ import annotations
 

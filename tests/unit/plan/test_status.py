@@ -1,4 +1,4 @@
-"""The merge patch of a status: applied to the old one it gives the new one, and it says no more than that."""
+"""The merge patch of a status: applied to the old one it gives the new one, and it is minimal."""
 
 from __future__ import annotations
 

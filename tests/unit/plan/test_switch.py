@@ -1,4 +1,4 @@
-"""The switches over notifications: what the ConfigMap asks for, and which of all switches decides for a policy."""
+"""The switches over notifications: the ConfigMap's value, and which of all switches decides for a policy."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ TABLE = [
     ("on", "off", "on", False, False, True, GLOBAL, False),
     ("on", "off", "off", True, False, True, GLOBAL, False),
     ("on", "off", "off", False, False, True, GLOBAL, False),
-    # Harbor's own switch is enough: the policy itself stays as its spec and its project say.
+    # Harbor's own switch is enough: the policy itself follows its spec and its project.
     ("off", "on", "on", True, False, True, GLOBAL, True),
     ("off", "on", "on", False, False, True, GLOBAL, False),
     ("off", "on", "off", True, False, True, GLOBAL, False),
@@ -120,7 +120,7 @@ TABLE = [
     ("off", "off", "on", False, False, True, GLOBAL, False),
     ("off", "off", "off", True, False, True, GLOBAL, False),
     ("off", "off", "off", False, False, True, GLOBAL, False),
-    # Switches above a suspended policy do not reach it: it is on where it was on.
+    # Switches above a suspended policy do not reach it: an enabled one stays enabled.
     ("on", "on", "on", True, True, True, None, True),
     ("on", "on", "on", False, True, True, OWN, False),
     ("on", "on", "off", True, True, True, None, True),
@@ -200,7 +200,7 @@ def test_in_every_state_the_answers_agree_with_each_other(
         (OWN, (), False),
         ("LastDeliverySucceeded", (), False),
         ("", (), False),
-        (GLOBAL, ("enabled",), False),  # what is listed as drift was disabled by a person
+        (GLOBAL, ("enabled",), False),  # a user disabled the policy that is listed as drift
         (PROJECT, ("enabled", "targets"), False),
     ],
 )

@@ -1,4 +1,4 @@
-"""Addresses and headers out of Secrets: what can be used, and that nothing tells what they are."""
+"""Addresses and headers from Secrets: usable values, and messages that do not reveal them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_values_show_in_no_repr_and_in_no_message_that_quotes_them() -> None:
     assert "refused" in without_values(said, [values])
 
 
-# Whether a Secret has changed
+# Changed Secrets
 
 
 def resolved(header: str, version: str) -> ResolvedTargets:
@@ -97,9 +97,9 @@ def recorded(version: str) -> list[AppliedSecret]:
         (resolved("one", "5"), recorded("5"), resolved("one", "5"), False),
         (resolved("one", "5"), recorded("5"), None, False),  # after a restart
         (resolved("two", "6"), recorded("5"), resolved("one", "5"), True),
-        (resolved("one", "6"), recorded("5"), resolved("one", "5"), False),  # written again without a change
-        (resolved("one", "6"), recorded("5"), None, True),  # nobody knows any more what it was
-        # Another operator has worked on the resource meanwhile: what this one remembers is of an earlier time.
+        (resolved("one", "6"), recorded("5"), resolved("one", "5"), False),  # rewritten without a change
+        (resolved("one", "6"), recorded("5"), None, True),  # the applied value is unknown
+        # Another operator has worked on the resource meanwhile: this one's memory is outdated.
         (resolved("one", "6"), recorded("5"), resolved("one", "4"), True),
         (resolved("one", "5"), [], None, True),
         (ResolvedTargets((TargetValues("https://ci.example.com"),)), [], None, False),

@@ -1,4 +1,4 @@
-"""Which webhook policies in Harbor nobody declares: the only ones that may ever be pruned."""
+"""Undeclared webhook policies in Harbor: the only ones that may be pruned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhook policies: what is sent, what counts as a difference, and that one write is always enough."""
+"""Webhook policies: bodies, differences, and one write that resolves all of them."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def desired(
 
 
 def as_harbor_shows(body: dict[str, Any]) -> dict[str, Any]:
-    """What Harbor's GET gives for the body of a PUT or POST: http targets gain `payload_format: Default`; false
-    `skip_cert_verify` and empty strings are absent. An id and a time of creation are there in any case."""
+    """Returns Harbor's GET for the body of a PUT or POST: http targets gain `payload_format: Default`; false
+    `skip_cert_verify` and empty strings are absent. An id and a creation time are always present."""
 
     def target(sent: dict[str, Any]) -> dict[str, Any]:
         shown = dict(sent)
@@ -61,7 +61,7 @@ def as_harbor_shows(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def groups(observed: Policy, policy: DesiredPolicy) -> list[str]:
-    """What of the policy has to be written, each named once."""
+    """Returns the groups to write, each once."""
     return list(dict.fromkeys(difference.group for difference in differences(observed, policy)))
 
 
@@ -72,7 +72,7 @@ def parsed(body: dict[str, Any]) -> Policy:
 
 
 def shown(policy: DesiredPolicy, **changes: Any) -> Policy:
-    """The policy as Harbor has it after our POST, with some fields changed since."""
+    """Returns the policy in Harbor after our POST, with some fields changed since."""
     return parsed({**as_harbor_shows(creation_body(policy, creator="harborhook/c/ns/hook")), **changes})
 
 
@@ -329,7 +329,7 @@ def test_a_policy_is_enabled_only_if_harbor_says_so(body: dict[str, Any], enable
     assert is_enabled(body) is enabled
 
 
-# One write is enough, whatever Harbor had
+# One write is enough, for any state of Harbor
 
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -389,7 +389,7 @@ OURS = {"id", "name", "description", "enabled", "event_types", "targets"}
 
 @given(OBSERVED, DESIRED)
 @calm
-def test_one_update_leaves_no_difference_whatever_harbor_had(raw: dict[str, Any], policy: DesiredPolicy) -> None:
+def test_one_update_leaves_no_difference_from_any_state_of_harbor(raw: dict[str, Any], policy: DesiredPolicy) -> None:
     observed = parsed(raw)
     body = update_body(observed, policy)
 
@@ -490,7 +490,7 @@ EVENT_LISTS = st.lists(EVENTS, min_size=1, max_size=5)
 
 @given(EVENT_LISTS, st.lists(st.lists(st.builds(row, EVENTS, TIMES), max_size=5), max_size=5), st.randoms())
 @calm
-def test_times_are_the_greatest_seen_in_whatever_order_readings_come(
+def test_times_are_the_greatest_seen_in_any_order_of_readings(
     event_types: list[str], readings: list[list[LastTrigger]], random: object
 ) -> None:
     triggers: list[Trigger] = []
@@ -569,7 +569,7 @@ def test_only_what_was_changed_here_was_asked_for() -> None:
     assert groups(reporting(applied=2)) == EVERYTHING
 
 
-def test_a_switch_goes_before_report() -> None:
+def test_a_switch_takes_precedence_over_report() -> None:
     assert written(reporting(), switched=True) == ["enabled"]
     assert written(reporting(applied=None, origin=None), "Adopted", switched=True) == ["enabled"]
 
@@ -626,7 +626,7 @@ def test_drift_tells_values_but_of_an_address_and_a_header_only_that_they_differ
     ]
 
 
-# What to do about differences
+# Handling of differences
 
 
 def test_what_may_not_be_written_is_reported_and_stays_as_harbor_has_it() -> None:

@@ -1,4 +1,4 @@
-"""The limits that requests of connections are held to."""
+"""The limits on requests of connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a connection names in Secrets and ConfigMaps, as people have it in files."""
+"""The Secrets and ConfigMaps of a connection, with typical contents of files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def connection(**spec: Any) -> ClusterHarborConnection:
 
 
 async def admitted(data: dict[str, dict[str, bytes]], **spec: Any) -> Admission:
-    """What is read for a connection, checked; `data` by name of the object."""
+    """Reads and checks the values for a connection; `data` by name of the object."""
 
     async def read(source: Key) -> tuple[str, dict[str, bytes]] | None:
         known = {"harbor": {"username": b"robot", "password": f"{CANARY}\n".encode()}, **data}
@@ -118,7 +118,7 @@ async def test_nothing_secret_shows_in_a_repr() -> None:
 
 
 def trusted(bundle: bytes) -> int:
-    """How many more authorities than the system's."""
+    """Returns the number of authorities besides the system's."""
     return (
         TLSOptions(ca=bundle).context.cert_store_stats()["x509_ca"] - TLSOptions().context.cert_store_stats()["x509_ca"]
     )

@@ -1,4 +1,4 @@
-"""Switches above a policy, where `enabled` alone is written, and how the news of a turned switch gets to the policy."""
+"""Switches above a policy, writes of `enabled` alone, and how the policy notices a changed switch."""
 
 from __future__ import annotations
 

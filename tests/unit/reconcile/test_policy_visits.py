@@ -1,4 +1,4 @@
-"""What a visit to a WebhookPolicy asks of Harbor, and whether what it writes was asked for or is drift."""
+"""The requests of a visit to a WebhookPolicy, and whether its writes count as requested or as drift."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.policy_stage import CONNECTION, POLICY, PROJECT, Stage
 
 
 async def made(project: dict[str, Any] | None = None, **spec: Any) -> Stage:
-    """A policy that is in Harbor as its spec says."""
+    """A policy that matches its spec in Harbor."""
     stage = Stage(project, **spec)
     await stage.visit(Cause.CHANGE)
     assert stage.harbor.requests[-1] == "POST"
@@ -23,7 +23,7 @@ CAUSES = [cause for cause in Cause if cause not in Cause.NEWS and cause is not C
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-async def test_what_nobody_asked_for_is_drift_whatever_the_policy_is_reconciled_for(cause: Cause) -> None:
+async def test_what_nobody_asked_for_is_drift_for_every_cause_of_the_visit(cause: Cause) -> None:
     stage = await made()
     stage.in_ui(event_types=["PULL_ARTIFACT"])
 
@@ -121,7 +121,7 @@ async def test_what_differs_in_a_shared_reading_is_read_again_before_it_is_writt
     assert await stage.visit(Cause.RESYNC) == ["list", "GET", "PUT"]
 
 
-# Why a policy is reconciled
+# Causes
 
 
 async def test_a_project_that_turns_its_webhooks_off_gives_another_cause_than_one_that_changes_otherwise() -> None:

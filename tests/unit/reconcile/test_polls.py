@@ -1,4 +1,4 @@
-"""When the last-trigger times of projects are read: spread over the interval, and never more often than it says."""
+"""The times of polls: spread over the interval, and never more frequent."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def link(clock: Clock) -> Link:
 
 
 def declare(context: Context, *, known: bool) -> None:
-    """A policy in each project; `known` ones have been made before the operator started."""
+    """A policy in each project; `known` ones were created before the operator started."""
     for number in range(PROJECTS):
         name = f"team-{number}"
         recorded = {"kind": CONNECTION.kind, "name": CONNECTION.name, "url": "https://harbor.example.com"}

@@ -1,4 +1,4 @@
-"""Readings that many resources share, and what happens where Harbor does not give a list."""
+"""Readings that many resources share, and the fallback if Harbor refuses a list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONE = Project(1, "one")
 
 
 class Harbor:
-    """Has one project; `error` is what its list is answered with."""
+    """Has one project; `error` is the answer to a list."""
 
     def __init__(self) -> None:
         self.error: HarborError | None = None

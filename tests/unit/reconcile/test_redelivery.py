@@ -1,4 +1,4 @@
-"""Redelivery step by step: what is sent when, what keeps it from being sent, and what the status says afterwards."""
+"""Redelivery step by step: what is sent and when, reasons not to send, and the resulting status."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def metric(stage: RedeliveryStage, result: str) -> float:
     return stage.context.metrics.registry.get_sample_value("harborhook_redeliveries_total", {"result": result}) or 0.0
 
 
-# What is sent, and when
+# Attempts and their times
 
 
 async def test_a_dead_receiver_gets_one_request_per_pause(stage: RedeliveryStage) -> None:
@@ -66,7 +66,7 @@ async def test_all_follow_oldest_first_five_a_second_once_the_receiver_answers(s
 
 
 async def test_none_is_sent_twice_however_many_there_are(stage: RedeliveryStage) -> None:
-    """The status remembers the newest of what has arrived; a hundred more must not bring the first ones back."""
+    """The status keeps the newest arrived ids; a hundred more must not bring the first ones back."""
     number = REDELIVERED_LIMIT + 20
     stage.receivers.status = 200
     stage.fail(*range(1, number + 1))
@@ -111,7 +111,7 @@ async def test_a_pause_outlives_a_restart(stage: RedeliveryStage) -> None:
 
 
 @pytest.mark.parametrize("ahead", [timedelta(0), timedelta(hours=3), timedelta(hours=-3)])
-async def test_a_success_of_harbors_own_brings_one_attempt_at_once_whatever_the_clocks_say(
+async def test_a_delivery_by_harbor_triggers_one_attempt_at_once_with_any_clocks(
     stage: RedeliveryStage, ahead: timedelta
 ) -> None:
     stage.harbor.ahead = ahead
@@ -171,7 +171,7 @@ async def test_the_format_tells_the_target_and_where_it_does_not_nothing_is_sent
         assert "no target of the type" in answer["message"] or "Two targets have the same" in answer["message"]
 
 
-# What keeps it from being sent
+# Reasons not to send
 
 
 def _of_project(stage: RedeliveryStage) -> None:
@@ -300,7 +300,7 @@ async def test_a_lost_connection_delays_it(stage: RedeliveryStage, monkeypatch: 
     assert stage.receivers.ids == [1]
 
 
-# What Harbor does meanwhile
+# Changes in Harbor meanwhile
 
 
 async def test_what_harbor_delivers_after_all_is_not_sent(stage: RedeliveryStage) -> None:
@@ -367,7 +367,7 @@ async def test_what_harbor_forgets_while_no_operator_runs_is_reported_too(stage:
 
 
 async def test_what_the_first_poll_passed_over_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a policy that it has not looked at before, it reads the newest notifications only."""
+    """Polls of a policy without a cursor read the newest notifications only."""
     stage = RedeliveryStage(monkeypatch, settled=0)
     stage.receivers.status = 200
     stage.fail(*range(1, 121))

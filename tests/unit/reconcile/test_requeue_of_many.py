@@ -1,4 +1,4 @@
-"""How the resources of a connection hear of it: a few at once, very many one after the other."""
+"""Waking the resources of a connection: a few at once, very many one after the other."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_of_a_loss_very_many_hear_one_after_the_other(context: Context, clock: C
     assert heard[-1] == EVERYBODY
 
 
-def test_whoever_has_not_heard_of_a_loss_does_not_wait_for_it_when_it_is_over(context: Context, clock: Clock) -> None:
+def test_a_resource_that_has_not_noticed_a_loss_does_not_wait_for_it_afterwards(context: Context, clock: Clock) -> None:
     changes.wake_deeply(context, CONNECTION, Cause.CONNECTION, per_second=40)
     clock.now = 2.0
 

@@ -1,4 +1,4 @@
-"""Values out of Secrets: read when needed, kept while the watch says nothing, missing ones with a reason."""
+"""Values from Secrets: read when needed, cached until the watch reports a change, missing ones with a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONFIG_MAP = Key("ConfigMap", "team", "ca")
 
 @dataclass
 class Cluster:
-    """What the API server has, and how often it was asked."""
+    """The API server's objects, and the number of reads."""
 
     watched: Iterable[str] = ("Secret", "ConfigMap")
     objects: dict[Key, tuple[str, Data]] = field(default_factory=dict, repr=False)
@@ -38,7 +38,7 @@ class Cluster:
         self.objects[key] = version, data
 
     async def reason_for(self, key: Key, name: str) -> tuple[Reason, str]:
-        """Why there is no such value."""
+        """Returns the reason why there is no such value."""
         with pytest.raises(NotReady) as refusal:
             await self.secrets.value(key, name)
         return refusal.value.verdict.reason, refusal.value.verdict.message
@@ -99,7 +99,7 @@ async def test_the_version_that_was_read_is_no_news_when_the_watch_brings_it_lat
     assert cluster.secrets.saw(SECRET, "2") is False
 
 
-# What is not there
+# Missing objects
 
 
 async def test_a_missing_secret_is_a_reason_that_names_it(cluster: Cluster) -> None:
@@ -189,7 +189,7 @@ async def test_a_kind_that_is_watched_is_kept_beside_one_that_is_not() -> None:
     assert cluster.reads == [SECRET, CONFIG_MAP, SECRET]
 
 
-# Discretion
+# No secrets in texts
 
 
 async def test_no_repr_shows_a_value(cluster: Cluster) -> None:

@@ -1,4 +1,4 @@
-"""What is sent to receivers in Harbor's place: once, whole, to the address alone, and never for longer than it may."""
+"""Requests to receivers: sent once, complete, to that address only, and within the time limit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def receiver() -> Iterator[Receiver]:
 
 @contextmanager
 def streaming(*parts: bytes, pause: float = 0.0) -> Iterator[str]:
-    """A receiver that sends the first part, and then the others for ever; its address."""
+    """Runs a receiver that sends the first part, and then the others without end; yields its address."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -86,7 +86,7 @@ async def test_any_status_is_an_answer_and_no_redirect_is_followed(receiver: Rec
     assert len(receiver.received()) == 1
 
 
-async def test_nothing_is_sent_by_a_process_that_leads_no_more(receiver: Receiver) -> None:
+async def test_nothing_is_sent_by_a_process_that_has_lost_leadership(receiver: Receiver) -> None:
     def lost() -> None:
         raise LeadershipLostError("the lease is not held any more")
 
@@ -167,7 +167,7 @@ async def test_through_a_proxy_certificates_are_verified_all_the_same(environmen
         address = f"https://ci.example.com:{secured.port}/ok"
         assert secured.certificate is not None
         assert await send(address, content=b"{}", headers={}, ca=secured.certificate.read_bytes()) == 200
-        with pytest.raises(NotSentError, match="no authority that is trusted here issued it"):
+        with pytest.raises(NotSentError, match="no trusted authority issued it"):
             await send(address, content=b"{}", headers={}, ca=Authority().bundle.encode())
     assert proxy.asked == [f"ci.example.com:{secured.port}"] * 2
 
@@ -192,7 +192,7 @@ def test_the_context_for_one_bundle_is_made_once() -> None:
     assert sender._tls(b"a", True) is first
 
 
-# Where nothing is sent
+# Refused addresses
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Several operators in one cluster: marks, what is foreign, and looking around before a first claim."""
+"""Several operators in one cluster: marks, foreign resources, and the survey before a first claim."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ Body = dict[str, Any]
 
 @dataclass
 class Cluster:
-    """An API server with HarborProjects; `listings` counts those of all of them."""
+    """An API server with HarborProjects; `listings` counts lists of all of them."""
 
     objects: dict[Key, Body] = field(default_factory=dict)
     listings: int = 0
     pause: asyncio.Event | None = None
     events: list[str] = field(default_factory=list)
     forbidden: bool = False
-    """To list everything in the cluster."""
+    """Listing the whole cluster is forbidden."""
 
     def add(self, key: Key, *, team: str, mark: str | None = None, origin: str | None = None) -> Body:
         body = {
@@ -237,7 +237,7 @@ async def test_the_mark_stays_while_a_worker_is_still_at_it(cluster: Cluster, cl
     assert cluster.mark(OURS) is None
 
 
-# What is foreign
+# Foreign resources
 
 
 async def test_foreign_resources_are_known_but_never_visited(cluster: Cluster, clock: Clock) -> None:
@@ -294,7 +294,7 @@ async def test_a_foreign_resource_that_is_gone_is_forgotten_and_its_rival_woken(
     assert await waits(context) == [OURS]
 
 
-# Looking around
+# Surveys
 
 
 async def test_a_first_claim_waits_a_moment_and_then_for_a_new_listing(cluster: Cluster, clock: Clock) -> None:
@@ -302,11 +302,11 @@ async def test_a_first_claim_waits_a_moment_and_then_for_a_new_listing(cluster: 
     changes.saw(context, OURS, cluster.add(OURS, team="a"))
 
     with pytest.raises(Wait) as wait:
-        await shards.has_looked_around(visit(context, OURS))
+        await shards.has_surveyed(visit(context, OURS))
     assert cluster.listings == 0
     clock.now += wait.value.after or 0
 
-    assert await shards.has_looked_around(visit(context, OURS))
+    assert await shards.has_surveyed(visit(context, OURS))
     assert cluster.listings == 1
 
 
@@ -317,7 +317,7 @@ async def test_who_has_its_object_or_sees_everything_does_not_look(
     context = operator(cluster, clock, **settings)
     changes.saw(context, OURS, cluster.add(OURS, team="a", origin=None if settings else "Created"))
 
-    assert not await shards.has_looked_around(visit(context, OURS))
+    assert not await shards.has_surveyed(visit(context, OURS))
     assert cluster.listings == 0
 
 
@@ -369,7 +369,7 @@ async def test_where_it_may_not_look_it_says_so_once_and_nothing_waits(
         "What others claim in other namespaces is not known from now on: "
         "the Kubernetes API answered LIST HarborProject with 403 Forbidden"
     ]
-    assert not await shards.has_looked_around(visit(context, OURS))
+    assert not await shards.has_surveyed(visit(context, OURS))
 
 
 async def test_when_it_may_look_at_last_it_does(cluster: Cluster, clock: Clock) -> None:
@@ -446,7 +446,7 @@ async def test_what_waited_for_a_look_and_was_deleted_is_not_remembered(cluster:
     changes.saw(context, OURS, cluster.add(OURS, team="a"))
     changes.saw(context, THEIRS, cluster.add(THEIRS, team="a", mark="harborhook/b"))
     with pytest.raises(Wait):
-        await shards.has_looked_around(visit(context, OURS))
+        await shards.has_surveyed(visit(context, OURS))
     with pytest.raises(Wait):
         await shards.is_ours(visit(context, THEIRS))
 

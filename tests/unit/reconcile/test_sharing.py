@@ -1,4 +1,4 @@
-"""Whose share of the workers a key uses."""
+"""The share of the workers that a key uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a resource's condition says about an error of Harbor's."""
+"""The condition of a resource after an error of Harbor."""
 
 from __future__ import annotations
 

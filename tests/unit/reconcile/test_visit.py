@@ -1,4 +1,4 @@
-"""What a visit makes sure of before something is made in Harbor."""
+"""The checks of a visit before it creates something in Harbor."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def body(**metadata: Any) -> dict[str, Any]:
 
 
 def visit(api: Api, **metadata: Any) -> Visit[WebhookPolicy]:
-    """To the object as the watch last showed it."""
+    """A visit to the object in the version that the watch last reported."""
     context = bare_context(Clock())
     context.gateway = cast(Gateway, api)
     context.store.upsert(KEY, body(**metadata))
@@ -61,7 +61,7 @@ async def test_nothing_is_made_for_a_resource_that_is_gone_though_the_watch_has_
 
 
 @pytest.mark.parametrize("change", [{"uid": "two"}, {"deletionTimestamp": "2026-01-02T03:04:05Z"}])
-async def test_nothing_is_made_for_a_resource_that_goes_or_was_made_anew(change: dict[str, str]) -> None:
+async def test_nothing_is_made_for_a_resource_that_is_deleted_or_was_recreated(change: dict[str, str]) -> None:
     with pytest.raises(Wait):
         await visit(Api(body(**change))).prepare_creation(finalizer=True)
 

@@ -1,4 +1,4 @@
-"""The event recorder: each thing said once, within the API server's limits, and never an error."""
+"""The event recorder: no repetitions, within the API server's limits, and never an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harborhook.settings import EventSelection
 
 @dataclass
 class Fixture:
-    """A recorder whose Events end in a list, or are refused."""
+    """A recorder that appends Events to a list, or whose Events are refused."""
 
     now: float = 0.0
     refusal: Exception | None = None
@@ -64,7 +64,7 @@ def fixture() -> Fixture:
     return Fixture()
 
 
-# What an Event says
+# Content of Events
 
 
 async def test_an_event_names_the_object_and_says_what_happened(fixture: Fixture) -> None:
@@ -171,7 +171,7 @@ async def test_what_is_remembered_has_a_bound(fixture: Fixture, monkeypatch: pyt
     for number in range(100):
         await fixture.say(uid=f"uid-{number}")
 
-    assert len(fixture.recorder._said) == 10
+    assert len(fixture.recorder._recorded) == 10
     await fixture.say(uid="uid-99")
     assert len(fixture.posted) == 100, "the newest was forgotten"
 

@@ -1,4 +1,4 @@
-"""The fence: a process that leads no more sends no write, neither to Harbor nor to Kubernetes."""
+"""The fence: a process that has lost leadership sends no write, neither to Harbor nor to Kubernetes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 
 
 @dataclass
 class Server:
-    """Answers everything with {}, and keeps what it was sent."""
+    """Answers everything with {}, and records requests."""
 
     port: int = 0
     received: list[str] = field(default_factory=list)
@@ -148,7 +148,7 @@ async def test_kubernetes_is_read_but_not_written_to(
     assert server.received[before:] == ["GET /apis/coordination.k8s.io/v1/namespaces/harborhook/leases/harborhook"]
 
 
-async def test_the_lease_is_written_by_whoever_wants_it(
+async def test_the_lease_is_written_by_the_operator_that_wants_it(
     gateway: Gateway, server: Server, leadership: Leadership
 ) -> None:
     leadership.leads = False

@@ -1,4 +1,4 @@
-"""Shares of the workers: who is slow or busy keeps only itself waiting."""
+"""Shares of the workers: a slow or busy one delays only itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Fixture:
     entered: int = 0
 
     def enter(self, lane: Lane, number: int = 1, *, precedence: float = 0.0) -> list[Key]:
-        """So many keys that are due, in this order."""
+        """Returns so many due keys, in this order."""
         keys = []
         for _ in range(number):
             self.entered += 1
@@ -30,7 +30,7 @@ class Fixture:
         return keys
 
     def fill(self) -> list[Key]:
-        """What all workers that are free get."""
+        """Returns the keys that all free workers get."""
         taken = []
         while (key := self.lanes.take()) is not None:
             assert isinstance(key, Key)
@@ -70,7 +70,7 @@ def test_workers_that_become_free_go_to_those_who_hold_fewer(fixture: Fixture) -
     for name in ("a", "b", "c", "d"):
         fixture.enter(connection(name), 500)
         fixture.fill()
-    for _ in range(200):  # the visit that has lasted longest ends
+    for _ in range(200):  # the oldest visit ends
         fixture.lanes.leave(next(iter(fixture.lanes.held)))
         fixture.fill()
 

@@ -1,4 +1,4 @@
-"""Leader election: one at a time, whatever the clocks and the API server do."""
+"""Leader election: one leader at a time, for any behaviour of the clocks and the API server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ConflictError(Exception):
 
 @dataclass
 class Cluster:
-    """One Lease, as the API server keeps it."""
+    """One Lease, with the API server's version checks."""
 
     lease: Body | None = None
     version: int = 0
@@ -118,7 +118,7 @@ async def test_a_lease_that_nobody_renews_is_taken_when_it_is_over(fixture: Fixt
 
 
 async def test_the_time_in_the_lease_does_not_matter(fixture: Fixture) -> None:
-    """Its writer may have a clock that is years off: only what the waiting one has seen itself counts."""
+    """The writer's clock may be years off: only the follower's own observations count."""
     first, second = fixture.candidate("a"), fixture.candidate("b")
     await attempt(first)
     assert fixture.cluster.lease is not None
@@ -253,7 +253,7 @@ async def _never() -> Body | None:
     return None
 
 
-async def test_whoever_waits_says_so_and_takes_over() -> None:
+async def test_a_follower_reports_it_and_takes_over() -> None:
     cluster = Cluster()
     times = {"lease_duration": 3, "renew_deadline": 2, "retry_period": 0.05}
     first = Leader("a", "n", "l", cluster.read, cluster.write, **times)  # type: ignore[arg-type]
@@ -270,7 +270,7 @@ async def test_whoever_waits_says_so_and_takes_over() -> None:
     assert not second.waiting
 
 
-# Giving it up
+# Releasing it
 
 
 async def test_a_released_lease_is_taken_at_once(fixture: Fixture) -> None:
@@ -285,7 +285,7 @@ async def test_a_released_lease_is_taken_at_once(fixture: Fixture) -> None:
     assert await attempt(second)
 
 
-async def test_whoever_does_not_lead_releases_nothing(fixture: Fixture) -> None:
+async def test_a_follower_releases_nothing(fixture: Fixture) -> None:
     first, second = fixture.candidate("a"), fixture.candidate("b")
     await attempt(first)
     await attempt(second)
@@ -308,7 +308,7 @@ async def test_a_release_that_fails_is_no_error(fixture: Fixture, trouble: str) 
     assert not leader.leads
 
 
-# Never two
+# Never two leaders
 
 STEPS = st.lists(
     st.tuples(
@@ -323,7 +323,7 @@ STEPS = st.lists(
 @given(steps=STEPS)
 @settings(max_examples=300, deadline=None)
 def test_never_do_two_lead(steps: list[tuple[str, str, float]]) -> None:
-    """Whatever the order of attempts, pauses, outages and releases; a Lease may be deleted when all have seen it."""
+    """Any order of attempts, pauses, outages and releases; a Lease may be deleted once all have seen it."""
     asyncio.run(_play(steps))
 
 

@@ -1,4 +1,4 @@
-"""The end of the process: whatever does not end by itself does not keep it from ending."""
+"""The end of the process: tasks that do not end cannot prevent it."""
 
 from __future__ import annotations
 

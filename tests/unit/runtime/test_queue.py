@@ -30,11 +30,11 @@ class Fixture:
         self.queue = Queue(clock=self.clock, jitter=lambda: self.jitter)
 
     async def take(self) -> tuple[AnyKey, Cause] | None:
-        """What a worker gets now; None if it would have to wait."""
+        """Returns a worker's next key now; None if it would have to wait."""
         return await _take(self.queue)
 
     async def keys(self) -> list[AnyKey]:
-        """The keys that many workers get now, in their order."""
+        """Returns the keys that many workers get now, in their order."""
         taken = []
         while (found := await self.take()) is not None:
             taken.append(found[0])
@@ -59,7 +59,7 @@ async def _take(queue: Queue) -> tuple[AnyKey, Cause] | None:
 
 
 async def woken(worker: asyncio.Task[tuple[AnyKey, Cause]]) -> tuple[AnyKey, Cause]:
-    """What a sleeping worker wakes with; a wake-up that is lost fails the test instead of stopping it."""
+    """Returns what a sleeping worker wakes with; a lost wake-up fails the test instead of blocking it."""
     async with asyncio.timeout(10):
         return await worker
 
@@ -255,7 +255,7 @@ async def test_an_idle_queue_is_drained_at_once() -> None:
     await asyncio.wait_for(Queue(clock=time.monotonic).drain(), 5)
 
 
-async def test_a_connection_goes_before_all_that_wait_for_it(fixture: Fixture) -> None:
+async def test_a_connection_takes_precedence_over_all_that_wait_for_it(fixture: Fixture) -> None:
     connection = Key("ClusterHarborConnection", "", "default")
     for key in (A, B, C):
         fixture.queue.add(key, Cause.CHANGE)
@@ -327,7 +327,7 @@ async def test_a_change_passes_a_thousand_resyncs(fixture: Fixture) -> None:
 
 
 @pytest.mark.parametrize("weaker", [cause for cause in Cause if cause is not Cause.CHANGE])
-async def test_what_has_waited_long_enough_goes_before_a_new_change(fixture: Fixture, weaker: Cause) -> None:
+async def test_what_has_waited_long_enough_takes_precedence_over_a_new_change(fixture: Fixture, weaker: Cause) -> None:
     fixture.queue.add(A, weaker)
     fixture.clock.now += AGEING[weaker]
     fixture.queue.add(B, Cause.CHANGE)
@@ -446,7 +446,7 @@ async def test_a_change_does_not_wait_for_the_end_of_a_pause(fixture: Fixture) -
     assert await fixture.visit() == (A, Cause.CHANGE | Cause.RETRY)
 
 
-# Keys that are gone
+# Deleted keys
 
 
 async def test_a_dropped_key_is_not_visited_and_its_failures_are_forgotten(fixture: Fixture) -> None:
@@ -537,7 +537,7 @@ async def test_news_of_several_kinds_is_handed_out_together(fixture: Fixture) ->
 
 
 class QueueMachine(RuleBasedStateMachine):
-    """The model: who is held, and for each waiting key when it is due, why, and since when in the line."""
+    """The model: keys held, and for each waiting key its due time, its causes, and since when it is in the line."""
 
     def __init__(self) -> None:
         super().__init__()

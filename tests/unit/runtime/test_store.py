@@ -1,4 +1,4 @@
-"""The store of what was seen: which versions count, which changes matter, and who depends on what."""
+"""The store of observed objects: accepted versions, relevant changes, and dependencies."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ def test_who_depends_on_what_is_always_what_the_stored_objects_say(
 
 
 @given(st.permutations(range(1, 8)))
-def test_in_whatever_order_versions_come_the_newest_stays(order: list[int]) -> None:
+def test_the_newest_version_stays_in_any_order_of_arrival(order: list[int]) -> None:
     store = Store(lambda _: [])
     for version in order:
         store.upsert(KEY, body_of(uid=f"uid-{version // 4}", version=str(version), generation=version))
