@@ -41,7 +41,7 @@ class Recorder:
     _recorded: OrderedDict[tuple[str, str, str], float] = field(default_factory=OrderedDict)
 
     async def record(self, resource: Resource, kind: EventLevel, reason: str, note: str, *, action: str) -> None:
-        """Records `note` on `resource`; if the API server refuses it (as in a terminating namespace), only logs that."""
+        """Records `note` on `resource`; a refusal by the API server (as in a terminating namespace) is only logged."""
         if not self._is_selected(kind, reason) or self._was_recorded(resource, reason, note):
             return
         namespace = resource.metadata.namespace or "default"
