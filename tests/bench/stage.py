@@ -224,7 +224,7 @@ class Stage:
         headers = {"Authorization": f"Bearer {self.control_plane.admin_token}", "Content-Type": "application/json"}
         with closing(http.client.HTTPSConnection(server.hostname or "", server.port, context=trust)) as connection:
             while (manifest := take()) is not None:
-                path = f"/apis/{GROUP}/namespaces/{NAMESPACE}/{PLURALS[manifest['kind']]}"
+                path = _path(manifest["kind"], manifest["metadata"]["namespace"])
                 connection.request("POST", path, json.dumps({"apiVersion": GROUP, **manifest}), headers)
                 answer = connection.getresponse()
                 said = answer.read()
@@ -272,16 +272,17 @@ class Stage:
         return sum(not _is_ready(found) for kind in ("HarborProject", "WebhookPolicy") for found in self.all(kind))
 
     def ready_keys(self) -> set[tuple[str, str]]:
-        """The projects and policies that are Ready for their present spec, by resource and name."""
+        """The projects and policies of all namespaces that are Ready for their present spec, by resource and name."""
         kinds = ("HarborProject", "WebhookPolicy")
-        return {(PLURALS[kind], one["metadata"]["name"]) for kind in kinds for one in self.all(kind) if _is_ready(one)}
+        everything = ((kind, one) for kind in kinds for one in self.all(kind, namespace=None))
+        return {(PLURALS[kind], one["metadata"]["name"]) for kind, one in everything if _is_ready(one)}
 
-    def all(self, kind: str) -> Iterator[Object]:
-        """All objects of a kind, by pages: thousands at once would hold up the API server."""
-        path = f"/apis/{GROUP}/namespaces/{NAMESPACE}/{PLURALS[kind]}?limit=500"
+    def all(self, kind: str, *, namespace: str | None = NAMESPACE) -> Iterator[Object]:
+        """All objects of a kind in a namespace (None: in all), by pages: thousands at once would hold up the API
+        server."""
         token = ""
         while True:
-            page = self.control_plane.admin.request("GET", f"{path}&continue={token}")
+            page = self.control_plane.admin.request("GET", f"{_path(kind, namespace)}?limit=500&continue={token}")
             yield from page["items"]
             token = page["metadata"].get("continue", "")
             if not token:
@@ -309,9 +310,13 @@ class Stage:
             return
         self.say("Removing what was made in Harbor ...")
         for kind in ("WebhookPolicy", "HarborProject"):
-            path = f"/apis/{GROUP}/namespaces/{NAMESPACE}/{PLURALS[kind]}"
-            self.control_plane.admin.request("DELETE", path)
+            self.control_plane.admin.request("DELETE", _path(kind, NAMESPACE))
             wait(lambda kind=kind: not list(self.all(kind)), f"no {kind} is left", pause=1.0)  # type: ignore[misc]
+
+
+def _path(kind: str, namespace: str | None) -> str:
+    within = f"namespaces/{namespace}/" if namespace else ""
+    return f"/apis/{GROUP}/{within}{PLURALS[kind]}"
 
 
 class Follower:

@@ -23,6 +23,8 @@ SOON = 5.0
 """Seconds within which a change is to reach Harbor, whatever other tenants do."""
 SLOW_SECONDS = 10.0
 """That a slow Harbor takes for each request about a project."""
+CREATORS = "bench-creators"
+"""Namespace of those who create many resources; the others change theirs elsewhere."""
 WANTED_CHANGES = 20
 """At least, so that a p99 means something."""
 
@@ -99,7 +101,8 @@ def shared(stage: Stage, name: str) -> Result:
 
 
 def _connect(stage: Stage, slow: StandIn) -> None:
-    """All connections, the first ones to the slow Harbor."""
+    """All connections, the first ones to the slow Harbor, and the namespace of their resources."""
+    stage.control_plane.create_namespace(CREATORS)
     limits = {"maxConcurrentRequests": 8, "requestsPerSecond": stage.options.requests_per_second}
     numbers = stage.options.numbers
     for number in range(numbers.connections):
@@ -110,6 +113,7 @@ def _connect(stage: Stage, slow: StandIn) -> None:
 
 
 def _over_connections(stage: Stage, manifest: Object) -> Object:
+    manifest["metadata"]["namespace"] = CREATORS
     if manifest["kind"] == "HarborProject":
         name = f"shared-{_connection(stage, _number(manifest))}"
         manifest["spec"]["connectionRef"] = {"name": name}
