@@ -334,8 +334,8 @@ class Transport:
 
 
 def _secrets(credentials: Credentials, headers: Iterable[str]) -> list[str]:
-    """Returns the secret parts of a request, longest first, so that masking a part does not hide the whole from the
-    search."""
+    """Returns the secret parts of a request, longest first: masking a part first would leave the rest of the whole
+    visible."""
     _, _, token = basic(credentials.username, credentials.password).partition(" ")
     words = [word for value in headers for word in (value, *value.split())]
     secrets = {token, credentials.password, *words}

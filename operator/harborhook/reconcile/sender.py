@@ -1,7 +1,8 @@
-"""Sends to a receiver of notifications in Harbor's place. What may be sent where is decided by the callers.
+"""Sends requests to a receiver of notifications in Harbor's place. The callers decide which content may go where.
 
-The operator's own trust and way out of the cluster apply: the system's authorities and the connection's, and the proxy
-that the environment names. What is Harbor's alone (its client certificate, gateway headers, serverName) is never used.
+It uses the operator's own trust and egress: the system's and the connection's certificate authorities, and the proxy
+from the environment. It never uses settings that are meant for Harbor alone (client certificate, gateway headers,
+serverName).
 """
 
 from __future__ import annotations
@@ -25,22 +26,26 @@ from harborhook.plan.failures import masked, secrets_of
 from harborhook.tls import Failure, TLSOptions, UnusableAuthoritiesError, failure_of
 
 TIMEOUT = 10.0
-"""Seconds for everything."""
+"""Seconds for the whole exchange."""
 ANSWER_PATIENCE = 1.0
-"""Seconds that the body of an answer is read for, so that an orderly receiver sees it taken."""
+"""Seconds to read the body of an answer, so that a regular receiver sees its answer accepted."""
 ANSWER_LIMIT = 64 * 1024
-"""Bytes of it that are read."""
+"""Maximum bytes read of the body."""
 MESSAGE_LIMIT = 200
 LOOKUPS = 128
-"""Names of receivers that are looked up at the same time: the targets of all policies that one namespace can have
-tested by the default number of senders, and room for the others."""
+"""Concurrent name lookups of receivers: enough for the targets of all policies of one namespace that the default number
+of
+senders tests at the same time, and some for others.
+"""
 
 _LOOKUPS = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="receiver-lookup")
-"""Apart from asyncio's own threads, of which there are few, and which look up the API server and Harbor: a name whose
-server never answers holds a thread, even after the sender has stopped waiting."""
+"""Separate from asyncio's few threads, which look up the API server and Harbor: a name whose server never answers
+occupies
+a thread, even after the sender has stopped waiting.
+"""
 
 _FAILURES = (NoAnswerError, OSError, ValueError)
-"""The second for a name that means nothing, the third for an address that is not a URL."""
+"""OSError for a name without an address, ValueError for an address that is not a URL."""
 
 _TRUST = "Trusted are the system's authorities and those in the connection's tls.caBundleRef; Harbor has its own list."
 _NO_CLIENT_CERTIFICATE = "Neither the operator nor Harbor can show a receiver one."
@@ -71,7 +76,8 @@ _Address = IPv4Address | IPv6Address
 
 
 class NotSentError(Exception):
-    """There was no answer; `str()` is a sentence that shows nothing of address, headers and content but the host."""
+    """There was no answer; `str()` is a sentence that contains no part of address, headers and content except the
+    host."""
 
 
 async def send(
@@ -84,12 +90,13 @@ async def send(
     may_be_local: bool = False,
     fence: Fence | None = None,
 ) -> int:
-    """POSTs `content` once and returns the HTTP status of the answer, whatever it is; no redirect is followed.
+    """POSTs `content` once and returns the HTTP status of the answer, including error statuses; redirects are not
+    followed.
 
-    `verify`: whether the receiver's certificate is; `ca`: authorities that are trusted besides the system's;
-    `may_be_local`: whether it may be on the loopback or in the link-local range of the operator; `fence`: is called
-    right before something is sent, and what it raises is raised. Raises NotSentError, which does not prove that the
-    receiver has not got it.
+    `verify`: whether to verify the receiver's certificate; `ca`: authorities trusted in addition to the system's;
+    `may_be_local`: whether the receiver may be on the operator's loopback or link-local range; `fence`: called right
+    before
+    sending, and its exceptions are raised. Raises NotSentError, which does not prove that the receiver got nothing.
     """
     deadline = asyncio.get_running_loop().time() + TIMEOUT
     tls = TLSOptions()
@@ -129,7 +136,8 @@ async def send(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where to connect: to an address that was checked, not to a name that can mean another one a moment later."""
+    """The place to connect to: a checked address instead of a name, which could resolve to another address a moment
+    later."""
 
     url: URL
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -138,7 +146,9 @@ class _Place:
 
 async def _checked(address: str, *, through_proxy: bool, may_be_local: bool) -> _Place:
     """Raises NotSentError for a host that is the operator's own machine or on its link, unless that is permitted. A
-    proxy looks names up itself; what it may reach is its administrator's business."""
+    proxy
+    resolves names itself; its administrator decides which hosts it may reach.
+    """
     url = parsed(address)
     host = url.raw_host or ""
     if may_be_local or (through_proxy and not _is_literal(host)):
@@ -172,7 +182,7 @@ def _is_local(one: _Address) -> bool:
 
 
 async def _take(answer: Response, deadline: float) -> None:
-    """Reads an answer of moderate length; one that goes on for ever is cut off."""
+    """Reads an answer of moderate length, and stops reading an endless one."""
     until = min(deadline, asyncio.get_running_loop().time() + ANSWER_PATIENCE)
     taken = 0
     try:
@@ -182,12 +192,12 @@ async def _take(answer: Response, deadline: float) -> None:
                 if taken > ANSWER_LIMIT:
                     break
     except (TimeoutError, *_FAILURES):
-        pass  # the status has come
+        pass  # the status was received
 
 
 @lru_cache(maxsize=16)
 def _tls(ca: bytes | None, verify: bool) -> TLSOptions:
-    """Kept, because making a context takes 25 ms."""
+    """Cached, because creating a context takes 25 ms."""
     return TLSOptions(ca=ca, skip_verify=not verify)
 
 
