@@ -32,8 +32,7 @@ WATCH_SILENCE = 70.0
 """Seconds without data after which kopf closes a stream. The API server sends a bookmark every minute."""
 NOT_OF_HELM = "type!=helm.sh/release.v1"
 """Field selector for Secrets. Helm keeps each revision of each release in a Secret of up to 1 MB, to which no resource
-refers.
-"""
+refers."""
 LOGIN_LIFE = timedelta(minutes=10)
 LOGIN_PAUSE = 5.0
 """Minimum seconds between two logins: kopf requests another one at each 401, without a pause."""
@@ -152,11 +151,8 @@ class Handlers:
 
     def _session(self, info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
         """Returns a session like kopf's own, which kopf closes. In addition it sends our User-Agent, reports to
-        `watches`, and
-        filters known versions. It omits the contents of Secrets and ConfigMaps: their values are read one by one, only
-        where a
-        resource refers to them.
-        """
+        `watches`, and filters known versions. It omits the contents of Secrets and ConfigMaps: their values are read
+        one by one, only where a resource refers to them."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=relaxed(info.as_ssl_context())),
             headers={**info.as_http_headers(), "User-Agent": self.user_agent},

@@ -1,4 +1,4 @@
-"""`python -m bench`: goes through the scenarios, prints what they find, keeps it, compares it with a former run."""
+"""`python -m bench`: runs the scenarios, prints and stores their results, and compares them with an earlier run."""
 
 from __future__ import annotations
 

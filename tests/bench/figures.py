@@ -1,7 +1,7 @@
-"""Figures: what was measured, against which target, and whether a second run is worse than noise explains. No I/O.
+"""Figures: the measured values, their targets, and whether a second run is worse than noise explains. No I/O.
 
-A count is exact, so any increase is a regression. Times depend on the machine and on what else runs there: each is
-kept with its ratio to a calibration loop that ran just before, and two runs are compared by these ratios.
+A count is exact, so any increase is a regression. Times depend on the machine and its load: each is stored with its
+ratio to a calibration loop that ran just before, and two runs are compared by these ratios.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Hostile servers that pretend to be Harbors, in a separate process: `python -m bench.hostile_harbors`.
 
 It prints one JSON document with the address of each server by name. For each line on standard input it prints the
-number
-of requests to each server; it ends at the end of its input. The servers answer the check of a connection correctly, so
-that resources are reconciled over it.
+number of requests to each server; it ends at the end of its input. The servers answer the check of a connection
+correctly, so that resources are reconciled over it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CPU seconds and memory of processes, as Linux tells them in /proc."""
+"""CPU seconds and memory of processes, as Linux reports them in /proc."""
 
 from __future__ import annotations
 

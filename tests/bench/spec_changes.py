@@ -11,9 +11,7 @@ from harness.harbor.process import RequestRecord
 
 def spec_changes(stage: Stage, numbers: Iterable[int], per_second: float, *, public: bool) -> dict[str, float]:
     """Sets `public` of these projects one after the other, and waits until each status shows it. Returns the time of
-    each
-    change by project name.
-    """
+    each change by project name."""
     follower = stage.follow()
     made: dict[str, float] = {}
     for number in numbers:

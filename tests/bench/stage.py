@@ -1,7 +1,7 @@
-"""What takes part: a control plane, a Harbor (stand-in or real) and the operator, and what each of them did meanwhile.
+"""The stage of a scenario: a control plane, a Harbor (stand-in or real) and the operator, and their measurements.
 
-What flows: objects are declared by many parallel requests; the API server's audit log tells each write with its time,
-the stand-in's log each request; /proc tells CPU and memory. None of this asks the operator anything while it works.
+Scenarios create objects by many parallel requests. The API server's audit log records each write with its time, the
+stand-in's log each request, and /proc CPU and memory. No measurement sends requests to the operator while it works.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 It makes the three writes of a new resource in several ways, on objects as the operator leaves them, while one watch is
 open like the operator's. The operator does not run. `costs` returns the figures. The ways take turns, so that other
-load
-on the machine affects all of them alike.
+load on the machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -158,9 +157,7 @@ WAYS = (
 
 def costs(stage: Stage, name: str) -> list[Figure]:
     """Returns CPU milliseconds of the API server and etcd for one write of each way, and the Event's share of the three
-    present
-    writes of a new resource. Omits ways whose content type this API server refuses.
-    """
+    present writes of a new resource. Omits ways whose content type this API server refuses."""
     stage.stop_operator()
     cpu: dict[str, float] = {}
     with closing(_Writer(stage.control_plane)) as writer, _watched(stage.control_plane):

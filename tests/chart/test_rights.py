@@ -1,7 +1,5 @@
 """The operator under the roles that the chart renders: the API server's audit log shows that it uses each of their
-rights
-and lacks none. docs/permissions.md has the rights as a table.
-"""
+rights and lacks none. docs/permissions.md has the rights as a table."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Collects every secret that tests give to the operator, and searches for them in its output.
 
-Sources are the manifests that tests write, the requests that they send to Harbor, and the values that they plant.
-A text is searched for each secret in clear, and in the forms that JSON, URLs and base64 give it.
+Sources are the manifests that tests write, the requests that they send to Harbor, and the values that they plant. A
+text is searched for each secret in clear, and in the forms that JSON, URLs and base64 give it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ HARNESS = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ReceiverProgram:
-    """A receiver that is built here, and where the tests find it."""
+    """A receiver that is built here, and the location that the tests read."""
 
     variable: str
     module: str
@@ -36,9 +36,7 @@ class ReceiverProgram:
 
     def sources(self, module: str | None = None) -> Path:
         """Returns the directory in which Go keeps the pinned version of its module or of a dependency; tests read CRDs
-        and roles
-        there.
-        """
+        and roles there."""
         command = ["go", "mod", "download", "-json", module or self.module]
         done = subprocess.run(command, cwd=self.program.source, capture_output=True, text=True, check=False)
         if done.returncode != 0:

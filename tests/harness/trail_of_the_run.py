@@ -1,6 +1,5 @@
 """pytest plugin: follows every operator of the run, and compares the shipped rights with those that all end-to-end
-tests
-have used.
+tests have used.
 
 The comparison needs the whole of e2e/, so it is skipped if tests were selected. With pytest-xdist each worker sends its
 used rights to the controller.

@@ -1,7 +1,5 @@
 """A cluster with the operator, a Harbor, and real receivers. `make test-receivers` builds the receivers; `make test`
-skips
-these tests.
-"""
+skips these tests."""
 
 from __future__ import annotations
 

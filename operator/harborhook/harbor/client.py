@@ -157,9 +157,7 @@ class HarborClient:
 
     async def project(self, name: str) -> Project | None:
         """Returns the project of that name, or None. Harbor answers 403 both for a missing project and for one that the
-        principal
-        may not see, so existence is checked with HEAD, which answers correctly for any login.
-        """
+        principal may not see, so existence is checked with HEAD, which answers correctly for any login."""
         try:
             answer = await self._get(_project_path(name), endpoint="/projects/{project}")
         except NotFoundError:
@@ -211,8 +209,7 @@ class HarborClient:
 
     async def observed_quota(self, name: str) -> Quota | None:
         """Returns the quota, without its id, from the project's summary, which is four times cheaper than reading the
-        quota
-        itself.
+        quota itself.
 
         None: the project has no quota, or the principal may not see it.
         """
@@ -319,9 +316,7 @@ class HarborClient:
 
     async def undelivered_executions(self, project: str, policy_id: int) -> list[Execution]:
         """Returns the newest undelivered executions (2.8 and later). Harbor keeps the newest 50 of each vendor type,
-        and sweeps
-        the others once a day.
-        """
+        and sweeps the others once a day."""
         path = f"{_policies_path(project)}/{policy_id}/executions"
         return await self._newest(path, f"{_POLICY}/executions", {"q": "status={Error Running}"}, Execution.parse)
 
@@ -364,9 +359,7 @@ class HarborClient:
 
     async def _pages(self, path: str, endpoint: str, sort: str, parse: Callable[[Any], Row | None]) -> list[Row]:
         """Reads all pages by ascending id: in Harbor's default orders a row can move to another page between two reads.
-        Raises
-        NotHarborError if the list does not end.
-        """
+        Raises NotHarborError if the list does not end."""
         rows: list[Row] = []
         before, size = None, 0
         for page in range(1, PAGES_LIMIT + 1):
@@ -408,10 +401,8 @@ _POLICY = "/projects/{project}/webhook/policies/{policy}"
 
 _PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 """The names that Harbor accepts in a path. Harbor is stricter with a new project's name, but early versions created
-such
-projects. Encoding a name does not protect: Harbor's own front proxy decodes and normalises paths before Harbor sees
-them, so `none%2F..%2Fvictim` is the project `victim` (measured on Harbor 2.16).
-"""
+such projects. Encoding a name does not protect: Harbor's own front proxy decodes and normalises paths before Harbor
+sees them, so `none%2F..%2Fvictim` is the project `victim` (measured on Harbor 2.16)."""
 
 
 def _named(name: str) -> str:

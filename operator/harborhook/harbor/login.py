@@ -68,9 +68,7 @@ async def briefly(
     http: Client, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None = None
 ) -> Response:
     """Performs an exchange for its status and headers. Reads a short body, so that the connection can be reused, and
-    stops in
-    a longer one.
-    """
+    stops in a longer one."""
     async with http.exchange(method, url, headers=headers, content=content) as response:
         taken = 0
         async for chunk in response.chunks():

@@ -56,9 +56,7 @@ LOG_OUT_TIMEOUT = 5.0
 
 CONFIRM_AFTER = 2.0
 """Seconds before a 401 is confirmed. Harbor takes 1.6 s to check a wrong password, and meanwhile refuses the right one
-for
-the same user too.
-"""
+for the same user too."""
 
 THROTTLED_TRIES = 3
 THROTTLED_PAUSE = 5.0
@@ -245,9 +243,7 @@ class Transport:
 
     async def _log_in_again(self, dead: Session) -> None:
         """Logs in once for all requests that found the session dead. After two refusals in a row Basic authentication
-        is used,
-        whose answer states the reason.
-        """
+        is used, whose answer states the reason."""
         async with self._logging_in:
             if self._session is not dead:
                 return

@@ -113,8 +113,7 @@ def token_of(configuration: client.Configuration) -> str | None:
 @dataclass
 class _Fence:
     """Calls `check` before a write, and again once the write has its connection, so that no wait lies between check and
-    write.
-    """
+    write."""
 
     check: Callable[[], None] = field(default=lambda: None)
 
@@ -153,9 +152,7 @@ class Gateway:
     @classmethod
     async def connect(cls, kubeconfig: str | None = None, *, user_agent: str = "harborhook") -> Gateway:
         """Reads the given kubeconfig, or that in KUBECONFIG, or the pod's service account, or else ~/.kube/config.
-        Raises
-        NoClusterError.
-        """
+        Raises NoClusterError."""
 
         async def load(configuration: client.Configuration) -> None:
             stated = kubeconfig or os.environ.get("KUBECONFIG")
@@ -196,9 +193,7 @@ class Gateway:
 
     async def refresh(self, *, force: bool = False) -> client.Configuration:
         """Returns the configuration with a token that is not about to expire; `force` reads it again after a refused
-        token. If
-        reading fails, for example while the file is being written, the previous configuration is kept.
-        """
+        token. If reading fails, for example while the file is being written, the previous configuration is kept."""
         if force or time.monotonic() - self._loaded > TOKEN_LIFE:
             self._loaded = time.monotonic()
             try:

@@ -94,9 +94,7 @@ class FilteredAnswer(aiohttp.ClientResponse):
 
     async def json(self, **options: Any) -> Any:
         """Returns the parsed body without known objects. The API server writes an empty list of metadata as null
-        (measured with
-        1.34), which would make kopf 1.45 fail and end the operator.
-        """
+        (measured with 1.34), which would make kopf 1.45 fail and end the operator."""
         answer = await super().json(**options)
         if not isinstance(answer, dict) or "items" not in answer:
             return answer
@@ -114,9 +112,7 @@ class FilteredAnswer(aiohttp.ClientResponse):
 
 def answering(is_known: IsKnown, listed: Callable[[], None]) -> type[FilteredAnswer]:
     """Returns a `response_class` that hides from kopf the versions for which `is_known` is true, and calls `listed` for
-    each
-    list of our objects.
-    """
+    each list of our objects."""
     return type(
         "FilteredAnswer", (FilteredAnswer,), {"is_known": staticmethod(is_known), "listed": staticmethod(listed)}
     )
@@ -135,9 +131,7 @@ class _FilteredStream:
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
         """Yields whole lines; each is an event. kopf resumes a broken watch from the last event that it got, so the API
-        server
-        repeats the events that were filtered since: at most those of a minute, since bookmarks always pass.
-        """
+        server repeats the events that were filtered since: at most those of a minute, since bookmarks always pass."""
         begun = b""
         async for chunk in self._content.iter_chunked(size):
             *lines, begun = (begun + chunk).split(b"\n")
@@ -163,8 +157,7 @@ _CHANGE = re.compile(
     % re.escape(API_VERSION.encode())
 )
 """The beginning of the API server's event for a change of one of our objects. No user controls the text before the
-metadata.
-"""
+metadata."""
 _decoder = json.JSONDecoder()
 
 

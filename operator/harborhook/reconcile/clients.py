@@ -25,9 +25,7 @@ class Clients:
     user_agent: str = "harborhook"
     _limiters: WeakValueDictionary[str, Limiter] = field(default_factory=WeakValueDictionary)
     """By Harbor's origin, and by HarborConnection. An entry lasts only while a client uses it, since a team can give
-    its
-    HarborConnections unlimited names.
-    """
+    its HarborConnections unlimited names."""
 
     def make(self, connection: AnyConnection, admission: Admission, breaker: Breaker) -> HarborClient:
         def observe(method: str, endpoint: str, status: int) -> None:

@@ -77,9 +77,7 @@ class Context:
     links: dict[Key, Link] = field(default_factory=dict)
     offered: dict[Key, Offer | None] = field(default_factory=dict)
     """The offer that the resources of each connection were last notified of. It has only connections that were checked
-    since
-    the process started.
-    """
+    since the process started."""
     models: Models = field(default_factory=Models)
     surveys: Surveys = field(default_factory=Surveys)
     doubtful: asyncio.Event = field(default_factory=asyncio.Event)
@@ -133,9 +131,8 @@ class Context:
 
     def _check_is_still(self, key: Key, uid: str) -> None:
         """Raises Wait if the object was recreated under its name while we sent requests to Harbor for the old one. The
-        new object
-        must not inherit the result, and is visited anyway. A status patch cannot make the API server compare UIDs.
-        """
+        new object must not inherit the result, and is visited anyway. A status patch cannot make the API server compare
+        UIDs."""
         body = self.store.get(key)
         if body is None or body["metadata"].get("uid") != uid:
             raise Wait

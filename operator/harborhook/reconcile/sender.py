@@ -34,15 +34,11 @@ ANSWER_LIMIT = 64 * 1024
 MESSAGE_LIMIT = 200
 LOOKUPS = 128
 """Concurrent name lookups of receivers: enough for the targets of all policies of one namespace that the default number
-of
-senders tests at the same time, and some for others.
-"""
+of senders tests at the same time, and some for others."""
 
 _LOOKUPS = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="receiver-lookup")
 """Separate from asyncio's few threads, which look up the API server and Harbor: a name whose server never answers
-occupies
-a thread, even after the sender has stopped waiting.
-"""
+occupies a thread, even after the sender has stopped waiting."""
 
 _FAILURES = (NoAnswerError, OSError, ValueError)
 """OSError for a name without an address, ValueError for an address that is not a URL."""
@@ -95,8 +91,8 @@ async def send(
 
     `verify`: whether to verify the receiver's certificate; `ca`: authorities trusted in addition to the system's;
     `may_be_local`: whether the receiver may be on the operator's loopback or link-local range; `fence`: called right
-    before
-    sending, and its exceptions are raised. Raises NotSentError, which does not prove that the receiver got nothing.
+    before sending, and its exceptions are raised. Raises NotSentError, which does not prove that the receiver got
+    nothing.
     """
     deadline = asyncio.get_running_loop().time() + TIMEOUT
     tls = TLSOptions()
@@ -146,9 +142,7 @@ class _Place:
 
 async def _checked(address: str, *, through_proxy: bool, may_be_local: bool) -> _Place:
     """Raises NotSentError for a host that is the operator's own machine or on its link, unless that is permitted. A
-    proxy
-    resolves names itself; its administrator decides which hosts it may reach.
-    """
+    proxy resolves names itself; its administrator decides which hosts it may reach."""
     url = parsed(address)
     host = url.raw_host or ""
     if may_be_local or (through_proxy and not _is_literal(host)):

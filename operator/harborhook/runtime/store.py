@@ -79,9 +79,7 @@ class Store:
 
     def knows(self, key: Key, resource_version: str) -> bool:
         """Whether this version of an object, or a newer one, is stored, so that `upsert` would change nothing. Foreign
-        objects and
-        versions that are not numbers count as unknown.
-        """
+        objects and versions that are not numbers count as unknown."""
         body = self._bodies.get(key)
         if body is None or key in self._foreign:
             return False
@@ -92,9 +90,7 @@ class Store:
 
     def absorb(self, key: Key, body: Body) -> None:
         """Stores the answer to our own write. An answer that also contains another client's change is skipped: the
-        watch reports
-        that change again, and then the object is visited.
-        """
+        watch reports that change again, and then the object is visited."""
         old = self._bodies.get(key)
         if old is not None and _signature(old) == _signature(body):
             self.upsert(key, body)
@@ -133,12 +129,10 @@ def slim(body: Body) -> Body:
 
 def _is_newer(body: Body, old: Body) -> bool:
     """Whether the body is newer than the stored one. A watch can deliver an older version than the answer to our own
-    write,
-    which was stored first. A list in progress can deliver a deleted object of the same name.
+    write, which was stored first. A list in progress can deliver a deleted object of the same name.
 
     Resource versions are compared as numbers, also between two objects of a kind. Kubernetes 1.35 made that official,
-    and
-    etcd always allowed it.
+    and etcd always allowed it.
     """
     old_meta, new_meta = old["metadata"], body["metadata"]
     try:

@@ -1,8 +1,7 @@
 """The faults of the soak. Each is a context: the fault is active inside it and repaired at its end.
 
 Edits continue meanwhile. Users do not connect through the proxy, so they can always reach the cluster. Harbor's UI
-fails
-together with Harbor.
+fails together with Harbor.
 """
 
 from __future__ import annotations
@@ -139,9 +138,7 @@ def _sessions_lost(scene: Scene, _: Seconds) -> Iterator[None]:
 @contextmanager
 def _old_backup(scene: Scene, _: Seconds) -> Iterator[None]:
     """Harbor returns to its state before the last edits: newer objects are gone and their ids are reused, and objects
-    deleted
-    since then are back without an owner.
-    """
+    deleted since then are back without an owner."""
     until(scene, lambda: differences(scene), 180, "not as declared before the backup")
     backup = scene.state_file.with_suffix(".backup")
     shutil.copyfile(scene.state_file, backup)

@@ -38,9 +38,7 @@ def check_quiet(scene: Scene, patience: float, quiet: float) -> None:
 
 def clear_late(scene: Scene) -> list[str]:
     """Removes objects that Harbor created after the operator had given up the request and the resource had been
-    deleted. The
-    operator cannot know of them. Returns their names.
-    """
+    deleted. The operator cannot know of them. Returns their names."""
     found = []
     for project in sorted({*scene.model.projects, *scene.deleted}):
         for policy in scene.world.harbor_policies(project):
@@ -99,9 +97,7 @@ def _of_projects(scene: Scene) -> list[str]:
 
 def _of_policies(scene: Scene) -> list[str]:
     """Checks that each declared policy exists once, as declared, and with the id in its status; and that no other
-    policy is in
-    its project.
-    """
+    policy is in its project."""
     found = {item["metadata"]["name"]: item for item in scene.world.all("WebhookPolicy")}
     complaints = []
     for project in scene.model.projects:
