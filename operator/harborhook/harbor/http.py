@@ -275,10 +275,10 @@ _KINDS: tuple[tuple[type[Exception], Callable[[Exception], str], bool], ...] = (
     (aiohttp.InvalidURL, lambda _: "the address is not a URL", False),
     (aiohttp.NonHttpUrlClientError, lambda _: "the address begins with neither http:// nor https://", False),
     (aiohttp.ServerDisconnectedError, lambda _: "the connection was closed without an answer", True),
-    (aiohttp.ClientPayloadError, lambda _: "the answer has no proper end", True),
+    (aiohttp.ClientPayloadError, lambda _: "the answer is incomplete", True),
     (aiohttp.ClientResponseError, lambda _: "the answer is not HTTP, or its headers are too long or too many", True),
     (aiohttp.ClientConnectionError, _of_system, True),
     (OSError, _of_system, True),
-    (Exception, lambda _: "the address or a header has something in it that cannot be sent", False),
+    (Exception, lambda _: "the address or a header contains characters that cannot be sent", False),
 )
 """By kind of error: the clause, and whether the connection broke off. The first match counts."""

@@ -359,8 +359,8 @@ async def _read(response: Response, request: _Request) -> bytes:
 def _check_encoding(encoding: str, what: str) -> None:
     if (encoding or "identity").strip().lower() != "identity":
         raise NotHarborError(
-            f"{what} was answered with Content-Encoding {encoding}, for which it did not ask",
-            "a proxy in front of Harbor must not compress answers by itself",
+            f"{what} was answered with Content-Encoding {encoding}, which was not requested",
+            "a proxy in front of Harbor must not compress answers",
         )
 
 
@@ -390,7 +390,7 @@ def _interpret(raw: _Raw, request: _Request, scrubbed: Callable[[str], str]) -> 
         return Answer(raw.status, raw.headers, None)
     if not raw.content:
         if request.method == "GET":
-            raise NotHarborError(f"{request.what} was answered with nothing, which Harbor's API never does.")
+            raise NotHarborError(f"{request.what} was answered with an empty body, which Harbor's API never sends.")
         return Answer(raw.status, raw.headers, None)
     return Answer(raw.status, raw.headers, _body(kind, raw.content, request.what), len(raw.content))
 
@@ -407,7 +407,7 @@ def _first_error(kind: str, raw: _Raw, what: str) -> tuple[str, str]:
     if raw.status == 413:
         return "TOO_LARGE", "the request is larger than the proxy in front of Harbor accepts"
     if raw.status in (502, 503, 504):
-        raise UnreachableError(f"{what} was answered with {raw.status} by a proxy, which got no answer of Harbor.")
+        raise UnreachableError(f"{what} was answered with {raw.status} by a proxy, which got no answer from Harbor.")
     raise NotHarborError(
         f"{what} was answered with {raw.status} and {kind or 'no content type'}, which is not Harbor's API",
         gateway_advice(raw.status, raw.content),

@@ -168,7 +168,7 @@ class Gateway:
             await load(configuration)
             context = relaxed(RESTClientObject(configuration).ssl_context)
         except _UNUSABLE as error:
-            said = "it has not the form of one" if isinstance(error, _WITHOUT_FORM) else " ".join(str(error).split())
+            said = "its content is malformed" if isinstance(error, _WITHOUT_FORM) else " ".join(str(error).split())
             raise NoClusterError(f"{_source_of_credentials(kubeconfig)} cannot be used: {said[:200]}") from None
         fence = _Fence()
         session = aiohttp.ClientSession(

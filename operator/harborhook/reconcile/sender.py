@@ -43,17 +43,17 @@ occupies a thread, even after the sender has stopped waiting."""
 _FAILURES = (NoAnswerError, OSError, ValueError)
 """OSError for a name without an address, ValueError for an address that is not a URL."""
 
-_TRUST = "Trusted are the system's authorities and those in the connection's tls.caBundleRef; Harbor has its own list."
-_NO_CLIENT_CERTIFICATE = "Neither the operator nor Harbor can show a receiver one."
+_TRUST = "The operator trusts the system's authorities and the connection's tls.caBundleRef; Harbor has its own list."
+_NO_CLIENT_CERTIFICATE = "Neither the operator nor Harbor can present one to a receiver."
 ADVICE = {
     Failure.UNKNOWN_AUTHORITY: _TRUST,
     Failure.SELF_SIGNED: _TRUST,
-    Failure.EXPIRED: "It has to be renewed.",
+    Failure.EXPIRED: "Renew it.",
     Failure.NOT_YET_VALID: "Compare the clock of the operator's node with that of the machine that issued it.",
-    Failure.OTHER_NAME: "Let the address have a host that it is for.",
-    Failure.UNACCEPTABLE: "It has to be issued again.",
+    Failure.OTHER_NAME: "Use a host in the address for which it is valid.",
+    Failure.UNACCEPTABLE: "Issue it again.",
     Failure.NOT_TLS: "Check the port; the address of a receiver without TLS begins with http://.",
-    Failure.OLD_PROTOCOL: "Let it offer TLS 1.2 or 1.3.",
+    Failure.OLD_PROTOCOL: "Enable TLS 1.2 or 1.3 on the receiver.",
     Failure.HANDSHAKE_REFUSED: "Either they have no cipher in common, or it requires a client certificate.",
     Failure.CLIENT_CERTIFICATE_REQUIRED: _NO_CLIENT_CERTIFICATE,
     Failure.CLIENT_CERTIFICATE_REFUSED: _NO_CLIENT_CERTIFICATE,
@@ -64,8 +64,8 @@ ADVICE = {
 
 
 LOCAL = (
-    "Its host is in the loopback or link-local range of the operator, where nothing is sent unless the connection's "
-    "allowedTargetHosts name that very host."
+    "Its host is in the operator's loopback or link-local range, and the connection's allowedTargetHosts does not "
+    "list exactly this host."
 )
 
 _Address = IPv4Address | IPv6Address
