@@ -423,7 +423,7 @@ def _policies_path(project: str) -> str:
 
 def _rows(answer: Answer, parse: Callable[[Any], Row | None]) -> list[Row]:
     if not isinstance(answer.body, list):
-        raise NotHarborError("Harbor's answer is not a list, as its API requires.")
+        raise NotHarborError("Harbor's answer is not a JSON list.")
     return [row for row in map(parse, answer.body) if row is not None]
 
 
@@ -433,7 +433,7 @@ def _stored(
     """Returns the wanted notification. The answer starts with the first one from that id on, which can be a later
     one."""
     if not isinstance(answer.body, list):
-        raise NotHarborError("Harbor's answer is not a list, as its API requires.")
+        raise NotHarborError("Harbor's answer is not a JSON list.")
     for row in answer.body:
         notification = parse(row)
         if notification is not None and notification.id == wanted and isinstance(payload(row), str):
@@ -465,7 +465,7 @@ def _newer_than(above: int | None, *, newest_first: bool, page: int) -> dict[str
 
 def _object(answer: Answer) -> dict[str, Any]:
     if not isinstance(answer.body, dict):
-        raise NotHarborError("Harbor's answer is not an object, as its API requires.")
+        raise NotHarborError("Harbor's answer is not a JSON object.")
     return answer.body
 
 
