@@ -50,7 +50,7 @@ ADVICE = {
     Failure.SELF_SIGNED: _TRUST,
     Failure.EXPIRED: "Renew it.",
     Failure.NOT_YET_VALID: "Compare the clock of the operator's node with that of the machine that issued it.",
-    Failure.OTHER_NAME: "Use a host in the address for which it is valid.",
+    Failure.OTHER_NAME: "Use an address whose host it is valid for.",
     Failure.UNACCEPTABLE: "Issue it again.",
     Failure.NOT_TLS: "Check the port; the address of a receiver without TLS begins with http://.",
     Failure.OLD_PROTOCOL: "Enable TLS 1.2 or 1.3 on the receiver.",
