@@ -76,7 +76,7 @@ class Context:
     """The requests to receivers that have to be sent."""
     links: dict[Key, Link] = field(default_factory=dict)
     offered: dict[Key, Offer | None] = field(default_factory=dict)
-    """The offer that the resources of each connection were last notified of. Contains only connections that were checked
+    """The offer that the resources of each connection were last notified of. Contains only connections checked
     since the process started."""
     models: Models = field(default_factory=Models)
     surveys: Surveys = field(default_factory=Surveys)
