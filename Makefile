@@ -15,7 +15,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 # Test processes; each has its own control plane and operator, and mostly waits.
 WORKERS ?= 3
-# For `make bench`: tiny, small or full (a quarter of an hour), and where its figures are written.
+# Of `make bench`: tiny, small or full (a quarter of an hour), and where its figures are written.
 SIZE ?= full
 JSON ?= build/bench.json
 # For `make soak`, `make fuzz` and `make fuzz-guided`.
