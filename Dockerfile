@@ -1,5 +1,5 @@
-# The operator's image: `make image`. Nothing but Python, the pinned dependencies and the package is in it; it runs as
-# any user, and with a read-only file system.
+# The operator's image: `make image`. It contains only Python, the pinned dependencies and the package. It runs as any
+# user, and with a read-only file system.
 
 # Any image with Python 3.11 or newer and its venv module.
 ARG BASE_IMAGE=docker.io/library/python:3.13-slim
@@ -29,7 +29,7 @@ LABEL org.opencontainers.image.title="Harborhook" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# Nobody installs anything in a running container, so nothing is there to do it with.
+# Removes pip and the like: no packages are installed in a running container.
 RUN python3 -c "import importlib.util as u, pathlib, shutil; \
     [shutil.rmtree(pathlib.Path(s.origin).parent) for s in map(u.find_spec, ('pip', 'ensurepip')) if s]" && \
     rm -f /usr/local/bin/pip*

@@ -18,9 +18,9 @@ WORKERS ?= 3
 # Of `make bench`: tiny, small or full (half an hour), and where its figures are written.
 SIZE ?= full
 JSON ?= build/bench.json
-# Of `make soak`, `make fuzz` and `make fuzz-guided`.
+# For `make soak`, `make fuzz` and `make fuzz-guided`.
 MINUTES ?= 30
-# Of `make record`: where it writes.
+# Output directory of `make record`.
 RECORDINGS ?= build/recordings
 STAMP := .venv/.made-from-lock
 REQUESTED_PYTHON := $(PYTHON)
@@ -61,7 +61,7 @@ soak: control-plane  ## Random edits and faults for half an hour (MINUTES=, ARGS
 fuzz: $(STAMP)  ## Fuzz every parser of foreign text; texts that break one are kept in tests/data/fuzz (MINUTES=10)
 	$(BIN)/python -m harness.fuzz --minutes $(MINUTES) $(ARGS)
 
-# The newest that there is: it is not part of what is shipped, and not pinned.
+# The newest version: it is not shipped, and therefore not pinned.
 ATHERIS := build/atheris
 .PHONY: fuzz-guided
 fuzz-guided: $(STAMP)  ## The same guided by coverage, with atheris: needs a wheel of it for this Python (MINUTES=)
@@ -108,7 +108,7 @@ IMAGE ?= $(IMAGE_REPOSITORY):$(VERSION)
 IMAGE_OPTIONS = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null || echo unknown) \
 	$(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE))
 
-# Where `make dist` writes.
+# Output directory of `make dist`.
 DIST ?= dist
 
 .PHONY: dist
@@ -207,7 +207,7 @@ clean:  ## Remove .venv, caches and build results (not the control plane, which 
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist operator/*.egg-info
 	find operator tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Made again only when the lock or pyproject.toml changes, and then in place.
+# Recreated only when the lock or pyproject.toml changes, and then in place.
 $(STAMP): requirements-dev.lock pyproject.toml
 	@python=$$(PYTHON='$(REQUESTED_PYTHON)' tests/harness/bootstrap.sh python) && \
 	echo "Installing the pinned dependencies into .venv with $$python (about a minute) ..." && \

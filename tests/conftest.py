@@ -1,4 +1,4 @@
-"""What every test can ask for: a control plane, a Harbor, a webhook receiver."""
+"""The fixtures that every test can use: a control plane, a Harbor, a webhook receiver."""
 
 import signal
 

@@ -1,7 +1,7 @@
-"""The kopf handlers, thin: kopf logs in and watches; what it reports goes to the inventory.
+"""The kopf handlers: kopf logs in and watches, and they pass its events to the inventory.
 
-The only module that imports kopf. Its low-level side is used as informer and lifecycle only. Its change handlers would
-write annotations and finalizers of their own to every object, and write again and again during an outage.
+The only module that imports kopf. It uses only kopf's low-level side, as informer and for the lifecycle. kopf's change
+handlers would write additional annotations and finalizers to every object, repeatedly during an outage.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from harborhook.kube.watches import Watches, answering, metadata_only
 from harborhook.tls import relaxed
 
 WATCH_LIFE = 240
-"""Seconds after which the API server ends the stream of a watch; up to a minute more, so that not all end at once."""
+"""Seconds after which the API server ends the stream of a watch. Up to a minute is added, so that not all end at
+once."""
 WATCH_SILENCE = 70.0
-"""Seconds without data after which kopf closes a stream: the API server sends a bookmark every minute."""
+"""Seconds without data after which kopf closes a stream. The API server sends a bookmark every minute."""
 NOT_OF_HELM = "type!=helm.sh/release.v1"
-"""Field selector for Secrets. Helm keeps each revision of each release in a Secret of up to 1 MB, which no resource
-refers to."""
+"""Field selector for Secrets. Helm keeps each revision of each release in a Secret of up to 1 MB, to which no resource
+refers."""
 LOGIN_LIFE = timedelta(minutes=10)
 LOGIN_PAUSE = 5.0
-"""Minimum seconds between two logins: kopf asks for another one at each 401, without any pause of its own."""
+"""Minimum seconds between two logins: kopf requests another one at each 401, without a pause."""
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
-    """kopf copies each object, Secrets too, to find what has changed. Only its change handlers need that."""
+    """Stores nothing. kopf copies each object, even Secrets, to find changes, which only its change handlers need."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
         return cast(kopf.BodyEssence, {})
@@ -47,30 +48,31 @@ class NoDiffBase(kopf.DiffBaseStorage):
         return None
 
     def store(self, **_: Any) -> None:
-        """Nothing is remembered."""
+        """Does nothing: there is no state to store."""
 
 
 @dataclass
 class Handlers:
-    """What kopf calls, registered in a registry of their own."""
+    """The functions that kopf calls, and the registry that contains them."""
 
     view: View
     gateway: Gateway
     watches: Watches
     start: Callable[[], Awaitable[Inventory]]
-    """Runs before kopf begins to watch."""
+    """Runs before kopf starts to watch."""
     user_agent: str = "harborhook"
     registry: kopf.OperatorRegistry = field(default_factory=kopf.OperatorRegistry)
     _inventory: Inventory | None = None
     _logged_in: float | None = None
 
     async def spawn(self) -> Collection[asyncio.Task[Any]]:
-        """kopf's tasks, which end only by an error or when they are cancelled."""
+        """Starts kopf's tasks and returns them. They end only with an error or when they are cancelled."""
         self._register()
         return await kopf.spawn_tasks(
             registry=self.registry,
             standalone=True,
-            # Only for peering, which is not used. By default kopf asks for the name of the user, who may have none.
+            # Only for peering, which is not used. By default kopf looks up the name of the user, and a user may have
+            # none.
             identity="harborhook",  # type: ignore[arg-type]
             clusterwide=not self.view.settings.watch_namespaces,
             namespaces=self.view.namespaces,
@@ -102,7 +104,7 @@ class Handlers:
             if self.view.selector(kind.name):
                 settings.watching.label_selectors[GROUP, kind.plural] = self.view.selector(kind.name)
         settings.watching.field_selectors["", "v1", "secrets"] = NOT_OF_HELM
-        # kopf strips its own finalizer where it finds it: it must not find ours.
+        # kopf removes its own finalizer wherever it finds it, so it must not be ours.
         settings.persistence.finalizer = f"{GROUP}/not-used-by-kopf"
         settings.persistence.diffbase_storage = NoDiffBase()
         settings.process.ultimate_exiting_timeout = None
@@ -112,7 +114,7 @@ class Handlers:
         self._expect_watches()
 
     def _expect_watches(self) -> None:
-        """Those that kopf is to begin now."""
+        """Registers the watches that kopf starts next."""
         for kind in KINDS.values():
             for namespace in (self.view.namespaces if kind.namespaced else []) or [""]:
                 self.watches.expect(self.gateway.path_of(kind.name, namespace))
@@ -120,14 +122,14 @@ class Handlers:
             self.watches.expect(path)
 
     def _paths_of_sources(self) -> frozenset[str]:
-        """Where Secrets and ConfigMaps are watched."""
+        """Returns the paths at which Secrets and ConfigMaps are watched."""
         namespaces = self.view.namespaces or [""]
         return frozenset(self.gateway.path_of(kind, name) for kind in self.view.source_kinds for name in namespaces)
 
     # Login
 
     async def _login(self, **_: Any) -> kopf.AiohttpSession:
-        """A session with the gateway's credentials, which are read again before they can expire."""
+        """Returns a session with the gateway's credentials, which are read again before they can expire."""
         now = time.monotonic()
         early = self._logged_in is not None and now - self._logged_in < LOGIN_LIFE.total_seconds() / 2
         if self._logged_in is not None:
@@ -148,9 +150,9 @@ class Handlers:
         )
 
     def _session(self, info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
-        """As kopf would make it, which closes it; with our User-Agent, watched by `watches`, and without the contents
-        of Secrets and ConfigMaps: values are read one by one, where a resource refers to them. What is known already
-        does not get through."""
+        """Returns a session like kopf's own, which kopf closes. In addition it sends our User-Agent, reports to
+        `watches`, and filters known versions. It omits the contents of Secrets and ConfigMaps: their values are read
+        one by one, only where a resource refers to them."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=relaxed(info.as_ssl_context())),
             headers={**info.as_http_headers(), "User-Agent": self.user_agent},
@@ -165,7 +167,7 @@ class Handlers:
     def _listed(self) -> None:
         self._started().doubt()
 
-    # Events. Their type is None for objects that kopf has found by a list.
+    # Events. Their type is None for objects from a list.
 
     async def _saw(self, event: kopf.RawEvent, body: kopf.Body, **_: Any) -> None:
         if event["type"] == "DELETED":
@@ -174,7 +176,7 @@ class Handlers:
             self._started().saw(body)
 
     async def _saw_source(self, event: kopf.RawEvent, body: kopf.Body, param: Any = None, **_: Any) -> None:
-        """`param` is the kind, which metadata alone does not name."""
+        """`param` is the kind, since metadata alone lacks it."""
         metadata = body["metadata"]
         source = Key(param, metadata["namespace"], metadata["name"])
         if event["type"] == "DELETED":

@@ -40,8 +40,8 @@ class View:
         return sorted({*watched, self.settings.namespace}) if watched else []
 
     def includes(self, key: Key) -> bool:
-        """Whether the operator works on the resource. kopf watches each kind in all `namespaces`, and so
-        in our own."""
+        """Whether the operator works on the resource. kopf watches each kind in all `namespaces`, which include our
+        own."""
         watched = self.settings.watch_namespaces
         return not watched or not key.namespace or key.namespace in watched
 

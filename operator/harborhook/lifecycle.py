@@ -271,7 +271,7 @@ class Operator:
 
 
 def _notifications(context: Context) -> dict[Key, bool]:
-    """Returns the state of Harbor's own switch by connection, where it is known."""
+    """Returns the known states of Harbor's own switch by connection."""
     states = {key: link.notifications_enabled for key, link in context.links.items()}
     return {key: state for key, state in states.items() if state is not None}
 

@@ -241,5 +241,5 @@ def failure_of(error: BaseException | None, tls: TLSOptions) -> Failure | None:
 
 
 def _ended_handshake(error: BaseException) -> bool:
-    """asyncio says so where a connection ends during the handshake; any other reset has a number or a text."""
+    """asyncio raises this error if a connection ends during the handshake; any other reset has a number or a text."""
     return isinstance(error, ConnectionResetError) and not error.args

@@ -1,4 +1,4 @@
-"""`python -m bench`: goes through the scenarios, prints what they find, keeps it, compares it with a former run."""
+"""`python -m bench`: runs the scenarios, prints and stores their results, and compares them with an earlier run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.harbor_fixtures import real_harbor
 from harness.paths import REPOSITORY
 
 WHILE_POPULATING = {"status_interval": 2}
-"""Settings of the operator until the first scenario, so that nobody waits a minute for a project's counts."""
+"""Settings of the operator until the first scenario, so that no scenario waits a minute for a project's counts."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def perform(options: Options, scenarios: Sequence[Scenario], console: Console, checkout: Checkout) -> Run:
-    """All scenarios; those that need the same population share it."""
+    """Runs all scenarios; those with the same population share it."""
     run = Run(options.wire(), [], {}, {}, {}, checkout.version)
     figures: list[Figure] = []
     for group in _grouped(scenarios, options):
@@ -107,7 +107,7 @@ def _show(console: Console, scenario: Scenario, result: Result, figures: Sequenc
 
 
 def _judge(console: Console, before: Run | None, run: Run) -> int:
-    """Says which targets are missed; the exit code reports regressions only, since targets are for a quiet machine."""
+    """Prints the missed targets. The exit code reports regressions only, since targets assume a quiet machine."""
     missed = [figure for figure in run.figures if figure.met is False]
     console.print()
     console.print("All targets are met." if not missed else f"{len(missed)} targets are not met:")
@@ -133,7 +133,7 @@ def _saying(console: Console) -> Callable[[str], None]:
 
 
 def chosen(names: str, checkout: Checkout) -> list[Scenario]:
-    """The scenarios of these names, without those that a real Harbor or the operator of the checkout cannot have."""
+    """Returns the named scenarios without those that a real Harbor or the checkout's operator does not support."""
     return [scenario for scenario in _named(names) if _can_run(scenario, checkout)]
 
 

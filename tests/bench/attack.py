@@ -1,8 +1,9 @@
-"""One tenant attacks another by what it may declare in its own namespace, all at once.
+"""One tenant attacks another with everything that it may declare in its own namespace, all at once:
 
-Many policies with targets that take a connection and say nothing are tested again and again; HarborConnections name
-servers that answer slowly, not yet, without end or at great length, each with projects and policies; and annotations of
-all these change as fast as anybody could change them.
+* many policies whose targets accept a connection and stay silent, tested repeatedly
+* HarborConnections to servers that answer slowly, with 429, endlessly, or with huge bodies; each has projects and
+  policies
+* fast annotation changes of all these
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from harness.world import Object, http_target, ready_condition
 
 NAMESPACE = "attacker"
 ALLOWED = "127.0.0.1,127.0.0.1:*"
-"""What the operator has to allow as hosts of HarborConnections: by 0.1.0 without, and since then with the ports."""
+"""The allowed hosts of HarborConnections: version 0.1.0 needs them without ports, later versions with ports."""
 EACH = 5
-"""Projects over each of the hostile Harbors."""
+"""Projects over each hostile Harbor."""
 PER_SECOND = 50.0
-"""Changes of annotations, as far as the API server takes them."""
+"""Wanted annotation changes per second; a busy API server accepts fewer."""
 THREADS = 4
 
 
 class HostileHarbors:
-    """The process with the servers; their addresses by name."""
+    """The process with the hostile servers; `urls` has their addresses by name."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -56,7 +57,7 @@ class HostileHarbors:
         self._process.stdout.close()
 
     def asked(self) -> dict[str, int]:
-        """How many requests each has had."""
+        """Returns the number of requests to each server."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -69,7 +70,7 @@ class HostileHarbors:
 
 
 class Attack:
-    """What the attacker declares, and what it goes on changing."""
+    """The objects that the attacker declares, and its annotation changes."""
 
     def __init__(self, stage: Stage, harbors: HostileHarbors, silent: str) -> None:
         self._world = stage.world.elsewhere(NAMESPACE)
@@ -81,12 +82,12 @@ class Attack:
         self._over = threading.Event()
 
     def prepare(self) -> None:
-        """Everything that is declared in peace: policies that are Ready, and that may be tested."""
+        """Creates the objects that are Ready before the attack: policies that may be tested."""
         self._stage.control_plane.create_namespace(NAMESPACE)
         limits = {"maxConcurrentRequests": 8, "requestsPerSecond": self._stage.options.requests_per_second}
         tests = {"allowEndpointTests": True, "allowedTargetHosts": ["127.0.0.1"]}
         self._stage.world.connect("tested", limits=limits, **tests)
-        self._world.secret("own", username="admin", password="Harbor12345")  # taken by all of the hostile Harbors
+        self._world.secret("own", username="admin", password="Harbor12345")  # accepted by all hostile Harbors
         trap = f"{self._stage.prefix}-trap"
         self._world.project(trap, connectionRef={"name": "tested"})
         self._world.apply_all([_policy(f"trap-{number}", trap, self._silent) for number in range(self._number)])
@@ -100,7 +101,7 @@ class Attack:
         return all(ready_condition(found).get("status") == "True" for found in self._world.all("WebhookPolicy"))
 
     def begin(self) -> None:
-        """Connects the hostile Harbors, with resources over them."""
+        """Connects the hostile Harbors, and creates resources over them."""
         for name, url in self._harbors.urls.items():
             spec = {"url": url, "allowInsecureHTTP": True, "credentialsSecretRef": {"name": "own"}}
             self._world.apply({"kind": "HarborConnection", "metadata": {"name": name}, "spec": spec})
@@ -111,14 +112,14 @@ class Attack:
                 self._world.apply(_policy(project, project, self._silent))
 
     def go_on(self, thread: int) -> None:
-        """One of several threads that change annotations, until `end`."""
+        """Changes annotations until `end`; several threads run it."""
         resources = self._resources()
         first = thread * len(resources) // THREADS
         for kind, name in cycle(resources[first:] + resources[:first]):
             if self._over.is_set():
                 return
             began = time.monotonic()
-            with suppress(OSError, RefusedError):  # an API server that is too busy
+            with suppress(OSError, RefusedError):  # the API server is too busy
                 self._change(kind, name)
             time.sleep(max(0.0, began + THREADS / PER_SECOND - time.monotonic()))
 
@@ -140,7 +141,7 @@ class Attack:
         self._over.set()
 
     def counts(self) -> dict[str, int]:
-        """What it has done."""
+        """Returns the counts of the attack's actions."""
         asked = {f"requests to the Harbor '{name}'": count for name, count in self._harbors.asked().items()}
         tested = sum("endpointTest" in found.get("status", {}) for found in self._world.all("WebhookPolicy"))
         changed = {"annotations changed": self._changed}
@@ -161,7 +162,7 @@ def _policy(name: str, project: str, address: str) -> Object:
 
 @contextmanager
 def prepared(stage: Stage) -> Iterator[Attack]:
-    """An attack that can begin."""
+    """Yields an attack that can begin."""
     with ExitStack() as stack:
         harbors = stack.enter_context(HostileHarbors())
         silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=512))
@@ -172,7 +173,7 @@ def prepared(stage: Stage) -> Iterator[Attack]:
 
 @contextmanager
 def under_way(attack: Attack) -> Iterator[None]:
-    """The attack goes on while the block runs."""
+    """Runs the attack during the block."""
     attack.begin()
     with ThreadPoolExecutor(THREADS, "attacker") as threads:
         running = [threads.submit(attack.go_on, number) for number in range(THREADS)]

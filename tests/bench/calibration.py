@@ -23,7 +23,7 @@ _CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 
 
 def calibrate(control_plane: ControlPlane) -> Calibration:
-    """The median of a few rounds, some seconds in all."""
+    """Returns the median of a few rounds, which take some seconds in total."""
     control_plane.admin.create(_CONFIG_MAPS, {"metadata": {"name": "calibration"}})
     with _server() as port:
         rounds = [_round(control_plane, port) for _ in range(ROUNDS)]
@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"ok")
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @contextmanager

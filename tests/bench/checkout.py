@@ -1,7 +1,7 @@
-"""Which operator is measured: the one of this checkout, or that of another checkout by `--operator`.
+"""Selects the operator to measure: that of this checkout, or that of another checkout by `--operator`.
 
-Its code, roles and CRDs are its own. Everything that measures is this checkout's, so that two operators can be compared
-on one machine.
+Code, roles and CRDs come from the selected checkout. All measuring code comes from this one, so that two operators can
+be compared on one machine.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from harness.paths import REPOSITORY
 
 
 class NoCheckoutError(Exception):
-    """A folder does not hold an operator's sources."""
+    """The directory contains no operator sources."""
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A folder with an operator's sources, as its repository has them."""
+    """A directory with an operator's sources, in the layout of its repository."""
 
     root: Path = REPOSITORY
 
     @classmethod
     def at(cls, folder: Path) -> Checkout:
-        """Raises NoCheckoutError."""
+        """Raises NoCheckoutError if the directory contains no operator."""
         found = cls(folder.resolve())
         needed = (found.package / "harborhook/__main__.py", found.base / "kustomization.yaml", found.root / "crds")
         missing = [path for path in needed if not path.exists()]
@@ -40,7 +40,7 @@ class Checkout:
 
     @property
     def package(self) -> Path:
-        """What goes into PYTHONPATH."""
+        """The directory for PYTHONPATH."""
         return self.root / "operator"
 
     @property
@@ -50,18 +50,18 @@ class Checkout:
 
     @property
     def python(self) -> str:
-        """The Python of its own virtual environment, with the dependencies that it pins; without one, this Python."""
+        """The Python of its virtual environment, which has its pinned dependencies; without one, this Python."""
         own = self.root / ".venv/bin/python"
         return str(own) if own.exists() else sys.executable
 
     @property
     def version(self) -> str:
-        """As its pyproject.toml states it."""
+        """The version in its pyproject.toml."""
         stated = tomllib.loads((self.root / "pyproject.toml").read_text())
         return str(stated["project"]["version"])
 
     def lacks(self, fields: Iterable[str]) -> list[str]:
-        """Which of these its CRDs do not have, each such as `webhookpolicies.spec.redelivery`."""
+        """Returns the given fields that its CRDs lack; a field has the form `webhookpolicies.spec.redelivery`."""
         schemas = {
             crd["spec"]["names"]["plural"]: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
             for crd in (yaml.safe_load(file.read_text()) for file in sorted((self.root / "crds").glob("*.yaml")))

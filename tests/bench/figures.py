@@ -1,7 +1,7 @@
-"""Figures: what was measured, against which target, and whether a second run is worse than noise explains. No I/O.
+"""Figures: the measured values, their targets, and whether a second run is worse than noise explains. No I/O.
 
-A count is exact, so any increase is a regression. Times depend on the machine and on what else runs there: each is
-kept with its ratio to a calibration loop that ran just before, and two runs are compared by these ratios.
+A count is exact, so any increase is a regression. Times depend on the machine and its load: each is stored with its
+ratio to a calibration loop that ran just before, and two runs are compared by these ratios.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from typing import Any
 
 
 class Kind(StrEnum):
-    """What a figure is, and so how two of them compare."""
+    """The kind of a figure, which decides how two of them are compared."""
 
     COUNT = "count"
-    """Exact: more is a regression."""
+    """Exact: any increase is a regression."""
     PACED = "paced"
-    """A count that depends on what falls into the window: on jitter, or on how long the run took."""
+    """A count that depends on timing, such as jitter or the duration of the run."""
     CPU = "cpu"
-    """CPU time, in seconds or, of one resource, in milliseconds; compared by the ratio to the calibration's."""
+    """CPU time, in seconds, or in milliseconds for one resource; compared by the ratio to the calibration's."""
     TIME = "time"
-    """Seconds that passed, compared by the ratio to the calibration's. The noisiest."""
+    """Elapsed seconds, compared by the ratio to the calibration's. The noisiest kind."""
     RATE = "rate"
     """Per second; more is better."""
     MEMORY = "memory"
     SHOWN = "shown"
-    """For reading only: never compared."""
+    """For information only: never compared."""
 
 
 TOLERANCE = {Kind.COUNT: 0.0, Kind.PACED: 0.1, Kind.CPU: 0.2, Kind.TIME: 0.4, Kind.RATE: 0.3, Kind.MEMORY: 0.1}
-"""By how much of the former value a figure may be worse before it is called a regression."""
+"""The share of the former value by which a figure may be worse before it counts as a regression."""
 
 _EPSILON = 1e-9
 
@@ -45,9 +45,9 @@ class Figure:
     kind: Kind
     unit: str = ""
     most: float | None = None
-    """The target: at most this."""
+    """The target is an upper bound."""
     least: float | None = None
-    """The target: at least this."""
+    """The target is a lower bound."""
     ratio: float | None = None
     """The value in units of the calibration that ran before the scenario."""
 
@@ -59,7 +59,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """None without a target."""
+        """Whether the target is met; None without a target."""
         if self.most is None and self.least is None:
             return None
         below = self.most is None or self.value <= self.most + _EPSILON
@@ -68,16 +68,16 @@ class Figure:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a fixed piece of work took just before a scenario."""
+    """The cost of a fixed reference workload just before a scenario."""
 
     cpu: float
     """CPU seconds of the part that only computes."""
     wall: float
-    """Seconds for all of it: computing, requests over the loopback, patches at the API server."""
+    """Seconds for the whole workload: computing, requests over the loopback, patches to the API server."""
 
 
 def calibrated(figure: Figure, calibration: Calibration) -> Figure:
-    """With the ratio by which another run can be compared with this one."""
+    """Returns the figure with the ratio by which another run is compared with this one."""
     seconds = figure.value / 1000 if figure.unit == "ms" else figure.value
     ratios = {
         Kind.CPU: seconds / calibration.cpu,
@@ -89,7 +89,7 @@ def calibrated(figure: Figure, calibration: Calibration) -> Figure:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that at least `share` of them do not exceed."""
+    """Returns the smallest value that at least `share` of the values do not exceed."""
     if not values:
         return math.nan
     rank = max(1, math.ceil(share * len(values) - _EPSILON))
@@ -97,7 +97,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def percentiles(scenario: str, name: str, values: Sequence[float], p99_most: float | None = None) -> list[Figure]:
-    """p50, p90 and p99 of times in seconds."""
+    """Returns p50, p90 and p99 of times in seconds."""
     targets = {99: p99_most}
     return [
         Figure(scenario, f"{name}, p{share}", percentile(values, share / 100), Kind.TIME, "s", most=targets.get(share))
@@ -125,12 +125,12 @@ class Comparison:
     before: float | None
     after: float | None
     change: float | None
-    """By which share the compared value grew; of times it is the ratio to the calibration that is compared."""
+    """Returns the relative growth of the compared value; for times, that of the ratio to the calibration."""
     verdict: Verdict
 
 
 def compare(before: Iterable[Figure], after: Iterable[Figure]) -> list[Comparison]:
-    """Figure by figure, those of `after` first."""
+    """Compares figure by figure, those of `after` first."""
     known = {(figure.scenario, figure.name): figure for figure in before}
     rows = [_compared(known.pop((figure.scenario, figure.name), None), figure) for figure in after]
     gone = [Comparison(f.scenario, f.name, f.value, None, None, Verdict.GONE) for f in known.values()]
@@ -164,17 +164,17 @@ def _comparable(figure: Figure) -> float:
 
 @dataclass(frozen=True)
 class Run:
-    """All that one `make bench` found."""
+    """All results of one `make bench`."""
 
     options: Mapping[str, Any]
-    """What the figures depend on; runs with other options are not comparable."""
+    """Options that the figures depend on; runs with different options are not comparable."""
     figures: Sequence[Figure]
     tables: dict[str, Mapping[str, Mapping[str, int]]]
     """By scenario and title: counts by kind."""
     remarks: dict[str, Sequence[str]]
     calibrations: dict[str, Calibration]
     version: str = ""
-    """Of the operator that was measured; two versions are compared all the same."""
+    """The version of the measured operator; runs of two versions are comparable."""
 
     def wire(self) -> dict[str, Any]:
         return asdict(self)
@@ -188,13 +188,13 @@ class Run:
 
 
 def incomparable(before: Run, after: Run) -> list[str]:
-    """The options in which the runs differ."""
+    """Returns the options in which the runs differ."""
     names = before.options.keys() | after.options.keys()
     return sorted(name for name in names if before.options.get(name) != after.options.get(name))
 
 
 def shown(value: float | None) -> str:
-    """A number for people: three digits that matter."""
+    """Formats a number for people, with three significant digits."""
     if value is None or math.isnan(value):
         return "–"
     if value == int(value) and abs(value) < 1e9:

@@ -1,7 +1,8 @@
-"""Servers that pretend to be Harbors and mean no good, as a process of their own: `python -m bench.hostile_harbors`.
+"""Hostile servers that pretend to be Harbors, in a separate process: `python -m bench.hostile_harbors`.
 
-It prints the address of each by name, one JSON document. For each line on its standard input it prints how often each
-was asked; it ends with the end of that input. They accept a connection, so that resources are tried over it.
+It prints one JSON document with the address of each server by name. For each line on standard input it prints the
+number of requests to each server; it ends at the end of its input. The servers answer the check of a connection
+correctly, so that resources are reconciled over it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from harness.hostile import Hostile, answer, hostile, json_answer
 
 PATIENCE = 3600
-"""Seconds that the one asks for which answers 429."""
+"""Seconds of Retry-After that `throttled` sends with its 429."""
 HUGE = 100 * 1024 * 1024
 MEGABYTE = b" " * 1024 * 1024
 DRIP_SECONDS = 3.0
@@ -33,13 +34,13 @@ _INFO = {
 
 
 def throttled(line: str) -> Iterable[bytes]:
-    """Answers everything about projects with 429."""
+    """Answers all requests about projects with 429."""
     said = {"errors": [{"code": "TOO_MANY_REQUESTS", "message": "later"}]}
     return _of_connection(line) or json_answer(said, f"Retry-After: {PATIENCE}", status="429 Too Many Requests")
 
 
 def pages(line: str) -> Iterable[bytes]:
-    """Every page of a list is full."""
+    """Answers with a full page for every page of a list."""
     return _of_connection(line) or _of_one(line) or json_answer(_rows(line))
 
 
@@ -50,7 +51,7 @@ def _rows(line: str) -> list[dict[str, Any]]:
 
 
 def huge(line: str) -> Iterable[bytes]:
-    """100 MB of blanks in a list."""
+    """Answers a list with 100 MB of blanks."""
     return _of_connection(line) or _of_one(line) or _blanks()
 
 
@@ -63,7 +64,8 @@ def _blanks() -> Iterator[bytes]:
 
 
 def _of_one(line: str) -> list[bytes]:
-    """Whatever is created is there at once, and a single object is never found; nothing for lists."""
+    """Answers requests about one object: each creation succeeds, and no object is ever found. Returns nothing for
+    lists."""
     method, path, *_ = line.split()
     if method == "POST":
         return answer(b"", f"Location: {path}/7", status="201 Created")
@@ -74,7 +76,7 @@ def _of_one(line: str) -> list[bytes]:
 
 
 def _of_connection(line: str) -> list[bytes]:
-    """What the operator asks about a connection, answered as a Harbor does."""
+    """Answers the requests of the connection's check as a Harbor does."""
     if "/systeminfo" in line:
         return json_answer(_INFO)
     if "/users/current " in line:
@@ -84,7 +86,7 @@ def _of_connection(line: str) -> list[bytes]:
 
 @asynccontextmanager
 async def tarpit() -> AsyncIterator[Hostile]:
-    """Answers with a byte every few seconds."""
+    """Answers with one byte every few seconds."""
     found = Hostile(lambda _: [])
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

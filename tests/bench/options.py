@@ -1,4 +1,4 @@
-"""What a run of the benchmark is asked to do."""
+"""The options of a benchmark run."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Size:
-    """How many of what. The targets are stated for `full`."""
+    """The numbers of objects in each scenario. The targets apply to `full`."""
 
     created: int
     """HarborProjects that are created at once, each with one WebhookPolicy."""
     projects: int
-    """HarborProjects with four policies each, for what is measured in a steady state: five times as many resources."""
+    """HarborProjects with four policies each, for measurements in a steady state: five times as many resources."""
     idle_projects: int
     idle_seconds: float
     outage_seconds: float
     changes: int
     failing_projects: int
-    """As `projects`, for the scenario in which notifications fail."""
+    """Like `projects`, for the scenario with failing notifications."""
     failures: int
-    """Events there that each policy could not deliver."""
+    """Undelivered events of each policy in that scenario."""
     many_projects: int
-    """As `projects`, for the scenario with very many."""
+    """Like `projects`, for the scenario with very many."""
     helm_secrets: int
-    """Secrets of Helm, of 700 kB each, that have nothing to do with the operator."""
+    """Helm's Secrets, of 700 kB each, which the operator does not use."""
     attacking: int
-    """Policies by which one tenant attacks another."""
+    """Policies with which one tenant attacks another."""
     attacked_changes: int
-    """Changes of the other one, one a second, without and then with the attack."""
+    """Spec changes of the other tenant, one per second, first without and then with the attack."""
     shared_projects: int
-    """As `projects`, over many connections."""
+    """Like `projects`, over many connections."""
     connections: int
     slow_connections: int
-    """Those of them to a slow Harbor."""
+    """Connections to a slow Harbor."""
 
 
 SIZES = {
@@ -50,12 +50,13 @@ POLICIES = 4
 class Options:
     size: str = "full"
     latency_ms: float = 5.0
-    """How long the stand-in waits before it answers."""
+    """The stand-in's delay before each answer."""
     hash_cost_ms: float = 70.0
-    """What checking a user's password costs there."""
+    """The stand-in's cost to check a user's password."""
     max_concurrent_requests: int = 8
     requests_per_second: int = 2000
-    """The connection's limits. The default of 50 a second protects a small Harbor, and would hide all else."""
+    """The connection's limits. The default of 50 per second protects a small Harbor, and would hide all other
+    effects."""
 
     @property
     def numbers(self) -> Size:

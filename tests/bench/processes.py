@@ -1,4 +1,4 @@
-"""CPU seconds and memory of processes, as Linux tells them in /proc."""
+"""CPU seconds and memory of processes, as Linux reports them in /proc."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MEGABYTE = 1024.0 * 1024.0
 
 
 class NotLinuxError(Exception):
-    """Nobody tells what other processes use."""
+    """The CPU use of other processes is unavailable."""
 
     def __init__(self) -> None:
         super().__init__("make bench and make soak read /proc, which only Linux has.")
@@ -34,12 +34,12 @@ def cpu_seconds(pid: int | None) -> float:
 
 
 def rss(pid: int | None) -> float:
-    """Resident memory now, in MB (of 2^20 bytes)."""
+    """Returns the present resident memory in MB (of 2^20 bytes)."""
     return _memory(pid, "VmRSS")
 
 
 def peak_rss(pid: int | None) -> float:
-    """The most resident memory that the process has had."""
+    """Returns the peak resident memory of the process in MB."""
     return _memory(pid, "VmHWM")
 
 
@@ -54,7 +54,7 @@ def _memory(pid: int | None, name: str) -> float:
 
 @dataclass(frozen=True)
 class CpuClock:
-    """CPU seconds of several processes from a moment on."""
+    """CPU seconds of several processes since a moment."""
 
     pids: Mapping[str, int]
     start: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""What a scenario found, and the figures that several of them report."""
+"""The result of a scenario, and the figures that several scenarios report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LASTTRIGGER = "GET /projects/{project}/webhook/lasttrigger"
 
 @dataclass
 class Result:
-    """What a scenario found."""
+    """The result of a scenario."""
 
     figures: list[Figure] = field(default_factory=list)
     tables: dict[str, Mapping[str, int]] = field(default_factory=dict)
@@ -56,7 +56,7 @@ def without_polls(window: Window) -> int:
 
 
 def bottleneck(window: Window) -> list[str]:
-    """Whose processor time it was: a process that uses nearly a whole core holds up everybody."""
+    """Returns a remark on the CPU share of each process: one that uses nearly a whole core slows down all others."""
     shares = {process: seconds / window.seconds for process, seconds in window.cpu.items()}
     said = ", ".join(f"{process} {share:.0%}" for process, share in sorted(shares.items(), key=lambda one: -one[1]))
     busiest = max(shares, key=lambda process: shares[process])

@@ -28,16 +28,16 @@ from harness.world import condition, http_target
 
 OF_THE_CONNECTION = ("GET /systeminfo", "GET /users/current", "POST /c/login", "GET /c/login", "GET /c/log_out")
 PAGES = ("GET /projects", "GET /registries", "GET /projects/{project}/webhook/events")
-"""Requests that serve all resources of a connection."""
+"""Requests that serve all resources of a connection together."""
 SETTLE_SECONDS = 8.0
-"""Seconds after a start in which the first polls come, before an idle time is measured."""
+"""Seconds after a start in which the first polls happen; an idle measurement waits for their end."""
 QUICK_DRIFT = 20
-"""Drift interval, in seconds, at which looking for drift keeps the operator busy all the time."""
+"""Drift interval in seconds that keeps the operator busy with drift checks all the time."""
 CHANGES_PER_SECOND = 5.0
 NOBODY = "http://127.0.0.1:9"
-"""Where nobody takes notifications."""
+"""An address without a receiver."""
 STATED_FOR = 5000
-"""Resources up to which the target for a restart is stated."""
+"""Maximum number of resources to which the target for a restart applies."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class Scenario:
     name: str
     title: str
     projects: Callable[[Size], int]
-    """Of a Size: how many projects (with four policies each) are there when it begins; 0: nothing."""
+    """Returns the number of projects (with four policies each) that must exist at the start, for a Size; 0: none."""
     run: Callable[[Stage, str], Result]
     needs_stand_in: str = ""
-    """Why it cannot be had with a real Harbor."""
+    """The reason why it cannot run with a real Harbor; empty if it can."""
     needs_fields: tuple[str, ...] = ()
-    """Fields of the CRDs that it reads or sets: an older operator may not have them."""
+    """Fields of the CRDs that it reads or sets; an older operator may lack them."""
     alone: bool = False
-    """Whether it needs a cluster in which nothing else has been declared."""
+    """Whether it needs a cluster without other objects."""
 
 
 @dataclass(frozen=True)
 class Spell:
-    """What the operator did during a part of an outage."""
+    """The operator's work during a part of an outage."""
 
     entries: Sequence[AuditEntry]
     cpu: float
@@ -69,7 +69,7 @@ class Spell:
 
     @property
     def statuses(self) -> Counter[tuple[str, str]]:
-        """How often the status of each project and policy was written."""
+        """Number of status writes of each project and policy."""
         written = (one for one in self.entries if one.resource in MEASURED and one.subresource == "status")
         return Counter((one.resource, one.name) for one in written)
 
@@ -78,7 +78,7 @@ class Spell:
 
 
 def create(stage: Stage, name: str) -> Result:
-    """All projects and policies at once, until the last one is Ready."""
+    """Creates all projects and policies at once, and waits until the last one is Ready."""
     number = stage.options.numbers.created
     manifests = stage.manifests(range(number), 1)
     with stage.window() as window:
@@ -139,11 +139,11 @@ def _events(writes: Counter[str]) -> int:
     return sum(count for kind, count in writes.items() if "events" in kind)
 
 
-# A steady state
+# Steady state
 
 
 def restart(stage: Stage, name: str) -> Result:
-    """A new process finds everything as it should be."""
+    """Starts a new process that finds nothing to change."""
     projects = stage.populated
     follower = stage.follow()
     stage.restart_operator(wait=False)
@@ -176,7 +176,7 @@ def restart(stage: Stage, name: str) -> Result:
 
 
 def memory(stage: Stage, name: str) -> Result:
-    """After a start and a look at everything, and after a while of work."""
+    """Measures memory after a start with a full drift check, and again after a while of work."""
     projects = stage.populated
     number = projects * (1 + POLICIES)
     stage.restart_operator(drift_interval=QUICK_DRIFT)
@@ -194,7 +194,7 @@ def memory(stage: Stage, name: str) -> Result:
 
 
 def idle(stage: Stage, name: str) -> Result:
-    """A minute in which nothing happens."""
+    """Measures a minute without changes."""
     projects, seconds = stage.options.numbers.idle_projects, stage.options.numbers.idle_seconds
     stage.restart_operator()
     stage.until_visited(projects, projects * POLICIES)
@@ -220,7 +220,7 @@ def idle(stage: Stage, name: str) -> Result:
 
 
 def undelivered(stage: Stage, name: str) -> Result:
-    """A minute before, and a minute after, many notifications of all policies could not be delivered."""
+    """Measures a minute before, and a minute after, many notifications of all policies have failed."""
     stand_in = stage.harbor.stand_in
     assert stand_in is not None
     projects, failures = stage.options.numbers.failing_projects, stage.options.numbers.failures
@@ -261,11 +261,12 @@ def _minute(stage: Stage) -> Window:
 
 
 HELM_SECRET_BYTES = 700_000
-"""Of the release in one Secret; the limit of Kubernetes is 1 MB."""
+"""Bytes of a release in one Secret; the limit of Kubernetes is 1 MB."""
 
 
 def helm(stage: Stage, name: str) -> Result:
-    """Memory before and after Helm has kept its releases in the cluster, across a restart and a change of all."""
+    """Measures memory before and after Helm has stored its releases in the cluster, across a restart and a change of
+    all."""
     number = stage.options.numbers.helm_secrets
     stage.restart_operator()
     time.sleep(SETTLE_SECONDS)
@@ -286,11 +287,11 @@ def helm(stage: Stage, name: str) -> Result:
     )
 
 
-# Trouble, and work during work
+# Outages, and changes during other work
 
 
 def outage(stage: Stage, name: str) -> Result:
-    """Harbor is away for a minute."""
+    """Harbor is down for a minute."""
     stand_in = stage.harbor.stand_in
     assert stand_in is not None
     projects, seconds = stage.populated, stage.options.numbers.outage_seconds
@@ -338,7 +339,7 @@ def outage(stage: Stage, name: str) -> Result:
 
 
 def _recovered(stage: Stage, follower: Follower, touched: Set[tuple[str, str]]) -> bool:
-    """Every resource whose status reported the outage has been written again, and the connection works."""
+    """Whether each resource that reported the outage has written its status again, and the connection works."""
     if not touched <= follower.first_status().keys():
         return False
     connection = stage.world.get("ClusterHarborConnection", "default")
@@ -346,12 +347,12 @@ def _recovered(stage: Stage, follower: Follower, touched: Set[tuple[str, str]]) 
 
 
 def change(stage: Stage, name: str) -> Result:
-    """People change specs while everything is being checked for drift."""
+    """Changes specs while the operator checks everything for drift."""
     projects = stage.populated
     changes = min(projects, stage.options.numbers.changes)
     stage.restart_operator(drift_interval=QUICK_DRIFT)
     stage.until_visited(projects, projects * POLICIES)
-    time.sleep(QUICK_DRIFT if stage.options.size != "tiny" else 1)  # the first drift check after the start has begun
+    time.sleep(QUICK_DRIFT if stage.options.size != "tiny" else 1)  # waits for the first drift check
     visits = stage.visits()
     with stage.window() as window:
         made = spec_changes(stage, range(changes), CHANGES_PER_SECOND, public=True)
@@ -412,4 +413,4 @@ SCENARIOS = (
     ),
     Scenario("restart-many", "a restart with very many resources", lambda size: size.many_projects, restart),
 )
-"""Those that need the same number of resources follow each other and share them."""
+"""Scenarios with the same population follow each other and share it."""

@@ -1,4 +1,4 @@
-"""People change specs one after the other; how long each takes to reach Harbor is read from the stand-in's log."""
+"""Changes specs one after the other. The stand-in's log shows how long each change takes to reach Harbor."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from harness.harbor.process import RequestRecord
 
 
 def spec_changes(stage: Stage, numbers: Iterable[int], per_second: float, *, public: bool) -> dict[str, float]:
-    """Sets `public` of these projects of the stage, one after the other, and waits until each status shows it. When
-    each was changed, by name."""
+    """Sets `public` of these projects one after the other, and waits until each status shows it. Returns the time of
+    each change by project name."""
     follower = stage.follow()
     made: dict[str, float] = {}
     for number in numbers:
@@ -28,7 +28,8 @@ def _all_written(follower: Follower, made: Mapping[str, float]) -> bool:
 
 
 def delays(made: Mapping[str, float], log: Sequence[RequestRecord]) -> list[float]:
-    """Seconds from each change to the first request to Harbor that carries it. Raises BenchError if one never came."""
+    """Returns the seconds from each change to the first request to Harbor with it. Raises BenchError if there is
+    none."""
     asked: dict[str, float] = {}
     for request in log:
         project = request.path.removeprefix("/api/v2.0/projects/")

@@ -1,7 +1,7 @@
-"""What takes part: a control plane, a Harbor (stand-in or real) and the operator, and what each of them did meanwhile.
+"""The stage of a scenario: a control plane, a Harbor (stand-in or real) and the operator, and their measurements.
 
-What flows: objects are declared by many parallel requests; the API server's audit log tells each write with its time,
-the stand-in's log each request; /proc tells CPU and memory. None of this asks the operator anything while it works.
+Scenarios create objects by many parallel requests. The API server's audit log records each write with its time, the
+stand-in's log each request, and /proc CPU and memory. No measurement sends requests to the operator while it works.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ Say = Callable[[str], None]
 NAMESPACE = "bench"
 MEASURED = ("harborprojects", "webhookpolicies")
 PATIENCE = 900.0
-"""Seconds after which something that takes far less is given up."""
+"""Timeout in seconds, far above the time that any step takes."""
 CONNECTIONS = 16
-"""Requests at a time by which the benchmark declares objects."""
+"""Concurrent requests with which the benchmark creates objects."""
 
 
 class BenchError(Exception):
-    """A scenario did not come to its end."""
+    """A scenario did not finish."""
 
 
 @dataclass
 class Window:
-    """What happened between two moments."""
+    """Requests, writes and CPU use between two moments."""
 
     seconds: float = 0.0
     cpu: dict[str, float] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Window:
     requests: Counter[str] = field(default_factory=Counter)
     """Requests to Harbor by method and endpoint class."""
     log: Sequence[RequestRecord] = ()
-    """Each of them, if Harbor is a stand-in."""
+    """Each request, if Harbor is a stand-in."""
     entries: Sequence[AuditEntry] = ()
     """The operator's writes to Kubernetes."""
 
@@ -70,7 +70,7 @@ class Window:
 
     @property
     def harbor_writes(self) -> int:
-        """Requests meant to change something; a login changes nothing."""
+        """Number of requests that are meant to change something; a login changes nothing."""
         return sum(
             count
             for name, count in self.requests.items()
@@ -79,7 +79,7 @@ class Window:
 
 
 class Stage:
-    """Get one with `set_up`."""
+    """A control plane, a Harbor and an operator to measure; created by `set_up`."""
 
     def __init__(
         self, options: Options, say: Say, directory: Path, control_plane: ControlPlane, checkout: Checkout
@@ -93,24 +93,25 @@ class Stage:
         self.operator: OperatorProcess
         self.world: World
         self.populated = 0
-        """How many projects there are, each with its policies."""
+        """Number of existing projects, each with its policies."""
         self.prefix = f"bench-{secrets.token_hex(3)}"
 
     # The operator
 
     def restart_operator(self, *, wait: bool = True, **settings: object) -> None:
-        """A new process with these settings and otherwise the defaults; nothing has been measured of it yet."""
+        """Starts a new process with these settings and otherwise the defaults, before anything is measured."""
         self.stop_operator()
         self.operator = self.world.operator = self.make_operator(settings)
         self.operator.restart(wait=wait)
 
     def make_operator(self, settings: dict[str, object]) -> OperatorProcess:
-        """One that is not started yet."""
+        """Returns a process that is not started yet."""
         package, python = self.checkout.package, self.checkout.python
         return OperatorProcess(self.control_plane, self.directory, settings, package=package, python=python)
 
     def stop_operator(self) -> None:
-        """Politely; one that is too busy to end is killed, which is no business of a benchmark."""
+        """Stops the operator with SIGTERM. A process that is too busy to end is killed, since a benchmark does not test
+        shutdown."""
         try:
             self.operator.stop()
         except subprocess.TimeoutExpired:
@@ -118,7 +119,7 @@ class Stage:
             self.operator.kill()
 
     def visits(self) -> float:
-        """How many visits to resources the operator has made."""
+        """Returns the number of visits to resources that the operator has made."""
         values = self.operator.metrics().items()
         return sum(value for name, value in values if name.startswith("harborhook_reconcile_total{"))
 
@@ -134,7 +135,7 @@ class Stage:
         return found
 
     def undelivered(self) -> int:
-        """How many events the operator knows to be undelivered."""
+        """Returns the number of events that the operator knows to be undelivered."""
         values = self.operator.metrics().items()
         return int(sum(value for name, value in values if name.startswith("harborhook_webhook_undelivered{")))
 
@@ -142,7 +143,8 @@ class Stage:
 
     @contextmanager
     def window(self) -> Iterator[Window]:
-        """What happens while the block runs; filled in at its end. The operator must not be restarted in it."""
+        """Measures during the block, and fills the window in at its end. The operator must not be restarted inside
+        it."""
         found = Window()
         stand_in = self.harbor.stand_in
         before = Counter[str]() if stand_in else self._requests_by_metrics()
@@ -166,7 +168,7 @@ class Stage:
         found: Counter[str] = Counter()
         try:
             values = self.operator.metrics()
-        except OSError:  # it is just starting
+        except OSError:  # the operator is still starting
             return found
         for name, value in values.items():
             labels = dict(re.findall(r'(\w+)="([^"]*)"', name))
@@ -177,7 +179,7 @@ class Stage:
     def follow(self) -> Follower:
         return Follower(self.control_plane.paths.audit_log, self.control_plane.audit_position())
 
-    # Declaring
+    # Creating resources
 
     def project_manifest(self, number: int, **spec: Any) -> Object:
         return {
@@ -204,7 +206,7 @@ class Stage:
         return found + [self.policy_manifest(project, number) for project in numbers for number in range(policies)]
 
     def create(self, manifests: Sequence[Object]) -> float:
-        """Creates all as fast as the API server takes them; how many seconds that took."""
+        """Creates all objects as fast as the API server accepts them. Returns the seconds that this took."""
         started = time.monotonic()
         waiting, lock = iter(manifests), threading.Lock()
 
@@ -218,7 +220,7 @@ class Stage:
         return time.monotonic() - started
 
     def _create_from(self, take: Callable[[], Object | None]) -> None:
-        """Over one connection, as long as there is something to create."""
+        """Creates objects over one connection until none are left."""
         server = urlsplit(self.control_plane.url)
         trust = ssl.create_default_context(cafile=str(self.control_plane.ca_file))
         headers = {"Authorization": f"Bearer {self.control_plane.admin_token}", "Content-Type": "application/json"}
@@ -232,7 +234,7 @@ class Stage:
                     raise BenchError(f"{manifest['metadata']['name']}: {said.decode()}")
 
     def create_helm_secrets(self, number: int, size: int) -> None:
-        """As Helm keeps its releases: a revision in each Secret."""
+        """Creates Secrets like Helm's releases: one revision in each."""
         path = f"/api/v1/namespaces/{NAMESPACE}/secrets"
         for revision in range(1, number + 1):
             self.control_plane.admin.create(
@@ -248,7 +250,7 @@ class Stage:
             )
 
     def populate(self, projects: int) -> None:
-        """Sees to it that there are so many projects with their policies, all Ready, before anything is measured."""
+        """Ensures that this many projects with their policies exist, all Ready, before the measurement."""
         self.say(f"Declaring {projects} projects with {POLICIES} policies each ...")
         follower = self.follow()
         manifests = self.manifests(range(projects), POLICIES)
@@ -263,23 +265,23 @@ class Stage:
         return sum(found["status"].get("webhooks", {}).get("summary") == summary for found in self.all("HarborProject"))
 
     def until_ready(self, follower: Follower, number: int) -> None:
-        """Waits until so many resources have got a status, and then until all of them are Ready."""
+        """Waits until this many resources have a status, and then until all of them are Ready."""
         wait(lambda: len(follower.first_status()) >= number, f"{number} resources have a status", pause=0.1)
         wait(lambda: self.not_ready() == 0, "all resources are Ready", pause=1.0)
 
     def not_ready(self) -> int:
-        """How many resources are not Ready for their present spec."""
+        """Returns the number of resources that are not Ready for their present spec."""
         return sum(not _is_ready(found) for kind in ("HarborProject", "WebhookPolicy") for found in self.all(kind))
 
     def ready_keys(self) -> set[tuple[str, str]]:
-        """The projects and policies of all namespaces that are Ready for their present spec, by resource and name."""
+        """Returns the projects and policies of all namespaces that are Ready for their present spec, by kind and name."""
         kinds = ("HarborProject", "WebhookPolicy")
         everything = ((kind, one) for kind in kinds for one in self.all(kind, namespace=None))
         return {(PLURALS[kind], one["metadata"]["name"]) for kind, one in everything if _is_ready(one)}
 
     def all(self, kind: str, *, namespace: str | None = NAMESPACE) -> Iterator[Object]:
-        """All objects of a kind in a namespace (None: in all), by pages: thousands at once would hold up the API
-        server."""
+        """Yields all objects of a kind in a namespace (None: in all), page by page: one list of thousands would slow
+        down the API server."""
         token = ""
         while True:
             page = self.control_plane.admin.request("GET", f"{_path(kind, namespace)}?limit=500&continue={token}")
@@ -289,7 +291,7 @@ class Stage:
                 return
 
     def until_visited(self, projects: int, policies: int) -> None:
-        """Waits until the operator, freshly started, has visited everything and has nothing to do."""
+        """Waits until the restarted operator has visited everything and its queue is empty."""
 
         def done() -> bool:
             values = self.operator.metrics()
@@ -300,12 +302,12 @@ class Stage:
             everybody = visits["HarborProject"] >= projects and visits["WebhookPolicy"] >= policies
             return everybody and values["harborhook_queue_depth"] == 0
 
-        wait(done, "everything has been visited", pause=1.0)  # asking costs the operator something too
+        wait(done, "everything has been visited", pause=1.0)  # reading the metrics costs the operator CPU too
 
-    # Afterwards
+    # Cleaning up
 
     def leave(self) -> None:
-        """Removes from a real Harbor what was made there; a stand-in goes with all its data."""
+        """Deletes the created objects from a real Harbor; a stand-in loses its data when it ends."""
         if not self.harbor.is_real:
             return
         self.say("Removing what was made in Harbor ...")
@@ -320,7 +322,7 @@ def _path(kind: str, namespace: str | None) -> str:
 
 
 class Follower:
-    """Reads the audit log on from a position, as often as it is asked."""
+    """Reads the audit log from a position; each call continues where the last one ended."""
 
     def __init__(self, log: Path, position: int) -> None:
         self._log = log
@@ -328,7 +330,7 @@ class Follower:
         self.entries: list[AuditEntry] = []
 
     def read(self) -> list[AuditEntry]:
-        """Everything since the beginning."""
+        """Returns all entries since the start."""
         with self._log.open("rb") as lines:
             lines.seek(self._position)
             for line in lines:
@@ -344,11 +346,11 @@ class Follower:
         return [entry for entry in self.read() if entry.user == OPERATOR_USER]
 
     def first_status(self) -> dict[tuple[str, str], float]:
-        """When the operator first wrote the status of each project and policy."""
+        """Returns the time of the operator's first status write of each project and policy."""
         return self._first(lambda entry: entry.user == OPERATOR_USER and entry.subresource == "status")
 
     def created(self) -> dict[tuple[str, str], float]:
-        """When each of them was made."""
+        """Returns the creation time of each of them."""
         return self._first(lambda entry: entry.verb == "create")
 
     def _first(self, wanted: Callable[[AuditEntry], bool]) -> dict[tuple[str, str], float]:
@@ -361,7 +363,7 @@ class Follower:
 
 @contextmanager
 def set_up(options: Options, say: Say, checkout: Checkout, **settings: object) -> Iterator[Stage]:
-    """Starts everything with a working connection; all ends with the block."""
+    """Starts all processes with a working connection, and stops them at the end of the block."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="harborhook-bench-")))
         say("Starting a control plane, a Harbor and the operator ...")
@@ -401,7 +403,7 @@ def wait(attempt: Callable[[], bool], what: str, *, pause: float, patience: floa
 
 
 def kind_of_write(entry: AuditEntry) -> str:
-    """`patch webhookpolicies/status`, `create events`; refused ones apart."""
+    """Counts writes by kind, such as `patch webhookpolicies/status` or `create events`; refused ones separately."""
     what = f"{entry.resource}/{entry.subresource}" if entry.subresource else entry.resource
     refused = f" ({entry.code})" if entry.code >= 400 else ""
     return f"{entry.verb} {what}{refused}"
@@ -420,7 +422,7 @@ _CLASSES = (
 
 
 def kind_of_request(method: str, path: str, query: str = "") -> str:
-    """`GET /projects/{project}` and the like, as the operator's own metrics name them."""
+    """Returns the endpoint class, such as `GET /projects/{project}`, as in the operator's own metrics."""
     bare = path.removeprefix("/api/v2.0")
     for pattern, name in _CLASSES:
         matched = re.fullmatch(pattern, bare)

@@ -51,7 +51,7 @@ def show_comparison(console: Console, rows: Sequence[Comparison]) -> None:
 
 
 def markdown(figures: Iterable[Figure]) -> str:
-    """All figures as one table."""
+    """Formats all figures as one table."""
     lines = ["| scenario | what | measured | target | |", "|---|---|---:|---:|---|"]
     lines += [f"| {f.scenario} | {f.name} | {_value(f)} | {f.target} | {_MET[f.met]} |" for f in figures]
     return "\n".join(lines) + "\n"

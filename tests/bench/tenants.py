@@ -1,4 +1,4 @@
-"""Scenarios with several tenants and several Harbors: what one of them does to the others."""
+"""Scenarios with several tenants and several Harbors: how one of them affects the others."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ CHANGES_PER_SECOND = 1.0
 SETTLE_SECONDS = 5.0
 """Seconds of the attack before the first change is measured."""
 SOON = 5.0
-"""Seconds within which a change is to reach Harbor, whatever other tenants do."""
+"""Maximum seconds until a change reaches Harbor, even if other tenants attack."""
 SLOW_SECONDS = 10.0
-"""That a slow Harbor takes for each request about a project."""
+"""Seconds that a slow Harbor takes for each request about a project."""
 CREATORS = "bench-creators"
-"""Namespace of those who create many resources; the others change theirs elsewhere."""
+"""Namespace of the many new resources; the measured changes are in another one."""
 WANTED_CHANGES = 20
-"""At least, so that a p99 means something."""
+"""Minimum number of changes for a meaningful p99."""
 
 
 def neighbour(stage: Stage, name: str) -> Result:
-    """One tenant changes its specs; then again, while another one attacks with all that it may declare."""
+    """One tenant changes its specs, first undisturbed and then while another tenant attacks with everything it may
+    declare."""
     changes = range(stage.options.numbers.attacked_changes)
     stage.restart_operator(allowed_harbor_hosts=attack.ALLOWED)
     _declare(stage, [stage.project_manifest(number) for number in changes])
@@ -71,8 +72,8 @@ def _declare(stage: Stage, manifests: list[Object]) -> None:
 
 
 def shared(stage: Stage, name: str) -> Result:
-    """Projects and policies are created over many connections, some of which lead to a slow Harbor; meanwhile specs of
-    others change."""
+    """Creates projects and policies over many connections, some to a slow Harbor, while specs of other projects
+    change."""
     numbers = stage.options.numbers
     victims = range(numbers.shared_projects, numbers.shared_projects + numbers.changes)
     with StandIn.start(latency_ms=stage.options.latency_ms) as slow:
@@ -101,7 +102,7 @@ def shared(stage: Stage, name: str) -> Result:
 
 
 def _connect(stage: Stage, slow: StandIn) -> None:
-    """All connections, the first ones to the slow Harbor, and the namespace of their resources."""
+    """Creates all connections, the first ones to the slow Harbor, and the namespace of their resources."""
     stage.control_plane.create_namespace(CREATORS)
     limits = {"maxConcurrentRequests": 8, "requestsPerSecond": stage.options.requests_per_second}
     numbers = stage.options.numbers
@@ -125,7 +126,7 @@ def _connection(stage: Stage, project: int) -> int:
 
 
 def _number(manifest: Object) -> int:
-    """Of a project, or of the project of a policy."""
+    """Returns the number of a project, or of a policy's project."""
     project = manifest["spec"].get("projectRef", manifest["metadata"])["name"]
     return int(project.rpartition("-")[2])
 
@@ -136,7 +137,7 @@ def _key(manifest: Object) -> tuple[str, str]:
 
 
 class _Creation:
-    """Many resources that are being created, and how long it takes until those of healthy connections are Ready."""
+    """Creates many resources in a thread, and measures the time until those of healthy connections are Ready."""
 
     def __init__(self, stage: Stage, manifests: list[Object], healthy: set[tuple[str, str]]) -> None:
         self._stage = stage
@@ -149,7 +150,7 @@ class _Creation:
         self.others = 0
 
     def changes(self, victims: Iterable[int]) -> Iterable[int]:
-        """As many of these as can be changed while resources are being created, and a few more."""
+        """Yields projects to change while resources are being created, and then a few more for a meaningful p99."""
         for made, number in enumerate(victims):
             if made >= WANTED_CHANGES and self._done():
                 return

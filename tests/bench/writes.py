@@ -1,8 +1,8 @@
-"""What each write to Kubernetes costs the API server and etcd in CPU, by verb and content type.
+"""The CPU cost of each write to Kubernetes in the API server and etcd, by verb and content type.
 
-The three writes of a new resource are made in several ways, at objects as the operator leaves them, while one watch is
-open as the operator's is. The operator does not run. `costs` returns the figures; the ways take turns, so that all have
-their share of what else the machine does meanwhile.
+It makes the three writes of a new resource in several ways, on objects as the operator leaves them, while one watch is
+open like the operator's. The operator does not run. `costs` returns the figures. The ways take turns, so that other
+load on the machine affects all of them alike.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ JSON = "application/json"
 FINALIZER = "harborhook.io/cleanup"
 CONTENT_TYPE_REFUSED = 415
 ROUNDS = 5
-"""Turns that each way has."""
+"""Turns of each way."""
 WRITES = 60
-"""Of each way in a turn, each at an object of its own."""
+"""Writes of each way per turn, each to a different object."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Way:
     verb: str
     content_type: str
     body: Callable[[Object, int], Any]
-    """Of the object as it is, and a number that is another one in each turn."""
+    """Returns the body for the present object, and a number that differs in each turn."""
     path: str = "/{name}"
     query: str = ""
 
@@ -117,7 +117,7 @@ def _finalizer_patch(found: Object, number: int) -> Object:
 
 MANAGER = "?fieldManager=bench&force=true"
 AS_NOW = ("finalizer: PATCH merge-patch+json", "status: PATCH merge-patch+json", "Event: POST json")
-"""The ways of the operator."""
+"""The operator's present ways."""
 WAYS = (
     Way("finalizer", "PATCH", MERGE, _finalizer_patch),
     Way(
@@ -156,8 +156,8 @@ WAYS = (
 
 
 def costs(stage: Stage, name: str) -> list[Figure]:
-    """CPU milliseconds of the API server and etcd for one write of each way, and the share of the Event in the three
-    of a new resource as they are made now. A way whose content type this API server refuses is left out."""
+    """Returns CPU milliseconds of the API server and etcd for one write of each way, and the Event's share of the three
+    present writes of a new resource. Omits ways whose content type this API server refuses."""
     stage.stop_operator()
     cpu: dict[str, float] = {}
     with closing(_Writer(stage.control_plane)) as writer, _watched(stage.control_plane):
@@ -179,7 +179,7 @@ def _servers(control_plane: ControlPlane) -> Mapping[str, int]:
 
 
 def _objects(stage: Stage, writer: _Writer) -> dict[str, Object]:
-    """Projects with a finalizer and a status, as they are when the operator is done with them."""
+    """Creates projects with a finalizer and a status, as the operator leaves them."""
     manifests = [stage.project_manifest(number) for number in range(WRITES)]
     found = {one["metadata"]["name"]: writer.send("POST", "", JSON, {"apiVersion": GROUP, **one}) for one in manifests}
     for way in WAYS:
@@ -190,7 +190,7 @@ def _objects(stage: Stage, writer: _Writer) -> dict[str, Object]:
 
 @dataclass
 class _Writer:
-    """One connection of an administrator."""
+    """One connection with administrator rights."""
 
     control_plane: ControlPlane
     _connection: http.client.HTTPSConnection = field(init=False)
@@ -204,7 +204,7 @@ class _Writer:
         self._connection.close()
 
     def write_all(self, way: Way, objects: dict[str, Object], number: int) -> bool:
-        """Writes at each object, and keeps the answers; False if the content type is refused."""
+        """Writes to each object and stores the answers. Returns False if the content type is refused."""
         for name, found in objects.items():
             answer = self.send(
                 way.verb, way.path.format(name=name) + way.query, way.content_type, way.body(found, number), way.write
@@ -233,7 +233,7 @@ class _Writer:
 
 @contextmanager
 def _watched(control_plane: ControlPlane) -> Iterator[None]:
-    """Reads what a watch of the projects is sent, as long as the block runs."""
+    """Reads the events of a watch of the projects during the block."""
     with closing(_Writer(control_plane)) as reader:
         connection = reader._connection
         headers = {"Authorization": f"Bearer {control_plane.admin_token}"}
@@ -244,7 +244,7 @@ def _watched(control_plane: ControlPlane) -> Iterator[None]:
         try:
             yield
         finally:
-            connection.sock.shutdown(socket.SHUT_RDWR)  # a connection that is being read cannot be closed
+            connection.sock.shutdown(socket.SHUT_RDWR)  # a connection with a pending read cannot be closed
             thread.join()
 
 

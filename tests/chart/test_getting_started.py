@@ -1,7 +1,7 @@
-"""Getting started on kind, as far as it goes without nodes: chart, manifests and commands of the page, from step 2 on.
+"""The page for kind, as far as it works without nodes: chart, manifests and commands of the page, from step 2 on.
 
-The operator runs beside the cluster as what its Deployment describes. Harbor is a stand-in, and the receiver is one of
-the tests' own: their addresses are all that is changed in the page's manifests.
+The operator runs beside the cluster, as its Deployment describes. Harbor is a stand-in, and the receiver belongs to the
+tests. Only their addresses are changed in the page's manifests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def world(cluster: Cluster) -> World:
-    """The cluster after step 2."""
+    """Returns the cluster after step 2."""
     cluster.install()
     return cluster.world(cluster.operate(), "default").elsewhere("team-a")
 
@@ -42,7 +42,7 @@ def part_of_page(title: str) -> str:
 
 
 def step(world: World, title: str, **addresses: str) -> None:
-    """Applies the manifests of a step and enters its commands of kubectl."""
+    """Applies the manifests of a step and runs its kubectl commands."""
     text = part_of_page(title)
     (manifests,) = blocks(text, "yaml")
     for address, replacement in addresses.items():
@@ -55,7 +55,7 @@ def step(world: World, title: str, **addresses: str) -> None:
 
 
 def push(world: World, title: str) -> str:
-    """Pushes what the command of a step pushes, without its pod; the reference."""
+    """Pushes the same image as the command of a step, but without a pod. Returns its reference."""
     (command,) = [command for command in commands(part_of_page(title)) if command.startswith("kubectl run push ")]
     reference = command.rstrip("'").rpartition(f"{HARBOR.removeprefix('http://')}/")[2]
     repository, tag = reference.split(":")

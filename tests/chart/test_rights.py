@@ -1,5 +1,5 @@
 """The operator under the roles that the chart renders: the API server's audit log shows that it uses each of their
-rights, and lacks none. docs/permissions.md has the rights as a table."""
+rights and lacks none. docs/permissions.md has the rights as a table."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_every_right_of_an_installation_is_used_and_none_is_missing(cluster: Clu
     for kind, connection in (("ClusterHarborConnection", "default"), ("HarborConnection", "team")):
         examine(world, kind, connection)
     world.delete("HarborConnection", "team")
-    operator.stop()  # which ends its watches, and so logs them
+    operator.stop()  # ends its watches, so that the log has them
 
     assert trail.leaks() == []
     assert trail.new_refusals() == []
@@ -73,7 +73,7 @@ def test_the_documented_role_for_the_cluster_is_the_one_of_the_chart(helm: Helm)
 
 
 def table(rights: dict[str, set[Grant]]) -> str:
-    """A row per place and resource, a column per installation."""
+    """Returns a table with a row per place and resource, and a column per installation."""
     rows = sorted(
         {(list(PLACES).index(where), resource) for found in rights.values() for where, _, resource, *_ in found}
     )
@@ -90,7 +90,8 @@ def verbs(rights: set[Grant], where: str, resource: str) -> str:
 
 
 def everything_declared_and_deleted(world: World) -> None:
-    """Over the connection of the chart and over one of the team's own, with values out of Secrets and ConfigMaps."""
+    """Declares objects over the chart's connection and over one of the team, with values from Secrets and
+    ConfigMaps."""
     world.secret("team", username=world.harbor.username, password=world.harbor.password, header="Bearer c4nary-header")
     world.config_map("authorities", world.namespace, **{"ca.crt": Authority().bundle})
     spec: Object = {
@@ -113,14 +114,13 @@ def everything_declared_and_deleted(world: World) -> None:
 
 
 def made_again(world: World, project: str) -> None:
-    """Before the operator makes something again, it reads whether the resource is still there."""
+    """The operator recreates an object; before that it reads whether the resource still exists."""
     world.remove_project(project)
     eventually(lambda: world.harbor_policies(project), lambda: f"{project} is not made again")
 
 
 def lost_and_found(world: World) -> None:
-    """The connection's Harbor stops answering for a while, and the global switch is unreadable: of both an Event
-    reports."""
+    """The connection's Harbor stops answering for a while, and the global switch is unreadable: both cause an Event."""
     world.config_map(GLOBAL_SWITCH, NAMESPACE, enabled="perhaps")
     assert world.harbor.stand_in is not None
     world.harbor.stand_in.set_fault({}, status=503)
@@ -136,7 +136,7 @@ def about_the_switch(world: World) -> bool:
 
 
 def examine(world: World, kind: str, name: str) -> None:
-    """As somebody in the operator's pod does, with the operator's rights."""
+    """Runs the command like a user in the operator's pod, with the operator's rights."""
     place = ["--namespace", world.namespace] if kind == "HarborConnection" else []
     ended = console.run(world.operator.kubeconfig, "doctor", "--connection", name, *place)
     assert ended.code == 0, ended

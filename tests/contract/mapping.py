@@ -77,7 +77,7 @@ class Mapping:
 
     @staticmethod
     def kind_of(path: str) -> str:
-        """Of what a path names, lists or makes."""
+        """Returns the kind of the object that a path names, lists or creates."""
         kinds = [_KIND_OF_SEGMENT[part] for part in path.partition("?")[0].split("/") if part in _KIND_OF_SEGMENT]
         return kinds[-1] if kinds else ""
 

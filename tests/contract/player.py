@@ -302,7 +302,7 @@ class Player:
 
 
 def set_cookies(answer: httpx.Response) -> dict[str, str]:
-    """What an answer sets."""
+    """Returns the cookies that an answer sets."""
     pairs = (header.partition(";")[0].partition("=") for header in answer.headers.get_list("set-cookie"))
     return {name: value for name, _, value in pairs}
 

@@ -29,7 +29,7 @@ class Scenario:
     attempts: int = 1
     """Deliveries have a time-out in real time, which they may miss on a busy machine."""
     recorded_in: Path | None = None
-    """Where its recordings are, if not in `tests/data`."""
+    """The directory of its recordings, if not `tests/data`."""
 
     def recordings(self) -> list[Recording]:
         """All that are played."""

@@ -624,7 +624,7 @@ def _demo_project(player: Player) -> None:
 
 
 def _the_failed_one(player: Player) -> None:
-    """Two executions of the same second come in any order; the recording goes on with the one that failed."""
+    """Two executions of the same second have no fixed order; the recording continues with the failed one."""
     project = player.mapping.name("alpha")
     path = f"/projects/{project}/webhook/policies/{player.mapping.bound('policy', 4256)}/executions"
     (failed,) = player.ask("GET", f"{path}?q=status=Error").json()

@@ -1,4 +1,5 @@
-"""A tenant floods the operator, fights for a name, and lets its Harbor send terminal escapes: what others see of it.
+"""Attacks by a tenant and their effect on others: a flood of changes, a fight for a name, and terminal escapes from its
+Harbor.
 
 docs/security.md lists all attacks with their tests.
 """
@@ -22,12 +23,12 @@ CHANGES = 200
 LATENCY = 0.5
 """Seconds that Harbor takes for each request about the attacker's project."""
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\r\x9b31mgone\u202egnp.exe"
-"""Clears the screen, renames the window, returns the carriage, colours, and turns the direction."""
+"""Clears the screen, renames the window, returns the carriage, changes the colour, and reverses the text direction."""
 
 
 @pytest.fixture
 def attacker(own: World) -> Iterator[World]:
-    """A namespace of another tenant, over the same connection."""
+    """Yields another tenant's namespace, over the same connection."""
     found = own.elsewhere(f"attacker-{own._unique}")
     own.control_plane.create_namespace(found.namespace)
     yield found
@@ -46,7 +47,7 @@ def declare(world: World, name: str) -> str:
 
 
 def about(world: World, project: str) -> list[str]:
-    """What Harbor was asked about a project; polls go on whatever happens."""
+    """Returns the requests to Harbor about a project, without polls, which never stop."""
     requests = standing(world).requests()
     asked = [f"{one.method} {one.path}" for one in requests if f"/projects/{project}" in one.path]
     return [one for one in asked if "/lasttrigger" not in one]
@@ -54,7 +55,7 @@ def about(world: World, project: str) -> list[str]:
 
 @contextmanager
 def meanwhile(attack: Any) -> Iterator[None]:
-    """Something goes on in a thread while the block runs; the end of the block waits for its end."""
+    """Runs the attack in a thread during the block, and waits for its end."""
     thread = threading.Thread(target=attack)
     thread.start()
     yield
@@ -132,7 +133,7 @@ def test_a_description_of_a_megabyte_gets_into_neither_cluster_nor_status(own: W
 
 
 def test_nothing_that_a_harbor_says_commands_a_terminal(own: World) -> None:
-    """By kubectl in each form of its output, and by our own commands in a terminal."""
+    """The texts are shown by kubectl in each output format, and by our own commands in a terminal."""
     own.secret("login", username=own.harbor.username, password=own.harbor.password)
     standing(own).set_fault({"path": "/systeminfo$"}, status=200, body=f'{{"harbor_version": "v2.16.0{escaped()}"}}')
     refusal = f'{{"errors":[{{"code":"CONFLICT{escaped()}","message":"no{escaped()}"}}]}}'
@@ -169,5 +170,5 @@ def test_nothing_that_a_harbor_says_commands_a_terminal(own: World) -> None:
 
 
 def escaped() -> str:
-    """As JSON has it."""
+    """Returns the escapes as JSON encodes them."""
     return "".join(f"\\u{ord(char):04x}" for char in ESCAPES)

@@ -1,7 +1,7 @@
-"""Every secret that tests give to the operator, and a search for them in what it shows.
+"""Collects every secret that tests give to the operator, and searches for them in its output.
 
-Secrets are collected from the manifests that tests write, from what they enter in Harbor, and from what they plant
-themselves. A text is searched for each of them in clear and as JSON, URLs and base64 would have it.
+Sources are the manifests that tests write, the requests that they send to Harbor, and the values that they plant. A
+text is searched for each secret in clear, and in the forms that JSON, URLs and base64 give it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import httpx
 Object = dict[str, Any]
 
 SHORTEST = 7
-"""Characters of a secret that can be searched for: a shorter one is found in any log."""
+"""Minimum length of a searchable secret: a shorter one occurs in any log."""
 PUBLIC_KEYS = {"username", "ca.crt", "tls.crt"}
-"""Keys of Secrets whose values a status shows, or may show."""
+"""Keys of Secrets whose values a status may show."""
 SCHEMES = {"bearer", "basic", "token"}
 
 
@@ -30,11 +30,11 @@ class Canaries:
     planted: set[str] = field(default_factory=set)
 
     def plant(self, value: str) -> None:
-        """One secret: the whole of it, its words, and what is secret of an address."""
+        """Adds one secret: the whole value, its words, and the secret parts of an address."""
         self.planted.update(part for part in _parts(value.strip()) if len(part) >= SHORTEST)
 
     def plant_manifest(self, manifest: Object) -> None:
-        """Of a Secret the values, of a WebhookPolicy the addresses and headers; also of a patch of one."""
+        """Adds the values of a Secret, and the addresses and headers of a WebhookPolicy. Accepts patches too."""
         encoded = ((key, _decoded(value)) for key, value in (manifest.get("data") or {}).items())
         for key, value in [*encoded, *(manifest.get("stringData") or {}).items()]:
             if key not in PUBLIC_KEYS:
@@ -42,7 +42,7 @@ class Canaries:
         self.plant_targets((manifest.get("spec") or {}).get("targets"))
 
     def plant_targets(self, targets: Any) -> None:
-        """Of targets as WebhookPolicies and Harbor have them; anything else is skipped."""
+        """Adds the secrets of targets, in the form of WebhookPolicies or of Harbor; skips anything else."""
         for target in targets if isinstance(targets, list) else ():
             if isinstance(target, dict):
                 self.planted.update(
@@ -51,12 +51,12 @@ class Canaries:
                 self.plant(str(target.get("auth_header", "")))
 
     def hear(self, request: httpx.Request) -> None:
-        """A hook of httpx, for what a test enters in Harbor."""
+        """An httpx hook that adds the secrets in a test's requests to Harbor."""
         if request.method in ("POST", "PUT") and "/webhook/policies" in request.url.path:
             self.plant_targets(json.loads(request.content).get("targets"))
 
     def search(self, text: str) -> list[str]:
-        """The secrets in the text, in whatever form."""
+        """Returns the secrets that the text contains in any form."""
         return sorted(secret for secret in self.planted if holds(text, secret))
 
 
@@ -69,13 +69,13 @@ def holds(text: str, secret: str) -> bool:
 
 @cache
 def forms(secret: str) -> frozenset[str]:
-    """How a text may hold a secret: in clear, escaped, or as a part of something longer in base64."""
+    """Returns the forms of a secret in a text: in clear, escaped, or as a part of a longer base64 text."""
     data = secret.encode()
     found = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
     found |= {quote(secret), quote(secret, safe=""), quote_plus(secret)}
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + data)
-        # Without the characters that the bytes before and behind have a part in.
+        # Without the characters that depend on neighbouring bytes.
         whole = encoded[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6].decode()
         found |= {whole, whole.replace("+", "-").replace("/", "_")}
     return frozenset(found)
@@ -93,7 +93,7 @@ def _parts(value: str) -> Iterator[str]:
 
 
 def _of_address(word: str) -> Iterator[str]:
-    """User, password, path and query. A path counts together with its host, since it may be any word."""
+    """Yields user, password, path and query. A path counts only together with its host, since it may be any word."""
     url = _split(word)
     if url is None:
         return

@@ -40,9 +40,9 @@ REPEATING_PROJECT = (
     REPOSITORY / ".github/ISSUE_TEMPLATE/config.yml",
 )
 _VERSION = re.compile(r"(harborhook[:/ -]|\bnewTag: |\bVersion |\bplaceholder: |\bTAG=v|tag `v)\d+\.\d+\.\d+\b")
-"""Where a page names the present version; in running text another version may be meant."""
+"""The places where a page names the present version; in running text another version may be meant."""
 _ADDRESS = re.compile(r"https://[^\s)]+?(?=/security/advisories/new)|(?<=\bADDRESS=)https://\S+")
-"""Where a page names the repository."""
+"""The places where a page names the repository."""
 
 
 def chart_files() -> dict[Path, str]:

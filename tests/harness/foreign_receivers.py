@@ -1,4 +1,4 @@
-"""Receivers of other projects as processes: what `harness.receiver_programs` built, on a control plane of the tests."""
+"""Runs the receivers that `harness.receiver_programs` built as processes, on a control plane of the tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.world import Object
 
 @contextmanager
 def flux(control_plane: ControlPlane, log: Path) -> Iterator[str]:
-    """notification-controller with its CRDs, as an administrator; gives the address of its receivers."""
+    """Runs notification-controller with its CRDs and administrator rights; yields the address of its receivers."""
     repositories = kind_of("OCIRepository", "source.toolkit.fluxcd.io", "v1")
     install(control_plane, FLUX.sources() / "config/crd/bases", repositories)
     receivers, health, events, metrics = (f"127.0.0.1:{free_port()}" for _ in range(4))
@@ -38,9 +38,10 @@ def flux(control_plane: ControlPlane, log: Path) -> Iterator[str]:
 
 @contextmanager
 def tekton(control_plane: ControlPlane, namespace: str, listener: Object, account: str, log: Path) -> Iterator[str]:
-    """The sink of an EventListener and the core interceptors, where Tekton is installed; gives the sink's address.
+    """Runs the sink of an EventListener and the core interceptors on a cluster with Tekton's CRDs; yields the sink's
+    address.
 
-    Tekton's controller would start it in a pod, under the ServiceAccount `account`.
+    Tekton's controller would run the sink in a pod, under the ServiceAccount `account`.
     """
     port, interceptors = free_port(), free_port()
     cel = {"apiVersion": "triggers.tekton.dev/v1alpha1", "kind": "ClusterInterceptor", "metadata": {"name": "cel"}}
@@ -63,14 +64,14 @@ def tekton(control_plane: ControlPlane, namespace: str, listener: Object, accoun
 
 
 def install_tekton(control_plane: ControlPlane) -> None:
-    """Tekton Triggers' own kinds and roles."""
+    """Installs Tekton Triggers' CRDs and roles."""
     config = TEKTON.sources() / "config"
     runs = kind_of("PipelineRun", "tekton.dev", "v1")
     install(control_plane, *sorted(config.glob("300-*.yaml")), config / "200-clusterrole.yaml", runs)
 
 
 def install(control_plane: ControlPlane, *manifests: Path | str) -> None:
-    """Applies CRDs and roles of another project, and waits until the API server serves all kinds."""
+    """Applies another project's CRDs and roles, and waits until the API server serves all kinds."""
     for manifest in manifests:
         control_plane.apply(manifest, "--server-side")
     control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
@@ -85,7 +86,7 @@ def install(control_plane: ControlPlane, *manifests: Path | str) -> None:
 
 
 def kind_of(kind: str, group: str, version: str) -> str:
-    """A CRD for objects of any content, where only that they exist matters."""
+    """Returns a CRD that accepts any content, for kinds whose objects only have to exist."""
     plural = {"OCIRepository": "ocirepositories", "PipelineRun": "pipelineruns"}[kind]
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     return yaml.safe_dump(
@@ -110,7 +111,7 @@ def running(server: Server) -> Iterator[None]:
         yield
     finally:
         server.stop()
-        print(server.log.read_text()[-6000:])  # shown when the test has failed
+        print(server.log.read_text()[-6000:])  # pytest shows it if the test fails
 
 
 def environment(kubeconfig: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The how-tos of docs/receivers, as a team follows them: their YAML and commands for the team's own namespace."""
+"""The how-tos of docs/receivers as a team follows them: their YAML and commands, moved to the team's namespace."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from harness.readme import blocks, commands
 
 PAGES = REPOSITORY / "docs/receivers"
 NAMESPACE = "team-a"
-"""Of every page; also the HarborProject."""
+"""The namespace on every page, and the name of its HarborProject."""
 
 Object = dict[str, Any]
 
 
 def objects_of(page: str, namespace: str, **filled_in: str) -> dict[str, Object]:
-    """The objects of a page by kind and name (`Secret/harbor-webhook`), with placeholders and addresses filled in."""
+    """Returns the objects of a page by kind and name (`Secret/harbor-webhook`), with placeholders and addresses filled
+    in."""
     text = "\n---\n".join(blocks((PAGES / page).read_text(), "yaml")).replace(NAMESPACE, namespace)
     for placeholder, value in filled_in.items():
         if placeholder not in text:
@@ -29,6 +30,6 @@ def objects_of(page: str, namespace: str, **filled_in: str) -> dict[str, Object]
 
 
 def kubectl_commands(page: str, namespace: str) -> list[list[str]]:
-    """The arguments of the page's commands of kubectl."""
+    """Returns the arguments of the page's kubectl commands."""
     typed = [shlex.split(command) for command in commands((PAGES / page).read_text().replace(NAMESPACE, namespace))]
     return [arguments for program, *arguments in typed if program == "kubectl"]

@@ -40,7 +40,7 @@ class OperatorProcess:
     """
 
     made: ClassVar[list[OperatorProcess]] = []
-    """All of this process, for what is checked of every operator."""
+    """All operators of this process, for checks of every operator."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class OperatorProcess:
             return str(answer.read().decode())
 
     def shown_metrics(self) -> str:
-        """What Prometheus has read last, if it does not run any more or does not answer."""
+        """Returns the metrics, or those of the last read if the operator does not run any more or does not answer."""
         with suppress(OSError):
             return self.metrics_page() if self.running else self._last_metrics
         return self._last_metrics

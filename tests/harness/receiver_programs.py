@@ -1,8 +1,9 @@
 """`python -m harness.receiver_programs COMMAND...`: builds receivers of other projects, then runs the command.
 
-They are built from their own public modules, which the modules beside this file pin. Flux's notification-controller is
-its own program. Of Tekton Triggers a small program of ours runs the sink and the core interceptors: Tekton's own would
-listen on every address of the machine. The command finds the programs in the variables that `FLUX` and `TEKTON` name.
+Both are built from their projects' public modules, which the modules beside this file pin. Flux's
+notification-controller is built unchanged. For Tekton Triggers, a small program of ours runs its sink and core
+interceptors, since Tekton's own program would listen on every address of the machine. The command finds the programs in
+the variables that `FLUX` and `TEKTON` name.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ HARNESS = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ReceiverProgram:
-    """A receiver, and where the tests find it."""
+    """A receiver that is built here, and the location that the tests read."""
 
     variable: str
     module: str
-    """The public module that it is made of."""
+    """The public module that it is built from."""
     program: GoProgram
 
     def build(self) -> Path:
-        """The program; builds it unless that has been done before."""
+        """Returns the program, and builds it if it does not exist yet."""
         return self.program.build(say) / self.program.name
 
     def sources(self, module: str | None = None) -> Path:
-        """Where Go keeps the pinned version of its module, or of one that this needs: CRDs and roles are read there."""
+        """Returns the directory in which Go keeps the pinned version of its module or of a dependency; tests read CRDs
+        and roles there."""
         command = ["go", "mod", "download", "-json", module or self.module]
         done = subprocess.run(command, cwd=self.program.source, capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -1,7 +1,7 @@
-"""What the operators of a test run have done in the API servers of that run, and what they have shown.
+"""Records what the operators of a test run have done in its API servers, and what they have shown.
 
-Each control plane of the process is followed by its audit log. What tests write there are the secrets to search for;
-what an operator writes is searched. The log also shows which rights it uses, and which it lacks.
+It follows the audit log of each control plane of the process. Writes of tests contain the secrets to search for, and
+writes of operators are searched. The log also shows which rights an operator uses, and which it lacks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.operator_process import OperatorProcess
 
 Object = dict[str, Any]
 LINE = 1000
-"""Characters of a line that are shown."""
+"""Characters of a line in a report."""
 HELM_RELEASE = "helm.sh/release.v1"
 """Secrets in which Helm keeps manifests."""
 
@@ -37,38 +37,36 @@ class Refusal(NamedTuple):
     namespace: str
     user: str
     reason: str
-    """In the API server's words; mostly empty where no role has the right."""
+    """In the API server's words; mostly empty if no role grants the right."""
 
 
 @dataclass
 class Trail:
     canaries: Canaries = field(default_factory=Canaries)
     used: dict[str, set[tuple[str, Right]]] = field(default_factory=dict)
-    """By user: namespace (empty for all) and right of each request that was allowed."""
+    """By user: namespace (empty for all) and right of each allowed request."""
     refusals: list[Refusal] = field(default_factory=list)
     """Requests of operators that RBAC has refused."""
     _written: dict[str, list[str]] = field(default_factory=dict)
     _running: dict[ControlPlane, int] = field(default_factory=dict)
     _read: dict[Path, int] = field(default_factory=dict)
 
-    # As an observer of control planes
+    # Called by control planes
 
     def started(self, control_plane: ControlPlane, since: int = 0) -> None:
-        """Follows it, from a position in its audit log."""
+        """Follows the control plane from a position in its audit log."""
         self._running[control_plane] = since
 
     def stopped(self, control_plane: ControlPlane) -> None:
-        self._plant_tokens()  # they go with it
+        self._plant_tokens()  # they end with the control plane
         self._follow(control_plane)
         del self._running[control_plane]
 
-    # For the checks
+    # Called by checks
 
     def news(self) -> dict[str, str]:
-        """What operators have shown since the last call, by where: log, metrics, writes to the API server."""
-        for control_plane in list(self._running):
-            control_plane.audit_position()  # returns when the log has caught up
-            self._follow(control_plane)
+        """Returns the output of operators since the last call, by source: log, metrics, writes to the API server."""
+        self._catch_up()
         self._plant_tokens()
         found = {}
         for operator in OperatorProcess.made:
@@ -79,7 +77,7 @@ class Trail:
         return found
 
     def leaks(self) -> list[str]:
-        """Secrets in the news, with where they are and a line of it."""
+        """Returns the secrets in the news, each with its source and a line that contains it."""
         found = []
         for place, text in self.news().items():
             for secret in self.canaries.search(text):
@@ -88,9 +86,15 @@ class Trail:
         return found
 
     def new_refusals(self) -> list[Refusal]:
-        """What RBAC has refused to operators since the last call."""
+        """Returns the requests of operators that RBAC has refused since the last call."""
+        self._catch_up()
         found, self.refusals = self.refusals, []
         return found
+
+    def _catch_up(self) -> None:
+        for control_plane in list(self._running):
+            control_plane.audit_position()  # returns when the log has caught up
+            self._follow(control_plane)
 
     def _follow(self, control_plane: ControlPlane) -> None:
         users = {operator.user for operator in OperatorProcess.made}
@@ -125,21 +129,21 @@ class Trail:
         return found.decode(errors="replace")
 
     def _plant_tokens(self) -> None:
-        """Those by which the operators talk to the API server."""
+        """Adds the tokens with which the operators authenticate to the API server."""
         files = [operator.kubeconfig for operator in OperatorProcess.made if operator.kubeconfig.exists()]
         for user in (user for file in files for user in yaml.safe_load(file.read_text())["users"]):
             self.canaries.plant(user["user"]["token"])
 
 
 def right_of(event: Object) -> tuple[Right, str]:
-    """What a request needs, and in which namespace."""
+    """Returns the right that a request needs, and its namespace."""
     target: dict[str, str] = event.get("objectRef", {})
     resource = "/".join(filter(None, (target.get("resource"), target.get("subresource")))) or event["requestURI"]
     return Right(resource, event["verb"]), target.get("namespace", "")
 
 
 def granted(rules: list[Object]) -> Iterator[Right]:
-    """The rights in the rules of a role."""
+    """Yields the rights in the rules of a role."""
     for rule in rules:
         for resource in rule["resources"]:
             yield from (Right(resource, verb) for verb in rule["verbs"])

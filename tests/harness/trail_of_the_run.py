@@ -1,8 +1,8 @@
-"""pytest plugin: follows every operator of the run, and compares the rights that all end-to-end tests have used with
-those that are shipped.
+"""pytest plugin: follows every operator of the run, and compares the shipped rights with those that all end-to-end
+tests have used.
 
-The comparison needs the whole of e2e/: it is left out when tests were selected. With pytest-xdist each worker sends the
-rights that it has seen to the controller.
+The comparison needs the whole of e2e/, so it is skipped if tests were selected. With pytest-xdist each worker sends its
+used rights to the controller.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ ROLES = ("manifests/base/rbac-operator.yaml", "manifests/base/rbac-leader-electi
 
 
 class Run:
-    """What this process knows of the run."""
+    """The state of this process in the run."""
 
     def __init__(self) -> None:
         self.trail = Trail(canaries.OF_THE_RUN)
         self.used: set[Right] = set()
         self.files: set[str] = set()
-        """The test files of which something was reported."""
+        """Test files with at least one report."""
 
     @property
     def is_whole(self) -> bool:
@@ -48,13 +48,13 @@ def trail() -> Trail:
 
 
 def shipped() -> set[Right]:
-    """What the operator may do, cluster-wide and in its namespace."""
+    """Returns the rights of the operator, cluster-wide and in its namespace."""
     roles = [found for path in ROLES for found in yaml.safe_load_all((REPOSITORY / path).read_text())]
     return {right for role in roles for right in granted(role.get("rules", ()))}
 
 
 def table(rights: set[Right], used: set[Right]) -> Iterator[str]:
-    """A line per resource: its verbs, those in brackets that nobody has used."""
+    """Yields a line per resource with its verbs; unused verbs are in brackets."""
     for resource in sorted({right.resource for right in rights}):
         verbs = sorted(right for right in rights if right.resource == resource)
         yield f"{resource:35} " + ", ".join(right.verb if right in used else f"[{right.verb}]" for right in verbs)
@@ -80,7 +80,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """A worker has ended."""
+    """Takes over the used rights of a worker that has ended."""
     RUN.used |= {Right(*pair) for pair in getattr(node, "workeroutput", {}).get("used rights", ())}
 
 
@@ -91,6 +91,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 def _is_compared(config: pytest.Config) -> bool:
-    """Whether all end-to-end tests were asked for, and were run."""
+    """Whether all end-to-end tests were selected and have run."""
     selected = config.getoption("keyword") or config.getoption("markexpr") or config.getoption("lf", False)
     return RUN.is_whole and not selected

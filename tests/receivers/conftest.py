@@ -1,4 +1,5 @@
-"""A cluster with the operator, a Harbor, and real receivers, which `make test-receivers` builds; `make test` skips."""
+"""A cluster with the operator, a Harbor, and real receivers. `make test-receivers` builds the receivers; `make test`
+skips these tests."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def operator(crds_installed: ControlPlane, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def team(crds_installed: ControlPlane, operator: OperatorProcess, stand_in: StandIn, namespace: str) -> Iterator[World]:
-    """A team with a HarborProject of its namespace's name, in place of the pages' `team-a`."""
+    """A team whose HarborProject has the name of its namespace, which replaces the pages' `team-a`."""
     around = World(crds_installed, standing_in(stand_in, "2.16"), operator, namespace)
     with own_harbor(around, stand_in, allowedTargetHosts=["127.0.0.1"]) as found:
         found.project(namespace)
@@ -46,5 +47,5 @@ def team(crds_installed: ControlPlane, operator: OperatorProcess, stand_in: Stan
 
 @pytest.fixture(scope="session")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the receivers log."""
+    """The directory of the receivers' logs."""
     return tmp_path_factory.mktemp("receivers")

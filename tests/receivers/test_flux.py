@@ -1,4 +1,5 @@
-"""Flux's notification-controller: what docs/receivers/flux.md declares has Flux reconcile the repository of a push."""
+"""Flux's notification-controller: with the objects of docs/receivers/flux.md, Flux reconciles the repository of a
+push."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from harness.world import World, condition, eventually
 
 PAGE = "flux.md"
 TOKEN = "REPLACE-WITH-32-RANDOM-CHARACTERS"
-"""The page's placeholder is as good a value as any."""
+"""The page's placeholder is a valid value too."""
 ADDRESS = "http://webhook-receiver.flux-system.svc/hook/REPLACE-ME"
 REQUESTED = "reconcile.fluxcd.io/requestedAt"
 
@@ -30,7 +31,7 @@ def controller(crds_installed: ControlPlane, logs: Path) -> Iterator[str]:
 
 @pytest.fixture
 def path(team: World, controller: str) -> str:
-    """What the page's Receiver got, by the page's own command."""
+    """Returns the path of the page's Receiver, read with the page's command."""
     objects = objects_of(PAGE, team.namespace)
     repository = {
         "apiVersion": objects["Receiver/harbor"]["spec"]["resources"][0]["apiVersion"],
@@ -44,7 +45,7 @@ def path(team: World, controller: str) -> str:
 
 
 def until_path(team: World, other_than: str = "") -> str:
-    """Runs the command of the page until the Receiver has a path."""
+    """Runs the page's command until the Receiver has a path."""
     (command,) = (found for found in kubectl_commands(PAGE, team.namespace) if found[0] == "get")
 
     def found() -> str:
@@ -57,7 +58,7 @@ def until_path(team: World, other_than: str = "") -> str:
 
 @pytest.fixture
 def policy(team: World, controller: str, path: str) -> str:
-    """The policy of the page, in Harbor."""
+    """Returns the page's policy, in Harbor."""
     declare(team, controller + path)
     team.ready("WebhookPolicy", "flux")
     return "flux"
@@ -80,7 +81,7 @@ def until_delivering(team: World, status: str) -> Object:
 
 
 def requested(team: World) -> str | None:
-    """When Flux was asked to reconcile the repository."""
+    """Returns the time of the last reconcile request to Flux."""
     path = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{team.namespace}/ocirepositories/app"
     annotations: dict[str, str] = team.control_plane.admin.request("GET", path)["metadata"].get("annotations", {})
     return annotations.get(REQUESTED)

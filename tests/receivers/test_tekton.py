@@ -1,4 +1,4 @@
-"""Tekton's EventListener: what docs/receivers/tekton.md declares starts a PipelineRun for a push."""
+"""Tekton's EventListener: with the objects of docs/receivers/tekton.md, a push starts a PipelineRun."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from harness.world import World, condition, eventually
 
 PAGE = "tekton.md"
 HEADER = "REPLACE-WITH-32-RANDOM-CHARACTERS"
-"""The page's placeholder is as good a value as any."""
+"""The page's placeholder is a valid value too."""
 ADDRESS = "http://el-harbor.{namespace}.svc:8080/"
 
 
 @pytest.fixture(scope="module")
 def program(crds_installed: ControlPlane) -> Path:
-    """Tekton's program, where its kinds are installed."""
+    """Returns Tekton's program, after its kinds are installed."""
     install_tekton(crds_installed)
     return TEKTON.build()
 
@@ -37,7 +37,7 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def address(team: World, program: Path, log: Path) -> Iterator[str]:
-    """The EventListener of the page."""
+    """Yields the address of the page's EventListener."""
     objects = objects_of(PAGE, team.namespace)
     listener = admitted(program, objects.pop("EventListener/harbor"))
     del objects["WebhookPolicy/tekton"]
@@ -49,7 +49,7 @@ def address(team: World, program: Path, log: Path) -> Iterator[str]:
 
 
 def admitted(program: Path, listener: Object) -> Object:
-    """The object as Tekton's admission webhook lets it pass."""
+    """Returns the object as Tekton's admission webhook changes it."""
     done = subprocess.run([program, "admit"], input=yaml.safe_dump(listener), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found: Object = yaml.safe_load(done.stdout)
@@ -63,7 +63,7 @@ def bindings_of(objects: dict[str, Object]) -> str:
 
 @pytest.fixture
 def policy(team: World, address: str) -> str:
-    """The policy of the page, in Harbor."""
+    """Returns the page's policy, in Harbor."""
     placeholder = ADDRESS.format(namespace=team.namespace)
     team.apply(objects_of(PAGE, team.namespace, **{placeholder: f"{address}/"})["WebhookPolicy/tekton"])
     team.ready("WebhookPolicy", "tekton")
@@ -94,7 +94,7 @@ def test_a_push_starts_a_pipeline_run_with_the_image(team: World, policy: str) -
 
 
 def test_another_header_is_accepted_and_starts_nothing(team: World, policy: str, log: Path) -> None:
-    """What the page warns of: the policy delivers, and where the reason is to be found."""
+    """The page's warning: the policy delivers all the same, and only the log has the reason."""
     team.secret("wrong", header=f"Bearer {HEADER}")
     target = team.get("WebhookPolicy", policy)["spec"]["targets"][0]
     wrong = {**target, "authHeaderFrom": {"secretKeyRef": {"name": "wrong", "key": "header"}}}

@@ -170,7 +170,7 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path: Path) -> None:
     assert run.stdout is not None
     with run.stdout as output:
         assert "is running at" in output.readline()
-        assert len(_processes_naming(tmp_path)) == 4  # itself and three servers
+        assert len(_processes_naming(tmp_path)) == 4  # the process and three servers
         run.kill()
         run.wait()
 
@@ -206,10 +206,10 @@ def test_a_missing_go_is_named_with_what_to_do_instead(tmp_path: Path, monkeypat
 
 
 def _processes_naming(directory: Path) -> list[str]:
-    """The command lines of this machine that have `directory` in them."""
+    """Returns the command lines of processes on this machine that contain `directory`."""
     found = []
     for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it may end while we look
+        with suppress(OSError):  # the process may end meanwhile
             command = file.read_text(errors="replace").replace("\0", " ")
             found += [command] if str(directory) in command else []
     return found

@@ -30,7 +30,7 @@ Events:
 
 
 class Printed:
-    """A stage without parts, and its output."""
+    """Returns a stage without parts, and its output."""
 
     def __init__(self, directory: Path, log: str = "") -> None:
         self._file = io.StringIO()
@@ -158,7 +158,7 @@ def manifests(path: Path) -> list[dict[str, Any]]:
 
 
 def changed(before: Any, after: Any, key: str = "") -> set[str]:
-    """The keys of the values that differ."""
+    """Returns the keys of the values that differ."""
     if isinstance(before, dict) and isinstance(after, dict):
         return {k for name in before.keys() | after.keys() for k in changed(before.get(name), after.get(name), name)}
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):

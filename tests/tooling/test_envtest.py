@@ -22,7 +22,7 @@ NAME = f"envtest-v1.34.1-{HERE}.tar.gz"
 
 
 def archive(*programs: str) -> bytes:
-    """As published: the programs below controller-tools/envtest."""
+    """The published layout: the programs are below controller-tools/envtest."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for program in programs:
@@ -90,7 +90,7 @@ def releases() -> Iterator[Releases]:
 
 
 class Told(list[str]):
-    """What was reported about the progress."""
+    """The reported progress."""
 
     def __call__(self, line: str) -> None:
         self.append(line)
@@ -212,12 +212,12 @@ def test_the_checksums_are_those_of_one_version_for_four_platforms() -> None:
     assert {len(checksum) for checksum in Envtest.here().checksums.values()} == {128}
 
 
-# The order in which they are looked for
+# Order of the search
 
 
 @pytest.fixture
 def empty(tmp_path: Path, releases: Releases, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine that has nothing, not even Go."""
+    """A machine without any of the programs, even without Go."""
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     monkeypatch.delenv("CONTROL_PLANE", raising=False)
     monkeypatch.setenv("HARBORHOOK_CACHE", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""A minute of fuzzing in each run of all tests, and what becomes of a text that breaks a parser."""
+"""A minute of fuzzing in each run of all tests, and the handling of a text that breaks a parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Getting started without containers, as its page tells it: what `make demo KEEP=1` prints is enough to go on."""
+"""Getting started without containers: the page's commands work with the output of `make demo KEEP=1`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from harness.world import eventually
 PAGE = (REPOSITORY / "docs/getting-started.md").read_text().partition("\n## Without containers\n")[2]
 PLACEHOLDER = "http://127.0.0.1:12345"
 STEPS = 7
-"""Of the demonstration: up to redelivery, which the page uses. All of them are tested by test_demo.py."""
+"""Number of the demonstration's steps that run: up to redelivery, which the page uses. test_demo.py tests all of
+them."""
 DEMONSTRATION = f"""
 import sys
 from harness.demo.__main__ import main
@@ -32,7 +33,7 @@ sys.exit(main(STEPS[:{STEPS}]))
 
 @dataclass(frozen=True)
 class Kept:
-    """A demonstration that is left running, and a shell in a second terminal."""
+    """A demonstration that was left running, and a shell in a second terminal."""
 
     printed: str
     directory: Path
@@ -45,12 +46,12 @@ class Kept:
 
     @property
     def push(self) -> str:
-        """The command that is printed for it."""
+        """The printed command for a push."""
         (found,) = re.findall(r"^ *(PYTHONPATH=.* -m harness\.push .*)$", self.printed, re.MULTILINE)
         return str(found)
 
     def enter(self, command: str) -> str:
-        """Runs a command after the printed lines with `export`; what it prints."""
+        """Runs a command after the printed `export` lines. Returns its output."""
         exports = re.findall(r"^ *(export .*)$", self.printed, re.MULTILINE)
         assert len(exports) == 2
         done = subprocess.run(
@@ -67,7 +68,7 @@ class Kept:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory, control_plane: ControlPlane) -> Iterator[Kept]:
-    """`make demo KEEP=1`. It has a control plane of its own; the tests' one means that the programs are built."""
+    """Runs `make demo KEEP=1`. It has its own control plane; that of the tests ensures that the programs are built."""
     directory = tmp_path_factory.mktemp("second-terminal")
     output = directory / "printed"
     environment = {
@@ -97,7 +98,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, control_plane: ControlPlane) 
 
 
 def test_the_page_works_as_it_stands(kept: Kept) -> None:
-    """With the placeholder filled in, and the printed command for each push."""
+    """Runs the page's commands, with the placeholder filled in and the printed command for each push."""
     (manifests,) = blocks(PAGE, "yaml")
     assert PLACEHOLDER in manifests
     (kept.directory / "team-b.yaml").write_text(manifests.replace(PLACEHOLDER, kept.receiver))

@@ -152,7 +152,7 @@ def test_it_can_refuse_connections_for_a_while(tls: bool) -> None:
             assert client.post("/ok/after").status_code == 200
         assert [got.path for got in own.received()] == ["/ok/before"] + ["/ok/after"] * 3
     with Receiver() as own:
-        own.down()  # and is stopped while it is
+        own.down()  # the block's end stops it while it is down
 
 
 def test_it_can_answer_everything_with_an_error_for_a_while(receiver: Receiver, client: httpx.Client) -> None:

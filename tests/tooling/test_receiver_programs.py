@@ -1,4 +1,4 @@
-"""The receivers that `make test-receivers` builds: what the page says about them, and what a failure says."""
+"""The receivers that `make test-receivers` builds: the versions on the page, and the message without Go."""
 
 from __future__ import annotations
 

@@ -542,7 +542,7 @@ async def _answering(reply: bytes) -> asyncio.Server:
         await reader.read(1)
         writer.write(reply)
         writer.write_eof()
-        await reader.read()  # closing with something unread would reset the connection
+        await reader.read()  # closing with unread data would reset the connection
         writer.close()
 
     return await asyncio.start_server(answer, "127.0.0.1", 0)

@@ -1,4 +1,4 @@
-"""What is searched for secrets after each end-to-end module, and which rights are seen to be used or refused."""
+"""The search for secrets after each end-to-end module, and the detection of used and refused rights."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Plane:
 
 @pytest.fixture
 def plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plane:
-    """With an operator whose log is beside it, and a Secret that a test has written."""
+    """Returns a control plane with an operator, whose log is beside it, and a Secret that a test has written."""
     operator = SimpleNamespace(
         user=OPERATOR_USER,
         log=tmp_path / "operator.log",
@@ -129,7 +129,7 @@ def trail(plane: Plane) -> Iterator[Trail]:
 def test_a_secret_in_what_an_operator_writes_is_found_once(plane: Plane, trail: Trail) -> None:
     plane.request(OPERATOR_USER, "create", "events", {"note": f"the receiver said {SECRET}"})
 
-    leak, *_ = trail.leaks()  # and one for a word of it
+    leak, *_ = trail.leaks()  # the rest is a leak of one of its words
     assert leak.startswith(f"{SECRET!r} in writes of {OPERATOR_USER}: ")
     assert trail.leaks() == []
 
@@ -137,7 +137,7 @@ def test_a_secret_in_what_an_operator_writes_is_found_once(plane: Plane, trail: 
 def test_a_secret_in_a_log_is_found(trail: Trail, tmp_path: Path) -> None:
     (tmp_path / "operator.log").write_text(json.dumps({"message": SECRET}))
 
-    leak, *_ = trail.leaks()  # and one for a word of it
+    leak, *_ = trail.leaks()  # the rest is a leak of one of its words
     assert f"in {tmp_path / 'operator.log'}: " in leak
 
 

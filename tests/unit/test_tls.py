@@ -165,7 +165,7 @@ async def test_an_intermediate_authority_may_be_named_alone(tmp_path: Path) -> N
 
 
 def test_nothing_else_makes_a_context() -> None:
-    """aiohttp verifies strictly where it is not given a context, and asks without any connector of its own."""
+    """aiohttp verifies strictly unless it is given a context; without a connector it uses its own context."""
     wrong: list[str] = []
     for file in sorted(SOURCE.rglob("*.py")):
         text = file.read_text()

@@ -35,7 +35,7 @@ _OPTIONS = {
     "tls.clientCertificateRef": "--client-certificate",
     "headersFrom": "--header",
 }
-"""Options that replace the fields of a connection where there is none."""
+"""Options that replace the fields of a connection when a command runs without one."""
 
 LINE = 1000
 """Maximum characters of a line, in case Harbor sends a very long message."""

@@ -133,7 +133,7 @@ def _merged(files: Sequence[Path], *, must_exist: bool) -> _Merged:
         except OSError as error:
             raise FailedError(f"The kubeconfig {file} cannot be read: {_reason(error)}.") from None
         except (LookupError, TypeError, AttributeError, ValueError):
-            raise FailedError(f"The kubeconfig {file} cannot be used: it does not have the form of one.") from None
+            raise FailedError(f"The kubeconfig {file} cannot be used: its content is malformed.") from None
     return merged
 
 

@@ -31,7 +31,7 @@ ADVICE = {
     Failure.EXPIRED: "Renew it where TLS ends: in Harbor, or in the ingress or load balancer in front of it.",
     Failure.NOT_YET_VALID: "Compare the clock of the operator's node with that of the machine that issued it.",
     Failure.OTHER_NAME: "Use a host in url that it is for, or state its host name in the connection's tls.serverName.",
-    Failure.UNACCEPTABLE: "It has to be issued again.",
+    Failure.UNACCEPTABLE: "Issue it again.",
     Failure.NOT_TLS: "Check the port in url; a Harbor without TLS has an http:// url and allowInsecureHTTP: true.",
     Failure.OLD_PROTOCOL: "Enable TLS 1.2 or 1.3 in Harbor, or in the gateway in front of it.",
     Failure.HANDSHAKE_REFUSED: (

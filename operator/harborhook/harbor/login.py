@@ -1,9 +1,13 @@
 """Sessions: a user logs in once, since each request with a user's password costs Harbor a slow password hash.
 
-Harbor's own login form is used: a request without cookies starts an anonymous session (cookie `sid`), the next one
-gets a CSRF token (header) with its cookie (`_gorilla_csrf`), and the login with both gets a new `sid`. The CSRF cookie
-is marked Secure where Harbor's external URL is https; inside a cluster Harbor may be reached by plain http, so cookies
-are sent by hand. Whatever the answers set after the login is ignored: they carry another token each time, and a new
+Called by transport.py. It uses Harbor's own login form in three requests:
+
+1. A request without cookies starts an anonymous session (cookie `sid`).
+2. The next request gets a CSRF token (header) with its cookie (`_gorilla_csrf`).
+3. The login with both gets a new `sid`.
+
+Cookies are sent by hand: the CSRF cookie is marked Secure if Harbor's external URL is https, but inside a cluster
+Harbor may be reached over plain http. Cookies in later answers are ignored: each answer sets another token, and a new
 `sid` means that the session is dead.
 """
 
@@ -20,11 +24,11 @@ TOKEN_HEADER = "X-Harbor-CSRF-Token"  # noqa: S105 - the name of a header
 SESSION_COOKIE = "sid"
 CSRF_COOKIE = "_gorilla_csrf"
 ANSWER_LIMIT = 64 * 1024
-"""Bytes of the answer to a login or log-out that are read; nothing in them is used."""
+"""Maximum bytes read of the answer to a login or log-out; the content is not used."""
 
 
 class LoginRefusedError(Exception):
-    """Harbor gave no session: a robot, a wrong password, or an installation that has no such login."""
+    """Harbor started no session: for a robot, a wrong password, or an installation without this login."""
 
 
 @dataclass
@@ -34,18 +38,18 @@ class Session:
     token: str = field(repr=False)
 
     def headers(self, method: str) -> dict[str, str]:
-        """What proves the login; the token only where something is changed."""
+        """Returns the headers that prove the login; with the token only for methods that change something."""
         cookies = {"Cookie": f"{SESSION_COOKIE}={self.sid}; {CSRF_COOKIE}={self.csrf_cookie}"}
         return cookies if method in SAFE_METHODS else {**cookies, TOKEN_HEADER: self.token}
 
     def renew_token(self, headers: Headers) -> None:
-        """Takes token and cookie from a refusal for want of a valid one: the old cookie lives twelve hours."""
+        """Takes token and cookie from an answer that refused the old token. The old cookie lives twelve hours."""
         self.token = headers.get(TOKEN_HEADER, self.token)
         self.csrf_cookie = cookies_of(headers).get(CSRF_COOKIE, self.csrf_cookie)
 
 
 async def log_in(http: Client, root: str, username: str, password: str) -> Session:
-    """Three requests. Raises LoginRefusedError and NoAnswerError."""
+    """Logs in with three requests. Raises LoginRefusedError and NoAnswerError."""
     ping = f"{root}/api/v2.0/systeminfo"
     first = await briefly(http, "GET", ping, headers={})
     sid = cookies_of(first.headers).get(SESSION_COOKIE, "")
@@ -63,8 +67,8 @@ async def log_in(http: Client, root: str, username: str, password: str) -> Sessi
 async def briefly(
     http: Client, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None = None
 ) -> Response:
-    """An exchange of which status and headers count. A short body is read, so that the connection can be used again;
-    of a longer one nothing is kept."""
+    """Performs an exchange for its status and headers. Reads a short body, so that the connection can be reused, and
+    stops in a longer one."""
     async with http.exchange(method, url, headers=headers, content=content) as response:
         taken = 0
         async for chunk in response.chunks():
@@ -75,7 +79,7 @@ async def briefly(
 
 
 def cookies_of(headers: Headers) -> dict[str, str]:
-    """The cookies that an answer sets, by name."""
+    """Returns the cookies that an answer sets, by name."""
     found: dict[str, str] = {}
     for line in headers.getall("Set-Cookie", []):
         try:

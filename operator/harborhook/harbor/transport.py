@@ -1,8 +1,8 @@
 """One exchange with Harbor: from a request to a parsed JSON body or an error of errors.py.
 
-A robot's name and password go with every request, without a cookie jar: a client that sends Harbor's `sid` back is
-refused its first write for want of a CSRF token. A user logs in (login.py). No redirect is followed: credentials must
-not travel to wherever an answer points.
+Called by client.py. A robot's name and password go with every request, without a cookie jar: Harbor refuses the first
+write of a client that sends its `sid` back, since the CSRF token is missing. A user logs in (login.py). Redirects are
+not followed, so that credentials never reach an address that an answer names.
 """
 
 from __future__ import annotations
@@ -44,36 +44,36 @@ from harborhook.tls import TLSOptions, failure_of
 
 BASE_PATH = "/api/v2.0"
 BODY_LIMIT = 16 * 1024 * 1024
-"""Bytes of an answer that are read: 16 MiB, several thousand policies in one page."""
+"""Maximum bytes read of an answer: 16 MiB, several thousand policies in one page."""
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
-"""Seconds without a byte."""
+"""Seconds without a received byte."""
 TOTAL_TIMEOUT = 60.0
-"""Seconds for a whole exchange, so that a drip of bytes ends too."""
+"""Seconds for a whole exchange, so that an answer that trickles in ends too."""
 
 LOG_OUT_TIMEOUT = 5.0
 
 CONFIRM_AFTER = 2.0
-"""Seconds before a 401 is believed: while somebody else's wrong password for the same user is being checked, which
-takes 1.6 s, Harbor refuses the right one too."""
+"""Seconds before a 401 is confirmed. Harbor takes 1.6 s to check a wrong password, and meanwhile refuses the right one
+for the same user too."""
 
 THROTTLED_TRIES = 3
 THROTTLED_PAUSE = 5.0
-"""Seconds to wait when a 429 does not say."""
+"""Seconds to wait after a 429 without Retry-After."""
 THROTTLED_LIMIT = 60.0
-"""The longest pause that is waited for within one request, and the longest that anybody is made to wait."""
+"""Maximum seconds that a request waits for a retry after a 429, and that other requests are held back."""
 
 CHECK_URL = "check that url is Harbor's own address without a path"
 
 _FAILURES = (NoAnswerError, TimeoutError, UnicodeError)
-"""What is raised without an answer; the second one after the time for a whole exchange, the third for a body that is no
+"""Failures without an answer: TimeoutError after the time for a whole exchange, UnicodeError for a body that is not
 text."""
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """A robot's or user's name and password; the password shows in no repr."""
+    """A robot's or user's name and password; `repr` hides the password."""
 
     username: str
     password: str
@@ -113,13 +113,13 @@ class _Raw:
 
 
 Observer = Callable[[str, str, int], None]
-"""Called for each exchange: method, endpoint class such as `/projects/{project}`, status (0: no answer)."""
+"""Called for each exchange with method, endpoint class such as `/projects/{project}`, and status (0: no answer)."""
 
 
 class Transport:
-    """Sends requests to one Harbor as one robot or user. Making one raises UnreachableError for an unusable proxy.
+    """Sends requests to one Harbor as one robot or user. The constructor raises UnreachableError for an unusable proxy.
 
-    `limiters` go from the narrowest to the widest: the first one is this connection's, the others may be shared.
+    `limiters` are ordered from the narrowest to the widest: the first is this connection's, the others may be shared.
     `headers` go with every request, for a gateway in front of Harbor; their values are secrets.
     """
 
@@ -160,7 +160,7 @@ class Transport:
             headers={
                 **(headers or {}),
                 "Accept": "application/json",
-                "Accept-Encoding": "identity",  # a kilobyte can be a gigabyte otherwise
+                "Accept-Encoding": "identity",  # a compressed kilobyte can expand to a gigabyte
                 "X-Is-Resource-Name": "true",
                 "User-Agent": user_agent,
             },
@@ -184,13 +184,13 @@ class Transport:
     async def close(self) -> None:
         """Logs out and closes the connections."""
         if self._session is not None:
-            with suppress(*_FAILURES):  # the session ends by itself, an hour later
+            with suppress(*_FAILURES):  # otherwise the session expires an hour later
                 async with asyncio.timeout(LOG_OUT_TIMEOUT):
                     await briefly(self._http, "GET", f"{self.url}/c/log_out", headers=self._session.headers("GET"))
         await self._http.aclose()
 
     async def log_in(self) -> bool:
-        """Starts a session. False if Harbor refuses one: then credentials go on travelling with every request."""
+        """Starts a session. Returns False if Harbor refuses one; then credentials still go with every request."""
         try:
             self._session = await self._new_session()
         except LoginRefusedError:
@@ -200,7 +200,8 @@ class Transport:
     async def request(
         self, method: str, path: str, *, endpoint: str, params: Mapping[str, str | int] | None = None, body: Any = None
     ) -> Answer:
-        """One exchange; an answer of 400 and above is raised. Raises HarborError and nothing else."""
+        """Sends one request, and repeats it after a 429. Raises an answer of 400 and above as HarborError, and no other
+        errors."""
         request = _Request(method, path, endpoint, params, body)
         for tries_left in reversed(range(THROTTLED_TRIES)):
             raw = await self._authenticated(request)
@@ -213,12 +214,12 @@ class Transport:
                     raise
         raise AssertionError("the last try returns or raises")
 
-    # Being who we are
+    # Authentication
 
     async def _authenticated(self, request: _Request) -> _Raw:
-        """An exchange, repeated once where only the proof of who we are was out of date.
+        """Sends a request, and repeats it once if only the session or its token was out of date.
 
-        A dead session changes nothing in Harbor and an invalid token neither, so repeating is safe.
+        Repeating is safe: with a dead session or an invalid token, Harbor changes nothing.
         """
         session = self._session
         raw = await self._send(request, session)
@@ -241,7 +242,8 @@ class Transport:
         return raw
 
     async def _log_in_again(self, dead: Session) -> None:
-        """One login for all who noticed. Refused twice in a row: Basic, whose answer tells why."""
+        """Logs in once for all requests that found the session dead. After two refusals in a row Basic authentication
+        is used, whose answer states the reason."""
         async with self._logging_in:
             if self._session is not dead:
                 return
@@ -257,7 +259,7 @@ class Transport:
             raise self._transport_error(error) from None
 
     async def _is_refused(self) -> bool:
-        """Whether a 401 means the credentials; asked once for all who got one."""
+        """Whether the credentials caused a 401. One check serves all requests that got one."""
         if self._confirming is None or self._confirming.done():
             self._confirming = asyncio.create_task(self._ask_who_we_are(), name="confirm a 401")
         return await asyncio.shield(self._confirming)
@@ -268,7 +270,7 @@ class Transport:
         return raw.status == 401
 
     def _scrubbed(self, said: str) -> str:
-        """What a proxy in front of Harbor says may hold what it was sent."""
+        """Masks secrets in an error text: a proxy in front of Harbor may quote the request."""
         for secret in self._secrets:
             said = said.replace(secret, "***")
         return said
@@ -276,11 +278,12 @@ class Transport:
     # Sending
 
     async def _send(self, request: _Request, session: Session | None) -> _Raw:
-        """One exchange; a connection that broke is tried once more, unless that could do something twice."""
+        """Sends a request, and once more if the connection broke off, except for a POST, which could take effect
+        twice."""
         try:
             return await self._exchange(request, session)
         except _FAILURES as error:
-            # A kept-alive connection that the other side closes just now: Harbor's proxy does, after 1,000 requests.
+            # The other side may close a kept-alive connection just now: Harbor's proxy does so after 1,000 requests.
             if request.method == "POST" or not _broke_off(error):
                 raise self._no_answer(request, error) from None
         try:
@@ -327,7 +330,8 @@ class Transport:
 
 
 def _secrets(credentials: Credentials, headers: Iterable[str]) -> list[str]:
-    """What must not be shown of what is sent, longest first: a part must not spoil the recognition of the whole."""
+    """Returns the secret parts of a request, longest first: masking a part first would leave the rest of the whole
+    visible."""
     _, _, token = basic(credentials.username, credentials.password).partition(" ")
     words = [word for value in headers for word in (value, *value.split())]
     secrets = {token, credentials.password, *words}
@@ -355,18 +359,18 @@ async def _read(response: Response, request: _Request) -> bytes:
 def _check_encoding(encoding: str, what: str) -> None:
     if (encoding or "identity").strip().lower() != "identity":
         raise NotHarborError(
-            f"{what} was answered with Content-Encoding {encoding}, for which it did not ask",
-            "a proxy in front of Harbor must not compress answers by itself",
+            f"{what} was answered with Content-Encoding {encoding}, which was not requested",
+            "a proxy in front of Harbor must not compress answers",
         )
 
 
 def _wants_token(raw: _Raw) -> bool:
-    """Harbor 2.16 says `CSRF token not found in request`, 2.7 `CSRF token invalid`; both with a new token."""
+    """Harbor 2.16 answers `CSRF token not found in request`, 2.7 `CSRF token invalid`; both send a new token."""
     return raw.status == 403 and b"CSRF token" in raw.content
 
 
 def _is_dead(raw: _Raw) -> bool:
-    """A live session's answers never set a new `sid`; a dead one's do, even where they are 200 with less in them."""
+    """Answers to a live session never set a new `sid`. Those to a dead one do, even a 200 with reduced content."""
     return raw.status == 401 or SESSION_COOKIE in cookies_of(raw.headers)
 
 
@@ -386,24 +390,24 @@ def _interpret(raw: _Raw, request: _Request, scrubbed: Callable[[str], str]) -> 
         return Answer(raw.status, raw.headers, None)
     if not raw.content:
         if request.method == "GET":
-            raise NotHarborError(f"{request.what} was answered with nothing, which Harbor's API never does.")
+            raise NotHarborError(f"{request.what} was answered with an empty body, which Harbor's API never sends.")
         return Answer(raw.status, raw.headers, None)
     return Answer(raw.status, raw.headers, _body(kind, raw.content, request.what), len(raw.content))
 
 
 def _first_error(kind: str, raw: _Raw, what: str) -> tuple[str, str]:
-    """Code and message of `{"errors": [{code, message}]}`; anything else was not written by Harbor's API."""
+    """Returns code and message of `{"errors": [{code, message}]}`. Any other body does not come from Harbor's API."""
     try:
         error = wire_json.parse(raw.content)["errors"][0]
         return str(error["code"]), str(error["message"])
     except (ValueError, LookupError, TypeError):
         pass
-    if raw.status == 429:  # a proxy's: Harbor itself has no rate limit
+    if raw.status == 429:  # from a proxy: Harbor itself has no rate limit
         return "TOO_MANY_REQUESTS", "too many requests"
     if raw.status == 413:
         return "TOO_LARGE", "the request is larger than the proxy in front of Harbor accepts"
     if raw.status in (502, 503, 504):
-        raise UnreachableError(f"{what} was answered with {raw.status} by a proxy, which got no answer of Harbor.")
+        raise UnreachableError(f"{what} was answered with {raw.status} by a proxy, which got no answer from Harbor.")
     raise NotHarborError(
         f"{what} was answered with {raw.status} and {kind or 'no content type'}, which is not Harbor's API",
         gateway_advice(raw.status, raw.content),

@@ -1,1 +1,1 @@
-"""The Kubernetes gateway: the few calls the operator makes, on the asyncio client."""
+"""The Kubernetes API: the gateway for our own calls, and the additions to kopf's watches."""

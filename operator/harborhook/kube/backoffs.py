@@ -1,4 +1,4 @@
-"""Endless patience with the API server: an outage of it must not end the operator."""
+"""Endless retries against the Kubernetes API: an outage of the API server must not end the operator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class Backoffs:
-    """Pauses between attempts to reach the API server, in seconds: doubling up to 30, jittered, without an end."""
+    """Yields pauses in seconds between attempts to reach the API server: doubling up to 30, with jitter, endless."""
 
     def __iter__(self) -> Iterator[float]:
         pause = 0.5
@@ -26,7 +26,8 @@ class Backoffs:
 
 
 async def until_answered(request: Callable[[], Awaitable[Result]], what: str) -> Result:
-    """Repeats a request until the API server answers it. A refusal is logged: an admin has to grant the right."""
+    """Repeats a request until the API server answers it. Logs refusals, since an administrator has to grant the
+    right."""
     for pause in Backoffs():
         try:
             return await request()

@@ -1,9 +1,11 @@
-"""Calls to the Kubernetes API. Every write is a merge patch of exactly what changed; a lost object is `Gone`.
+"""Calls to the Kubernetes API. Each write of a resource is a merge patch with only the changed fields.
 
-Credentials are re-read before they can expire: a service account's token file is rotated by the kubelet. `fence` is
-asked right before each write, and raises when this process must not write any more. The client library reads the
-kubeconfig and makes the SSL context. Requests are sent without it: its way to one costs more CPU than the request, and
-its models of Kubernetes' own kinds take 25 MB and most of a second to load.
+Reconcilers, the inventory and the commands call it. A missing object raises `Gone`, any other failure `KubeError`.
+
+Credentials are re-read before they can expire, since the kubelet rotates a service account's token file. `fence` is
+called right before each write, and raises once this process must not write any more. The client library reads the
+kubeconfig and creates the SSL context. Requests bypass the library: it would spend more CPU on preparing a request than
+the request takes, and its models of Kubernetes' own kinds take 25 MB and most of a second to load.
 """
 
 from __future__ import annotations
@@ -42,26 +44,25 @@ GROUP_PATH = f"/apis/{GROUP}/{VERSION}"
 
 MERGE_PATCH = "application/merge-patch+json"
 PAGE_SIZE = 100
-"""Objects in one answer to a list. The page is held in memory as a whole, and annotations alone can make up 256 kB of
-each object."""
+"""Objects per page of a list. A page is held in memory as a whole, and annotations alone can take 256 kB per object."""
 REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=30.0)
 READ_BUFFER = 2**21
-"""Bytes of an answer that may wait to be read."""
+"""Bytes of an answer that are buffered until they are read."""
 POOL_SIZE = 50
-"""Connections to the API server: without a bound, memory grows with the number of objects in work."""
+"""Maximum connections to the API server. Without a bound, memory would grow with the number of concurrent requests."""
 TOKEN_LIFE = 300.0
-"""Seconds after which the token file is read again."""
+"""Seconds until the token file is read again."""
 
 RELOAD_PAUSE = 10.0
-"""Seconds before another attempt when that did not go well."""
+"""Seconds until another attempt after the credentials could not be read."""
 
 _UNUSABLE = (ConfigException, OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError)
-"""What reading a kubeconfig or a service account raises; OSError is also what ssl raises for its certificates."""
+"""Errors from reading a kubeconfig or a service account; ssl raises OSError for its certificates too."""
 _WITHOUT_FORM = (LookupError, TypeError, AttributeError)
-"""Those of them whose text speaks of our program, not of the file."""
+"""The errors among them whose text describes our program, not the file."""
 
 NAMESPACE_TERMINATING = "NamespaceTerminating"
-"""The cause with which the API server refuses a new object in a namespace that is being deleted."""
+"""The cause that the API server states when it refuses a new object in a namespace that is being deleted."""
 
 EVENTS_PATH = "/apis/events.k8s.io/v1"
 LEASES_PATH = "/apis/coordination.k8s.io/v1"
@@ -85,7 +86,7 @@ class KubeError(Exception):
 
 
 class NoClusterError(Exception):
-    """There is no usable kubeconfig and no service account: nobody can say which cluster is meant."""
+    """No usable kubeconfig and no service account were found, so the cluster is unknown."""
 
 
 def _is_in_pod() -> bool:
@@ -93,7 +94,7 @@ def _is_in_pod() -> bool:
 
 
 def _source_of_credentials(kubeconfig: str | None) -> str:
-    """For a sentence; which file is meant where none is named goes unsaid by the errors themselves."""
+    """Returns the subject of an error message: the errors themselves do not name a file that was found by default."""
     stated = kubeconfig or os.environ.get("KUBECONFIG")
     if stated:
         return f"The kubeconfig {stated}"
@@ -103,7 +104,7 @@ def _source_of_credentials(kubeconfig: str | None) -> str:
 
 
 def token_of(configuration: client.Configuration) -> str | None:
-    """The token alone. A kubeconfig's is read as `Bearer ...`, a service account's as `bearer ...`."""
+    """Returns the token without its prefix: `Bearer ...` from a kubeconfig, `bearer ...` from a service account."""
     stated = configuration.api_key.get("BearerToken") or configuration.api_key.get("authorization") or ""
     words = stated.split()
     return words[-1] if words else None
@@ -111,7 +112,8 @@ def token_of(configuration: client.Configuration) -> str | None:
 
 @dataclass
 class _Fence:
-    """Calls `check` before a write, and again when it has got its connection: no waiting may come between the two."""
+    """Calls `check` before a write, and again once the write has its connection, so that no wait lies between check and
+    write."""
 
     check: Callable[[], None] = field(default=lambda: None)
 
@@ -137,7 +139,7 @@ class _Fence:
 
 @dataclass
 class Gateway:
-    """One client for the whole operator; make it with `connect`."""
+    """One client for the whole operator; create it with `connect`."""
 
     configuration: client.Configuration
     _session: aiohttp.ClientSession
@@ -145,11 +147,12 @@ class Gateway:
     _loaded: float
     _fence: _Fence
     clock: ServerClock
-    """The API server's."""
+    """The API server's clock."""
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None, *, user_agent: str = "harborhook") -> Gateway:
-        """Reads the kubeconfig given, or KUBECONFIG's, or the pod's service account."""
+        """Reads the given kubeconfig, or that in KUBECONFIG, or the pod's service account, or else ~/.kube/config.
+        Raises NoClusterError."""
 
         async def load(configuration: client.Configuration) -> None:
             stated = kubeconfig or os.environ.get("KUBECONFIG")
@@ -165,7 +168,7 @@ class Gateway:
             await load(configuration)
             context = relaxed(RESTClientObject(configuration).ssl_context)
         except _UNUSABLE as error:
-            said = "it has not the form of one" if isinstance(error, _WITHOUT_FORM) else " ".join(str(error).split())
+            said = "its content is malformed" if isinstance(error, _WITHOUT_FORM) else " ".join(str(error).split())
             raise NoClusterError(f"{_source_of_credentials(kubeconfig)} cannot be used: {said[:200]}") from None
         fence = _Fence()
         session = aiohttp.ClientSession(
@@ -175,32 +178,33 @@ class Gateway:
             proxy=configuration.proxy,
             read_bufsize=READ_BUFFER,
             trace_configs=[fence.trace()],
-            # Else a thread reads ~/.netrc for each request; kopf does not look at the environment's proxies either.
+            # Otherwise a thread reads ~/.netrc for each request; kopf ignores the environment's proxies too.
             trust_env=False,
         )
         return cls(configuration, session, load, time.monotonic(), fence, ServerClock())
 
     def fence(self, check: Callable[[], None]) -> None:
-        """Lets `check` be called right before each write, except of a Lease; what it raises prevents it."""
+        """Sets the function that is called right before each write except of a Lease; an exception from it prevents the
+        write."""
         self._fence.check = check
 
     async def close(self) -> None:
         await self._session.close()
 
     async def refresh(self, *, force: bool = False) -> client.Configuration:
-        """The configuration with a token that is not about to expire; `force` after one was refused. While it cannot be
-        read, as when its file is just being written, the one at hand is as good as any."""
+        """Returns the configuration with a token that is not about to expire; `force` reads it again after a refused
+        token. If reading fails, for example while the file is being written, the previous configuration is kept."""
         if force or time.monotonic() - self._loaded > TOKEN_LIFE:
             self._loaded = time.monotonic()
             try:
                 await self._load(self.configuration)
-            except _UNUSABLE as error:  # as while a file is replaced; what was read before may serve for a while
+            except _UNUSABLE as error:  # while a file is replaced, say; the old ones may still be valid
                 self._loaded -= TOKEN_LIFE - RELOAD_PAUSE
                 logger.warning("The credentials for Kubernetes cannot be read again: %s", type(error).__name__)
         return self.configuration
 
     def path_of(self, kind: str, namespace: str) -> str:
-        """The path in a URL at which the objects of a kind are watched: one of ours, or Secret or ConfigMap."""
+        """Returns the URL path at which objects of a kind are watched: one of our kinds, or Secret or ConfigMap."""
         base = urlsplit(self.configuration.host).path.rstrip("/")
         group, plural = (GROUP_PATH, KINDS[kind].plural) if kind in KINDS else (CORE_PATH, f"{kind.lower()}s")
         return base + _path(group, namespace, plural)
@@ -208,7 +212,7 @@ class Gateway:
     # Our own kinds
 
     async def list(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Body]:
-        """All objects of a kind, or those with certain labels, by pages."""
+        """Yields all objects of a kind, or those that match a label selector, page by page."""
         token: str | None = None
         while True:
             page = await self._page(kind, namespace, selector, token)
@@ -226,16 +230,16 @@ class Gateway:
                 f"LIST {kind}", "GET", _path(GROUP_PATH, namespace, KINDS[kind].plural), query=query
             )
         except Gone:
-            # No object is gone: the kind is not served (yet).
+            # No single object is missing: the kind is not served (yet).
             raise KubeError(f"LIST {kind}", 404, "the kind is not served") from None
         return page
 
     async def get(self, key: Key) -> Body:
-        """The object as it is now. Raises Gone."""
+        """Returns the present object. Raises Gone."""
         return await self._send(f"GET {key}", "GET", _path(GROUP_PATH, key.namespace, KINDS[key.kind].plural, key.name))
 
     async def patch(self, key: Key, patch: Body) -> Body:
-        """Merge-patches the object, of which only the metadata is ours to change, and returns the new one."""
+        """Merge-patches the object and returns the new one. Only its metadata may be changed."""
         return await self._patch(key, patch, status=False)
 
     async def patch_status(self, key: Key, status: Body) -> Body:
@@ -246,10 +250,10 @@ class Gateway:
         path = _path(GROUP_PATH, key.namespace, KINDS[key.kind].plural, key.name, *(["status"] if status else []))
         return await self._send(f"PATCH {key}", "PATCH", path, body=patch, content_type=MERGE_PATCH)
 
-    # Others'
+    # Objects of other kinds
 
     async def data(self, source: Key) -> tuple[str, dict[str, bytes]] | None:
-        """resourceVersion and decoded data of a Secret or ConfigMap; None if there is none of that name."""
+        """Returns resourceVersion and decoded data of a Secret or ConfigMap; None if it does not exist."""
         path = _path(CORE_PATH, source.namespace, f"{source.kind.lower()}s", source.name)
         try:
             found = await self._send(f"GET {source}", "GET", path)
@@ -269,7 +273,7 @@ class Gateway:
     async def is_terminating(self, namespace: str) -> bool:
         """Whether a namespace refuses new objects because it is being deleted.
 
-        Asked by the dry run of an Event, which takes no right to read namespaces.
+        It finds out by the dry run of an Event, which needs no right to read namespaces.
         """
         event = {
             "apiVersion": "events.k8s.io/v1",
@@ -286,7 +290,7 @@ class Gateway:
         path = _path(EVENTS_PATH, namespace, "events")
         try:
             await self._send(f"POST Event in {namespace}", "POST", path, query=[("dryRun", "All")], body=event)
-        except Gone:  # so is the namespace
+        except Gone:  # the namespace itself does not exist
             return True
         except KubeError as error:
             if NAMESPACE_TERMINATING in error.causes:
@@ -303,7 +307,8 @@ class Gateway:
             return None
 
     async def write_lease(self, lease: Body) -> Body:
-        """Makes a Lease, or replaces the version that `lease` names; refused with 409 if that is not the newest."""
+        """Creates a Lease, or replaces the version that `lease` names; the API server refuses an older version with
+        409."""
         metadata = lease["metadata"]
         path, what = _path(LEASES_PATH, metadata["namespace"], "leases"), f"Lease {metadata['name']}"
         if "resourceVersion" in metadata:
@@ -322,13 +327,14 @@ class Gateway:
         body: Body | None = None,
         content_type: str = "application/json",
     ) -> Body:
-        """One exchange; every failure becomes Gone or KubeError, whose texts hold no request."""
+        """Performs one exchange. Every failure becomes Gone or KubeError, whose texts quote nothing from the
+        request."""
         try:
             status, reason, content = await self._exchange(method, path, query, body, content_type)
             if 200 <= status < 300:
                 return cast(Body, json.loads(content))
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, ConfigException) as error:
-            # ValueError is for what is no request or no answer.
+            # ValueError comes from malformed requests and answers.
             raise KubeError(what, 0, type(error).__name__) from None
         if status == 404:
             raise Gone(what)
@@ -337,7 +343,7 @@ class Gateway:
     async def _exchange(
         self, method: str, path: str, query: Query | None, body: Body | None, content_type: str
     ) -> tuple[int, str, bytes]:
-        """The answer's status, reason and body."""
+        """Returns the answer's status, reason and body."""
         configuration = await self.refresh()
         headers, data = {}, None
         token = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
@@ -365,13 +371,13 @@ def _causes(content: bytes) -> frozenset[str]:
 
 
 def _path(group: str, namespace: str, *segments: str) -> str:
-    """Of a resource or one of its kinds; without a namespace it is one of the cluster, or of all namespaces."""
+    """Returns the path of a resource or a kind. An empty namespace means cluster scope, or all namespaces."""
     scope = ("namespaces", namespace) if namespace else ()
     return "/".join([group, *(quote(segment, safe="") for segment in (*scope, *segments))])
 
 
 def _message(content: bytes) -> str:
-    """What the API server says in its Status object; "" for another answer."""
+    """Returns the message of the API server's Status object; "" for any other answer."""
     try:
         return str(json.loads(content)["message"])[:300]
     except (ValueError, LookupError, TypeError):

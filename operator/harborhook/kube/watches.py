@@ -1,13 +1,14 @@
-"""What is put into kopf's HTTP session: signs of life of its watches, metadata instead of whole objects, and a filter.
+"""Additions to kopf's HTTP session: signs of life of its watches, metadata instead of whole objects, and a filter.
 
-Signs of life are the requests: when each watch last sent one to the API server, or had to begin. The API server ends
-the stream of a watch after some minutes, and kopf opens it again. kopf itself closes a stream that has been silent for
-a minute, for example behind a load balancer that has forgotten it, and retries while the API server is out of order. So
-each watch sends a request within minutes in all cases; a watch that does not is dead, and changes would go unnoticed.
+handlers.py creates the session with them. The requests are the signs of life: each watch records when it last sent one
+to the API server. The API server ends the stream of a watch after some minutes, and kopf reopens it. kopf also closes a
+stream that has been silent for a minute, for example because a load balancer has dropped the connection, and retries
+while the API server is down. So each working watch sends a request within minutes. A watch that does not is dead, and
+its changes would go unnoticed.
 
-The filter takes out of lists and streams what is known already: all that the first listing has brought, and two of
-three events of a new resource, which are the echoes of our own writes, whose answers we have read. kopf spends a task
-and most of a millisecond on each object that it is shown.
+The filter removes known versions from lists and streams: the objects of the first listing, and two of three events of a
+new resource, which are echoes of our own writes, whose answers we have read. kopf spends a task and most of a
+millisecond on each object that it gets.
 """
 
 from __future__ import annotations
@@ -24,31 +25,31 @@ import aiohttp
 from harborhook.api.names import API_VERSION, Body, Key
 
 IsKnown = Callable[[Key, str], bool]
-"""Whether this resourceVersion of an object, or a newer one, has been taken in already."""
+"""Whether this resourceVersion of an object, or a newer one, was taken in already."""
 
 ANSWER_LAG = 0.01
-"""Seconds that a change waits: one of three echoes comes before the answer to its write has been read."""
+"""Seconds that a change is held back: one of three echoes arrives before the answer to its write was read."""
 
 PARTIAL = "application/json;as={kind};g=meta.k8s.io;v=v1,application/json"
-"""Accept header for metadata alone; an API server that cannot do that sends the whole object."""
+"""Accept header that requests metadata only; an API server without support sends the whole object."""
 
 
 @dataclass
 class Watches:
-    """Sees the requests of every session that is made with its `trace`. Times are in seconds."""
+    """Records the requests of every session that is created with its `trace`. Times are in seconds."""
 
     clock: Callable[[], float]
     _asked: dict[str, float] = field(default_factory=dict)
-    """By path, which names the kind and the namespace."""
+    """Time of the last request, by path, which names the kind and the namespace."""
 
     def expect(self, path: str) -> None:
-        """Lets a watch count from now on, so that one that never begins is found too."""
+        """Counts a watch from now on, so that one that never begins is detected too."""
         self._asked.setdefault(path, self.clock())
 
     def trace(self) -> aiohttp.TraceConfig:
         async def started(_: Any, __: Any, request: aiohttp.TraceRequestStartParams) -> None:
             path, is_watch = request.url.path, request.url.query.get("watch") == "true"
-            if is_watch or path in self._asked:  # a watch that has to list first asks at the same path
+            if is_watch or path in self._asked:  # a watch that has to list first requests the same path
                 self._asked[path] = self.clock()
 
         trace = aiohttp.TraceConfig()
@@ -56,15 +57,15 @@ class Watches:
         return trace
 
     def silent(self, limit: float) -> list[str]:
-        """The watches that have not asked for longer than `limit`, by path."""
+        """Returns the paths of the watches that have sent no request for longer than `limit`."""
         now = self.clock()
         return sorted(path for path, asked in self._asked.items() if now - asked > limit)
 
 
 def metadata_only(paths: Set[str]) -> aiohttp.TraceConfig:
-    """Lets lists and watches at these paths bring the metadata of each object and nothing else.
+    """Requests only the metadata of each object in lists and watches at these paths.
 
-    kopf cannot ask for that. aiohttp documents that a trace may change the headers of a request that starts.
+    kopf has no option for that. aiohttp documents that a trace may change the headers of a starting request.
     """
 
     async def started(_: Any, __: Any, request: aiohttp.TraceRequestStartParams) -> None:
@@ -79,21 +80,21 @@ def metadata_only(paths: Set[str]) -> aiohttp.TraceConfig:
 
 
 class FilteredAnswer(aiohttp.ClientResponse):
-    """The session's `response_class`; get one with `answering`."""
+    """The session's `response_class`, created by `answering`."""
 
     is_known: ClassVar[IsKnown]
     listed: ClassVar[Callable[[], None]]
 
     async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        """Reads the head of the answer. The body of a watch is then read through the filter."""
+        """Reads the head of the answer. The body of a watch then passes through the filter."""
         await super().start(connection)
         if self.status == 200 and self.url.query.get("watch") == "true":
             self.content = cast(aiohttp.StreamReader, _FilteredStream(self.content, type(self).is_known))
         return self
 
     async def json(self, **options: Any) -> Any:
-        """The API server writes an empty list of metadata as null (measured with 1.34), at which kopf 1.45 fails and
-        the operator would end."""
+        """Returns the parsed body without known objects. The API server writes an empty list of metadata as null
+        (measured with 1.34), which would make kopf 1.45 fail and end the operator."""
         answer = await super().json(**options)
         if not isinstance(answer, dict) or "items" not in answer:
             return answer
@@ -110,14 +111,16 @@ class FilteredAnswer(aiohttp.ClientResponse):
 
 
 def answering(is_known: IsKnown, listed: Callable[[], None]) -> type[FilteredAnswer]:
-    """The `response_class` that keeps from kopf what `is_known`, and calls `listed` when objects of ours are listed."""
+    """Returns a `response_class` that hides from kopf the versions for which `is_known` is true, and calls `listed` for
+    each list of our objects."""
     return type(
         "FilteredAnswer", (FilteredAnswer,), {"is_known": staticmethod(is_known), "listed": staticmethod(listed)}
     )
 
 
 class _FilteredStream:
-    """The body of a watch without what is known. kopf reads it by `iter_chunked`; aiohttp wants the rest."""
+    """The body of a watch without known changes. kopf reads it with `iter_chunked`; aiohttp uses the other
+    attributes."""
 
     def __init__(self, content: aiohttp.StreamReader, is_known: IsKnown) -> None:
         self._content = content
@@ -127,8 +130,8 @@ class _FilteredStream:
         return getattr(self._content, name)
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        """Whole lines, of which each is an event. kopf continues a broken watch from the last event that it has got:
-        then it is sent again what was left out since, at most a minute of it, for bookmarks are never left out."""
+        """Yields whole lines; each is an event. kopf resumes a broken watch from the last event that it got, so the API
+        server repeats the events that were filtered since: at most those of a minute, since bookmarks always pass."""
         begun = b""
         async for chunk in self._content.iter_chunked(size):
             *lines, begun = (begun + chunk).split(b"\n")
@@ -153,14 +156,15 @@ _CHANGE = re.compile(
     rb'\{"type":"MODIFIED","object":\{"apiVersion":"%s","kind":"(\w+)","metadata":(?=\{)'
     % re.escape(API_VERSION.encode())
 )
-"""How the API server begins the change of one of our objects. Nothing before the metadata is of a person's choice."""
+"""The beginning of the API server's event for a change of one of our objects. No user controls the text before the
+metadata."""
 _decoder = json.JSONDecoder()
 
 
 def changed_in(event: bytes) -> tuple[Key, str] | None:
-    """The object that a line of a watch reports as changed, and its resourceVersion; None for everything else.
+    """Returns key and resourceVersion of the object that a line of a watch reports as changed; None for other lines.
 
-    Only the metadata is decoded. They are, and not searched: a person may have an annotation named resourceVersion.
+    Only the metadata is decoded. Searching it would not be safe: users may have an annotation named resourceVersion.
     """
     begin = _CHANGE.match(event)
     if begin is None:
@@ -169,5 +173,5 @@ def changed_in(event: bytes) -> tuple[Key, str] | None:
         metadata, _ = _decoder.raw_decode(event[begin.end() :].decode())
         key = Key(begin[1].decode(), metadata.get("namespace", ""), metadata["name"])
         return key, metadata["resourceVersion"]
-    except (ValueError, KeyError):  # for kopf to see
+    except (ValueError, KeyError):  # kopf handles it
         return None

@@ -24,8 +24,8 @@ class Clients:
     """Raises an error once this process must not write any more."""
     user_agent: str = "harborhook"
     _limiters: WeakValueDictionary[str, Limiter] = field(default_factory=WeakValueDictionary)
-    """By Harbor's origin, and by HarborConnection, as long as a client has it: the names that a team can give to its
-    HarborConnections have no end."""
+    """By Harbor's origin, and by HarborConnection. An entry lasts only while a client uses it, since a team can give
+    its HarborConnections unlimited names."""
 
     def make(self, connection: AnyConnection, admission: Admission, breaker: Breaker) -> HarborClient:
         def observe(method: str, endpoint: str, status: int) -> None:

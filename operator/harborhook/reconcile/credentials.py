@@ -24,7 +24,7 @@ class Named(Protocol):
 
 @dataclass(frozen=True)
 class Admission:
-    """Everything that a client presents to Harbor and trusts. Equal while none of it has changed."""
+    """The values that a client presents to Harbor and trusts. Two are equal if all these values are."""
 
     credentials: Credentials
     tls: TLSOptions

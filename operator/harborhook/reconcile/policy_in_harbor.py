@@ -224,7 +224,7 @@ def _has_our_mark(visit: PolicyVisit, policy: Policy) -> bool:
 
 def _may_be_ours(visit: PolicyVisit, policy: Policy) -> bool:
     """Whether we created it for this resource. A deleted resource of the same name may have left a policy with the same
-    mark; that one is older and has none of our names."""
+    mark; that policy is older, and its name is not one of ours."""
     resource, status = visit.resource, visit.resource.status
     if not _has_our_mark(visit, policy):
         return False

@@ -1,7 +1,8 @@
-"""Sends to a receiver of notifications in Harbor's place. What may be sent where is decided by the callers.
+"""Sends requests to a receiver of notifications in Harbor's place. The callers decide which content may go where.
 
-The operator's own trust and way out of the cluster apply: the system's authorities and the connection's, and the proxy
-that the environment names. What is Harbor's alone (its client certificate, gateway headers, serverName) is never used.
+It uses the operator's own trust and egress: the system's and the connection's certificate authorities, and the proxy
+from the environment. It never uses settings that are meant for Harbor alone (client certificate, gateway headers,
+serverName).
 """
 
 from __future__ import annotations
@@ -25,34 +26,34 @@ from harborhook.plan.failures import masked, secrets_of
 from harborhook.tls import Failure, TLSOptions, UnusableAuthoritiesError, failure_of
 
 TIMEOUT = 10.0
-"""Seconds for everything."""
+"""Seconds for the whole exchange."""
 ANSWER_PATIENCE = 1.0
-"""Seconds that the body of an answer is read for, so that an orderly receiver sees it taken."""
+"""Seconds to read the body of an answer, so that a regular receiver sees its answer accepted."""
 ANSWER_LIMIT = 64 * 1024
-"""Bytes of it that are read."""
+"""Maximum bytes read of the body."""
 MESSAGE_LIMIT = 200
 LOOKUPS = 128
-"""Names of receivers that are looked up at the same time: the targets of all policies that one namespace can have
-tested by the default number of senders, and room for the others."""
+"""Concurrent name lookups of receivers: enough for the targets of all policies of one namespace that the default number
+of senders tests at the same time, and some for others."""
 
 _LOOKUPS = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="receiver-lookup")
-"""Apart from asyncio's own threads, of which there are few, and which look up the API server and Harbor: a name whose
-server never answers holds a thread, even after the sender has stopped waiting."""
+"""Separate from asyncio's few threads, which look up the API server and Harbor: a name whose server never answers
+occupies a thread, even after the sender has stopped waiting."""
 
 _FAILURES = (NoAnswerError, OSError, ValueError)
-"""The second for a name that means nothing, the third for an address that is not a URL."""
+"""OSError for a name without an address, ValueError for an address that is not a URL."""
 
-_TRUST = "Trusted are the system's authorities and those in the connection's tls.caBundleRef; Harbor has its own list."
-_NO_CLIENT_CERTIFICATE = "Neither the operator nor Harbor can show a receiver one."
+_TRUST = "The operator trusts the system's authorities and the connection's tls.caBundleRef; Harbor has its own list."
+_NO_CLIENT_CERTIFICATE = "Neither the operator nor Harbor can present one to a receiver."
 ADVICE = {
     Failure.UNKNOWN_AUTHORITY: _TRUST,
     Failure.SELF_SIGNED: _TRUST,
-    Failure.EXPIRED: "It has to be renewed.",
+    Failure.EXPIRED: "Renew it.",
     Failure.NOT_YET_VALID: "Compare the clock of the operator's node with that of the machine that issued it.",
-    Failure.OTHER_NAME: "Let the address have a host that it is for.",
-    Failure.UNACCEPTABLE: "It has to be issued again.",
+    Failure.OTHER_NAME: "Use an address whose host it is valid for.",
+    Failure.UNACCEPTABLE: "Issue it again.",
     Failure.NOT_TLS: "Check the port; the address of a receiver without TLS begins with http://.",
-    Failure.OLD_PROTOCOL: "Let it offer TLS 1.2 or 1.3.",
+    Failure.OLD_PROTOCOL: "Enable TLS 1.2 or 1.3 on the receiver.",
     Failure.HANDSHAKE_REFUSED: "Either they have no cipher in common, or it requires a client certificate.",
     Failure.CLIENT_CERTIFICATE_REQUIRED: _NO_CLIENT_CERTIFICATE,
     Failure.CLIENT_CERTIFICATE_REFUSED: _NO_CLIENT_CERTIFICATE,
@@ -63,15 +64,16 @@ ADVICE = {
 
 
 LOCAL = (
-    "Its host is in the loopback or link-local range of the operator, where nothing is sent unless the connection's "
-    "allowedTargetHosts name that very host."
+    "Its host is in the operator's loopback or link-local range, and the connection's allowedTargetHosts does not "
+    "list exactly this host."
 )
 
 _Address = IPv4Address | IPv6Address
 
 
 class NotSentError(Exception):
-    """There was no answer; `str()` is a sentence that shows nothing of address, headers and content but the host."""
+    """There was no answer; `str()` is a sentence that contains no part of address, headers and content except the
+    host."""
 
 
 async def send(
@@ -84,12 +86,13 @@ async def send(
     may_be_local: bool = False,
     fence: Fence | None = None,
 ) -> int:
-    """POSTs `content` once and returns the HTTP status of the answer, whatever it is; no redirect is followed.
+    """POSTs `content` once and returns the HTTP status of the answer, including error statuses; redirects are not
+    followed.
 
-    `verify`: whether the receiver's certificate is; `ca`: authorities that are trusted besides the system's;
-    `may_be_local`: whether it may be on the loopback or in the link-local range of the operator; `fence`: is called
-    right before something is sent, and what it raises is raised. Raises NotSentError, which does not prove that the
-    receiver has not got it.
+    `verify`: whether to verify the receiver's certificate; `ca`: authorities trusted in addition to the system's;
+    `may_be_local`: whether the receiver may be on the operator's loopback or link-local range; `fence`: called right
+    before sending, and its exceptions are raised. Raises NotSentError, which does not prove that the receiver got
+    nothing.
     """
     deadline = asyncio.get_running_loop().time() + TIMEOUT
     tls = TLSOptions()
@@ -129,7 +132,8 @@ async def send(
 
 @dataclass(frozen=True)
 class _Place:
-    """Where to connect: to an address that was checked, not to a name that can mean another one a moment later."""
+    """The place to connect to: a checked address instead of a name, which could resolve to another address a moment
+    later."""
 
     url: URL
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -138,7 +142,7 @@ class _Place:
 
 async def _checked(address: str, *, through_proxy: bool, may_be_local: bool) -> _Place:
     """Raises NotSentError for a host that is the operator's own machine or on its link, unless that is permitted. A
-    proxy looks names up itself; what it may reach is its administrator's business."""
+    proxy resolves names itself; its administrator decides which hosts it may reach."""
     url = parsed(address)
     host = url.raw_host or ""
     if may_be_local or (through_proxy and not _is_literal(host)):
@@ -172,7 +176,7 @@ def _is_local(one: _Address) -> bool:
 
 
 async def _take(answer: Response, deadline: float) -> None:
-    """Reads an answer of moderate length; one that goes on for ever is cut off."""
+    """Reads an answer of moderate length, and stops reading an endless one."""
     until = min(deadline, asyncio.get_running_loop().time() + ANSWER_PATIENCE)
     taken = 0
     try:
@@ -182,12 +186,12 @@ async def _take(answer: Response, deadline: float) -> None:
                 if taken > ANSWER_LIMIT:
                     break
     except (TimeoutError, *_FAILURES):
-        pass  # the status has come
+        pass  # the status was received
 
 
 @lru_cache(maxsize=16)
 def _tls(ca: bytes | None, verify: bool) -> TLSOptions:
-    """Kept, because making a context takes 25 ms."""
+    """Cached, because creating a context takes 25 ms."""
     return TLSOptions(ca=ca, skip_verify=not verify)
 
 

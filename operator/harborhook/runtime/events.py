@@ -25,7 +25,7 @@ REPEAT_AFTER = 3600.0
 REMEMBERED = 20_000
 
 FIRST_REASONS = frozenset({"Created", "Adopted"})
-"""Of the Event with which a resource begins; `origin` in its status means the same."""
+"""Reasons of a resource's first Event; `origin` in its status has the same meaning."""
 
 EventLevel = Literal["Normal", "Warning"]
 Post = Callable[[str, dict[str, Any]], Awaitable[None]]

@@ -5,8 +5,8 @@ uses, from the widest to the narrowest, and the turn that it takes among keys wi
 shares are those of one connection, and the turns are the namespaces that use it.
 
 The rule is the same at every level: a share or turn may hold at most twice as many workers as it leaves to others.
-Every fifth worker is reserved for shares that hold none. Of 40 workers a single connection used from one namespace gets
-19, a second one gets 8 of the rest, and a dozen that never answer leave one for the next.
+Every fifth worker is reserved for shares that hold none. With 40 workers, a single connection used from one namespace
+gets 19, a second one gets 8 of the rest, and a dozen that never answer leave one for the next.
 """
 
 from __future__ import annotations

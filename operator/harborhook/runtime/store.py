@@ -1,7 +1,8 @@
-"""The last seen state of everything of ours, and who depends on what.
+"""The last seen state of all our objects, and their dependencies.
 
-Filled by the watch and by the answers to our own writes. `references` tells, for an object's body, the keys it depends
-on: Secrets, connections, projects, and the claims it makes on an object in Harbor (so that rivals hear of each other).
+reconcile/changes.py fills it from lists and watches; visits add the answers to their own writes. `references` returns
+the keys that an object depends on: Secrets, connections, projects, and its claim to an object in Harbor, so that rivals
+are woken when the claim changes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Store:
     _references: dict[Key, frozenset[AnyKey]] = field(default_factory=dict)
     _dependents: defaultdict[AnyKey, set[Key]] = field(default_factory=lambda: defaultdict(set))
     _foreign: set[Key] = field(default_factory=set)
-    """What another operator works on: known for what it claims and declares, never visited."""
+    """Objects of other operators: stored for their claims and specs, never visited."""
 
     def get(self, key: Key) -> Body | None:
         return self._bodies.get(key)
@@ -38,15 +39,15 @@ class Store:
         return key in self._bodies
 
     def all(self, kind: str | None = None) -> list[Key]:
-        """The keys of all objects that are not foreign, or of those of one kind."""
+        """Returns the keys of all objects that are not foreign; of one kind if `kind` is given."""
         return [key for key in self._bodies if (kind is None or key.kind == kind) and key not in self._foreign]
 
     def dependents(self, key: AnyKey) -> list[Key]:
-        """Who refers to `key`, in a stable order."""
+        """Returns the objects that refer to `key`, in a stable order."""
         return sorted(self._dependents.get(key, ()))
 
     def own_dependents(self, key: AnyKey) -> list[Key]:
-        """The same without foreign ones."""
+        """Returns the dependents that are not foreign."""
         return [dependent for dependent in self.dependents(key) if dependent not in self._foreign]
 
     @property
@@ -57,7 +58,7 @@ class Store:
         return key in self._foreign
 
     def upsert_foreign(self, key: Key, body: Body) -> bool:
-        """Stores the body of an object that another operator works on; whether it is new or newer."""
+        """Stores the body of another operator's object. Returns whether it is new or newer than the stored one."""
         before = self._bodies.get(key)
         self._foreign.add(key)
         self.upsert(key, body)
@@ -67,7 +68,8 @@ class Store:
         return self._references.get(key, frozenset())
 
     def upsert(self, key: Key, body: Body) -> bool:
-        """Stores a body unless an equal or newer one is there; whether the object has to be visited for it."""
+        """Stores a body unless an equal or newer one is stored. Returns whether the object has to be visited because of
+        it."""
         old = self._bodies.get(key)
         if old is not None and not _is_newer(body, old):
             return False
@@ -76,8 +78,8 @@ class Store:
         return old is None or _signature(old) != _signature(body)
 
     def knows(self, key: Key, resource_version: str) -> bool:
-        """Whether this version of an object that is not foreign is stored, or a newer one: `upsert` would change
-        nothing. Versions that are no numbers are not compared."""
+        """Whether this version of an object, or a newer one, is stored, so that `upsert` would change nothing. Foreign
+        objects and versions that are not numbers count as unknown."""
         body = self._bodies.get(key)
         if body is None or key in self._foreign:
             return False
@@ -87,8 +89,8 @@ class Store:
             return False
 
     def absorb(self, key: Key, body: Body) -> None:
-        """Stores the answer to a write of ours. One that shows somebody else's change too is left to the watch, which
-        brings it again and then has it visited."""
+        """Stores the answer to our own write. An answer that also contains another client's change is skipped: the
+        watch reports that change again, and then the object is visited."""
         old = self._bodies.get(key)
         if old is not None and _signature(old) == _signature(body):
             self.upsert(key, body)
@@ -112,7 +114,7 @@ class Store:
 
 
 def slim(body: Body) -> Body:
-    """The body without what only costs memory here."""
+    """Returns the body without the parts that are never read here and only cost memory."""
     metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
     annotations = metadata.get("annotations")
     if annotations:
@@ -126,11 +128,11 @@ def slim(body: Body) -> Body:
 
 
 def _is_newer(body: Body, old: Body) -> bool:
-    """A watch can hand out an older version than the answer to our own write, which came first; and a list that was
-    under way can hand out the object that had the name before.
+    """Whether the body is newer than the stored one. A watch can deliver an older version than the answer to our own
+    write, which was stored first. A list in progress can deliver a deleted object of the same name.
 
-    Resource versions are compared as numbers, also between two objects of a kind, which Kubernetes 1.35 made official
-    and etcd always gave.
+    Resource versions are compared as numbers, also between two objects of a kind. Kubernetes 1.35 made that official,
+    and etcd always allowed it.
     """
     old_meta, new_meta = old["metadata"], body["metadata"]
     try:
@@ -148,7 +150,7 @@ REQUEST_ANNOTATIONS = (
 
 
 def _signature(body: Body) -> tuple[Any, ...]:
-    """What a person can change that must be acted upon; a status or a label is not in it."""
+    """Returns the user's changes that require a visit; status and labels are not included."""
     metadata = body["metadata"]
     annotations = metadata.get("annotations") or {}
     return (

@@ -1,5 +1,5 @@
-"""The soak: random edits and faults in turn, for as long as one likes, and after each the same questions.
+"""The soak: random edits and faults in turn, for a given time, with the same checks after each fault.
 
-`model` knows what was declared; `edits` change it, in the cluster or behind the operator's back; `faults` break
-something; `invariants` compare the model with Harbor and with the statuses; `memory` judges the operator's growth.
+`model` holds the declared state. `edits` change it, in the cluster or directly in Harbor. `faults` break something.
+`invariants` compare the model with Harbor and with the statuses. `memory` judges the growth of the operator's memory.
 """

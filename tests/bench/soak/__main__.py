@@ -1,4 +1,5 @@
-"""`python -m bench.soak`: faults in turn until the time is up, and after each the invariants."""
+"""`python -m bench.soak`: runs faults one after the other until the time is up, and checks the invariants after
+each."""
 
 from __future__ import annotations
 
@@ -18,9 +19,10 @@ from bench.soak.scene import Scene, log_of_trouble, set_scene
 from harness.control_plane import ControlPlaneError
 
 PATIENCE = 240.0
-"""Seconds within which everything has to be right again after a fault; pauses grow to a minute or two in a long one."""
+"""Seconds within which all invariants must hold again after a fault; retry pauses grow to a minute or two in a long
+one."""
 QUIET = 8.0
-"""Seconds without a write that prove that nothing is left to do: more than two drift checks."""
+"""Seconds without a write that prove that the operator is idle: more than two drift checks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def soak(scene: Scene, seconds: float, faults: Sequence[Fault], *, brief: bool = False) -> bool:
-    """Whether all invariants held, for so many seconds; each fault comes at least once."""
+    """Runs for at least this many seconds, with each fault at least once. Returns whether all invariants held."""
     end = time.monotonic() + seconds
     count = 0
     try:
@@ -69,7 +71,7 @@ def soak(scene: Scene, seconds: float, faults: Sequence[Fault], *, brief: bool =
 
 
 def _in_some_order(scene: Scene, faults: Sequence[Fault]) -> list[Fault]:
-    """Mixed, but with the operator's own ends at the end."""
+    """Returns the faults shuffled, with those that end the operator at the end."""
     mixed = [fault for fault in faults if not fault.name.startswith("the operator")]
     scene.rng.shuffle(mixed)
     return mixed + [fault for fault in faults if fault not in mixed]
@@ -124,7 +126,7 @@ def _conclude(scene: Scene, count: int) -> bool:
 
 
 def _chosen(words: str) -> list[Fault]:
-    """Those whose name has one of the words; all without any."""
+    """Returns the faults whose names contain one of the words; all if there are none."""
     wanted = [word.strip() for word in words.split(",") if word.strip()]
     return [fault for fault in FAULTS if not wanted or any(word in fault.name for word in wanted)]
 

@@ -1,7 +1,7 @@
-"""What people do all day: declare, change and delete in the cluster, and click about in Harbor's UI.
+"""The edits that users make: they declare, change and delete resources in the cluster, and edit objects in Harbor's UI.
 
-Each edit changes the model along with the world. What is done in Harbor is either put right by the operator, so that
-the model stays, or is nobody's business and has to stay.
+Each edit changes the model along with the world. The operator corrects changes of managed objects in Harbor, so the
+model keeps their declared state. Unmanaged objects must stay as they are.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ EVENT_TYPES = (
 MEBIBYTE = 1024 * 1024
 
 Edit = Callable[[Scene], str]
-"""Does something and says what; "" if there was nothing to do it to."""
+"""Makes one edit and returns its description; "" if there was no object to edit."""
 
 
 def begin(scene: Scene) -> None:
-    """Something to start with, and a project that is none of the operator's business."""
+    """Creates the first objects, and a project that the operator does not manage."""
     for _ in range(3):
         create_project(scene)
     for _ in range(6):
@@ -44,7 +44,7 @@ def begin(scene: Scene) -> None:
 
 
 def act(scene: Scene, *, harbor_works: bool = True, cluster_works: bool = True) -> str:
-    """One edit, of those that can be made now."""
+    """Makes one random edit of those that are possible now."""
     possible = [*(IN_THE_CLUSTER if cluster_works else []), *(IN_HARBOR if harbor_works else [])]
     edits, weights = zip(*possible, strict=True)
     (edit,) = scene.rng.choices(edits, weights)
@@ -125,7 +125,7 @@ def delete_policy(scene: Scene) -> str:
 
 
 def delete_project(scene: Scene) -> str:
-    """With its policies, in any order, as `kubectl delete` of a directory does."""
+    """Deletes a project and its policies, in any order, as `kubectl delete` of a directory does."""
     if len(scene.model.projects) < 3:
         return ""
     name = scene.rng.choice(sorted(scene.model.projects))
@@ -139,7 +139,7 @@ def delete_project(scene: Scene) -> str:
 
 
 def change_secret(scene: Scene) -> str:
-    """A new Secret, or a rotated one."""
+    """Creates a Secret or rotates one."""
     known = sorted(scene.model.secrets)
     name = scene.rng.choice(known) if len(known) >= 3 else scene.next_name("secret")
     scene.model.secrets[name] = f"Bearer {scene.rng.getrandbits(64):x}"
@@ -147,7 +147,7 @@ def change_secret(scene: Scene) -> str:
     return f"change secret {name}"
 
 
-# In Harbor, behind the operator's back
+# In Harbor, without the operator
 
 
 def click_project(scene: Scene) -> str:
@@ -160,7 +160,7 @@ def click_project(scene: Scene) -> str:
 
 
 def click_policy(scene: Scene) -> str:
-    """Change or delete a managed policy."""
+    """Changes or deletes a managed policy."""
     policy = _some_policy(scene)
     found = _in_harbor(scene, policy) if policy else None
     if policy is None or found is None:
@@ -174,7 +174,7 @@ def click_policy(scene: Scene) -> str:
 
 
 def remove_project(scene: Scene) -> str:
-    """Delete a managed project with everything in it; what strangers had there is lost."""
+    """Deletes a managed project with everything in it; unmanaged policies in it are lost."""
     name = scene.rng.choice([*sorted(scene.model.projects), ""])
     if not name or scene.world.harbor_project(name) is None:
         return ""
@@ -199,7 +199,7 @@ def make_stranger(scene: Scene) -> str:
 
 
 def push(scene: Scene) -> str:
-    """Something happens, and notifications are sent."""
+    """Causes an event in Harbor, which sends notifications."""
     name = scene.rng.choice([*sorted(scene.model.projects), ""])
     if not name or scene.world.harbor_project(name) is None:
         return ""
@@ -247,7 +247,7 @@ def _make_stranger(scene: Scene, project: str) -> None:
     name = scene.next_name("stranger")
     try:
         number = scene.world.make_policy(project, name, targets=[http_target(f"{scene.receiver.url}/ok/{name}")])
-    except httpx.HTTPStatusError:  # the project has gone just now
+    except httpx.HTTPStatusError:  # the project has just been deleted
         return
     found = scene.world.api.get(f"/projects/{project}/webhook/policies/{number}")
     if found.is_success:

@@ -1,7 +1,7 @@
-"""What goes wrong, one after the other. A fault is a context: broken inside, whole again afterwards.
+"""The faults of the soak. Each is a context: the fault is active inside it and repaired at its end.
 
-Edits go on while it lasts. People are not behind the proxy, so they can always reach the cluster; Harbor's UI is as
-broken as Harbor is.
+Edits continue meanwhile. Users do not connect through the proxy, so they can always reach the cluster. Harbor's UI
+fails together with Harbor.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Fault:
     name: str
     broken: Broken
     seconds: Seconds
-    """How long it lasts."""
+    """Duration of the fault."""
     brief: Seconds
-    """How long in a scaled-down soak."""
+    """Duration in a scaled-down soak."""
     harbor_works: bool = True
     cluster_works: bool = True
-    """For people, who are not behind the proxy."""
+    """Whether users, who bypass the proxy, can write to the cluster."""
 
 
 # Between the operator and the API server
@@ -59,7 +59,7 @@ def _api_hangs(scene: Scene, _: Seconds) -> Iterator[None]:
 
 @contextmanager
 def _watches_stall(scene: Scene, seconds: Seconds) -> Iterator[None]:
-    """Streams go silent without an end. If it lasts long enough the operator has to notice that by itself."""
+    """Streams go silent without an end. The operator has to notice that if it lasts long enough."""
     scene.proxy.stall_watches()
     yield
     if seconds > KOPF_INACTIVITY:
@@ -68,12 +68,12 @@ def _watches_stall(scene: Scene, seconds: Seconds) -> Iterator[None]:
 
 
 KOPF_INACTIVITY = 75.0
-"""Seconds after which a watch without a sign of life is reopened, with some to spare."""
+"""Seconds after which a watch without a sign of life is reopened, plus a margin."""
 
 
 @contextmanager
 def _watch_too_old(scene: Scene, _: Seconds) -> Iterator[None]:
-    """While the watches are cut things are deleted, and where they stopped is too old afterwards."""
+    """Objects are deleted while the watches are cut, and the position of the watches is too old afterwards."""
     scene.proxy.fail("GET", "/harborhook.io/", 503)
     scene.proxy.cut_watches()
     edits.delete_policy(scene)
@@ -103,7 +103,7 @@ def _harbor_down(scene: Scene, _: Seconds) -> Iterator[None]:
 
 @contextmanager
 def _harbor_hangs(scene: Scene, _: Seconds) -> Iterator[None]:
-    """Connections stay open and nothing comes; what was sent is carried out when nobody waits for it any more."""
+    """Connections stay open without answers. Harbor carries out requests after their senders have stopped waiting."""
     scene.may_be_late = True
     pid = scene.stand_in.pid
     os.kill(pid, signal.SIGSTOP)
@@ -137,8 +137,8 @@ def _sessions_lost(scene: Scene, _: Seconds) -> Iterator[None]:
 
 @contextmanager
 def _old_backup(scene: Scene, _: Seconds) -> Iterator[None]:
-    """Harbor comes back as it was before the last edits: what is newer is gone, its ids are given out again, and what
-    was deleted since is back, and belongs to nobody."""
+    """Harbor returns to its state before the last edits: newer objects are gone and their ids are reused, and objects
+    deleted since then are back without an owner."""
     until(scene, lambda: differences(scene), 180, "not as declared before the backup")
     backup = scene.state_file.with_suffix(".backup")
     shutil.copyfile(scene.state_file, backup)
@@ -164,11 +164,11 @@ def _old_backup(scene: Scene, _: Seconds) -> Iterator[None]:
     scene.stand_in.restart()
 
 
-# The operator itself
+# The operator
 
 
 def _clock_is_off(by: Seconds) -> Broken:
-    """Its wall clock is set wrong, and later right again: it steps twice."""
+    """Its wall clock jumps to a wrong time, and later back."""
 
     @contextmanager
     def broken(scene: Scene, _: Seconds) -> Iterator[None]:
@@ -180,7 +180,7 @@ def _clock_is_off(by: Seconds) -> Broken:
 
 
 def _ends(number: signal.Signals) -> Broken:
-    """It dies at a random moment, several times, and is started again."""
+    """It ends at random moments, several times, and is started again."""
 
     @contextmanager
     def broken(scene: Scene, seconds: Seconds) -> Iterator[None]:
@@ -233,4 +233,4 @@ FAULTS = (
     Fault("the operator ends by SIGTERM", _ends(signal.SIGTERM), 20, 0),
     Fault("the operator is killed", _ends(signal.SIGKILL), 40, 0),
 )
-"""The operator's own ends come last, so that its memory can be watched through all the others."""
+"""The faults that end the operator come last, so that its memory can be observed through all others."""

@@ -1,4 +1,4 @@
-"""What has to be true once a fault is over, and that it then stays so without a single write."""
+"""The invariants after a fault: everything is as declared, and stays so without a single write."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from harness.control_plane import RefusedError
 from harness.world import OPERATOR_USER, Object, ready_condition
 
 PROGRESS_EVERY = 10.0
-"""Seconds after which it is said what is waited for."""
+"""Seconds between two reports on the wait."""
 LIBRARY = "library"
 """The project that every Harbor has from the start."""
 
 
 class BrokenInvariantError(Exception):
-    """Something is not as it has to be, and does not become so."""
+    """An invariant does not hold within the time allowed."""
 
 
 def check(scene: Scene, patience: float) -> float:
@@ -30,15 +30,15 @@ def check(scene: Scene, patience: float) -> float:
 
 
 def check_quiet(scene: Scene, patience: float, quiet: float) -> None:
-    """Then nothing may be written for `quiet` seconds."""
-    # Deliveries that are under way, and counts that are written a little later, may still be reported.
+    """Waits until the operator has written nothing for `quiet` seconds, then checks the invariants again."""
+    # Deliveries in progress, and counts that are written a little later, may still be reported.
     until(scene, lambda: writes_within(scene, quiet), patience, f"never quiet for {quiet:.0f} s")
     until(scene, lambda: differences(scene), 5, "not as declared any more")
 
 
 def clear_late(scene: Scene) -> list[str]:
-    """Removes what Harbor made when the operator had given the request up, and the resource had been deleted since:
-    nobody can know of that. Returns what it was."""
+    """Removes objects that Harbor created after the operator had given up the request and the resource had been
+    deleted. The operator cannot know of them. Returns their names."""
     found = []
     for project in sorted({*scene.model.projects, *scene.deleted}):
         for policy in scene.world.harbor_policies(project):
@@ -67,7 +67,7 @@ def until(scene: Scene, look: Callable[[], list[str]], patience: float, complain
 
 
 def differences(scene: Scene) -> list[str]:
-    """Everything that is not as it has to be."""
+    """Returns all differences from the declared state."""
     try:
         return [*_of_projects(scene), *_of_policies(scene), *_of_strangers(scene), *_left_over(scene)]
     except (httpx.HTTPError, RefusedError, OSError) as error:
@@ -75,7 +75,7 @@ def differences(scene: Scene) -> list[str]:
 
 
 def writes_within(scene: Scene, seconds: float) -> list[str]:
-    """What the operator writes in so many seconds, to Harbor and to Kubernetes."""
+    """Returns the operator's writes to Harbor and Kubernetes within this many seconds."""
     position, known = scene.control_plane.audit_position(), len(scene.stand_in.requests())
     time.sleep(seconds)
     entries = scene.control_plane.writes(OPERATOR_USER, since=position)
@@ -96,7 +96,8 @@ def _of_projects(scene: Scene) -> list[str]:
 
 
 def _of_policies(scene: Scene) -> list[str]:
-    """Each declared policy is there once, as stated, and known by its id; and nothing else is in its project."""
+    """Checks that each declared policy exists once, as declared, and with the id in its status; and that no other
+    policy is in its project."""
     found = {item["metadata"]["name"]: item for item in scene.world.all("WebhookPolicy")}
     complaints = []
     for project in scene.model.projects:
@@ -119,7 +120,7 @@ def _of_policies(scene: Scene) -> list[str]:
 
 
 def _status(found: Object | None, field: str, number: object, what: str) -> list[str]:
-    """Whether the status is true: Ready for the present spec, with the id that Harbor has."""
+    """Checks that the status is correct: Ready for the present spec, with the id in Harbor."""
     if found is None:
         return [f"{what} is not in the cluster"]
     status, ready = found.get("status") or {}, ready_condition(found)
@@ -150,7 +151,7 @@ def _same(found: Fields, wanted: Fields) -> bool:
 
 
 def _left_over(scene: Scene) -> list[str]:
-    """What was deleted is gone, in the cluster and in Harbor."""
+    """Checks that deleted objects are gone, in the cluster and in Harbor."""
     model = scene.model
     kinds = {"HarborProject": model.projects.keys(), "WebhookPolicy": model.policies.keys()}
     complaints = [

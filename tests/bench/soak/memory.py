@@ -1,4 +1,4 @@
-"""Whether the operator's memory stays flat. Pure arithmetic on samples."""
+"""Checks whether the operator's memory stays flat. Pure arithmetic on samples."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WARM_UP = 180.0
-"""Seconds after its start in which a process grows because it gets to know its work."""
+"""Seconds after its start in which a process may grow."""
 ALLOWED_SHARE = 0.10
 ALLOWED_MEGABYTES = 10.0
-"""Growth between the first and the last third of a life that is no leak: the larger of the two."""
+"""Maximum growth between the first and the last third of a process's samples: the larger of the two values."""
 ENOUGH = 6
-"""Samples after the warm-up below which nothing is concluded."""
+"""Minimum number of samples after the warm-up."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Growth:
 
 
 def growth(samples: Sequence[Sample]) -> Growth | None:
-    """Medians of the first and last third of a life; None if it was too short to tell."""
+    """Returns the medians of the first and the last third of the samples; None if there are too few."""
     settled = [sample for sample in samples if sample.age >= WARM_UP]
     if len(settled) < ENOUGH:
         return None

@@ -1,4 +1,4 @@
-"""What was declared, and what belongs to others: all that Harbor has to hold. Knows nothing of how it gets there."""
+"""The model of the soak: the declared objects, and the unmanaged objects that have to stay in Harbor."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Fields = dict[str, Any]
 
 @dataclass
 class Project:
-    """A HarborProject; its name in Harbor is the resource's."""
+    """A HarborProject; its name in Harbor is that of the resource."""
 
     name: str
     public: bool
     quota: int | None = None
-    """In bytes; None: not stated."""
+    """Bytes; None: not stated."""
 
     def spec(self) -> Fields:
         stated = {} if self.quota is None else {"storageQuota": self.quota}
@@ -29,13 +29,13 @@ class Policy:
     resource: str
     project: str
     name: str
-    """In Harbor."""
+    """The name in Harbor."""
     events: list[str]
     address: str
     description: str = ""
     enabled: bool = True
     secret: str | None = None
-    """The Secret that its Authorization header is taken from."""
+    """The Secret with its Authorization header."""
 
     def spec(self) -> Fields:
         target: Fields = {"type": "http", "address": self.address}
@@ -60,15 +60,15 @@ class Model:
     secrets: dict[str, str] = field(default_factory=dict)
     """Header values by the Secret's name."""
     strangers: dict[tuple[str, int], Fields] = field(default_factory=dict)
-    """Webhook policies that nobody declared, by project and id, as they must stay."""
+    """Unmanaged webhook policies in their original state, by project and id."""
     strange_projects: set[str] = field(default_factory=set)
-    """Projects that nobody declared."""
+    """Unmanaged projects."""
 
     def policies_of(self, project: str) -> list[Policy]:
         return [policy for policy in self.policies.values() if policy.project == project]
 
     def forget_project(self, name: str) -> None:
-        """The project goes, with all policies in it, also those of others."""
+        """Removes the project and all policies in it, including unmanaged ones."""
         del self.projects[name]
         for policy in self.policies_of(name):
             del self.policies[policy.resource]
@@ -78,7 +78,7 @@ class Model:
         self.strangers = {key: value for key, value in self.strangers.items() if key[0] != project}
 
 
-# Comparing with what Harbor shows
+# Comparison with Harbor
 
 
 def project_differences(project: Project, found: Fields | None, quota: int | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where the soak happens: a cluster behind a proxy, a Harbor, a receiver, the operator, and what is true of them."""
+"""The scene of the soak: a cluster behind a proxy, a Harbor, a receiver, the operator, and the model of their state."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUICK = {
     "drift_interval": 3,
     "connection_interval": 5,
 }
-"""Intervals at which trouble shows within seconds."""
+"""Intervals at which faults show within seconds."""
 SAMPLE_EVERY = 60.0
 
 
@@ -61,12 +61,12 @@ class Scene:
     model: Model = field(default_factory=Model)
     lives: list[Life] = field(default_factory=list)
     number: int = 0
-    """Of names, none of which is used twice."""
+    """Counter for names that are never used twice."""
     edits: int = 0
     deleted: set[str] = field(default_factory=set)
-    """Names in Harbor of what was deleted in the cluster during the present fault."""
+    """Names in Harbor of resources that were deleted during the present fault."""
     may_be_late: bool = False
-    """Harbor may carry out requests of this fault when nobody waits for them any more."""
+    """Whether Harbor may carry out requests of this fault after the operator has stopped waiting."""
 
     def next_name(self, base: str) -> str:
         self.number += 1
@@ -82,13 +82,13 @@ class Scene:
         self.operator.end(number)
 
     def sample(self) -> None:
-        """Notes the operator's memory, once a minute."""
+        """Records the operator's memory once a minute."""
         life, now = self.lives[-1], time.monotonic()
         age = now - life.started
         if not life.samples or age - life.samples[-1].age >= SAMPLE_EVERY:
             life.samples.append(Sample(age, rss(life.pid)))
 
-    # Harbor's memory
+    # Harbor's state
 
     @property
     def state_file(self) -> Path:
@@ -117,7 +117,7 @@ def set_scene(seed: int, say: Say) -> Iterator[Scene]:
 
 
 def log_of_trouble(scene: Scene, lines: int = 30) -> list[str]:
-    """The last words of the operator, and all that it logged as an error."""
+    """Returns the last lines of the operator's log, and its last errors."""
     found = []
     written = scene.operator.log.read_text(errors="replace").splitlines()
     for line in written:

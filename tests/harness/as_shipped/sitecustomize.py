@@ -1,7 +1,7 @@
-"""Python reads this when it starts the operator's process: it hides a package that only the tests need.
+"""Hides a package that only the tests need. Python imports this module when it starts the operator's process.
 
-The Kubernetes client imports kubernetes_validate where it is installed. That takes 1.6 s of CPU, more than the rest of
-the operator's start, and the image does not have that package.
+The Kubernetes client imports kubernetes_validate if it is installed. That takes 1.6 s of CPU, more than the rest of the
+operator's start, and the image does not contain the package.
 """
 
 import sys

@@ -94,7 +94,7 @@ def read_lines(log: Path, since: int) -> Iterator[bytes]:
 
 
 def parse(line: bytes) -> AuditEntry | None:
-    """One line of the log; None for a dry run and for what is no write."""
+    """Parses one line of the log. Returns None for a dry run and for requests that are not writes."""
     event: dict[str, Any] = json.loads(line)
     target: dict[str, str] = event.get("objectRef", {})
     if "dryRun=" in event["requestURI"] or event["verb"] not in WRITES or target.get("resource") == "leases":

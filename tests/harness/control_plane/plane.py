@@ -37,7 +37,7 @@ def _to_stderr(line: str) -> None:
 
 
 class Observer(Protocol):
-    """What is to know of every control plane of this process. With one the audit log has bodies and reads too."""
+    """Called for every control plane of this process. If there is one, the audit log has bodies and reads too."""
 
     def started(self, control_plane: ControlPlane) -> None: ...
     def stopped(self, control_plane: ControlPlane) -> None:

@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing of one target for some seconds, by atheris: `make fuzz-guided` runs this for each target.
 
-libFuzzer, which atheris brings, mutates the kept texts and goes on with those that reach new code, which stay in
-build/fuzz. A text that breaks the target is kept in tests/data/fuzz. atheris is not a dependency of the project: it
-does not have wheels for every Python.
+libFuzzer, which atheris includes, mutates stored texts and continues with those that reach new code; they stay in
+build/fuzz. A text that breaks the target is stored in tests/data/fuzz. atheris is not a dependency of the project,
+because it lacks wheels for some versions of Python.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from harness.fuzz.corpus import keep, seeds
 from harness.paths import REPOSITORY
 
 LONGEST = 4096
-"""Bytes of a text."""
+"""Maximum bytes of a text."""
 
 with atheris.instrument_imports(include=["harborhook"]):
     from harness.fuzz.targets import TARGETS
 
 
 def main() -> None:
-    """Ends the process: libFuzzer does, with a status other than 0 where a text has broken the target."""
+    """Does not return: libFuzzer ends the process, with a status other than 0 if a text has broken the target."""
     parser = argparse.ArgumentParser(prog="python -m harness.fuzz.guided", description=__doc__)
     parser.add_argument("target", choices=sorted(TARGETS))
     parser.add_argument("--seconds", type=int, default=60)

@@ -1,4 +1,4 @@
-"""Makes the files of a release in a directory of their own.
+"""Creates the files of a release in a separate directory.
 
     python -m harness.release [--image-repository ghcr.io/OWNER/harborhook] [--output dist]
 

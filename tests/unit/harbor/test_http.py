@@ -1,4 +1,4 @@
-"""HTTP as it goes out, and what is said when nothing comes back. The servers are real ones on this machine."""
+"""HTTP requests on the wire, and the errors without an answer. The servers are real ones on this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def client(**options: Any) -> Client:
 
 
 async def ask(url: str, method: str = "GET", *, http: Client | None = None, **options: Any) -> tuple[int, bytes]:
-    """One request, and all of its answer."""
+    """Sends one request and reads its whole answer."""
     async with aclosing(http or client()) as asking:
         return await asked(asking, url, method, **options)
 
@@ -38,7 +38,7 @@ async def asked(http: Client, url: str, method: str = "GET", **options: Any) -> 
         return response.status, b"".join([chunk async for chunk in response.chunks()])
 
 
-# What goes out
+# Requests
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ async def test_the_fence_is_asked_for_a_write_once_there_is_a_connection() -> No
     assert len(server.requests) == 2
 
 
-# What comes back
+# Answers
 
 
 async def test_an_encoded_body_comes_as_it_is() -> None:
@@ -146,7 +146,7 @@ async def test_an_encoded_body_comes_as_it_is() -> None:
 
 async def test_no_cookie_is_sent_back() -> None:
     async with hostile(lambda _: answer(b"{}", "Set-Cookie: sid=x; Path=/")) as server, aclosing(client()) as http:
-        named = server.url.replace("127.0.0.1", "localhost")  # for an address many jars keep none
+        named = server.url.replace("127.0.0.1", "localhost")  # for an IP address many cookie jars store nothing
         await asked(http, named)
         await asked(http, named)
 
@@ -164,7 +164,7 @@ async def test_headers_are_bounded_in_length_and_number() -> None:
     ("reply", "said"),
     [
         ([b"SSH-2.0-OpenSSH_9.6\r\n"], "the answer is not HTTP"),
-        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n"], "no proper end|is not HTTP"),
+        ([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n"], "is incomplete|is not HTTP"),
         ([b"HTTP/1.1 200 OK\r\nX-Half: " + CANARY.encode()], "closed without an answer"),
     ],
 )
@@ -179,7 +179,7 @@ async def test_what_is_not_an_answer_broke_off_and_is_not_quoted(reply: list[byt
 
 async def test_an_answer_that_ends_early_broke_off() -> None:
     async with dropping(*answer(b"{}", length=10)) as server:
-        with pytest.raises(NoAnswerError, match="no proper end") as failure:
+        with pytest.raises(NoAnswerError, match="is incomplete") as failure:
             await ask(server.url)
 
     assert failure.value.broke_off
@@ -232,7 +232,7 @@ async def test_a_header_that_cannot_be_sent_is_not_quoted() -> None:
 async def test_a_proxy_reached_by_tls_is_verified_though_the_server_behind_it_is_not(
     tmp_path: Path, behind: str
 ) -> None:
-    """It gets the password of the proxy, and through it Harbor's."""
+    """The proxy gets its own password and, in the tunnel, Harbor's."""
     authority = Authority()
     served = server_context(tmp_path, *authority.issue("localhost"))
     for trusted in (authority, Authority()):
@@ -269,7 +269,7 @@ async def test_a_proxy_that_is_away_is_said_to_be_the_proxy() -> None:
 
 @asynccontextmanager
 async def dropping(*reply: bytes) -> AsyncIterator[Hostile]:
-    """A server that sends these bytes to each request, and closes the connection."""
+    """A server that answers each request with these bytes and closes the connection."""
 
     def once(_: str) -> Any:
         yield from reply
@@ -281,7 +281,7 @@ async def dropping(*reply: bytes) -> AsyncIterator[Hostile]:
 
 @asynccontextmanager
 async def tls_proxy(context: ssl.SSLContext) -> AsyncIterator[tuple[int, list[str]]]:
-    """A proxy that is reached by TLS and refuses everything; its port, and what it was asked."""
+    """A TLS proxy that refuses everything; yields its port and the requests to it."""
     heads: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

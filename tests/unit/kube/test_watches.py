@@ -60,7 +60,7 @@ def known_never(key: Key, version: str) -> bool:
 
 
 def ignored() -> None:
-    """Nobody wants to know of a list."""
+    """Ignores a report of a list."""
 
 
 def known_below(version: int) -> Store:
@@ -87,7 +87,7 @@ def line(body: Body, what: str = "MODIFIED") -> bytes:
 
 
 async def lines_through(api_server: ApiServer, store: Store, *chunks: bytes, query: str = "watch=true") -> list[bytes]:
-    """What kopf reads of a stream."""
+    """Returns the lines that kopf reads from a stream."""
     api_server.stream = list(chunks)
     async with ClientSession(response_class=answering(store.knows, ignored)) as session:
         answer = await session.get(f"{api_server.url}/apis?{query}")
@@ -169,7 +169,7 @@ async def test_an_echo_that_comes_before_the_answer_to_its_write_does_not_get_th
     store, asked = known_below(8), []
 
     def answered(key: Key, version: str) -> bool:
-        """The answer is taken in right after the echo was looked at for the first time."""
+        """Takes in the answer right after the first check of the echo."""
         asked.append(version)
         known = store.knows(key, version)
         store.absorb(KEY, body_of(9))

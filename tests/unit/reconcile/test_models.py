@@ -1,4 +1,4 @@
-"""The models of the resources loaded last: validated once for each version, bounded in number."""
+"""The cached models of resources: validated once for each version, and limited in number."""
 
 from __future__ import annotations
 

@@ -471,7 +471,7 @@ async def test_one_policy_whose_notifications_cannot_be_read_does_not_keep_the_n
     stage: RedeliveryStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fails(*_: Any) -> None:
-        raise NotHarborError("Harbor's answer is not the list it should be.")
+        raise NotHarborError("Harbor's answer is not a JSON list.")
 
     monkeypatch.setattr(stage.harbor, "undelivered_executions", fails)
     stage.fail(1)

@@ -272,7 +272,7 @@ async def test_a_certificate_is_verified_for_the_name_though_the_connection_goes
 async def test_a_header_of_the_policy_goes_before_user_and_password_in_its_address_as_in_harbor(
     receiver: Receiver,
 ) -> None:
-    """Go, in which Harbor is written, makes a header of them only where there is none."""
+    """Go's client, which Harbor uses, turns them into a header unless there is one already."""
     address = f"http://someone:{CANARY}@127.0.0.1:{receiver.port}/ok"
     await send(address, content=b"{}", headers=HEADERS)
     await send(address, content=b"{}", headers={})
