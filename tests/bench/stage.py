@@ -274,7 +274,7 @@ class Stage:
         return sum(not _is_ready(found) for kind in ("HarborProject", "WebhookPolicy") for found in self.all(kind))
 
     def ready_keys(self) -> set[tuple[str, str]]:
-        """Returns the projects and policies of all namespaces that are Ready for their present spec, by kind and name."""
+        """Returns the projects and policies of all namespaces that are Ready for their spec, by kind and name."""
         kinds = ("HarborProject", "WebhookPolicy")
         everything = ((kind, one) for kind in kinds for one in self.all(kind, namespace=None))
         return {(PLURALS[kind], one["metadata"]["name"]) for kind, one in everything if _is_ready(one)}
