@@ -746,7 +746,7 @@ async def test_an_answer_that_is_not_harbors_is_recognised(
     with pytest.raises(errors.NotHarborError) as failure:
         await victim.projects()
 
-    assert "GET /api/v2.0/projects" in str(failure.value) or "the list" in str(failure.value)
+    assert "GET /api/v2.0/projects" in str(failure.value) or "not a JSON list" in str(failure.value)
 
 
 async def test_a_redirect_is_not_followed(broken: StandIn, victim: HarborClient) -> None:
