@@ -23,6 +23,7 @@ from bench.results import (
 from bench.spec_changes import delays, spec_changes
 from bench.stage import MEASURED, Follower, Stage, Window, kind_of_request, kind_of_write, wait
 from bench.tenants import neighbour, shared
+from bench.writes import costs
 from harness.control_plane.audit import AuditEntry
 from harness.world import condition, http_target
 
@@ -264,6 +265,11 @@ HELM_SECRET_BYTES = 700_000
 """Bytes of a release in one Secret; the limit of Kubernetes is 1 MB."""
 
 
+def writes(stage: Stage, name: str) -> Result:
+    """Measures what the writes of a new resource cost the API server and etcd, made in several ways."""
+    return Result(costs(stage, name))
+
+
 def helm(stage: Stage, name: str) -> Result:
     """Measures memory before and after Helm has stored its releases in the cluster, across a restart and a change of
     all."""
@@ -411,6 +417,7 @@ SCENARIOS = (
         "it would have to be slow",
         alone=True,
     ),
+    Scenario("writes", "what each write costs the API server", lambda size: 0, writes, alone=True),
     Scenario("restart-many", "a restart with very many resources", lambda size: size.many_projects, restart),
 )
 """Scenarios with the same population follow each other and share it."""

@@ -37,6 +37,22 @@ def test_it_measures_writes_down_and_finds_what_a_former_run_needed_less_of(
     assert code == 1
 
 
+def test_the_cost_of_each_write_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HARBORHOOK_TEST_HARBOR_URL", raising=False)
+    now = tmp_path / "now.json"
+
+    assert main(["--size", "tiny", "--scenarios", "writes", "--json", str(now)]) == 0
+
+    figures = {row["name"]: row["value"] for row in json.loads(now.read_text())["figures"]}
+    assert {name.partition(":")[0] for name in figures} == {
+        "finalizer",
+        "status",
+        "Event",
+        "the Event's share of a new resource's writes",
+    }
+    assert all(value > 0 for value in figures.values())
+
+
 def test_the_scenarios_with_several_tenants_and_harbors_come_to_their_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
