@@ -20,6 +20,7 @@ from harborhook.api.base import Key
 from harborhook.kube import gateway as gateway_module
 from harborhook.kube.gateway import RELOAD_PAUSE, TOKEN_LIFE, Gateway, Gone, KubeError, NoClusterError, token_of
 from harness.alone import kubeconfig_file
+from harness.app_server import serving
 
 CANARY = "canary-7f3a"
 
@@ -169,13 +170,8 @@ class ApiServer:
 async def api_server() -> AsyncIterator[ApiServer]:
     found, app = ApiServer(), web.Application()
     app.router.add_route("*", "/{path:.*}", found.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    found.url = site.name
-    yield found
-    await runner.cleanup()
+    async with serving(app) as found.url:
+        yield found
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from harborhook.api.base import API_VERSION, Key
 from harborhook.api.names import Body
 from harborhook.kube.watches import _FilteredStream, answering, changed_in, metadata_only
 from harborhook.runtime.store import Store
+from harness.app_server import serving
 
 KEY = Key("WebhookPolicy", "team", "hook")
 
@@ -100,13 +101,8 @@ async def api_server() -> AsyncIterator[ApiServer]:
     found = ApiServer()
     app = web.Application()
     app.router.add_get("/{path:.*}", found.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    found.url = site.name
-    yield found
-    await runner.cleanup()
+    async with serving(app) as found.url:
+        yield found
 
 
 async def test_an_empty_list_that_is_written_as_null_is_an_empty_list(api_server: ApiServer) -> None:
