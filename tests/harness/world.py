@@ -6,7 +6,7 @@ import copy
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -307,13 +307,13 @@ class World:
 
     def clean_up(self) -> None:
         """Removes the remains of the test, in the cluster and in Harbor."""
-        for kind in ("WebhookPolicy", "HarborProject", "HarborConnection"):
-            for item in self.all(kind):
-                self.annotate(kind, item["metadata"]["name"], release="true")
-                self.delete(kind, item["metadata"]["name"], wait=False)
-        for name in self._projects:
-            self.remove_project(name)
-        self.api.close()
+        with closing(self.api):  # an open socket would fail the next test
+            for kind in ("WebhookPolicy", "HarborProject", "HarborConnection"):
+                for item in self.all(kind):
+                    self.annotate(kind, item["metadata"]["name"], release="true")
+                    self.delete(kind, item["metadata"]["name"], wait=False)
+            for name in self._projects:
+                self.remove_project(name)
 
     def remove_project(self, name: str) -> None:
         """Deletes it in Harbor with all that is in it, if it is there."""

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.control_plane import ControlPlane, ControlPlaneError, KubectlError, binaries
+from harness.control_plane import ControlPlane, ControlPlaneError, KubectlError, RefusedError, binaries
+from harness.control_plane.api import Api
 from harness.control_plane.leash import watch_over
 from harness.control_plane.waiting import poll_until
 from harness.paths import TESTS
@@ -217,3 +218,19 @@ def _processes_naming(directory: Path) -> list[str]:
 
 def _silently(line: str) -> None:
     del line
+
+
+def test_a_postponed_request_is_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answers = [RefusedError(429, "storage is (re)initializing"), RefusedError(429, "the same"), b"{}"]
+
+    def send_once(*_: object) -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, RefusedError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Api, "_send_once", send_once)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+
+    assert Api("https://127.0.0.1:1", tmp_path / "ca.crt", "token").request("GET", "/readyz") == {}
+    assert answers == []

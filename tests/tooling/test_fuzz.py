@@ -29,19 +29,19 @@ def test_a_text_that_breaks_a_parser_is_kept_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fails(text: str) -> None:
-        assert "]}" not in text
+        assert text.count("1.2.3") < 3  # many of the hundred texts are a seed repeated
 
     monkeypatch.setattr(corpus, "CORPUS", tmp_path)
     for name in ("version", "date"):
         (tmp_path / f"{name}.json").write_text('["1.2.3"]')
     monkeypatch.setitem(TARGETS, "version", fails)
 
-    ended = main(["--minutes", "0.1", "--target", "version", "--target", "date"])
+    ended = main(["--minutes", "0", "--target", "version", "--target", "date"])
 
     said = capsys.readouterr()
     kept = json.loads((tmp_path / "version.json").read_text())
     assert ended == 1
     assert "BROKEN version: " in said.err
     assert kept[0] == "1.2.3"
-    assert [text for text in kept[1:] if "]}" in text] == kept[1:] != []
+    assert kept[1:] == ["1.2.31.2.31.2.3"]
     assert json.loads((tmp_path / "date.json").read_text()) == ["1.2.3"]

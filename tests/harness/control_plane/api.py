@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -11,9 +12,16 @@ from typing import Any
 
 from harness.control_plane.errors import RefusedError
 
+_ATTEMPTS = 30
+"""Attempts at a request that the API server postpones, a second apart."""
+
 
 class Api:
-    """The API server as one user."""
+    """The API server as one user.
+
+    A 429 is not an answer but a request to wait, so it is obeyed, as all clients of Kubernetes do: an API server that
+    has just started reports readiness before it can serve custom resources ("storage is (re)initializing").
+    """
 
     def __init__(self, url: str, ca_file: Path, token: str) -> None:
         self._url = url
@@ -58,6 +66,16 @@ class Api:
     def _send(
         self, method: str, path: str, body: dict[str, Any] | None = None, content_type: str = "application/json"
     ) -> bytes:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._send_once(method, path, body, content_type)
+            except RefusedError as refusal:
+                if refusal.code != 429:
+                    raise
+            time.sleep(1)
+        return self._send_once(method, path, body, content_type)
+
+    def _send_once(self, method: str, path: str, body: dict[str, Any] | None, content_type: str) -> bytes:
         request = urllib.request.Request(
             self._url + path,
             method=method,
