@@ -221,7 +221,11 @@ def _silently(line: str) -> None:
 
 
 def test_a_postponed_request_is_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    answers = [RefusedError(429, "storage is (re)initializing"), RefusedError(429, "the same"), b"{}"]
+    answers: list[bytes | RefusedError] = [
+        RefusedError(429, "storage is (re)initializing"),
+        RefusedError(429, ""),
+        b"{}",
+    ]
 
     def send_once(*_: object) -> bytes:
         answer = answers.pop(0)
