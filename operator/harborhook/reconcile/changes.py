@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from harborhook.api.base import ANNOTATION_SHARD, AnyKey, Key
+from harborhook.api.base import AnyKey, Key
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
 from harborhook.api.names import Body
 from harborhook.plan.references import is_claim
@@ -127,9 +127,8 @@ def _claims(context: Context, key: Key) -> set[Key]:
 
 def is_left_to_another(context: Context, key: Key) -> bool:
     """Whether another operator has marked the resource as its own."""
-    body = context.store.get(key) or {"metadata": {}}
-    mark = (body["metadata"].get("annotations") or {}).get(ANNOTATION_SHARD, "")
-    return mark not in ("", context.settings.mark)
+    body = context.store.get(key)
+    return body is not None and context.is_left_to_another(body)
 
 
 def _is_being_deleted(context: Context, key: Key) -> bool:

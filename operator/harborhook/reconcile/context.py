@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from harborhook.api.base import FINALIZER, Key, Metadata, Resource
+from harborhook.api.base import ANNOTATION_SHARD, FINALIZER, Key, Metadata, Resource
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
 from harborhook.api.names import Body
 from harborhook.clock import ServerClock
@@ -110,6 +110,11 @@ class Context:
             return True
         return key.kind == "HarborConnection" and not self.settings.resource_selector
 
+    def is_left_to_another(self, body: Body) -> bool:
+        """Whether another operator has marked the object as its own."""
+        mark = (body["metadata"].get("annotations") or {}).get(ANNOTATION_SHARD, "")
+        return mark not in ("", self.settings.mark)
+
     def finalizer(self, key: Key) -> str:
         """Returns the finalizer. Each operator that uses a connection needs a separate one, to keep it for its own
         resources."""
@@ -121,13 +126,19 @@ class Context:
         """Patches the object with that UID and returns its new metadata. Raises Wait if the UID has changed."""
         self._check_is_still(key, uid)
         body = await self.gateway.patch(key, patch)
-        self.store.absorb(key, body)
+        self._absorb(key, body)
         return Metadata.model_validate(body["metadata"])
 
     async def patch_status(self, key: Key, uid: str, patch: dict[str, Any]) -> None:
         """Patches the status of the object with that UID. Raises Wait if the UID has changed."""
         self._check_is_still(key, uid)
-        self.store.absorb(key, await self.gateway.patch_status(key, patch))
+        self._absorb(key, await self.gateway.patch_status(key, patch))
+
+    def _absorb(self, key: Key, body: dict[str, Any]) -> None:
+        """Stores the answer to our own write. An answer with another operator's mark is skipped, as one with a user's
+        change: the watch reports it again, and only then the mark takes effect."""
+        if not self.is_left_to_another(body):
+            self.store.absorb(key, body)
 
     def _check_is_still(self, key: Key, uid: str) -> None:
         """Raises Wait if the object was recreated under its name while we sent requests to Harbor for the old one. The

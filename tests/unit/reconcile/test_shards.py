@@ -172,6 +172,21 @@ async def test_of_two_that_mark_at_once_one_succeeds(cluster: Cluster, clock: Cl
     assert cluster.mark(OURS) == "harborhook/a"
 
 
+async def test_another_operators_mark_in_the_answer_to_our_own_write_is_noticed(cluster: Cluster, clock: Clock) -> None:
+    context = operator(cluster, clock)
+    changes.saw(context, OURS, cluster.add(OURS, team="a", mark="harborhook/a"))
+    await waits(context)
+    metadata = cluster.objects[OURS]["metadata"]
+    metadata["annotations"][ANNOTATION_SHARD] = "harborhook/b"
+
+    patch = {"metadata": {"annotations": {}, "resourceVersion": metadata["resourceVersion"]}}
+    await context.patch(OURS, "ours", patch)
+
+    assert not context.store.knows(OURS, metadata["resourceVersion"])
+    changes.saw(context, OURS, cluster.objects[OURS])
+    assert await waits(context) == [OURS]
+
+
 @pytest.mark.parametrize("name", [{"shard": "a"}, {"shard": "", "resource_selector": ""}])
 async def test_what_another_has_marked_is_left_alone_and_said_after_a_while(
     cluster: Cluster, clock: Clock, name: dict[str, str]
