@@ -67,7 +67,8 @@ class Player:
         self.differences: dict[str, list[str]] = {}
         self.admin = Actor(harbor.auth)
         self.actors = {"anonymous": ANONYMOUS, "admin": self.admin, "admin basic": self.admin}
-        self.actors["admin (wrong password)"] = Actor((harbor.username, "Wrong12345"))
+        # On a real Harbor a user that does not exist: for a moment after a wrong password Harbor refuses the right one.
+        self.actors["admin (wrong password)"] = Actor((f"{harbor.username}{suffix}", "Wrong12345"))
         self.seen = Jar(keeps=False)
         """The last `sid`, CSRF cookie and token that any answer had."""
         self._comparison = Comparison(self.mapping, exact=not harbor.is_real)
