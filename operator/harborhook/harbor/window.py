@@ -3,12 +3,11 @@
 A caller sends several requests, with other work between them; the operator's callers are its visits, which write to
 Kubernetes too. `Window.is_open` says whether one more may begin, and `on_room` is called when that may have become
 true. A caller that has begun waits in `Window.turn` for each further request: for the end of a pause, and for the
-limiters. Of those, at most about half of the concurrent requests that are allowed wait for a limiter; of a pause, all
-that have begun.
+limiters. About FEW of them wait for a limiter; when a pause begins, all those that have begun wait for its end.
 
 The number of callers adapts to how they use the limits, since Harbor's share of their time varies from nearly none to
 all. It starts with one caller for each concurrent request. It grows with answers while no request waits, and shrinks
-with requests that join a line. After a 429, one caller finds out whether Harbor accepts requests again, and each answer
+while more than FEW wait. After a 429, one caller finds out whether Harbor accepts requests again, and each answer
 admits one more.
 """
 
@@ -21,6 +20,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from harborhook.harbor.limiter import Limiter, Pause
+
+FEW = 4
+"""Requests that may wait for the limiters of a connection: some have to, so that each place is used as soon as it is
+free."""
 
 
 class Window:
@@ -64,8 +67,8 @@ class Window:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Waits until a request may be sent, and holds its place until it is answered."""
-        if self._waiting >= max(1, self._slots // 2):
-            self._size = min(self._size, max(self._sending + 1, self._size - 1))
+        if self._waiting >= FEW:
+            self._size = min(self._size, max(1, self._callers - 1))
         async with AsyncExitStack() as turns:
             self._waiting += 1
             try:
@@ -102,11 +105,13 @@ class Window:
                     return turns.pop_all()
 
     def _grow(self) -> None:
-        """Takes in an answer: more callers could be served if all the present ones are, and none waits."""
+        """Takes in an answer: while no request waits, one more caller could be served. If many places are free, it is
+        admitted at once; otherwise the present callers may need the place that has become free."""
         if self._callers < self._size or self._waiting or self.pause.rest:
             return
         self._answers += 1
-        if self._size < self._slots or self._answers >= self._size:
+        has_idle_slots = self._size < self._slots or self._sending < self._slots / 2
+        if has_idle_slots or self._answers >= self._size:
             self._size += 1
             self._answers = 0
             self._notify()

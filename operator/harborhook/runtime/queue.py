@@ -220,7 +220,8 @@ class Queue:
 
     def wake(self) -> None:
         """Checks again for a key that may run, after a gate may have opened."""
-        self._wake.set()
+        if not self._lanes.is_empty:
+            self._wake.set()
 
     async def drain(self) -> None:
         """Hands out no more keys, and returns when no worker holds one."""
