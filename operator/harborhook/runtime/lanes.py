@@ -118,11 +118,14 @@ class _Line:
         """Whether any key waits."""
         return any(order.due for order in self.orders.values())
 
-    def firsts(self) -> list[tuple[Key | None, tuple[Entry, str]]]:
-        """Returns the next key of each order, with its turn."""
-        firsts = [(gate, order.first()) for gate, order in self.orders.items()]
-        self.orders = {gate: order for gate, order in self.orders.items() if order.due}
-        return [(gate, first) for gate, first in firsts if first is not None]
+    def firsts(self) -> Iterator[tuple[Key | None, Entry, str]]:
+        """Yields each gate with the next key behind it, and that key's turn."""
+        for gate, order in list(self.orders.items()):
+            first = order.first()
+            if first is None:
+                del self.orders[gate]
+            else:
+                yield gate, *first
 
     def take(self, turn: str, gate: Key | None) -> None:
         self.held[turn] += 1
@@ -190,11 +193,12 @@ class Lanes:
             room = self._room(shares)
             if room <= 0:
                 continue
-            for gate, (entry, turn) in line.firsts():
+            for gate, entry, turn in line.firsts():
                 # The first turn holds the fewest workers: if it has no room, no turn has.
                 if line.held[turn] < FACTOR * room and self._is_open(gate):
                     yield entry, Lane(shares, turn, gate)
-            self._forget_if_unused(shares)
+            if not line.orders:
+                self._forget_if_unused(shares)
 
     def _gate(self, name: Key | None) -> Gate | None:
         return None if name is None else self.gate_of(name)
