@@ -127,6 +127,34 @@ async def test_callers_that_spend_their_time_elsewhere_become_more() -> None:
         assert harbor.window._callers >= 2 * SLOTS
 
 
+async def test_while_most_places_are_free_each_answer_admits_another_caller() -> None:
+    async with harbor_with() as harbor:
+        numbers = []
+        for _ in range(5):
+            while harbor.window.is_open:
+                harbor.window.enter()  # does other work at present
+            numbers.append(harbor.window._callers)
+            asking = asyncio.create_task(harbor.request())
+            await settle()
+            await harbor.answer()
+            await asking
+
+    assert numbers == [SLOTS, SLOTS + 1, SLOTS + 2, SLOTS + 3, SLOTS + 4]
+
+
+async def test_while_most_places_are_taken_as_many_answers_as_there_are_callers_admit_another() -> None:
+    async with harbor_with() as harbor:
+        numbers = []
+        for _ in range(2 * SLOTS):
+            harbor.admit(100)
+            await settle()
+            numbers.append(len(harbor.callers))
+            await harbor.answer(1)
+
+    assert numbers[:SLOTS] == [SLOTS] * SLOTS
+    assert numbers[SLOTS:] == [SLOTS + 1] * SLOTS
+
+
 async def test_callers_without_requests_do_not_hold_up_each_other() -> None:
     window = Window((Limiter(2, FAST),))
     for _ in range(100):
@@ -157,6 +185,15 @@ async def test_callers_that_have_to_wait_become_fewer() -> None:
 
         assert harbor.most == 4 * SLOTS
         assert SLOTS <= len(harbor.callers) <= SLOTS + FEW + 1
+
+
+async def test_they_become_fewer_one_by_one() -> None:
+    async with harbor_with() as harbor:
+        harbor.window._size = 4 * SLOTS
+        harbor.admit(1)
+        await settle()
+
+        assert harbor.window._size == 4 * SLOTS - 1
 
 
 async def test_nobody_is_admitted_during_a_pause_and_its_end_is_reported() -> None:
