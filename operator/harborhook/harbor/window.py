@@ -7,8 +7,9 @@ limiters. About FEW of them wait for a limiter; when a pause begins, all those t
 
 The number of callers adapts to how they use the limits, since Harbor's share of their time varies from nearly none to
 all. It starts with one caller for each concurrent request. It grows with answers while no request waits, and shrinks
-while more than FEW wait. After a 429, one caller finds out whether Harbor accepts requests again, and each answer
-admits one more.
+while more than FEW wait. After a 429, FEW callers find out whether Harbor accepts requests again, and each answer
+admits one more, up to one for each concurrent request: a proxy may count requests per minute, and then all callers soon
+wait again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from harborhook.harbor.limiter import Limiter, Pause
 
 FEW = 4
 """Requests that may wait for the limiters of a connection: some have to, so that each place is used as soon as it is
-free."""
+free. Also the callers that begin after a pause."""
 
 
 class Window:
@@ -46,6 +47,8 @@ class Window:
         self._answers = 0
         """Answers since the size last grew."""
         self._size = self._slots
+        self._is_throttled = False
+        """Whether a 429 has come since there were no callers."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -62,6 +65,7 @@ class Window:
         self._callers -= 1
         if not self._callers:
             self._size = min(self._size, self._slots)
+            self._is_throttled = False
         self._notify()
 
     @asynccontextmanager
@@ -85,7 +89,8 @@ class Window:
     def throttle(self, seconds: float) -> None:
         """Sends nothing for so long, because an answer has asked for it."""
         self.pause.extend(seconds)
-        self._size = 1
+        self._size = min(self._size, self._slots, FEW)
+        self._is_throttled = True
         if self._timer is None:
             self._wake_after_pause()
 
@@ -108,6 +113,8 @@ class Window:
         """Takes in an answer: while no request waits, one more caller could be served. If many places are free, it is
         admitted at once; otherwise the present callers may need the place that has become free."""
         if self._callers < self._size or self._waiting or self.pause.rest:
+            return
+        if self._is_throttled and self._size >= self._slots:
             return
         self._answers += 1
         has_idle_slots = self._size < self._slots or self._sending < self._slots / 2

@@ -224,17 +224,45 @@ async def test_a_pause_that_is_extended_is_reported_once_it_is_over() -> None:
     assert states == [True]
 
 
-async def test_after_a_pause_one_caller_finds_out_whether_harbor_accepts_requests_again() -> None:
+async def test_after_a_pause_few_callers_find_out_whether_harbor_accepts_requests_again() -> None:
     async with harbor_with() as harbor:
         harbor.window.throttle(0.0)
         numbers = []
-        for _ in range(4):
+        for _ in range(SLOTS):
             harbor.admit(100)
             await settle()
             numbers.append(len(harbor.callers))
             await harbor.answer(1)
 
-    assert numbers == [1, 2, 3, 4]
+    assert numbers == [FEW, FEW + 1, FEW + 2, FEW + 3, SLOTS, SLOTS, SLOTS, SLOTS]
+
+
+async def test_a_pause_admits_no_more_callers_than_there_are_concurrent_requests() -> None:
+    async with harbor_with(2) as harbor:
+        harbor.window.throttle(0.0)
+        harbor.admit(1)
+
+        assert len(harbor.callers) == 2
+
+
+@pytest.mark.parametrize(("are_idle", "most"), [(False, SLOTS), (True, 2 * SLOTS)])
+async def test_a_harbor_that_throttles_gets_no_more_callers_than_concurrent_requests_until_all_have_left(
+    are_idle: bool, most: int
+) -> None:
+    async with harbor_with() as harbor:
+        harbor.window.throttle(0.0)
+        if are_idle:
+            harbor.window.enter()
+            harbor.window.leave()
+        for _ in range(2 * SLOTS):
+            while harbor.window.is_open and harbor.window._callers < 2 * SLOTS:
+                harbor.window.enter()
+            asking = asyncio.create_task(harbor.request())
+            await settle()
+            await harbor.answer()
+            await asking
+
+        assert harbor.window._callers == most
 
 
 async def test_room_is_reported_for_each_caller_that_leaves() -> None:
