@@ -147,10 +147,13 @@ def test_news_that_passes_leaves_a_visit_behind_that_has_become_due(fixture: Fix
     assert fixture.take_with_causes() == [(key, Cause.RESYNC)]
 
 
-def test_a_visit_that_is_due_waits_though_the_key_also_has_news(fixture: Fixture) -> None:
+@pytest.mark.parametrize("is_entered", [False, True])
+def test_a_visit_that_is_due_waits_though_the_key_also_has_news(fixture: Fixture, is_entered: bool) -> None:
     fixture.gates[BUSY] = Room(0)
     key = Key("HarborProject", "team", "busy-0")
     fixture.queue.add(key, Cause.DELIVERIES)
+    if is_entered:
+        fixture.queue._ripen()
     fixture.queue.add(key, Cause.CHANGE)
     assert fixture.take_with_causes() == []
 
