@@ -11,7 +11,7 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,10 +26,11 @@ from harborhook.kube.watches import Watches
 from harborhook.plan.references import references
 from harborhook.reconcile.clients import Clients
 from harborhook.reconcile.context import Context
+from harborhook.reconcile.links import Link
 from harborhook.reconcile.redelivery import is_recorded
 from harborhook.reconcile.secrets import Secrets
 from harborhook.reconcile.senders import send_waiting
-from harborhook.reconcile.sharing import lane_of
+from harborhook.reconcile.sharing import gate_of_senders, gate_of_visits, lane_of
 from harborhook.reconcile.worker import work
 from harborhook.runtime.events import Recorder
 from harborhook.runtime.leader import Leader, LeadershipLostError
@@ -188,11 +189,17 @@ class Operator:
         if not cluster:
             cluster = await until_answered(lambda: gateway.namespace_uid(CLUSTER_NAMESPACE), "read the cluster's name")
         store = Store(references)
+        links: dict[Key, Link] = {}
+        queue, sending = (
+            Queue(time.monotonic, workers=number, lane_of=partial(lane_of, store), gate_of=partial(gate_of, links))
+            for number, gate_of in ((settings.workers, gate_of_visits), (settings.senders, gate_of_senders))
+        )
         return Context(
             settings=settings,
             store=store,
-            queue=Queue(time.monotonic, workers=settings.workers, lane_of=partial(lane_of, store)),
-            sending=Queue(time.monotonic, workers=settings.senders, lane_of=partial(lane_of, store)),
+            queue=queue,
+            sending=sending,
+            links=links,
             gateway=gateway,
             recorder=Recorder(
                 gateway.create_event,
@@ -206,6 +213,7 @@ class Operator:
             metrics=self.metrics,
             fence=fence,
             clients=Clients(
+                on_room=partial(_wake, (queue, sending)),
                 observer=self.metrics.count_request,
                 fence=fence,
                 user_agent=self._user_agent,
@@ -268,6 +276,11 @@ class Operator:
     def _is_ready(self) -> bool:
         """Whether everything was listed. A follower counts as ready, so that a rollout proceeds."""
         return bool(self._tasks) or (self._leader is not None and self._leader.waiting)
+
+
+def _wake(queues: Iterable[Queue]) -> None:
+    for queue in queues:
+        queue.wake()
 
 
 def _notifications(context: Context) -> dict[Key, bool]:

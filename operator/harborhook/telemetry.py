@@ -147,6 +147,7 @@ class _State(Collector):
         yield GaugeMetricFamily(
             "harborhook_queue_age_seconds", "How long the oldest of them has waited, in seconds.", value=self._queue.age
         )
+        yield GaugeMetricFamily("harborhook_workers_busy", "Workers that hold a key.", value=self._queue.held)
         yield from self._policies()
         yield from self._connections()
 

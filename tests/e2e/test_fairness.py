@@ -70,6 +70,36 @@ def is_public(world: World, project: str) -> bool:
     return bool((world.harbor_project(project) or {}).get("metadata", {}).get("public") == "true")
 
 
+def busy(world: World) -> float:
+    """Returns the workers that hold a resource."""
+    return world.operator.metrics()["harborhook_workers_busy"]
+
+
+def test_resources_of_a_harbor_that_asks_for_patience_hold_few_workers(world: World, stand_in: StandIn) -> None:
+    """With two concurrent requests: two that were refused, and a poll or a check. Without a limit of the visits, the
+    connection's share of the workers waits for the end of the pause."""
+    limits = {"maxConcurrentRequests": 2, "requestsPerSecond": 100}
+    with own_harbor(world, stand_in, limits=limits) as throttled:
+        standing(throttled).set_fault(
+            {"path": "/projects"}, status=429, headers={"Retry-After": "20"}, body="slow down"
+        )
+        declare_many(throttled)
+        eventually(lambda: waiting(world) > BACKLOG / 2, lambda: f"only {waiting(world)} wait for a worker")
+        project = world.project_name()
+
+        world.project(project)
+        world.policy("hook", project)
+
+        world.ready("WebhookPolicy", "hook")
+        assert {one.status for one in standing(throttled).requests() if "/projects" in one.path} == {429}
+        assert max(busy(world) for _ in range(20)) <= 5
+        assert waiting(world) > BACKLOG / 2
+        standing(throttled).clear_faults()
+        throttled.connect(
+            throttled.connection, limits=limits, suspend=True
+        )  # so that the rest of the test does not wait
+
+
 @pytest.fixture
 def elsewhere(own: World) -> Iterator[World]:
     """Another namespace, with the same connection."""

@@ -41,6 +41,7 @@ from harborhook.harbor.models import (
 )
 from harborhook.harbor.payloads import slack_message
 from harborhook.harbor.transport import Answer, Transport
+from harborhook.harbor.window import Window
 from harborhook.tls import TLSOptions
 
 Row = TypeVar("Row")
@@ -78,6 +79,11 @@ class HarborClient:
     @property
     def authentication(self) -> Literal["Session", "Basic"]:
         return self._transport.authentication
+
+    @property
+    def window(self) -> Window:
+        """How many callers may begin."""
+        return self._transport.window
 
     def now(self) -> datetime:
         """The time by Harbor's own clock, which also sets the timestamps in its answers."""

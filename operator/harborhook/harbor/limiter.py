@@ -1,8 +1,10 @@
-"""Rate limits for requests to one Harbor, shared by all connections to it, of all owners."""
+"""Rate limits for requests to one Harbor, shared by all connections to it, of all owners. window.py keeps the callers
+few that wait here."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,6 +26,11 @@ class Limiter:
     def configure(self, max_concurrent: int, per_second: float) -> None:
         self._max_concurrent = max_concurrent
         self._per_second = per_second
+
+    @property
+    def slots(self) -> int:
+        """Returns how many requests may be in progress without waiting a second for their turn."""
+        return min(self._max_concurrent, math.ceil(self._per_second))
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

@@ -29,7 +29,7 @@ from harborhook.harbor.errors import (
     refusal,
 )
 from harborhook.harbor.http import Client, Fence, Headers, NoAnswerError, Response
-from harborhook.harbor.limiter import Limiter, Pause
+from harborhook.harbor.limiter import Limiter
 from harborhook.harbor.login import (
     SESSION_COOKIE,
     LoginRefusedError,
@@ -39,6 +39,7 @@ from harborhook.harbor.login import (
     log_in,
 )
 from harborhook.harbor.proxies import Proxy, UnusableProxyError, proxy_for
+from harborhook.harbor.window import Window
 from harborhook.headers import basic
 from harborhook.tls import TLSOptions, failure_of
 
@@ -120,7 +121,8 @@ class Transport:
     """Sends requests to one Harbor as one robot or user. The constructor raises UnreachableError for an unusable proxy.
 
     `limiters` are ordered from the narrowest to the widest: the first is this connection's, the others may be shared.
-    `headers` go with every request, for a gateway in front of Harbor; their values are secrets.
+    `on_room` is called when `window` may have become open. `headers` go with every request, for a gateway in front of
+    Harbor; their values are secrets.
     """
 
     def __init__(  # noqa: PLR0913 - a keyword for each part that callers choose, all with defaults
@@ -131,6 +133,7 @@ class Transport:
         tls: TLSOptions | None = None,
         headers: Mapping[str, str] | None = None,
         limiters: tuple[Limiter, ...] = (),
+        on_room: Callable[[], None] = lambda: None,
         observer: Observer | None = None,
         fence: Fence | None = None,
         user_agent: str = "harborhook",
@@ -143,8 +146,7 @@ class Transport:
         self.tls = tls or TLSOptions()
         self._credentials = credentials
         self._secrets = _secrets(credentials, (headers or {}).values())
-        self._limiters = limiters
-        self._pause = Pause()
+        self.window = Window(limiters, on_room)
         self._observer = observer or (lambda *_: None)
         self._total_timeout = total_timeout
         self._confirm_after = confirm_after
@@ -209,7 +211,7 @@ class Transport:
                 return _interpret(raw, request, self._scrubbed)
             except ThrottledError as error:
                 pause = error.retry_after if error.retry_after is not None else THROTTLED_PAUSE
-                self._pause.extend(min(pause, THROTTLED_LIMIT))
+                self.window.throttle(min(pause, THROTTLED_LIMIT))
                 if not tries_left or pause > THROTTLED_LIMIT:
                     raise
         raise AssertionError("the last try returns or raises")
@@ -292,10 +294,8 @@ class Transport:
             raise self._no_answer(request, error) from None
 
     async def _exchange(self, request: _Request, session: Session | None) -> _Raw:
-        await self._pause.over()
         async with AsyncExitStack() as stack:
-            for limiter in self._limiters:
-                await stack.enter_async_context(limiter.turn())
+            await stack.enter_async_context(self.window.turn())
             await stack.enter_async_context(asyncio.timeout(self._total_timeout))
             headers = session.headers(request.method) if session else self._authorization
             response = await stack.enter_async_context(

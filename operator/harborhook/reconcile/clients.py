@@ -3,6 +3,7 @@ connections."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -20,6 +21,8 @@ from harborhook.reconcile.credentials import Admission
 class Clients:
     observer: Observer = lambda *_: None
     """Called for each request."""
+    on_room: Callable[[], None] = lambda: None
+    """Called when visits over a connection may have room again."""
     fence: Fence | None = None
     """Raises an error once this process must not write any more."""
     user_agent: str = "harborhook"
@@ -39,6 +42,7 @@ class Clients:
                 tls=admission.tls,
                 headers=dict(admission.headers),
                 limiters=self.limit(connection),
+                on_room=self.on_room,
                 observer=observe,
                 fence=self.fence,
                 user_agent=self.user_agent,

@@ -5,6 +5,9 @@ Among due keys, those added for a user's change take precedence over resyncs and
 seconds of their cause they take precedence over a new change, so none starves. Connections take precedence over
 everything, because thousands of resources may wait for theirs. This order applies to keys that compete for the same
 workers; `lanes` gives each connection and namespace a share of the workers.
+
+A key also waits while the gate of its lane is closed, which is the limit of its connection. News passes: it needs no
+request. When a gate may have opened, its owner calls `wake`.
 """
 
 from __future__ import annotations
@@ -18,9 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Flag, auto
 
-from harborhook.api.base import AnyKey
+from harborhook.api.base import AnyKey, Key
 from harborhook.api.kinds import CONNECTION_KINDS
-from harborhook.runtime.lanes import NO_LIMIT, Entry, Lane, Lanes
+from harborhook.runtime.lanes import NO_LIMIT, Entry, Gate, Lane, Lanes
 
 
 class Cause(Flag):
@@ -87,6 +90,8 @@ class _Waiting:
     visit: tuple[float, Cause] | None = None
     news: tuple[float, Cause] | None = None
     version: int = 0
+    passes: bool = False
+    """Whether the key was entered for its news alone, so that no gate holds it back."""
 
     @property
     def due(self) -> float:
@@ -95,7 +100,7 @@ class _Waiting:
     def causes(self, now: float) -> Cause:
         """Returns the causes that are due; a visit that is due includes the news."""
         news = self.news[1] if self.news is not None else Cause(0)
-        if self.visit is None or self.visit[0] > now:
+        if self.visit is None or self.visit[0] > now or self.passes:
             return news
         return self.visit[1] | news
 
@@ -118,6 +123,8 @@ class Queue:
     workers: int = NO_LIMIT
     """Maximum number of keys held at a time."""
     lane_of: Callable[[AnyKey], Lane] = lambda _: Lane()
+    gate_of: Callable[[Key], Gate | None] = lambda _: None
+    """Returns the gate of a connection that a lane names."""
     jitter: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311 - no secret
     _waiting: dict[AnyKey, _Waiting] = field(default_factory=dict)
     _later: list[tuple[float, int, AnyKey]] = field(default_factory=list)
@@ -133,7 +140,7 @@ class Queue:
     nothing."""
 
     def __post_init__(self) -> None:
-        self._lanes = Lanes(lambda entry: self._is_current(entry.key, entry.version), self.workers)
+        self._lanes = Lanes(lambda entry: self._is_current(entry.key, entry.version), self.workers, self.gate_of)
 
     def add(self, key: AnyKey, cause: Cause, *, after: float = 0.0) -> None:
         """Schedules a visit of `key` after so many seconds, or sooner if it already waits for an earlier one."""
@@ -144,6 +151,7 @@ class Queue:
     def _enter(self, key: AnyKey, waiting: _Waiting) -> None:
         self._version += 1
         waiting.version = self._version
+        waiting.passes = False
         heapq.heappush(self._later, (waiting.due, self._version, key))
         self._wake.set()
 
@@ -210,6 +218,11 @@ class Queue:
         elif not self._lanes.is_empty:  # others may wait for this share of the workers
             self._wake.set()
 
+    def wake(self) -> None:
+        """Checks again for a key that may run, after a gate may have opened."""
+        if not self._lanes.is_empty:
+            self._wake.set()
+
     async def drain(self) -> None:
         """Hands out no more keys, and returns when no worker holds one."""
         self._closed = True
@@ -239,7 +252,12 @@ class Queue:
         while self._later and self._later[0][0] <= now:
             due, version, key = heapq.heappop(self._later)
             if self._is_current(key, version) and not self.holds(key):  # otherwise `done` enters it
-                self._lanes.enter(self.lane_of(key), Entry(due + self._ageing(key), version, key))
+                self._lanes.enter(self._lane(key, now), Entry(due + self._ageing(key), version, key))
+
+    def _lane(self, key: AnyKey, now: float) -> Lane:
+        lane, waiting = self.lane_of(key), self._waiting[key]
+        waiting.passes = lane.gate is not None and waiting.causes(now) in Cause.NEWS
+        return lane._replace(gate=None) if waiting.passes else lane
 
     def _ageing(self, key: AnyKey) -> float:
         if key.kind in CONNECTION_KINDS:

@@ -34,7 +34,7 @@ async def test_a_pause_that_one_connection_is_asked_for_does_not_stop_others_of_
     async with hostile(lambda _: next(answers, None) or json_answer({})) as server:
         throttled, other = (Transport(server.url, Credentials("robot", "secret"), limiters=(shared,)) for _ in range(2))
         waiting = asyncio.create_task(throttled.request("GET", "/systeminfo", endpoint="/systeminfo"))
-        while not throttled._pause.rest:
+        while not throttled.window.pause.rest:
             await asyncio.sleep(0.01)
 
         async with asyncio.timeout(10):
@@ -55,7 +55,7 @@ async def test_an_absurd_retry_after_does_not_stop_all_for_longer_than_a_minute(
         with pytest.raises(ThrottledError):
             await transport.request("GET", "/systeminfo", endpoint="/systeminfo")
 
-        assert 0 < transport._pause.rest <= THROTTLED_LIMIT
+        assert 0 < transport.window.pause.rest <= THROTTLED_LIMIT
         await transport.close()
 
 
