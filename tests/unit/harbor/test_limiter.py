@@ -1,4 +1,4 @@
-"""Turns at a limiter: none is lost, whoever waits for them is cancelled, or the limit is changed."""
+"""Turns at a limiter: none is lost when a waiting request is cancelled or the limit is changed."""
 
 from __future__ import annotations
 

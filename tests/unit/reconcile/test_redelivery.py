@@ -251,7 +251,7 @@ async def test_a_change_while_the_notification_is_read_counts(
     stage: RedeliveryStage, monkeypatch: pytest.MonkeyPatch, what: str, asked: bool
 ) -> None:
     """Harbor may take a minute for the answers that a step needs."""
-    changes = {
+    changes: dict[str, Callable[[RedeliveryStage], object]] = {
         **MEANWHILE,
         "it is being deleted": lambda stage: stage.change_metadata(deletionTimestamp="2026-01-02T03:04:05Z"),
         "its address changes": lambda stage: stage.change(POLICY, targets=[{**HTTP, "address": "https://new.io"}]),
