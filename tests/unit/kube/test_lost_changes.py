@@ -318,4 +318,4 @@ def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TestChanges = Changes.TestCase
-TestChanges.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestChanges.settings = settings(max_examples=200, stateful_step_count=40)
