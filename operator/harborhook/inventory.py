@@ -66,6 +66,8 @@ class Inventory:
     view: View
     _deleted: set[str] = field(default_factory=set)
     """UIDs that the watch has reported as deleted since the last listing began."""
+    _reported: set[Key] = field(default_factory=set)
+    """Objects that the watch has reported as existing since then: the list may show an earlier moment."""
 
     async def list_all(self, *, first: bool = False) -> None:
         """Takes in all existing objects and forgets the others."""
@@ -73,6 +75,7 @@ class Inventory:
         before = set(context.store.all())
         seen = set()
         self._deleted.clear()
+        self._reported.clear()
         for kind in KINDS.values():
             for namespace in (self.view.settings.watch_namespaces if kind.namespaced else []) or [""]:
                 async for body in context.gateway.list(kind.name, namespace, self.view.selector(kind.name)):
@@ -80,7 +83,7 @@ class Inventory:
                         continue
                     seen.add(key_of(body))
                     changes.saw(context, key_of(body), body, first=first)
-        for gone in before - seen:
+        for gone in before - seen - self._reported:
             changes.forget(context, gone)
         await survey(context)
 
@@ -104,6 +107,8 @@ class Inventory:
         key = key_of(body)
         if not self.view.includes(key):
             return
+        self._deleted.discard(body["metadata"]["uid"])  # it may have left our selector and come back
+        self._reported.add(key)
         changes.saw(self.context, key, dict(body))
 
     def knows(self, key: Key, resource_version: str) -> bool:
@@ -115,7 +120,13 @@ class Inventory:
         key = key_of(body)
         if not self.view.includes(key):
             return
-        self._deleted.add(body["metadata"]["uid"])
+        uid = body["metadata"]["uid"]
+        self._deleted.add(uid)
+        stored = self.context.store.get(key)
+        # kopf keeps the order of events of each UID, not of each name.
+        if stored is not None and stored["metadata"]["uid"] != uid:
+            return
+        self._reported.discard(key)
         changes.forget(self.context, key)
         if self.view.selector(key.kind):
             self.doubt()  # it may still exist with other labels

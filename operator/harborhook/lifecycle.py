@@ -26,7 +26,7 @@ from harborhook.kube.watches import Watches
 from harborhook.plan.references import references
 from harborhook.reconcile.clients import Clients
 from harborhook.reconcile.context import Context
-from harborhook.reconcile.links import Link
+from harborhook.reconcile.links import Link, retired_clients
 from harborhook.reconcile.redelivery import is_recorded
 from harborhook.reconcile.secrets import Secrets
 from harborhook.reconcile.senders import send_waiting
@@ -251,6 +251,7 @@ class Operator:
 
     async def _log_out(self) -> None:
         clients = [link.client for link in self.context.links.values()] if self.context else []
+        clients += retired_clients()
         if clients:
             closing = [asyncio.create_task(client.close(), name="close a Harbor client") for client in clients]
             await asyncio.wait(closing, timeout=CLOSE_LIMIT)

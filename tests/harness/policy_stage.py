@@ -55,6 +55,10 @@ class Harbor:
         self.requests.append("PUT")
         self.policies_by_id[policy_id] = copy.deepcopy(dict(body))
 
+    async def delete_policy(self, project: str, policy_id: int) -> None:
+        self.requests.append("DELETE")
+        del self.policies_by_id[policy_id]
+
 
 def _parsed(row: Object) -> Policy:
     policy = Policy.parse(copy.deepcopy(row))
@@ -184,6 +188,13 @@ class Stage:
         visit = Visit(self.context, resource, causes, status=resource.status)
         verdict = await webhook_policy.reconcile(visit)
         await visit.finish(verdict)
+        return list(self.harbor.requests)
+
+    async def delete(self) -> list[str]:
+        """Visits the policy for its deletion; returns the requests to Harbor."""
+        self.harbor.requests.clear()
+        resource = WebhookPolicy.model_validate(self.stored(POLICY))
+        await webhook_policy.delete(Visit(self.context, resource, Cause.CHANGE, status=resource.status))
         return list(self.harbor.requests)
 
     def waiting(self) -> Cause:

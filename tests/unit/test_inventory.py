@@ -138,6 +138,51 @@ async def test_what_is_deleted_while_a_list_is_on_its_way_does_not_come_back(
     assert CONNECTION in context.store
 
 
+@pytest.mark.parametrize("uid", ["the same", "another"])
+async def test_what_the_watch_reports_while_a_list_is_on_its_way_stays(
+    context: Context, cluster: Cluster, uid: str
+) -> None:
+    """It was recreated, or has left the selector and come back: the list shows the moment in between."""
+    body, later = project(OLDER, 1), project(OLDER, 2)
+    later["metadata"]["uid"] = body["metadata"]["uid"] if uid == "the same" else uid
+    changes.saw(context, OLDER, body)
+    inventory = Inventory(context, View(context.settings))
+    due(context)
+
+    def reported() -> None:
+        cluster.meanwhile = lambda: None
+        inventory.saw_deleted(body)
+        inventory.saw(later)
+
+    for listed in ([connection()], [connection(), body], [connection(), later]):
+        cluster.listed, cluster.meanwhile = listed, reported
+        await inventory.list_all()
+
+        assert context.store.get(OLDER) == later
+        assert OLDER in due(context)
+        inventory.saw_deleted(later)
+        inventory.saw(body)
+        due(context)
+
+    await inventory.list_all()
+    assert OLDER in context.store
+    cluster.listed = [connection()]
+    await inventory.list_all()
+    assert OLDER not in context.store
+
+
+def test_a_deletion_reported_late_does_not_take_the_successor_of_the_same_name(context: Context) -> None:
+    former, present = project(OLDER, 1), project(OLDER, 3)
+    present["metadata"]["uid"] = "another"
+    inventory = Inventory(context, View(context.settings))
+    inventory.saw(former)
+    inventory.saw(present)
+
+    inventory.saw_deleted(former)
+
+    assert context.store.get(OLDER) == present
+
+
 async def holds(context: Context) -> None:
     """Raises the error of a project's visit before it creates something over the connection."""
     resource = context.load(OLDER)

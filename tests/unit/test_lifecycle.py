@@ -1,4 +1,4 @@
-"""The parts of the operator are connected with each other."""
+"""The parts of the operator are connected with each other, and end together."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import Any, cast
 from harborhook.api.base import Key, SenderKey
 from harborhook.api.connections import ClusterHarborConnection
 from harborhook.clock import ServerClock
+from harborhook.harbor.client import HarborClient
 from harborhook.harbor.transport import Credentials
 from harborhook.kube.gateway import Gateway
 from harborhook.lifecycle import Operator
+from harborhook.reconcile import links
 from harborhook.reconcile.breaker import Breaker
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.credentials import Admission
-from harborhook.reconcile.links import Link
+from harborhook.reconcile.links import Link, retire
+from harborhook.runtime.process import cancel
 from harborhook.runtime.queue import Cause
 from harborhook.settings import Settings
 from harborhook.tls import TLSOptions
@@ -71,3 +74,23 @@ async def test_the_end_of_a_pause_wakes_workers_and_senders() -> None:
 
     assert [key for key, _ in taken] == [POLICY, SenderKey("Redelivery", POLICY)]
     await link.client.close()
+
+
+class Client:
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def test_clients_that_were_just_replaced_are_closed_too() -> None:
+    """Otherwise their sessions stay in Harbor for an hour, and asyncio logs an error."""
+    client = Client()
+    retire(cast(HarborClient, client))
+
+    await Operator(Settings())._log_out()
+
+    assert client.closed
+    await cancel(set(links._closing))
+    assert links.retired_clients() == []

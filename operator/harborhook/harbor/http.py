@@ -126,8 +126,10 @@ class Client:
         server_name: str | None = None,
     ) -> AsyncIterator[Response]:
         """Sends one request and yields its answer. `server_name` is the name that the certificate must be valid for, if
-        it differs from the host of the URL. Raises NoAnswerError and the fence's exceptions. Closes the connection
-        unless the body was read to its end."""
+        it differs from the host of the URL. Raises NoAnswerError, also after `aclose`, and the fence's exceptions.
+        Closes the connection unless the body was read to its end."""
+        if self._session.closed:
+            raise NoAnswerError("this client was closed, since its url or credentials have changed")
         with _explained():
             address, own = _with_credentials(url if isinstance(url, URL) else parsed(url), headers)
             proxy, own, to_proxy = self._through(address, own)
@@ -167,7 +169,10 @@ class Client:
 
 def parsed(url: str) -> URL:
     """Parses a URL so that it is sent byte for byte as written, if its characters allow that. Raises ValueError."""
-    return URL(url, encoded=_AS_WRITTEN.fullmatch(url) is not None)
+    try:
+        return URL(url, encoded=_AS_WRITTEN.fullmatch(url) is not None)
+    except IndexError:  # from yarl 1.25, for brackets without a host, such as http://é[]@
+        raise ValueError("the URL has no host") from None
 
 
 def _with_credentials(address: URL, headers: Mapping[str, str]) -> tuple[URL, Mapping[str, str]]:

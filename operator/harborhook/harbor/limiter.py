@@ -36,7 +36,11 @@ class Limiter:
     async def turn(self) -> AsyncIterator[None]:
         """Waits for a turn and holds it."""
         async with self._free:
-            await self._free.wait_for(lambda: self._running < self._max_concurrent)
+            try:
+                await self._free.wait_for(lambda: self._running < self._max_concurrent)
+            except asyncio.CancelledError:
+                self._free.notify()  # the turn that it may just have been given is for the next one
+                raise
             self._running += 1
         try:
             await self._wait_for_rate()
@@ -44,7 +48,7 @@ class Limiter:
         finally:
             async with self._free:
                 self._running -= 1
-                self._free.notify()
+                self._free.notify(max(0, self._max_concurrent - self._running))  # several after a raised limit
 
     async def _wait_for_rate(self) -> None:
         now = self._clock()

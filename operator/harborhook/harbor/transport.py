@@ -377,6 +377,8 @@ def _is_dead(raw: _Raw) -> bool:
 def _interpret(raw: _Raw, request: _Request, scrubbed: Callable[[str], str]) -> Answer:
     kind = raw.headers.get("content-type", "").partition(";")[0].strip().lower()
     head = request.method == "HEAD"
+    if raw.status < 200:  # 101 to a request for no upgrade, or no status at all: nothing has been done
+        raise NotHarborError(f"{request.what} was answered with status {raw.status}", CHECK_URL)
     if 300 <= raw.status < 400:
         raise NotHarborError(
             f"{request.what} was redirected to another address (status {raw.status})",

@@ -356,6 +356,7 @@ class Gateway:
             f"{configuration.host}{path}" + (f"?{urlencode(query)}" if query else ""),
             data=data,
             headers=headers,
+            allow_redirects=False,  # a login page in front of it must not count as an answer, nor get the request
             server_hostname=configuration.tls_server_name,
         ) as response:
             content = await response.read()

@@ -60,6 +60,9 @@ async def run(context: Context, key: Key) -> None:
     request = _open_request(policy) if isinstance(policy, WebhookPolicy) else None
     if link is None or request is None or not isinstance(policy, WebhookPolicy):
         return
+    waiting = link.mailbox.endpoint_tests.get(key)
+    if waiting is not None and waiting.request == request:
+        return  # its results are not in the status yet
     try:
         results = await _results(context, link, policy)
     except NotSentError as error:

@@ -181,8 +181,13 @@ def retire(client: HarborClient) -> None:
         await client.close()
 
     task = asyncio.create_task(close(), name="close a retired Harbor client")
-    _closing.add(task)
-    task.add_done_callback(_closing.discard)
+    _closing[task] = client
+    task.add_done_callback(_closing.pop)
 
 
-_closing: set[asyncio.Task[None]] = set()
+def retired_clients() -> list[HarborClient]:
+    """Returns the clients that wait to be closed."""
+    return list(_closing.values())
+
+
+_closing: dict[asyncio.Task[None], HarborClient] = {}

@@ -64,8 +64,8 @@ async def recorded(visit: PolicyVisit, location: PolicyLocation) -> Policy | Non
 
 
 async def find_own(visit: PolicyVisit, location: PolicyLocation) -> Policy | None:
-    """Returns the policy of a resource that is being deleted: by id and project, or by our mark if a crash lost its
-    id."""
+    """Returns the policy of a resource that is being deleted: by id and project, or by our mark if its id did not reach
+    the status. A project that was removed in Harbor and recreated has another id, and so has the policy in it."""
     try:
         observed = await _find(visit, location)
     except NotFoundError:
@@ -74,7 +74,7 @@ async def find_own(visit: PolicyVisit, location: PolicyLocation) -> Policy | Non
         if await location.link.client.project_exists(location.project):
             raise
         return None
-    if observed is None or observed.project_id != location.project_id:
+    if observed is None:
         return None
     other = _taken_over_by(visit, observed)
     if other is not None:
@@ -89,7 +89,7 @@ async def find_own(visit: PolicyVisit, location: PolicyLocation) -> Policy | Non
 async def _find(visit: PolicyVisit, location: PolicyLocation) -> Policy | None:
     known = visit.resource.status.policy_id
     observed = await location.link.client.policy(location.project, known) if known is not None else None
-    if observed is not None and not _is_another(visit, observed):
+    if observed is not None and observed.project_id == location.project_id and not _is_another(visit, observed):
         return observed
     # It may have been created, or recreated, without its id reaching the status.
     existing = await _existing(visit, location)

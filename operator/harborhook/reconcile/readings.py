@@ -45,13 +45,13 @@ class _Shared(Generic[Value]):
         self._failed_at = float("-inf")
         self._lock = asyncio.Lock()
 
-    async def rows(self) -> Mapping[str | int, Value]:
+    async def rows(self, *, again: bool = False) -> Mapping[str | int, Value]:
         """Returns the rows. Raises HarborError; after one of _UNREADABLE, raises it for UNREADABLE_FOR seconds without
-        a request."""
+        a request, unless `again`: for callers that cannot read a single row instead, and retry with pauses."""
         if self._failure is not None and self._lock.locked():
             raise self._failure.with_traceback(None)  # avoids another attempt that may take as long
         async with self._lock:
-            if self._failure is not None and self._clock() - self._failed_at < UNREADABLE_FOR:
+            if not again and self._failure is not None and self._clock() - self._failed_at < UNREADABLE_FOR:
                 raise self._failure.with_traceback(None)
             if self._read_at is None or self._clock() - self._read_at > self._valid_for:
                 await self._renew()
@@ -109,7 +109,7 @@ class Readings:
 
     async def policies(self, project: str) -> Mapping[str | int, Policy]:
         """Returns all policies of a project by id, from a reading up to SHARED_FOR seconds old."""
-        return await self._policies_of(project).rows()
+        return await self._policies_of(project).rows(again=True)
 
     async def policy(self, project: str, policy_id: int, *, shared: bool) -> Policy | None:
         if shared:
@@ -124,7 +124,7 @@ class Readings:
         """Returns all registry endpoints. `shared` permits a reading up to SHARED_FOR seconds old."""
         if self._registries is None or not shared:
             self._registries = self._read_registries()
-        return list((await self._registries.rows()).values())
+        return list((await self._registries.rows(again=True)).values())
 
     # Invalidation
 

@@ -37,7 +37,14 @@ from harborhook.reconcile.backlogs import READ_AGAIN, count_gone, read_backlog
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import Link
 from harborhook.reconcile.redelivery_request import open_request, serve
-from harborhook.reconcile.redelivery_send import Step, judged, obstacle, send_again, stored_notification
+from harborhook.reconcile.redelivery_send import (
+    OutdatedError,
+    Step,
+    judged,
+    obstacle,
+    send_again,
+    stored_notification,
+)
 from harborhook.reconcile.redelivery_state import Redeliveries
 from harborhook.reconcile.visit import Visit
 from harborhook.runtime.queue import Cause
@@ -204,10 +211,17 @@ async def make_step(context: Context, key: Key) -> None:
     if step.state.outcomes or step.state.answer is not None or _is_of_another_numbering(step):
         return  # until the status has the results and has dropped former ids
     step.state.not_before = context.queue.clock() + PACE
-    text = open_request(policy)
+    try:
+        await _make(step)
+    except OutdatedError:
+        schedule(context, link, key)
+
+
+async def _make(step: Step) -> None:
+    text = open_request(step.policy)
     if text is not None:
         await serve(step, text)
-    elif is_automatic(policy.spec) and obstacle(context, link, policy) is None:
+    elif is_automatic(step.policy.spec) and obstacle(step.context, step.link, step.policy) is None:
         await _try_next(step)
 
 

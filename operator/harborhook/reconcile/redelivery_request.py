@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from harborhook.api.conditions import shorten
 from harborhook.api.names import ANNOTATION_LIMIT
 from harborhook.api.webhook_policy import RedeliveryAnswer, WebhookPolicy
@@ -53,19 +55,24 @@ def _refused(step: Step, text: str, why: str) -> RedeliveryAnswer:
 async def _next_outcome(step: Step, request: OpenRequest) -> AttemptOutcome | None:
     """Sends the next notification whose target is not known to be dead; None if there is none."""
     while request.ids:
-        execution = request.ids.pop(0)
-        stored = await stored_notification(step, execution)
-        if stored is None:
-            step.state.backlog.give_up(execution)
-            return AttemptOutcome(execution, "Gone", step.context.now())
-        if not (await judged(step, stored.notification)).final:
-            return AttemptOutcome(execution, "Failed", step.context.now(), message=IN_PROGRESS)
-        outcome = await send_again(step, stored, dead=request.dead)
+        outcome = await _outcome_of(step, request.ids[0], request.dead)
+        del request.ids[0]  # only now: after a failed request to Harbor it is tried again
         if outcome is not None:
             return outcome
         request.failed += 1
         request.untried += 1
     return None
+
+
+async def _outcome_of(step: Step, execution: int, dead: Set[int]) -> AttemptOutcome | None:
+    """Sends a notification; returns None if its target is among the dead ones."""
+    stored = await stored_notification(step, execution)
+    if stored is None:
+        step.state.backlog.give_up(execution)
+        return AttemptOutcome(execution, "Gone", step.context.now())
+    if not (await judged(step, stored.notification)).final:
+        return AttemptOutcome(execution, "Failed", step.context.now(), message=IN_PROGRESS)
+    return await send_again(step, stored, dead=dead)
 
 
 async def _begin(step: Step, text: str) -> OpenRequest:

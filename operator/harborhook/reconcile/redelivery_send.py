@@ -35,6 +35,10 @@ SUSPENDED = "Nothing is sent while suspend is true."
 NO_ACCESS = "The connection's access rules no longer allow the project."
 
 
+class OutdatedError(Exception):
+    """The policy, or what allows sending for it, has changed since the step began. Nothing was sent."""
+
+
 @dataclass(frozen=True)
 class Step:
     """The inputs of a redelivery step."""
@@ -67,6 +71,18 @@ def obstacle(context: Context, link: Link, policy: WebhookPolicy) -> str | None:
         return SUSPENDED
     off_by = switches.effective(context, link, policy).off_by
     return off_by.sentence if off_by is not None else None
+
+
+def check_current(step: Step) -> None:
+    """Raises OutdatedError. Called right before sending, since Harbor can take minutes for the answers before."""
+    context, policy = step.context, step.context.load(step.policy.key)
+    is_same = isinstance(policy, WebhookPolicy) and (policy.metadata.uid, policy.metadata.generation) == (
+        step.policy.metadata.uid,
+        step.policy.metadata.generation,
+    )
+    is_stopped = policy is None or policy.metadata.deleting or claims.link_of(context, policy.key) is not step.link
+    if not is_same or is_stopped or obstacle(context, step.link, step.policy) is not None:
+        raise OutdatedError
 
 
 async def stored_notification(step: Step, execution: int) -> Stored | None:
@@ -127,8 +143,9 @@ def _format_of(notification: Execution | Job) -> PayloadFormat:
 
 
 async def _post(step: Step, index: int, stored: Stored) -> int:
-    """Returns the status of the answer. Raises NotSentError, also if sending is not allowed."""
+    """Returns the status of the answer. Raises NotSentError, also if sending is not allowed, and OutdatedError."""
     receiver = await _receiver(step, index)
+    check_current(step)
     headers = {
         "Content-Type": CONTENT_TYPES[_format_of(stored.notification)],
         HEADER: str(stored.notification.id),

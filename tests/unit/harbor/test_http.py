@@ -206,6 +206,7 @@ async def test_a_handshake_that_does_not_end_is_waited_for_so_long() -> None:
         (f"http://[{CANARY}", "the address is not a URL|the address or a header"),
         (f"ftp://{CANARY}/", "neither http"),
         (f"http://{CANARY}-{'a' * 64}.b/", "the address or a header"),
+        (f"http://{CANARY}é[]@", "the address or a header"),
     ],
 )
 async def test_an_address_that_cannot_be_reached_did_not_break_off(url: str, said: str) -> None:
@@ -214,6 +215,36 @@ async def test_an_address_that_cannot_be_reached_did_not_break_off(url: str, sai
 
     assert not failure.value.broke_off
     assert CANARY not in str(failure.value)
+
+
+async def test_a_client_that_was_closed_gives_no_answer() -> None:
+    """A retired client is closed a minute later, perhaps while a request still waits for its turn."""
+    http = client()
+    async with slow() as (url, asked_for):
+        asking = asyncio.create_task(asked(http, url))
+        await asked_for.wait()
+        await http.aclose()
+        with pytest.raises(NoAnswerError):
+            await asking
+        with pytest.raises(NoAnswerError, match="closed") as failure:
+            await asked(http, url)
+
+    assert not failure.value.broke_off
+
+
+@asynccontextmanager
+async def slow() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A server that never answers; yields its URL, and what is set at the first request."""
+    asked_for = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(64 * 1024):
+            asked_for.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked_for
 
 
 async def test_a_header_that_cannot_be_sent_is_not_quoted() -> None:

@@ -59,6 +59,38 @@ async def test_an_absurd_retry_after_does_not_stop_all_for_longer_than_a_minute(
         await transport.close()
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+@pytest.mark.parametrize("status", ["000 Nothing", "101 Switching Protocols"])
+async def test_a_status_that_is_no_answer_is_not_taken_for_success(method: str, status: str) -> None:
+    async with hostile(lambda _: answer(b"", status=status)) as server:
+        transport = Transport(server.url, Credentials("robot", "secret"))
+
+        with pytest.raises(NotHarborError, match=f"with status {int(status[:3])}: check"):
+            await transport.request(method, "/systeminfo", endpoint="/systeminfo")
+
+        await transport.close()
+
+
+async def test_a_request_that_outlives_its_client_has_no_answer() -> None:
+    """A new client replaces one whose credentials have changed. It is closed a minute later."""
+    begun = asyncio.Event()
+
+    def silent(_: str) -> list[bytes]:
+        begun.set()
+        return []
+
+    async with hostile(silent) as server:
+        transport = Transport(server.url, Credentials("robot", "secret"))
+        asking = asyncio.create_task(transport.request("GET", "/systeminfo", endpoint="/systeminfo"))
+        await begun.wait()
+        await transport.close()
+
+        with pytest.raises(UnreachableError, match="this client was closed"):
+            await asking
+        with pytest.raises(UnreachableError, match="this client was closed"):
+            await transport.request("POST", "/projects", endpoint="/projects", body={})
+
+
 async def test_a_login_that_never_ends_is_given_up() -> None:
     async with hostile(lambda _: answer(b"{}", length=1000)) as server:
         transport = Transport(server.url, Credentials("user", "password"), total_timeout=0.05)

@@ -157,13 +157,15 @@ class ApiServer:
     url: str = ""
     status: int = 200
     text: str = "{}"
+    location: str = ""
     requests: list[tuple[str, str, str, dict[str, str]]] = field(default_factory=list)
     """Method, path with query, body and headers."""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.requests.append((request.method, request.raw_path, await request.text(), dict(request.headers)))
         date = "Thu, 01 Jan 2026 12:00:00 GMT"
-        return web.Response(text=self.text, status=self.status, content_type="application/json", headers={"Date": date})
+        headers = {"Date": date, **({"Location": self.location} if self.location else {})}
+        return web.Response(text=self.text, status=self.status, content_type="application/json", headers=headers)
 
 
 @pytest.fixture
@@ -246,6 +248,18 @@ async def test_a_refusal_has_the_servers_words(gateway: Gateway, api_server: Api
     assert str(refusal.value) == f"the Kubernetes API answered PATCH HarborProject team/p with 409 {said}"
     assert refusal.value.status == 409
     assert refusal.value.causes == ({"Mine"} if "causes" in text else frozenset())
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirect_is_followed(gateway: Gateway, api_server: ApiServer, status: int) -> None:
+    api_server.status, api_server.location = status, f"{api_server.url}/login"
+
+    for asking in (gateway.patch(KEY, {}), gateway.create_event("team", {}), gateway.get(KEY)):
+        with pytest.raises(KubeError) as refusal:
+            await asking
+        assert refusal.value.status == status
+
+    assert [path.endswith("/login") for _, path, _, _ in api_server.requests] == [False] * 3
 
 
 @pytest.mark.parametrize("text", ["<html>", "", "\udcff"])

@@ -183,3 +183,29 @@ async def test_a_policy_that_somebody_enables_in_harbor_below_a_switch_is_drift(
 
     assert stage.in_harbor["enabled"] is False
     assert stage.events == ["DriftCorrected: Set enabled of webhook policy ci back to the spec."]
+
+
+# Deletion
+
+
+async def test_a_policy_in_a_recreated_project_is_deleted_though_neither_is_recorded() -> None:
+    """Its project was removed in Harbor, both were created again, and no status could be written."""
+    stage = await made()
+    (row,) = stage.harbor.policies_by_id.values()
+    stage.harbor.policies_by_id = {6: {**row, "id": 6, "project_id": 7}}
+
+    assert await stage.delete() == ["GET", "list", "PUT", "DELETE"]
+
+    assert stage.harbor.policies_by_id == {}
+
+
+@pytest.mark.parametrize("former", [{"id": 5, "project_id": 7}, {"id": 6, "project_id": 7}])
+async def test_a_policy_in_a_recreated_project_without_our_mark_stays(former: dict[str, Any]) -> None:
+    """Early versions of Harbor look up an id in all projects."""
+    stage = await made()
+    (row,) = stage.harbor.policies_by_id.values()
+    stage.harbor.policies_by_id = {former["id"]: {**row, **former, "creator": "somebody"}}
+
+    assert await stage.delete() == ["GET", "list"]
+
+    assert len(stage.harbor.policies_by_id) == 1

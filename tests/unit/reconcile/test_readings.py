@@ -101,6 +101,21 @@ async def test_nobody_waits_for_another_attempt_at_a_list_that_failed(
     assert await attempt == ONE
 
 
+async def test_a_list_that_nothing_replaces_is_read_again_by_each_visit_after_a_failure(
+    harbor: Harbor, readings: Readings
+) -> None:
+    """The pauses between the visits are enough; a failure must not outlive an outage by two minutes."""
+    other: Any = harbor
+    other.policies, other.registries = (lambda _: harbor.projects()), harbor.projects
+    for read in (lambda: readings.policies("one"), lambda: readings.registries(shared=True)):
+        harbor.error = UnreachableError("No answer in time.")
+        with pytest.raises(UnreachableError):
+            await read()
+
+        harbor.error = None
+        assert len(await read()) == 1
+
+
 async def test_a_missing_permission_to_list_is_reported(harbor: Harbor, readings: Readings) -> None:
     harbor.error = ForbiddenError(403, "FORBIDDEN", "no", request="GET /api/v2.0/projects")
 

@@ -238,6 +238,44 @@ async def test_todays_address_and_header_are_used(stage: RedeliveryStage) -> Non
     assert sent.content == b"body 1"
 
 
+MEANWHILE = {
+    name: change
+    for name, change in OBSTACLES.items()
+    if name not in ("Manual", "the Secret is gone", "Harbor's own switch")
+}
+
+
+@pytest.mark.parametrize("what", [*MEANWHILE, "it is being deleted", "its address changes"])
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_change_while_the_notification_is_read_counts(
+    stage: RedeliveryStage, monkeypatch: pytest.MonkeyPatch, what: str, asked: bool
+) -> None:
+    """Harbor may take a minute for the answers that a step needs."""
+    changes: dict[str, Callable[[RedeliveryStage], object]] = {
+        **MEANWHILE,
+        "it is being deleted": lambda stage: stage.change_metadata(deletionTimestamp="2026-01-02T03:04:05Z"),
+        "its address changes": lambda stage: stage.change(POLICY, targets=[{**HTTP, "address": "https://new.io"}]),
+    }
+    read, left = stage.harbor.stored_execution, [changes[what]]
+
+    async def reading(*path: Any) -> Any:
+        found = await read(*path)
+        while left:
+            left.pop()(stage)
+        return found
+
+    monkeypatch.setattr(stage.harbor, "stored_execution", reading)
+    stage.receivers.status = 200
+    stage.fail(1)
+    if asked:
+        await stage.ask("1 now")
+    await stage.poll()
+    await stage.run(HOUR)
+
+    assert not left
+    assert [one.address for one in stage.receivers.sent] == (["https://new.io"] if "address" in what else [])
+
+
 @pytest.mark.parametrize(
     ("hosts", "may_be_local"),
     [(None, False), (["*"], False), (["ci.example.*"], False), (["ci.example.com"], True)],
@@ -497,6 +535,27 @@ async def test_a_request_goes_on_after_a_restart(stage: RedeliveryStage) -> None
     await stage.run(MINUTE)
     assert stage.receivers.ids == list(range(1, 21))
     assert stage.status["redelivery"]["succeeded"] == 20
+
+
+async def test_a_request_passes_over_none_that_harbor_did_not_show_at_first(
+    stage: RedeliveryStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.change(POLICY, redelivery={"mode": "Manual"})
+    stage.receivers.status = 200
+    stage.fail(1, 2, 3)
+    read, failures = stage.harbor.stored_execution, [1, 2, 2, 3]
+
+    async def reading(project: str, policy_id: int, execution_id: int) -> Any:
+        if execution_id in failures:
+            failures.remove(execution_id)
+            raise UnreachableError("no answer")
+        return await read(project, policy_id, execution_id)
+
+    monkeypatch.setattr(stage.harbor, "stored_execution", reading)
+    answer = await stage.ask("1,2,3 now")
+
+    assert stage.receivers.ids == [1, 2, 3]
+    assert answer["message"] == "3 of 3 notifications arrived."
 
 
 async def test_a_request_that_is_stopped_midway_says_how_far_it_came(stage: RedeliveryStage) -> None:
