@@ -145,7 +145,8 @@ class Queue:
         self._version += 1
         waiting.version = self._version
         heapq.heappush(self._later, (waiting.due, self._version, key))
-        self._wake.set()
+        if self._later[0][1] == self._version:  # otherwise the idle worker wakes in time anyway
+            self._wake.set()
 
     def retry(self, key: AnyKey, *, limit: float = BACKOFF_LIMIT) -> float:
         """Queues a key whose visit failed: each consecutive failure doubles the pause, up to `limit`. Returns the
