@@ -133,7 +133,7 @@ class Queue:
     nothing."""
 
     def __post_init__(self) -> None:
-        self._lanes = Lanes(lambda entry: self._is_current(entry.key, entry.version), self.workers)
+        self._lanes = Lanes(lambda entry: self._is_current(entry.key, entry.version), self.clock, self.workers)
 
     def add(self, key: AnyKey, cause: Cause, *, after: float = 0.0) -> None:
         """Schedules a visit of `key` after so many seconds, or sooner if it already waits for an earlier one."""
