@@ -158,14 +158,14 @@ class Handlers:
             headers={**info.as_http_headers(), "User-Agent": self.user_agent},
             proxy=info.proxy_url,
             trace_configs=[self.watches.trace(), metadata_only(self._paths_of_sources())],
-            response_class=answering(self._is_known, self._listed),
+            response_class=answering(self._is_known, self._watch_from),
         )
 
     def _is_known(self, key: Key, resource_version: str) -> bool:
         return self._started().knows(key, resource_version)
 
-    def _listed(self) -> None:
-        self._started().doubt()
+    def _watch_from(self, path: str) -> str | None:
+        return self._started().watch_from(path)
 
     # Events. Their type is None for objects from a list.
 
@@ -182,7 +182,7 @@ class Handlers:
         if event["type"] == "DELETED":
             self._started().saw_source(source, None)
         else:
-            self._started().saw_source(source, metadata["resourceVersion"], by_list=event["type"] is None)
+            self._started().saw_source(source, metadata["resourceVersion"])
 
     def _started(self) -> Inventory:
         assert self._inventory is not None, "kopf watches only after its startup handlers"

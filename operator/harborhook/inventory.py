@@ -1,20 +1,23 @@
 """The objects that exist in Kubernetes: listed at the start and at intervals, kept current by watch events.
 
 It takes in pages of lists from the gateway and events from the kopf handlers. It calls `changes`, which store and
-forget objects. A watch can miss a deletion, so a doubt leads to another listing.
+forget objects. The first watches continue the first listing. A later watch that begins with a list of kopf misses
+deletions, so it leads to another listing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from harborhook.api.base import Key
 from harborhook.api.kinds import KINDS
+from harborhook.api.names import Body
 from harborhook.kube.gateway import KubeError
 from harborhook.reconcile import changes
 from harborhook.reconcile.context import Context
@@ -68,6 +71,8 @@ class Inventory:
     """UIDs that the watch has reported as deleted since the last listing began."""
     _reported: set[Key] = field(default_factory=set)
     """Objects that the watch has reported as existing since then: the list may show an earlier moment."""
+    _listed: dict[str, str | None] = field(default_factory=dict)
+    """The paths of all lists, with the version of the first listing until a watch continues it."""
 
     async def list_all(self, *, first: bool = False) -> None:
         """Takes in all existing objects and forgets the others."""
@@ -78,7 +83,7 @@ class Inventory:
         self._reported.clear()
         for kind in KINDS.values():
             for namespace in (self.view.settings.watch_namespaces if kind.namespaced else []) or [""]:
-                async for body in context.gateway.list(kind.name, namespace, self.view.selector(kind.name)):
+                async for body in self._list(kind.name, namespace, continued=first):
                     if body["metadata"]["uid"] in self._deleted:  # deleted while the page was being read
                         continue
                     seen.add(key_of(body))
@@ -86,6 +91,14 @@ class Inventory:
         for gone in before - seen - self._reported:
             changes.forget(context, gone)
         await survey(context)
+
+    def _list(self, kind: str, namespace: str, *, continued: bool) -> AsyncIterator[Body]:
+        """Lists the objects of a kind. `continued`: a watch will continue the list."""
+        gateway, selector = self.context.gateway, self.view.selector(kind)
+        if not continued:
+            return gateway.list(kind, namespace, selector)
+        record = partial(self._listed.__setitem__, gateway.path_of(kind, namespace))
+        return gateway.list(kind, namespace, selector, version=record)
 
     async def keep_current(self) -> None:
         """Lists everything at intervals, and soon after the watch may have missed a deletion."""
@@ -131,14 +144,22 @@ class Inventory:
         if self.view.selector(key.kind):
             self.doubt()  # it may still exist with other labels
 
-    def saw_source(self, source: Key, resource_version: str | None, *, by_list: bool = False) -> None:
+    def saw_source(self, source: Key, resource_version: str | None) -> None:
         """Takes in that a Secret or ConfigMap is new, has changed, or was deleted (None)."""
-        if by_list:
-            self.doubt()
         changes.saw_secret(self.context, source, resource_version)
 
+    def watch_from(self, path: str) -> str | None:
+        """Returns the version of the first listing, which the first watch at this path continues. Later returns None,
+        and schedules a listing: a watch that begins with a list does not report earlier deletions."""
+        if path not in self._listed:  # kopf watches each kind in our own namespace too
+            return None
+        version, self._listed[path] = self._listed[path], None
+        if not version:
+            self.doubt()
+        return version or None
+
     def doubt(self) -> None:
-        """Schedules a listing: a watch that begins with a list does not report earlier deletions."""
+        """Schedules a listing."""
         self.context.doubtful.set()
 
 

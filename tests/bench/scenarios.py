@@ -31,7 +31,7 @@ OF_THE_CONNECTION = ("GET /systeminfo", "GET /users/current", "POST /c/login", "
 PAGES = ("GET /projects", "GET /registries", "GET /projects/{project}/webhook/events")
 """Requests that serve all resources of a connection together."""
 SETTLE_SECONDS = 8.0
-"""Seconds after a start in which the first polls happen; an idle measurement waits for their end."""
+"""Seconds after the visits of a start until the operator has done the rest of the start, except for first polls."""
 QUICK_DRIFT = 20
 """Drift interval in seconds that keeps the operator busy with drift checks all the time."""
 CHANGES_PER_SECOND = 5.0
@@ -195,10 +195,12 @@ def memory(stage: Stage, name: str) -> Result:
 
 
 def idle(stage: Stage, name: str) -> Result:
-    """Measures a minute without changes."""
+    """Measures a minute without changes, after the first polls of all projects, which belong to the start."""
     projects, seconds = stage.options.numbers.idle_projects, stage.options.numbers.idle_seconds
     stage.restart_operator()
     stage.until_visited(projects, projects * POLICIES)
+    if stage.options.size != "tiny":
+        wait(lambda: stage.polls() >= projects, "each project has been polled", pause=2.0)
     time.sleep(SETTLE_SECONDS)
     with stage.window() as window:
         time.sleep(seconds)

@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.stage import BenchError, Follower, Stage, wait
+from harness.control_plane.audit import AuditEntry
 from harness.harbor.process import RequestRecord
+from harness.world import OPERATOR_USER
 
 
 def spec_changes(stage: Stage, numbers: Iterable[int], per_second: float, *, public: bool) -> dict[str, float]:
@@ -38,3 +40,18 @@ def delays(made: Mapping[str, float], log: Sequence[RequestRecord]) -> list[floa
     if len(asked) < len(made):
         raise BenchError(f"only {len(asked)} of {len(made)} changes have reached Harbor")
     return [asked[project] - made[project] for project in made]
+
+
+def shares_of_operator(
+    made: Mapping[str, float], delayed: Sequence[float], written: Iterable[AuditEntry]
+) -> list[float]:
+    """Returns the part of each delay after the API server had stored the change: its watch event, the operator's queue
+    and the visit. `written` are all writes; the rest of the delay is the API server's and the benchmark's own."""
+    stored = {
+        entry.name: entry.answered
+        for entry in written
+        if (entry.verb, entry.resource, entry.subresource) == ("patch", "harborprojects", "")
+        and entry.user != OPERATOR_USER
+    }
+    asked = dict(zip(made, delayed, strict=True))
+    return [max(0.0, made[project] + asked[project] - stored[project]) for project in made]

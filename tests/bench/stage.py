@@ -123,6 +123,10 @@ class Stage:
         values = self.operator.metrics().items()
         return sum(value for name, value in values if name.startswith("harborhook_reconcile_total{"))
 
+    def polls(self) -> int:
+        """Returns the number of polls that the operator has made: none of a project twice within a minute."""
+        return sum(count for kind, count in self._requests_by_metrics().items() if kind.endswith("/lasttrigger"))
+
     @property
     def pids(self) -> dict[str, int]:
         found = {"operator": self.operator.pid}

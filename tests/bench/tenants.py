@@ -11,7 +11,7 @@ from bench.figures import Figure, Kind, percentiles
 from bench.options import POLICIES
 from bench.processes import peak_rss
 from bench.results import Result, bottleneck, memory_of, resources_of, tables_of
-from bench.spec_changes import delays, spec_changes
+from bench.spec_changes import delays, shares_of_operator, spec_changes
 from bench.stage import Follower, Stage, wait
 from harness.harbor.process import StandIn
 from harness.world import Object
@@ -82,17 +82,20 @@ def shared(stage: Stage, name: str) -> Result:
         slow.set_fault({"path": "/projects"}, delay=SLOW_SECONDS)
         manifests = [_over_connections(stage, one) for one in stage.manifests(range(numbers.shared_projects), POLICIES)]
         healthy = {_key(one) for one in manifests if _connection(stage, _number(one)) >= numbers.slow_connections}
+        follower = stage.follow()
         with stage.window() as window:
             creation = _Creation(stage, manifests, healthy)
             made = spec_changes(stage, creation.changes(victims), CHANGES_PER_SECOND, public=True)
             creation.finish()
         waited = delays(made, window.log)
+        after = shares_of_operator(made, waited, follower.read())
         slow.clear_faults()
     return Result(
         [
             Figure(name, f"until all {len(healthy):,} healthy ones are Ready", creation.took, Kind.TIME, "s"),
             Figure(name, "healthy ones made Ready", len(healthy) / creation.took, Kind.RATE, "/s"),
             *percentiles(name, "from a spec change meanwhile to its request to Harbor", waited, p99_most=SOON),
+            *percentiles(name, "of this after the API server's answer", after),
             Figure(name, "others Ready by then", creation.others, Kind.SHOWN),
             *resources_of(stage, name, window, len(healthy)),
         ],

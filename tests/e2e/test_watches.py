@@ -10,6 +10,7 @@ import base64
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,6 +20,8 @@ import pytest
 
 from harborhook import handlers, lifecycle
 from harborhook.api.base import Key
+from harborhook.inventory import Inventory
+from harborhook.kube.gateway import PAGE_SIZE
 from harborhook.lifecycle import Operator
 from harborhook.reconcile import changes
 from harborhook.settings import Settings
@@ -29,6 +32,7 @@ SILENCE, LIMIT = 2.0, 8.0
 PATIENCE = 40.0
 """Seconds within which everything happens; with the limits of a real operator it would take minutes."""
 NAMESPACE = "watched"
+PROJECTS = f"/apis/harborhook.io/v1alpha1/namespaces/{NAMESPACE}/harborprojects"
 CANARY = "canary-5d1c"
 KINDS = {
     "clusterharborconnections",
@@ -46,14 +50,23 @@ def proxy(own_cluster: ControlPlane) -> Iterator[ApiProxy]:
         yield running
 
 
-@pytest.fixture
-async def operator(
-    own_cluster: ControlPlane, proxy: ApiProxy, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Operator]:
-    """A running operator with short time-outs, which never lists again on its own."""
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shortens the time-outs."""
     monkeypatch.setattr(handlers, "WATCH_SILENCE", SILENCE)
     monkeypatch.setattr(lifecycle, "WATCH_LIMIT", LIMIT)
     monkeypatch.setattr(handlers, "Backoffs", lambda: itertools.repeat(1.0))
+
+
+@pytest.fixture
+async def operator(own_cluster: ControlPlane, proxy: ApiProxy) -> AsyncIterator[Operator]:
+    async with running_operator(own_cluster, proxy) as found:
+        yield found
+
+
+@asynccontextmanager
+async def running_operator(own_cluster: ControlPlane, proxy: ApiProxy) -> AsyncIterator[Operator]:
+    """An operator that never lists again on its own."""
     own_cluster.create_namespace(NAMESPACE)
     kubeconfig = own_cluster.service_account_kubeconfig("harborhook", "harborhook", server=proxy.url)
     found = Operator(Settings(namespace="harborhook", relist_interval=3600, listen_port=0), str(kubeconfig))
@@ -163,6 +176,34 @@ async def test_lists_are_read_by_small_pages(own_cluster: ControlPlane, proxy: A
     assert limits == {"100"}
 
 
+async def test_what_is_deleted_before_the_first_watch_begins_is_forgotten_without_another_listing(
+    own_cluster: ControlPlane, proxy: ApiProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_cluster.create_namespace(NAMESPACE)
+    keys = [declare(own_cluster, f"listed-{number}") for number in range(PAGE_SIZE + 1)]
+    list_all = Inventory.list_all
+    listings = 0
+
+    async def followed_by_a_deletion(self: Inventory, *, first: bool = False) -> None:
+        nonlocal listings
+        listings += 1
+        await list_all(self, first=first)
+        assert keys[0] in self.context.store
+        own_cluster.admin.request("DELETE", f"{PROJECTS}/{keys[0].name}")
+
+    monkeypatch.setattr(Inventory, "list_all", followed_by_a_deletion)
+    async with running_operator(own_cluster, proxy) as operator:
+        assert operator.context is not None
+        store = operator.context.store
+        await until(lambda: keys[0] not in store, "nothing is heard of the deletion")
+        assert {*keys[1:]} <= {*store.all("HarborProject")}
+    own_cluster.admin.request("DELETE", PROJECTS)
+
+    assert listings == 1
+    read = [path for path in lists(proxy) if "/harborprojects?" in path]
+    assert len(read) == 3, "two pages for us, one for kopf"
+
+
 def lists(proxy: ApiProxy) -> list[str]:
     return [
         path
@@ -173,9 +214,8 @@ def lists(proxy: ApiProxy) -> list[str]:
 
 def declare(cluster: ControlPlane, name: str) -> Key:
     """A project over a connection that does not exist."""
-    path = f"/apis/harborhook.io/v1alpha1/namespaces/{NAMESPACE}/harborprojects"
     cluster.admin.create(
-        path,
+        PROJECTS,
         {"apiVersion": "harborhook.io/v1alpha1", "kind": "HarborProject", "metadata": {"name": name}, "spec": {}},
     )
     return Key("HarborProject", NAMESPACE, name)

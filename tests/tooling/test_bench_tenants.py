@@ -12,10 +12,12 @@ from bench.attack import HostileHarbors
 from bench.hostile_harbors import HUGE, ROWS, huge, pages, throttled
 from bench.options import SIZES, Options, Size
 from bench.scenarios import SCENARIOS
-from bench.spec_changes import delays
+from bench.spec_changes import delays, shares_of_operator
 from bench.stage import BenchError
+from harness.control_plane.audit import AuditEntry
 from harness.harbor.process import RequestRecord
 from harness.hostile import Reply
+from harness.world import OPERATOR_USER
 
 LIST = "GET /api/v2.0/projects/a/webhook/policies?page=3&page_size=100 HTTP/1.1"
 ONE = "GET /api/v2.0/projects/a HTTP/1.1"
@@ -62,6 +64,21 @@ def test_a_change_has_taken_until_the_first_write_after_it() -> None:
 def test_a_change_that_never_came_is_no_figure() -> None:
     with pytest.raises(BenchError, match="only 1 of 2 changes"):
         delays({"a": 10.0, "b": 11.0}, [put("a", 11.0), put("b", 10.0)])
+
+
+def patched(name: str, at: float, *, user: str = "admin", subresource: str = "") -> AuditEntry:
+    return AuditEntry("patch", "harborprojects", subresource, "bench", name, user, 200, "", at)
+
+
+def test_the_operator_is_responsible_for_what_follows_the_answer_to_the_change() -> None:
+    written = [
+        patched("a", 10.5),
+        patched("a", 13.0, user=OPERATOR_USER),
+        patched("b", 12.5, user=OPERATOR_USER, subresource="status"),
+        patched("b", 11.75),
+    ]
+    # The second one was logged only after the request that it caused.
+    assert shares_of_operator({"a": 10.0, "b": 11.0}, [2.0, 0.5], written) == [1.5, 0.0]
 
 
 def test_scenarios_that_attack_share_their_cluster_with_no_other() -> None:

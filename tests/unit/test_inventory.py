@@ -12,6 +12,7 @@ import pytest
 from harborhook.api.base import FINALIZER, Key
 from harborhook.api.conditions import NotReady, Reason
 from harborhook.api.connections import ClusterHarborConnection, Principal
+from harborhook.api.kinds import KINDS
 from harborhook.harbor.client import HarborClient
 from harborhook.inventory import Inventory, View
 from harborhook.kube.gateway import Gateway
@@ -36,12 +37,19 @@ class Cluster:
     def __init__(self) -> None:
         self.listed: list[dict[str, Any]] = []
         self.meanwhile: Callable[[], None] = lambda: None
+        self.version = "10"
 
-    async def list(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[dict[str, Any]]:
+    def path_of(self, kind: str, namespace: str) -> str:
+        return f"{namespace}/{kind}"
+
+    async def list(
+        self, kind: str, namespace: str = "", selector: str = "", *, version: Callable[[str], None] = lambda _: None
+    ) -> AsyncIterator[dict[str, Any]]:
         page = [body for body in self.listed if body["kind"] == kind]
         self.meanwhile()
         for body in page:
             yield body
+        version(self.version)
 
     async def patch(self, key: Key, patch: dict[str, Any]) -> dict[str, Any]:
         assert key == CONNECTION
@@ -181,6 +189,34 @@ def test_a_deletion_reported_late_does_not_take_the_successor_of_the_same_name(c
     inventory.saw_deleted(former)
 
     assert context.store.get(OLDER) == present
+
+
+async def test_the_first_watch_of_each_kind_continues_the_first_listing(context: Context, cluster: Cluster) -> None:
+    inventory = Inventory(context, View(context.settings))
+    await inventory.list_all(first=True)
+    cluster.version = "20"
+    await inventory.list_all()
+
+    assert {inventory.watch_from(f"/{kind}") for kind in KINDS} == {"10"}
+    assert not context.doubtful.is_set()
+
+
+async def test_a_later_watch_that_begins_with_a_list_has_everything_listed(context: Context) -> None:
+    inventory = Inventory(context, View(context.settings))
+    await inventory.list_all(first=True)
+    inventory.watch_from("/HarborProject")
+
+    assert inventory.watch_from("/HarborProject") is None
+    assert context.doubtful.is_set()
+
+
+async def test_a_watch_outside_the_view_needs_its_list_and_no_listing(context: Context) -> None:
+    inventory = Inventory(context, View(Settings(watch_namespaces=["team"])))
+    await inventory.list_all(first=True)
+
+    assert inventory.watch_from("harborhook/HarborProject") is None
+    assert not context.doubtful.is_set()
+    assert inventory.watch_from("team/HarborProject") == "10"
 
 
 async def holds(context: Context) -> None:

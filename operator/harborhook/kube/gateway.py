@@ -211,8 +211,11 @@ class Gateway:
 
     # Our own kinds
 
-    async def list(self, kind: str, namespace: str = "", selector: str = "") -> AsyncIterator[Body]:
-        """Yields all objects of a kind, or those that match a label selector, page by page."""
+    async def list(
+        self, kind: str, namespace: str = "", selector: str = "", *, version: Callable[[str], None] = lambda _: None
+    ) -> AsyncIterator[Body]:
+        """Yields all objects of a kind, or those that match a label selector, page by page. At the end `version` gets
+        the resourceVersion of the list, after which a watch reports all later changes."""
         token: str | None = None
         while True:
             page = await self._page(kind, namespace, selector, token)
@@ -220,6 +223,7 @@ class Gateway:
                 yield {"kind": kind, **item}
             token = page["metadata"].get("continue")
             if not token:
+                version(page["metadata"].get("resourceVersion", ""))
                 return
 
     async def _page(self, kind: str, namespace: str, selector: str, token: str | None) -> Body:

@@ -6,9 +6,12 @@ stream that has been silent for a minute, for example because a load balancer ha
 while the API server is down. So each working watch sends a request within minutes. A watch that does not is dead, and
 its changes would go unnoticed.
 
-The filter removes known versions from lists and streams: the objects of the first listing, and two of three events of a
-new resource, which are echoes of our own writes, whose answers we have read. kopf spends a task and most of a
-millisecond on each object that it gets.
+The filter removes known versions from lists and streams: most objects of a list, and two of three events of a new
+resource, which are echoes of our own writes, whose answers we have read. kopf spends a task and most of a millisecond
+on each object that it gets.
+
+kopf begins each watch with a list of its own. The inventory has listed everything just before the first ones, so the
+filter ends those lists after their first page, and kopf watches from the version of the inventory's list.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ from harborhook.api.names import API_VERSION, Body, Key
 
 IsKnown = Callable[[Key, str], bool]
 """Whether this resourceVersion of an object, or a newer one, was taken in already."""
+WatchFrom = Callable[[str], str | None]
+"""Called with the path of each page of a list of our objects. Returns the version from which to watch without the list;
+None if kopf needs it."""
 
 ANSWER_LAG = 0.01
 """Seconds that a change is held back: one of three echoes arrives before the answer to its write was read."""
@@ -83,7 +89,7 @@ class FilteredAnswer(aiohttp.ClientResponse):
     """The session's `response_class`, created by `answering`."""
 
     is_known: ClassVar[IsKnown]
-    listed: ClassVar[Callable[[], None]]
+    watch_from: ClassVar[WatchFrom]
 
     async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         """Reads the head of the answer. The body of a watch then passes through the filter."""
@@ -98,11 +104,12 @@ class FilteredAnswer(aiohttp.ClientResponse):
         answer = await super().json(**options)
         if not isinstance(answer, dict) or "items" not in answer:
             return answer
-        items = answer["items"] or []
-        if answer.get("apiVersion") == API_VERSION:
-            type(self).listed()
-            items = [item for item in items if not self._knows(item)]
-        return {**answer, "items": items}
+        if answer.get("apiVersion") != API_VERSION:
+            return {**answer, "items": answer["items"] or []}
+        version = type(self).watch_from(self.url.path)
+        if version is not None:
+            return {**answer, "metadata": {"resourceVersion": version}, "items": []}
+        return {**answer, "items": [item for item in answer["items"] or [] if not self._knows(item)]}
 
     def _knows(self, item: Body) -> bool:
         metadata = item["metadata"]
@@ -110,11 +117,13 @@ class FilteredAnswer(aiohttp.ClientResponse):
         return type(self).is_known(key, metadata["resourceVersion"])
 
 
-def answering(is_known: IsKnown, listed: Callable[[], None]) -> type[FilteredAnswer]:
-    """Returns a `response_class` that hides from kopf the versions for which `is_known` is true, and calls `listed` for
-    each list of our objects."""
+def answering(is_known: IsKnown, watch_from: WatchFrom) -> type[FilteredAnswer]:
+    """Returns a `response_class` that hides from kopf the versions for which `is_known` is true, and the lists for
+    which `watch_from` returns a version."""
     return type(
-        "FilteredAnswer", (FilteredAnswer,), {"is_known": staticmethod(is_known), "listed": staticmethod(listed)}
+        "FilteredAnswer",
+        (FilteredAnswer,),
+        {"is_known": staticmethod(is_known), "watch_from": staticmethod(watch_from)},
     )
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harborhook.api.conditions import DeliveringReason
+from harborhook.api.names import Body
 from harborhook.api.webhook_policy import WebhookPolicy
 
 
@@ -58,6 +59,12 @@ class EffectiveSwitch:
     def sends(self, enabled: bool) -> bool:
         """Whether Harbor sends notifications for the policy, given its `enabled` in Harbor."""
         return enabled and not self.harbor_off
+
+
+def switches_off(project: Body | None) -> bool:
+    """Whether the body of a HarborProject switches the webhooks of its policies off; not if there is no project."""
+    webhooks = ((project or {}).get("spec") or {}).get("webhooks") or {}
+    return webhooks.get("enabled") is False
 
 
 def effective_switch(policy: WebhookPolicy, above: SwitchesAbove) -> EffectiveSwitch:

@@ -13,6 +13,7 @@ from harborhook.api.base import AnyKey, Key
 from harborhook.api.kinds import CONNECTION_KINDS, KINDS
 from harborhook.api.names import Body
 from harborhook.plan.references import is_claim
+from harborhook.plan.switch import switches_off
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.links import retire
 from harborhook.runtime.queue import Cause
@@ -36,7 +37,7 @@ def saw(context: Context, key: Key, body: Body, *, first: bool = False) -> None:
     if first:  # after a start, every object is queued anyway
         return
     if key.kind not in CONNECTION_KINDS:  # a connection is checked first, and its visit wakes the dependents
-        is_turned = _webhooks_are_on(before) != _webhooks_are_on(body)
+        is_turned = switches_off(before) != switches_off(body)
         wake(context, store.dependents(key), Cause.PROJECT | Cause.SWITCH if is_turned else Cause.PROJECT)
     _wake_rivals(context, key, claims | _claims(context, key))
 
@@ -135,12 +136,6 @@ def _is_being_deleted(context: Context, key: Key) -> bool:
     """Whether it is one of our objects and is being deleted."""
     body = context.store.get(key)
     return key.kind in KINDS and body is not None and bool(body["metadata"].get("deletionTimestamp"))
-
-
-def _webhooks_are_on(body: Body | None) -> bool:
-    """Whether a HarborProject allows its policies to send notifications."""
-    webhooks = ((body or {}).get("spec") or {}).get("webhooks") or {}
-    return webhooks.get("enabled") is not False
 
 
 def _as_policies_see_it(body: Body | None) -> tuple[object, ...]:

@@ -78,12 +78,11 @@ async def poll(context: Context, key: DeliveriesKey) -> float | None:
     link = context.links.get(key.connection)
     if not keys:
         if link is not None:
-            link.mailbox.in_rhythm.discard(key.project)
+            link.mailbox.forget_project(key.project)
         return None
     if link is None or link.verdict is not None:
         return _pause(context, link, key.project, settings.poll_interval)
-    policies = [policy for policy in map(context.load, keys) if isinstance(policy, WebhookPolicy)]
-    readings = await _read(context, link, key.project, [policy for policy in policies if _has_deliveries(policy)])
+    readings = await _read(context, link, key.project, keys)
     is_open = any(reading.history is not None and reading.history.open for reading in readings)
     interval = min(settings.open_poll_interval, settings.poll_interval) if is_open else settings.poll_interval
     return _pause(context, link, key.project, interval)
@@ -93,19 +92,51 @@ def _has_deliveries(policy: WebhookPolicy) -> bool:
     return policy.status.policy_id is not None and not policy.metadata.deleting
 
 
-async def _read(
-    context: Context, link: Link, project: str, policies: Sequence[WebhookPolicy]
-) -> Iterable[DeliveryReading]:
-    """Puts readings of these policies into the mailbox, and wakes those with news. Raises HarborError."""
+async def _read(context: Context, link: Link, project: str, keys: Sequence[Key]) -> Iterable[DeliveryReading]:
+    """Puts readings of these policies into the mailbox, wakes those with news, and returns the readings. Raises
+    HarborError.
+
+    Judging an answer takes more CPU than the request. It is skipped, and no reading returned, if the last poll found
+    nothing to do and nothing that it considered has changed.
+    """
     rows = await _last_triggers(link, project)
+    basis = _basis(context, link, keys, rows)
+    if link.mailbox.uneventful.get(project) == basis:
+        return ()
+    link.mailbox.uneventful.pop(project, None)
+    policies = [one for one in map(context.load, keys) if isinstance(one, WebhookPolicy) and _has_deliveries(one)]
+    found = await _read_policies(context, link, policies, rows)
+    news = [_announce(context, link, policy.key) for policy in policies]
+    if not any(news) and not any(_is_followed(link, policy, rows) for policy in policies):
+        link.mailbox.uneventful[project] = basis
+    return found.values()
+
+
+def _basis(context: Context, link: Link, keys: Iterable[Key], rows: Sequence[LastTrigger] | None) -> tuple[object, ...]:
+    """Returns everything that a poll considers, besides the readings of former polls and the state of redelivery.
+    Comparing is fast, since the store keeps a body until the object changes."""
+    store = context.store
+    references = {ref for key in keys for ref in store.references_of(key) if isinstance(ref, Key)}
+    projects = sorted(ref for ref in references if ref.kind == "HarborProject")
+    bodies = [store.get(key) for key in (*keys, *projects)]
+    return rows, bodies, link.notifications_enabled, link.policies_off
+
+
+def _is_followed(link: Link, policy: WebhookPolicy, rows: Sequence[LastTrigger] | None) -> bool:
+    """Whether the next poll has to consider the policy even if nothing changes until then."""
+    redelivers = policy.key in link.mailbox.redeliveries
+    return redelivers or _must_read(policy, _own_rows(policy, rows or ()), link.mailbox.readings[policy.key])
+
+
+async def _read_policies(
+    context: Context, link: Link, policies: Sequence[WebhookPolicy], rows: Sequence[LastTrigger] | None
+) -> dict[Key, DeliveryReading]:
     found = {policy.key: await _read_policy(context, link, policy, rows) for policy in policies}
     for policy in policies:
         await redelivery.take_in(context, link, policy, found[policy.key].history)
     # All together: a time stored without its notifications would count as read.
     link.mailbox.readings.update(found)
-    for policy in policies:
-        _announce(context, link, policy.key)
-    return found.values()
+    return found
 
 
 async def _last_triggers(link: Link, project: str) -> list[LastTrigger] | None:
@@ -126,7 +157,7 @@ async def _read_policy(
         before = DeliveryReading(policy_id)
     if rows is None:
         return replace(before, history=History(forbidden=True))
-    own = tuple(row for row in rows if row.policy_name == policy.status.policy_name)
+    own = _own_rows(policy, rows)
     if not _must_read(policy, own, before):
         return replace(before, rows=own)
     try:
@@ -136,6 +167,10 @@ async def _read_policy(
     except (RefusedError, NotHarborError) as error:
         logger.info("%s: its notifications were not read: %s", policy.key, error)
         return before  # keeps the former times, so that the next poll reads it again
+
+
+def _own_rows(policy: WebhookPolicy, rows: Iterable[LastTrigger]) -> tuple[LastTrigger, ...]:
+    return tuple(row for row in rows if row.policy_name == policy.status.policy_name)
 
 
 def _must_read(policy: WebhookPolicy, rows: Iterable[LastTrigger], before: DeliveryReading) -> bool:
@@ -163,19 +198,20 @@ def _moved(policy: WebhookPolicy, row: LastTrigger, before: DeliveryReading) -> 
 # Into the status
 
 
-def _announce(context: Context, link: Link, key: Key) -> None:
-    """Queues the policy to write its status: now if the condition changes, otherwise once the last write is old
-    enough."""
+def _announce(context: Context, link: Link, key: Key) -> bool:
+    """Queues the policy if it has news for its status: now if the condition changes, otherwise once the last write is
+    old enough. Returns whether it has."""
     policy = context.load(key)
     if not isinstance(policy, WebhookPolicy):
-        return
+        return False
     progress = _progress(context, link, policy, link.mailbox.readings.get(key))
     if not _is_news(policy, progress):
-        return
+        return False
     written = link.mailbox.last_written.get(key)
     interval = context.settings.status_interval
     wait = 0.0 if written is None or _is_urgent(policy, progress) else written + interval - context.queue.clock()
     context.queue.add(key, Cause.DELIVERIES, after=max(0.0, wait))
+    return True
 
 
 async def take_news(visit: Visit[WebhookPolicy], link: Link) -> None:

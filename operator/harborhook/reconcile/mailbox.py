@@ -26,6 +26,8 @@ class Mailbox:
     """By WebhookPolicy."""
     in_rhythm: set[str] = field(default_factory=set)
     """Harbor projects whose polls have got their own random moment of the interval."""
+    uneventful: dict[str, tuple[object, ...]] = field(default_factory=dict)
+    """What the last poll of a Harbor project considered, if it found nothing to do."""
     last_written: dict[Key, float] = field(default_factory=dict)
     """When a status was last written for news alone: deliveries for policies, counts for projects."""
 
@@ -39,3 +41,8 @@ class Mailbox:
         self.last_written.pop(key, None)
         self.redeliveries.pop(key, None)
         self.endpoint_tests.pop(key, None)
+
+    def forget_project(self, project: str) -> None:
+        """Forgets a Harbor project that is no longer polled."""
+        self.in_rhythm.discard(project)
+        self.uneventful.pop(project, None)

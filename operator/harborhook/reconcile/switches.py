@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from harborhook.api.base import Key
 from harborhook.api.conditions import Reason
-from harborhook.api.project import HarborProject
 from harborhook.api.webhook_policy import WebhookPolicy
 from harborhook.plan.references import recorded_connection
-from harborhook.plan.switch import EffectiveSwitch, SwitchesAbove, effective_switch
+from harborhook.plan.switch import EffectiveSwitch, SwitchesAbove, effective_switch, switches_off
 from harborhook.plan.webhook_policy import is_enabled, switching_body, writable_groups
 from harborhook.reconcile import claims
 from harborhook.reconcile.context import Context
@@ -43,8 +42,8 @@ def effective(context: Context, link: Link, policy: WebhookPolicy) -> EffectiveS
 def _project_is_off(context: Context, policy: WebhookPolicy) -> bool:
     if policy.spec.project_ref is None:
         return False
-    project = context.load(Key("HarborProject", policy.metadata.namespace, policy.spec.project_ref.name))
-    return isinstance(project, HarborProject) and not project.spec.webhooks.enabled
+    key = Key("HarborProject", policy.metadata.namespace, policy.spec.project_ref.name)
+    return switches_off(context.store.get(key))
 
 
 async def disable_if_off(visit: PolicyVisit, location: PolicyLocation, reason: Reason) -> None:

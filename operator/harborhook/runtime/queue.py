@@ -140,7 +140,9 @@ class Queue:
     nothing."""
 
     def __post_init__(self) -> None:
-        self._lanes = Lanes(lambda entry: self._is_current(entry.key, entry.version), self.workers, self.gate_of)
+        self._lanes = Lanes(
+            lambda entry: self._is_current(entry.key, entry.version), self.clock, self.workers, self.gate_of
+        )
 
     def add(self, key: AnyKey, cause: Cause, *, after: float = 0.0) -> None:
         """Schedules a visit of `key` after so many seconds, or sooner if it already waits for an earlier one."""
@@ -153,7 +155,8 @@ class Queue:
         waiting.version = self._version
         waiting.passes = False
         heapq.heappush(self._later, (waiting.due, self._version, key))
-        self._wake.set()
+        if self._later[0][1] == self._version:  # otherwise the idle worker wakes in time anyway
+            self._wake.set()
 
     def retry(self, key: AnyKey, *, limit: float = BACKOFF_LIMIT) -> float:
         """Queues a key whose visit failed: each consecutive failure doubles the pause, up to `limit`. Returns the

@@ -214,12 +214,15 @@ async def test_names_and_selectors_cannot_change_the_path(gateway: Gateway, api_
 
 async def test_a_list_is_read_page_by_page(gateway: Gateway, api_server: ApiServer) -> None:
     api_server.text = '{"metadata": {"continue": "a b+c"}, "items": [{"metadata": {"name": "p"}}]}'
-    found = gateway.list("HarborProject")
+    versions: list[str] = []
+    found = gateway.list("HarborProject", version=versions.append)
     await anext(found)
-    api_server.text = '{"metadata": {}, "items": [{"metadata": {"name": "q"}}]}'
+    api_server.text = '{"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": "q"}}]}'
+    assert versions == []
 
     assert [body["metadata"]["name"] async for body in found] == ["q"]
     assert dict(parse_qsl(api_server.requests[1][1].partition("?")[2]))["continue"] == "a b+c"
+    assert versions == ["7"]
 
 
 async def test_an_object_that_does_not_exist_is_gone(gateway: Gateway, api_server: ApiServer) -> None:

@@ -24,6 +24,7 @@ class ApiServer:
     def __init__(self) -> None:
         self.accepted: list[str] = []
         self.items: list[Body] | None = []
+        self.metadata: Body = {}
         self.api_version = API_VERSION
         self.stream: list[bytes] = []
         """The chunks that a watch is sent."""
@@ -34,7 +35,7 @@ class ApiServer:
         self.accepted.append(request.headers["Accept"])
         if self.stream:
             return await self.send_stream(request)
-        found: Body = {"apiVersion": self.api_version, "metadata": {}, "items": self.items}
+        found: Body = {"apiVersion": self.api_version, "metadata": self.metadata, "items": self.items}
         return web.Response(text=json.dumps(found), content_type="application/json")
 
     async def send_stream(self, request: web.Request) -> web.StreamResponse:
@@ -60,8 +61,8 @@ def known_never(key: Key, version: str) -> bool:
     return False
 
 
-def ignored() -> None:
-    """Ignores a report of a list."""
+def needed(path: str) -> None:
+    """kopf needs every list."""
 
 
 def known_below(version: int) -> Store:
@@ -90,7 +91,7 @@ def line(body: Body, what: str = "MODIFIED") -> bytes:
 async def lines_through(api_server: ApiServer, store: Store, *chunks: bytes, query: str = "watch=true") -> list[bytes]:
     """Returns the lines that kopf reads from a stream."""
     api_server.stream = list(chunks)
-    async with ClientSession(response_class=answering(store.knows, ignored)) as session:
+    async with ClientSession(response_class=answering(store.knows, needed)) as session:
         answer = await session.get(f"{api_server.url}/apis?{query}")
         read = b"".join([chunk async for chunk in answer.content.iter_chunked(1024)])
     return read.splitlines(keepends=True)
@@ -107,7 +108,7 @@ async def api_server() -> AsyncIterator[ApiServer]:
 
 async def test_an_empty_list_that_is_written_as_null_is_an_empty_list(api_server: ApiServer) -> None:
     api_server.items = None
-    async with ClientSession(response_class=answering(known_never, ignored)) as session:
+    async with ClientSession(response_class=answering(known_never, needed)) as session:
         answer = await session.get(f"{api_server.url}/api/v1/secrets")
 
         assert (await answer.json())["items"] == []
@@ -133,21 +134,28 @@ async def test_metadata_is_asked_for_at_the_named_paths_only(api_server: ApiServ
 
 async def test_what_is_known_is_left_out_of_a_list_which_is_reported(api_server: ApiServer) -> None:
     others = {**body_of(3), "metadata": {**body_of(3)["metadata"], "name": "another"}}
-    api_server.items, reported = [body_of(9), body_of(11), others], []
-    async with ClientSession(
-        response_class=answering(known_below(10).knows, lambda: reported.append("list"))
-    ) as session:
+    api_server.items = [body_of(9), body_of(11), others]
+    reported: list[str] = []
+    async with ClientSession(response_class=answering(known_below(10).knows, reported.append)) as session:
         answer = await session.get(f"{api_server.url}/apis")
 
         assert await answer.json() == {"apiVersion": API_VERSION, "metadata": {}, "items": [body_of(11), others]}
-    assert reported == ["list"]
+    assert reported == ["/apis"]
+
+
+async def test_a_list_that_a_watch_can_do_without_ends_with_its_first_page(api_server: ApiServer) -> None:
+    api_server.items, api_server.metadata = [body_of(9), body_of(11)], {"resourceVersion": "12", "continue": "token"}
+    versions = {"/apis": "8"}
+    async with ClientSession(response_class=answering(known_below(10).knows, versions.get)) as session:
+        answer = await session.get(f"{api_server.url}/apis")
+
+        assert await answer.json() == {"apiVersion": API_VERSION, "metadata": {"resourceVersion": "8"}, "items": []}
 
 
 async def test_a_list_of_others_is_not_touched(api_server: ApiServer) -> None:
-    api_server.items, api_server.api_version, reported = [body_of(9)], "meta.k8s.io/v1", []
-    async with ClientSession(
-        response_class=answering(known_below(10).knows, lambda: reported.append("list"))
-    ) as session:
+    api_server.items, api_server.api_version = [body_of(9)], "meta.k8s.io/v1"
+    reported: list[str] = []
+    async with ClientSession(response_class=answering(known_below(10).knows, reported.append)) as session:
         answer = await session.get(f"{api_server.url}/api/v1/secrets")
 
         assert (await answer.json())["items"] == [body_of(9)]

@@ -264,7 +264,7 @@ def test_every_key_is_handed_out_once_in_order_and_never_more_than_there_is_room
 ) -> None:
     """A step enters a key, lets a worker finish, or changes the room behind a gate."""
     rooms = {gate: Room(1) for gate in GATES}
-    lanes = Lanes(lambda _: True, workers, rooms.get)
+    lanes = Lanes(lambda _: True, Clock(), workers, rooms.get)
     entered: dict[AnyKey, Lane] = {}
     taken: list[AnyKey] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,14 +12,20 @@ from hypothesis import strategies as st
 
 from harborhook.api.base import Key
 from harborhook.runtime.lanes import Entry, Lane, Lanes
+from harness.alone import Clock
 
 WORKERS = 40
 
 
 @dataclass
 class Fixture:
-    lanes: Lanes = field(default_factory=lambda: Lanes(lambda _: True, WORKERS))
+    clock: Clock = field(default_factory=Clock)
+    lanes: Lanes = field(init=False)
+    workers: int = WORKERS
     entered: int = 0
+
+    def __post_init__(self) -> None:
+        self.lanes = Lanes(lambda _: True, self.clock, self.workers)
 
     def enter(self, lane: Lane, number: int = 1, *, precedence: float = 0.0) -> list[Key]:
         """Returns so many due keys, in this order."""
@@ -35,6 +42,14 @@ class Fixture:
         while (key := self.lanes.take()) is not None:
             assert isinstance(key, Key)
             taken.append(key)
+        return taken
+
+    def proceed(self, visits: int) -> list[Key]:
+        """Ends the oldest visits one after the other; returns the keys that their workers get next."""
+        taken = []
+        for _ in range(visits):
+            self.lanes.leave(next(iter(self.lanes.held)))
+            taken += self.fill()
         return taken
 
 
@@ -70,9 +85,7 @@ def test_workers_that_become_free_go_to_those_who_hold_fewer(fixture: Fixture) -
     for name in ("a", "b", "c", "d"):
         fixture.enter(connection(name), 500)
         fixture.fill()
-    for _ in range(200):  # the oldest visit ends
-        fixture.lanes.leave(next(iter(fixture.lanes.held)))
-        fixture.fill()
+    fixture.proceed(200)
 
     held = Counter(lane.shares for lane in fixture.lanes.held.values())
     assert max(held.values()) - min(held.values()) <= 1
@@ -136,9 +149,62 @@ def test_within_a_namespace_precedence_decides(fixture: Fixture) -> None:
     assert fixture.fill() == [*changes, *resyncs]
 
 
+CROWDS = [lambda number: connection(f"c{number}"), lambda number: connection("default", f"n{number}")]
+"""More connections than workers, or more namespaces of one connection."""
+
+
+@pytest.mark.parametrize("lane_of", CROWDS, ids=["connections", "namespaces"])
+def test_a_single_change_passes_the_backlogs_of_a_crowd(fixture: Fixture, lane_of: Callable[[int], Lane]) -> None:
+    for number in range(2 * WORKERS):
+        fixture.enter(lane_of(number), 50)
+    fixture.fill()
+    fixture.proceed(2 * WORKERS)
+    fixture.clock.now = 5.0
+    (change,) = fixture.enter(lane_of(-1), precedence=5.0)
+
+    assert change in fixture.proceed(2)
+
+
+@pytest.mark.parametrize("lane_of", CROWDS, ids=["connections", "namespaces"])
+def test_the_backlogs_of_a_crowd_are_served_in_turn(fixture: Fixture, lane_of: Callable[[int], Lane]) -> None:
+    crowd = 2 * WORKERS
+    lanes = {key: number for number in range(crowd) for key in fixture.enter(lane_of(number), 50)}
+    taken = fixture.fill()
+
+    taken += fixture.proceed(10 * crowd)
+
+    served = Counter(lanes[key] for key in taken)
+    assert max(served.values()) - min(served[number] for number in range(crowd)) <= 1
+
+
+@pytest.mark.parametrize("lane_of", CROWDS, ids=["connections", "namespaces"])
+def test_resyncs_of_a_crowd_yield_to_a_change_until_they_have_aged(
+    fixture: Fixture, lane_of: Callable[[int], Lane]
+) -> None:
+    resyncs = {key for number in range(2 * WORKERS) for key in fixture.enter(lane_of(number), precedence=30.0)}
+    changes = fixture.enter(lane_of(-1), 2)
+
+    fixture.clock.now = 29.0
+    assert fixture.lanes.take() == changes[0]
+
+    fixture.clock.now = 30.0
+    assert fixture.lanes.take() in resyncs
+
+
+def test_the_turns_of_a_line_leave_nothing_behind(fixture: Fixture) -> None:
+    fixture.enter(connection("default", "busy"), 2 * WORKERS)
+    fixture.enter(connection("default", "passing"))
+    fixture.fill()
+
+    fixture.proceed(WORKERS // 2)
+
+    (line,) = fixture.lanes._lines.values()
+    assert set(line.turns.served) == {"busy"}
+
+
 def test_an_entry_that_was_replaced_is_not_handed_out(fixture: Fixture) -> None:
     current: set[int] = {2}
-    lanes = Lanes(lambda entry: entry.version in current, WORKERS)
+    lanes = Lanes(lambda entry: entry.version in current, Clock(), WORKERS)
     key = Key("HarborProject", "team", "x")
     for version in (1, 2):
         lanes.enter(connection("default"), Entry(0.0, version, key))
@@ -165,7 +231,7 @@ LANES = st.builds(Lane, SHARES, st.sampled_from("pq"))
 @given(st.lists(st.one_of(LANES, st.integers(0, 7)), max_size=80), st.integers(1, 8))
 def test_every_key_is_handed_out_once_and_nobody_holds_too_much(steps: list[Lane | int], workers: int) -> None:
     """A step enters a key, or lets one of the workers finish."""
-    fixture = Fixture(Lanes(lambda _: True, workers))
+    fixture = Fixture(workers=workers)
     entered: dict[Key, Lane] = {}
     taken: list[Key] = []
 

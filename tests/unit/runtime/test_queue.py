@@ -198,6 +198,28 @@ async def test_a_key_wakes_one_worker_and_not_all_that_are_idle(monkeypatch: pyt
     await asyncio.gather(*idle, return_exceptions=True)
 
 
+async def test_only_a_key_that_is_due_before_all_others_wakes_the_idle_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, sleeps = Queue(clock=time.monotonic), 0
+    sleep = queue._sleep
+
+    async def counted() -> None:
+        nonlocal sleeps
+        sleeps += 1
+        await sleep()
+
+    monkeypatch.setattr(queue, "_sleep", counted)
+    queue.add(A, Cause.POLL, after=60.0)
+    waiting = asyncio.create_task(queue.get())
+    for after in (61.0, 70.0, 59.0, 65.0):
+        queue.add(B, Cause.POLL, after=after)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        queue.drop(B)
+
+    assert sleeps == 2
+    waiting.cancel()
+
+
 async def test_a_worker_that_is_cancelled_takes_no_key_with_it(fixture: Fixture) -> None:
     worker = asyncio.create_task(fixture.queue.get())
     await asyncio.sleep(0)
