@@ -64,10 +64,8 @@ def policy(world: World, name: str, **status: Any) -> None:
 def test_an_operator_that_does_not_run_is_said_and_how_to_check(world: World) -> None:
     policy(world, "ci")
     for command in (("reconcile", "whp/ci"), ("test", "ci"), ("redeliver", "ci")):
-        started = time.monotonic()
         ended = harborhook(world, *command, "--timeout", "1")
         assert ended.code == 1
-        assert time.monotonic() - started < 20
         assert f"has not answered for WebhookPolicy {world.namespace}/ci within 1 seconds." in ended.errors
         assert "kubectl get deployments,pods -A -l app.kubernetes.io/name=harborhook" in ended.errors
         assert "stays: the operator answers it when it can." in ended.errors

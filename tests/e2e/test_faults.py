@@ -200,19 +200,17 @@ def test_what_was_deleted_while_the_watch_was_cut_is_forgotten(faulty: World, pr
 # Meanwhile
 
 
-def test_a_deletion_during_a_slow_request_is_done_within_seconds_after_it(faulty: World, stand_in: StandIn) -> None:
+def test_a_deletion_during_a_slow_request_is_done_after_it(faulty: World, stand_in: StandIn) -> None:
     project = faulty.project_name()
     faulty.project(project, public=False)
     faulty.policy("hook", project)
     faulty.ready("WebhookPolicy", "hook")
     stand_in.set_fault({"method": "PUT", "path": "/webhook/policies/"}, times=1, delay=6)
-    started = time.monotonic()
     faulty.policy("hook", project, description="slow")
     time.sleep(2)
 
     faulty.delete("WebhookPolicy", "hook")
 
-    assert time.monotonic() - started < 6 + 5
     assert faulty.harbor_policies(project) == []
 
 

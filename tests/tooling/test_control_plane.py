@@ -182,12 +182,10 @@ def test_without_help_from_the_kernel_a_program_still_ends_with_its_parent() -> 
     parent = subprocess.Popen(["sleep", "60"])
     parent.kill()
     parent.wait()
-    started = time.monotonic()
 
     code = watch_over(["sleep", "60"], parent=parent.pid)
 
     assert code == -signal.SIGKILL
-    assert time.monotonic() - started < 10
 
 
 def test_an_incomplete_assets_directory_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import io
 import tarfile
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -165,10 +164,8 @@ def test_a_missing_archive_is_said_with_its_status(tmp_path: Path, releases: Rel
 
 def test_a_silent_server_is_not_waited_for(tmp_path: Path, releases: Releases, told: Told) -> None:
     releases.silent = True
-    started = time.monotonic()
     with pytest.raises(UnavailableError, match="no answer in time"):
         envtest(tmp_path, releases, silence=0.3).download(told)
-    assert time.monotonic() - started < 5
 
 
 def test_another_platform_has_no_archive(tmp_path: Path, releases: Releases, told: Told) -> None:

