@@ -28,6 +28,8 @@ REQUESTED_PYTHON := $(PYTHON)
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/tests
 export PYTHONUNBUFFERED := 1
 export KEEP CLUSTER CONTROL_PLANE ENVTEST_RELEASES
+# A test run starts a thousand Python processes, each of which would compile the sources again without a cache.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

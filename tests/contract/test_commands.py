@@ -20,9 +20,9 @@ import httpx
 import pytest
 import yaml
 
+from harness import console
 from harness.harbor.process import StandIn
 
-SOURCE = Path(__file__).parents[2] / "operator"
 CANARY = "canary-7f3a"
 """In the password, and in every header of a policy."""
 PASSWORD = f"Passw0rd-{CANARY}"
@@ -60,7 +60,7 @@ def command(*arguments: str) -> list[str]:
 def variables(extra: Mapping[str, str | bytes] | None = None) -> dict[str, str | bytes]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")}
     login = {"HARBORHOOK_USERNAME": "admin", "HARBORHOOK_PASSWORD": PASSWORD}
-    return {**own, "PYTHONPATH": str(SOURCE), **login, **(extra or {})}
+    return {**own, "PYTHONPATH": console.PATH, **login, **(extra or {})}
 
 
 def by_url(stand_in: StandIn) -> tuple[str, ...]:

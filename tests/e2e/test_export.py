@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from harness import console
 from harness.own import EVERYTHING, access, make_robot, make_user, standing
 from harness.readme import blocks
 from harness.world import Object, World, http_target
@@ -47,8 +48,7 @@ def harborhook(
 ) -> subprocess.CompletedProcess[str]:
     """Runs the command as a user does."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HARBORHOOK_")}
-    source = Path(__file__).parents[2] / "operator"
-    variables = {"PYTHONPATH": str(source), "HARBORHOOK_USERNAME": username, "HARBORHOOK_PASSWORD": password}
+    variables = {"PYTHONPATH": console.PATH, "HARBORHOOK_USERNAME": username, "HARBORHOOK_PASSWORD": password}
     return subprocess.run(
         [sys.executable, "-m", "harborhook", *arguments],
         env={**environment, **{name: value for name, value in variables.items() if value}},

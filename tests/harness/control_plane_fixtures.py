@@ -19,12 +19,12 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
 
 
 @pytest.fixture
-def namespace(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Iterator[str]:
-    """The name of a new namespace; its deletion continues after the test, which does not wait for it."""
+def namespace(request: pytest.FixtureRequest, control_plane: ControlPlane) -> str:
+    """The name of a new namespace. It is not deleted, which takes the API server longer than most tests: it ends with
+    the control plane."""
     name = _namespace_name(request.node.name)
     control_plane.create_namespace(name)
-    yield name
-    control_plane.delete_namespace(name)
+    return name
 
 
 def _namespace_name(test: str) -> str:

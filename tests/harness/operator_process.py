@@ -131,7 +131,7 @@ class OperatorProcess:
     def restart(self, *, wait: bool = True) -> None:
         """Starts it (again), after a `kill` or `stop`."""
         program = [self._python, *self._program, *self._arguments]
-        command = [sys.executable, str(LEASH), str(os.getpid()), *program]
+        command = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *program]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,

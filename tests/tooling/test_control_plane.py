@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -128,6 +129,18 @@ regarding: {{kind: Namespace, name: {namespace}, namespace: {namespace}}}
 """)
 
     assert [entry.resource for entry in control_plane.writes("admin", since=position)] == ["events"]
+
+
+def test_a_request_over_a_connection_that_was_closed_meanwhile_is_sent_again(control_plane: ControlPlane) -> None:
+    api = control_plane.admin
+    api.close()
+    assert api.answers("/readyz")
+    (kept,) = api._connections
+    kept.sock.shutdown(socket.SHUT_RDWR)
+
+    assert api.exists("/api/v1/namespaces/default")
+    assert len(api._connections) == 1
+    assert kept not in api._connections
 
 
 def test_data_outlives_a_crash_and_a_restart(tmp_path: Path) -> None:

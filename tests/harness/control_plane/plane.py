@@ -68,6 +68,7 @@ class ControlPlane:
         self.programs: Path = binaries.kubectl.parent
         self.url: str = f"https://127.0.0.1:{ports.api_server}"
         self._tokens = self._write_inputs()
+        self._apis: list[Api] = []
         self.admin: Api = self._api(credentials.ADMIN)
         self._fence: Api = self._api(credentials.AUDIT_FENCE)
 
@@ -141,6 +142,8 @@ class ControlPlane:
         for server in (self.controller_manager, self.api_server, self.etcd):
             if server:
                 server.stop()
+        for api in self._apis:
+            api.close()
 
     # Used by tests
 
@@ -269,4 +272,5 @@ class ControlPlane:
         credentials.write_kubeconfig(file, server=self.url, ca_file=self.ca_file, token=self._tokens[user])
 
     def _api(self, user: str) -> Api:
-        return Api(self.url, self.ca_file, self._tokens[user])
+        self._apis.append(Api(self.url, self.ca_file, self._tokens[user]))
+        return self._apis[-1]

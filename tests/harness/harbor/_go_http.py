@@ -22,10 +22,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin
 
-import httpx
+from harness.lazily import lazily
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = lazily("httpx")  # a quarter of a stand-in's start, and most of them deliver nothing
 
 _REDIRECTS = 10
 _USER_AGENT = "Go-http-client/1.1"
@@ -368,6 +373,7 @@ class Client:
         """Posts and follows redirects; raises RequestError or SendError with Go's words."""
         choose = functools.partial(self.choose, skip_cert_verify=skip_cert_verify)
         call = _Call(choose, parse_address(address), payload.encode(), headers)
+        choose(call.address)  # before the timeout starts: the first time takes a while
         try:
             async with asyncio.timeout(self._timeout):
                 return await call.run()
