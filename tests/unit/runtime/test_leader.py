@@ -357,3 +357,24 @@ async def _play(steps: list[tuple[str, str, float]]) -> None:
             cluster.down = action == "down"
         assert sum(each.leads for each in candidates.values()) <= 1
         clock.now += seconds
+
+
+# A restore of etcd
+
+
+@pytest.mark.parametrize(("holder", "goes_on"), [("a", True), ("former", False), ("", True)])
+async def test_after_a_restore_the_leader_goes_on_only_where_the_restored_lease_lets_it(
+    fixture: Fixture, holder: str, goes_on: bool
+) -> None:
+    leader = fixture.candidate("a")
+    await attempt(leader)
+    assert fixture.cluster.lease is not None
+    backup = copy.deepcopy(fixture.cluster.lease)
+    backup["spec"]["holderIdentity"] = holder
+    fixture.clock.now += 2
+    await attempt(leader)
+
+    fixture.cluster.lease, fixture.cluster.version = backup, 1
+
+    assert await attempt(leader) is goes_on
+    assert leader.leads is goes_on
