@@ -104,7 +104,7 @@ def run(kubeconfig: str | None, **flags: Any) -> None:
     import asyncio
 
     from harborhook.kube.gateway import NoClusterError
-    from harborhook.lifecycle import Operator
+    from harborhook.lifecycle import Operator, RestoredError
     from harborhook.runtime.leader import LeadershipLostError
     from harborhook.settings import Settings
     from harborhook.telemetry import set_up_logging
@@ -114,7 +114,7 @@ def run(kubeconfig: str | None, **flags: Any) -> None:
     _collect_garbage_rarely()
     try:
         asyncio.run(_run(Operator(settings, kubeconfig)))
-    except (NoClusterError, LeadershipLostError) as error:
+    except (NoClusterError, LeadershipLostError, RestoredError) as error:
         raise click.ClickException(str(error)) from None
 
 

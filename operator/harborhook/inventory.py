@@ -22,10 +22,13 @@ from harborhook.kube.gateway import KubeError
 from harborhook.reconcile import changes
 from harborhook.reconcile.context import Context
 from harborhook.reconcile.shards import SHARDED_KINDS, survey
+from harborhook.runtime.store import version_of
 from harborhook.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+VERSION_INTERVAL = 15.0
+"""Seconds between two comparisons of the cluster's version with the one before."""
 RELIST_DELAY = 5.0
 """Seconds between the first doubt and the next listing, so that one listing serves many doubts."""
 
@@ -71,13 +74,15 @@ class Inventory:
     """UIDs that the watch has reported as deleted since the last listing began."""
     _reported: set[Key] = field(default_factory=set)
     """Objects that the watch has reported as existing since then: the list may show an earlier moment."""
+    _version: int = 0
+    """The cluster's resourceVersion as last read."""
     _listed: dict[str, str | None] = field(default_factory=dict)
     """The paths of all lists, with the version of the first listing until a watch continues it."""
 
     async def list_all(self, *, first: bool = False) -> None:
         """Takes in all existing objects and forgets the others."""
         context = self.context
-        before = set(context.store.all())
+        before = {key: context.store.version(key) for key in context.store.all()}
         seen = set()
         self._deleted.clear()
         self._reported.clear()
@@ -86,9 +91,11 @@ class Inventory:
                 async for body in self._list(kind.name, namespace, continued=first):
                     if body["metadata"]["uid"] in self._deleted:  # deleted while the page was being read
                         continue
-                    seen.add(key_of(body))
-                    changes.saw(context, key_of(body), body, first=first)
-        for gone in before - seen - self._reported:
+                    key = key_of(body)
+                    seen.add(key)
+                    context.notice_restore(key, before.get(key, 0), version_of(body))
+                    changes.saw(context, key, body, first=first)
+        for gone in before.keys() - seen - self._reported:
             changes.forget(context, gone)
         await survey(context)
 
@@ -114,6 +121,26 @@ class Inventory:
             except KubeError as error:
                 logger.info("%s; tried again in %.0f s", error, RELIST_DELAY)
                 doubtful.set()
+
+    async def watch_for_restore(self) -> None:
+        """Notices within seconds that etcd was restored from a backup.
+
+        The watches do not: from a version that the API server has not reached again, it sends neither events nor
+        errors (measured with 1.34), and kopf repeats the request. Meanwhile the store would ignore the restored objects
+        as outdated. A restore that keeps versions growing (`etcdutl snapshot restore --bump-revision`) ends the
+        watches, and the listing that follows finds older versions of changed objects.
+        """
+        while True:
+            try:
+                await self._read_version()
+            except KubeError as error:
+                logger.debug("The cluster's version is not known: %s", error)
+            await asyncio.sleep(VERSION_INTERVAL)
+
+    async def _read_version(self) -> None:
+        before = max(self._version, self.context.store.latest)
+        self._version = version_of(await self.context.gateway.present_version())
+        self.context.notice_restore("the cluster", before, self._version)
 
     def saw(self, body: Mapping[str, Any]) -> None:
         """Takes in a new or changed object of ours."""

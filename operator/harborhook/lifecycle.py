@@ -59,6 +59,10 @@ CLUSTER_NAMESPACE = "kube-system"
 """The namespace whose UID identifies the cluster."""
 
 
+class RestoredError(Exception):
+    """etcd was restored from a backup."""
+
+
 @dataclass
 class Operator:
     """The running operator and its tasks."""
@@ -72,12 +76,15 @@ class Operator:
     """Created when this operator leads."""
     handlers: Handlers | None = None
     _leader: Leader | None = None
+    _is_restored: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when Kubernetes has gone back to an earlier state."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _heartbeat: float = field(default_factory=time.monotonic)
     _watches: Watches = field(default_factory=lambda: Watches(time.monotonic))
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
-        """Runs until `stop` is set or a signal arrives, then ends in order. Raises LeadershipLostError."""
+        """Runs until `stop` is set or a signal arrives, then ends in order. Raises LeadershipLostError
+        and RestoredError."""
         stop = stop or asyncio.Event()
         stop_on_signals(stop)
         probes = None
@@ -143,7 +150,12 @@ class Operator:
     # Working
 
     async def _work_until(self, stop: asyncio.Event, gateway: Gateway) -> None:
-        """Runs kopf's tasks until `stop` is set or leadership is lost. They end on their own only on an error."""
+        """Runs kopf's tasks until `stop` is set, leadership is lost or Kubernetes has gone back to an earlier state.
+        They end on their own only on an error.
+
+        After a restore of etcd a new process begins, instead of this one correcting what it knows: kopf cannot be made
+        to watch from an earlier version, and queue, caches, mailboxes and backlogs refer to later objects too.
+        """
         self.handlers = Handlers(
             View(self.settings),
             gateway,
@@ -154,14 +166,19 @@ class Operator:
         tasks = await self.handlers.spawn()
         stop_on_signals(stop)  # replaces kopf's own signal handlers
         stopping = asyncio.create_task(stop.wait(), name="wait for the end")
+        restored = asyncio.create_task(self._is_restored.wait(), name="notice a restore")
         holding = [asyncio.create_task(self._leader.hold(), name="hold the lease")] if self._leader else []
         try:
-            done, _ = await asyncio.wait({*tasks, stopping, *holding}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({*tasks, stopping, restored, *holding}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await self._end(tasks, holding)
-            await cancel({stopping, *holding})
+            await cancel({stopping, restored, *holding})
         if done & set(holding):
             raise LeadershipLostError("This operator has lost leadership; another one may have taken over.")
+        if restored in done:
+            raise RestoredError(
+                "Kubernetes has gone back to an earlier state. This operator exits, to begin with that state."
+            )
         for task in done - {stopping}:
             task.result()
             raise RuntimeError(f"kopf's {task.get_name()} has ended")
@@ -179,6 +196,7 @@ class Operator:
         self._tasks += [
             asyncio.create_task(self._beat(), name="heartbeat"),
             asyncio.create_task(inventory.keep_current(), name="relist"),
+            asyncio.create_task(inventory.watch_for_restore(), name="watch for a restore"),
         ]
         logger.info("Started; %d resources", len(context.store.all()))
         return inventory
@@ -211,6 +229,7 @@ class Operator:
             cluster=cluster,
             clock=gateway.clock,
             metrics=self.metrics,
+            is_restored=self._is_restored,
             fence=fence,
             clients=Clients(
                 on_room=partial(_wake, (queue, sending)),

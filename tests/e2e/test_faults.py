@@ -197,6 +197,39 @@ def test_what_was_deleted_while_the_watch_was_cut_is_forgotten(faulty: World, pr
     soon(lambda: reason(faulty, "HarborProject", "second") == "Reconciled", "the deleted one still owns the project")
 
 
+def test_after_etcd_is_restored_from_a_backup_the_operator_begins_again_with_the_restored_resources(
+    faulty: World, own_cluster: ControlPlane, stand_in: StandIn, tmp_path: Path
+) -> None:
+    kept, later = faulty.project_name("kept"), faulty.project_name("later")
+    faulty.project(kept, public=False)
+    faulty.policy("edited", kept, description="of the backup")
+    faulty.policy("deleted", kept)
+    for name in ("edited", "deleted"):
+        faulty.ready("WebhookPolicy", name)
+    own_cluster.back_up(tmp_path / "backup")
+    for number in range(200):  # more than the servers write when they start after the restore
+        faulty.config_map("unrelated", faulty.namespace, number=str(number))
+    faulty.project(kept, public=True)
+    faulty.policy("edited", kept, description="of later")
+    faulty.project(later)
+    faulty.policy("later", later)
+    faulty.delete("WebhookPolicy", "deleted")
+    for kind, name in (("HarborProject", kept), ("HarborProject", later), ("WebhookPolicy", "edited")):
+        faulty.ready(kind, name)
+
+    own_cluster.restore(tmp_path / "backup")
+
+    assert faulty.operator.wait() == 1
+    faulty.operator.restart()  # as Kubernetes does
+    soon(lambda: (faulty.harbor_project(kept) or {})["metadata"]["public"] == "false", "the former spec is ignored")
+    soon(lambda: faulty.harbor_policy(kept, "edited")["description"] == "of the backup", "the former spec is ignored")
+    soon(lambda: len(faulty.harbor_policies(kept)) == 2, "the policy deleted later is not recreated")
+    stand_in.clear_requests()
+    faulty.reconcile_all()
+    assert [one.path for one in stand_in.requests() if later in one.path] == []
+    assert [policy["name"] for policy in faulty.harbor_policies(later)] == ["later"]
+
+
 # Meanwhile
 
 

@@ -173,7 +173,7 @@ async def test_of_secrets_and_config_maps_only_the_metadata_reaches_the_operator
 async def test_lists_are_read_by_small_pages(own_cluster: ControlPlane, proxy: ApiProxy, operator: Operator) -> None:
     limits = {dict(parse_qsl(urlsplit(path).query)).get("limit") for path in lists(proxy)}
 
-    assert limits == {"100"}
+    assert limits - {"1"} == {"100"}  # 1: only the version of the list matters
 
 
 async def test_what_is_deleted_before_the_first_watch_begins_is_forgotten_without_another_listing(

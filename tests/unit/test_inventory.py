@@ -51,6 +51,9 @@ class Cluster:
             yield body
         version(self.version)
 
+    async def present_version(self) -> dict[str, Any]:
+        return {"metadata": {"resourceVersion": self.version}}
+
     async def patch(self, key: Key, patch: dict[str, Any]) -> dict[str, Any]:
         assert key == CONNECTION
         body = connection()
@@ -217,6 +220,77 @@ async def test_a_watch_outside_the_view_needs_its_list_and_no_listing(context: C
     assert inventory.watch_from("harborhook/HarborProject") is None
     assert not context.doubtful.is_set()
     assert inventory.watch_from("team/HarborProject") == "10"
+
+
+# A restored cluster
+
+
+@pytest.mark.parametrize(
+    ("stored", "versions", "restored"),
+    [
+        (11, ["10"], True),
+        (9, ["10", "9"], True),
+        (9, ["10", "10", "11"], False),
+        (10, ["10"], False),
+        (11, ["opaque"], False),
+        (11, [""], False),
+    ],
+)
+async def test_a_version_of_the_cluster_that_goes_back_shows_that_it_was_restored(
+    context: Context, cluster: Cluster, stored: int, versions: list[str], restored: bool
+) -> None:
+    inventory = Inventory(context, View(context.settings))
+    inventory.saw(project(OLDER, stored))
+
+    for cluster.version in versions:
+        await inventory._read_version()
+
+    assert context.is_restored.is_set() is restored
+
+
+async def test_what_is_seen_while_the_clusters_version_is_read_proves_no_restore(
+    context: Context, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inventory = Inventory(context, View(context.settings))
+
+    async def read() -> dict[str, Any]:
+        inventory.saw(project(OLDER, 11))
+        return {"metadata": {"resourceVersion": "10"}}
+
+    monkeypatch.setattr(cluster, "present_version", read)
+    await inventory._read_version()
+
+    assert not context.is_restored.is_set()
+
+
+@pytest.mark.parametrize("uid", ["the same", "another"])
+async def test_an_object_listed_in_an_older_version_shows_that_the_cluster_was_restored(
+    context: Context, cluster: Cluster, caplog: pytest.LogCaptureFixture, uid: str
+) -> None:
+    """The version of the list itself may be higher than before: etcdutl can raise it."""
+    inventory = Inventory(context, View(context.settings))
+    for key in (OLDER, YOUNGER):
+        inventory.saw(project(key, 7))
+    restored = [project(key, 5) for key in (OLDER, YOUNGER)]
+    for body in restored:
+        body["metadata"]["uid"] = body["metadata"]["uid"] if uid == "the same" else uid
+    cluster.listed, cluster.version = [connection(), *restored], "1000"
+
+    await inventory.list_all()
+
+    assert context.is_restored.is_set()
+    assert len([line for line in caplog.messages if "restored" in line]) == 1
+
+
+async def test_an_object_that_changes_during_a_listing_proves_no_restore(context: Context, cluster: Cluster) -> None:
+    inventory = Inventory(context, View(context.settings))
+    inventory.saw(project(OLDER, 1))
+    cluster.listed = [connection(), project(OLDER, 1)]
+    cluster.meanwhile = lambda: inventory.saw(project(OLDER, 2))
+
+    await inventory.list_all()
+
+    assert not context.is_restored.is_set()
 
 
 async def holds(context: Context) -> None:

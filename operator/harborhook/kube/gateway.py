@@ -218,7 +218,7 @@ class Gateway:
         the resourceVersion of the list, after which a watch reports all later changes."""
         token: str | None = None
         while True:
-            page = await self._page(kind, namespace, selector, token)
+            page = await self._page(kind, namespace, selector, token=token)
             for item in page["items"]:
                 yield {"kind": kind, **item}
             token = page["metadata"].get("continue")
@@ -226,8 +226,15 @@ class Gateway:
                 version(page["metadata"].get("resourceVersion", ""))
                 return
 
-    async def _page(self, kind: str, namespace: str, selector: str, token: str | None) -> Body:
-        stated = {"limit": PAGE_SIZE, "continue": token, "labelSelector": selector}
+    async def present_version(self) -> Body:
+        """Returns the beginning of a list of our kind with the fewest objects. Its resourceVersion is the present one
+        of etcd, not of an API server's cache, since the request states none."""
+        return await self._page("ClusterHarborConnection", limit=1)
+
+    async def _page(
+        self, kind: str, namespace: str = "", selector: str = "", *, token: str | None = None, limit: int = PAGE_SIZE
+    ) -> Body:
+        stated = {"limit": limit, "continue": token, "labelSelector": selector}
         query: Query = [(name, value) for name, value in stated.items() if value]
         try:
             page = await self._send(

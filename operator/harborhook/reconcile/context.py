@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from harborhook.runtime.queue import Queue
 from harborhook.runtime.store import Store
 from harborhook.settings import Settings
 from harborhook.telemetry import Metrics
+
+logger = logging.getLogger(__name__)
 
 MODELS = 512
 """Maximum number of cached models: validating one takes longer than the rest of a quiet visit spends on it."""
@@ -82,6 +85,19 @@ class Context:
     surveys: Surveys = field(default_factory=Surveys)
     doubtful: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the store may differ from the existing objects; then everything is listed again."""
+    is_restored: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when Kubernetes has gone back to an earlier state; then the process ends."""
+
+    def notice_restore(self, what: object, before: int, now: int) -> None:
+        """Notices that etcd was restored from a backup: `now` was read after `before`, but is lower. 0: unknown."""
+        if 0 < now < before and not self.is_restored.is_set():
+            self.is_restored.set()
+            logger.warning(
+                "The resourceVersion of %s has gone back from %d to %d: etcd was restored from a backup",
+                what,
+                before,
+                now,
+            )
 
     def now(self) -> datetime:
         """The time by the API server's clock, in whole seconds, as in Kubernetes' own timestamps."""

@@ -25,6 +25,7 @@ from harborhook.kube.gateway import Gone, KubeError
 from harborhook.reconcile import changes
 from harborhook.reconcile.context import Context, Wait
 from harborhook.reconcile.visit import Visit
+from harborhook.runtime.store import version_of
 from harborhook.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -102,15 +103,17 @@ async def survey(context: Context) -> None:
 async def _list_all(context: Context) -> None:
     """Takes in other operators' resources, and forgets those that no longer exist. If a list is refused, the last state
     stays: a temporary loss of a right must not change ownership of a project."""
-    before, seen = context.store.foreign, set()
+    before = {key: context.store.version(key) for key in context.store.foreign}
+    seen = set()
     async for key, body in _everything(context):
         if _is_ours(context, key):
             continue
         seen.add(key)
+        context.notice_restore(key, before.get(key, 0), version_of(body))
         changes.saw_foreign(context, key, _slim(body))
         if _mark(body) == context.settings.mark and _is_in_reach(context.settings, key):
             await _remove_mark(context, key, body)
-    for gone in before - seen:
+    for gone in before.keys() - seen:
         if context.store.is_foreign(gone) and _was_listed(context, gone):
             changes.forget(context, gone)
 

@@ -31,9 +31,16 @@ class Store:
     _dependents: defaultdict[AnyKey, set[Key]] = field(default_factory=lambda: defaultdict(set))
     _foreign: set[Key] = field(default_factory=set)
     """Objects of other operators: stored for their claims and specs, never visited."""
+    latest: int = 0
+    """The highest resourceVersion that any stored body has had."""
 
     def get(self, key: Key) -> Body | None:
         return self._bodies.get(key)
+
+    def version(self, key: Key) -> int:
+        """Returns the resourceVersion of the stored body; 0 if there is none, or none that is a number."""
+        body = self._bodies.get(key)
+        return version_of(body) if body is not None else 0
 
     def __contains__(self, key: Key) -> bool:
         return key in self._bodies
@@ -74,6 +81,7 @@ class Store:
         if old is not None and not _is_newer(body, old):
             return False
         self._bodies[key] = slim(body)
+        self.latest = max(self.latest, version_of(body))
         self._refer(key, frozenset(self.references(body)))
         return old is None or _signature(old) != _signature(body)
 
@@ -111,6 +119,12 @@ class Store:
             self._dependents[added].add(key)
         if wanted:
             self._references[key] = wanted
+
+
+def version_of(body: Body) -> int:
+    """Returns the resourceVersion of an object or a list as a number; 0 if it is not one."""
+    version = str(body["metadata"].get("resourceVersion", ""))
+    return int(version) if version.isdecimal() else 0
 
 
 def slim(body: Body) -> Body:

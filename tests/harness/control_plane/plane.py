@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -220,6 +221,24 @@ class ControlPlane:
             yield
         finally:
             servers.alarm_of_etcd(self._ports, "DEACTIVATE")
+
+    def back_up(self, copy: Path) -> None:
+        """Copies etcd's data to a new directory. All servers are restarted for it."""
+        with self._servers_down():
+            shutil.copytree(self.paths.etcd, copy)
+
+    def restore(self, copy: Path) -> None:
+        """Replaces etcd's data by a copy, so that resourceVersions go back. As Kubernetes requires after that, API
+        server and controllers are restarted."""
+        with self._servers_down():
+            shutil.rmtree(self.paths.etcd)
+            shutil.copytree(copy, self.paths.etcd)
+
+    @contextmanager
+    def _servers_down(self) -> Iterator[None]:
+        self._stop_servers()
+        yield
+        self._start_servers()
 
     # Counting writes
 

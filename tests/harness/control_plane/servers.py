@@ -40,6 +40,10 @@ class Paths:
     directory: Path
 
     @property
+    def etcd(self) -> Path:
+        return self.directory / "etcd"
+
+    @property
     def logs(self) -> Path:
         return self.directory / "logs"
 
@@ -102,7 +106,7 @@ def etcd(program: Path, paths: Paths, ports: Ports) -> Server:
     command: list[str | Path] = [
         program,
         "--unsafe-no-fsync",
-        f"--data-dir={paths.directory / 'etcd'}",
+        f"--data-dir={paths.etcd}",
         f"--listen-client-urls={client_url}",
         f"--advertise-client-urls={client_url}",
         f"--listen-peer-urls={peer_url}",

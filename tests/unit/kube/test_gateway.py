@@ -225,6 +225,17 @@ async def test_a_list_is_read_page_by_page(gateway: Gateway, api_server: ApiServ
     assert versions == ["7"]
 
 
+async def test_the_present_version_is_read_with_one_object_and_not_from_a_cache(
+    gateway: Gateway, api_server: ApiServer
+) -> None:
+    api_server.text = '{"metadata": {"resourceVersion": "7", "continue": "x"}, "items": [{"metadata": {"name": "p"}}]}'
+
+    assert (await gateway.present_version())["metadata"]["resourceVersion"] == "7"
+
+    (request,) = api_server.requests
+    assert request[1].endswith("/clusterharborconnections?limit=1")
+
+
 async def test_an_object_that_does_not_exist_is_gone(gateway: Gateway, api_server: ApiServer) -> None:
     api_server.status = 404
 

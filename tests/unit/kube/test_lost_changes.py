@@ -83,6 +83,12 @@ class Cluster:
             yield body
             await Turn()
 
+    async def present_version(self) -> Body:
+        await Turn()
+        found: Body = {"metadata": {"resourceVersion": str(self.version)}}
+        await Turn()
+        return found
+
 
 class Chunk:
     """A stream that ends after one chunk."""
@@ -267,6 +273,14 @@ class Changes(RuleBasedStateMachine):
     def nothing_is_newer_than_the_cluster(self) -> None:
         for body in self.context.store._bodies.values():
             assert int(body["metadata"]["resourceVersion"]) <= self.cluster.version
+
+    @invariant()
+    def no_restore_is_suspected(self) -> None:
+        assert not self.context.is_restored.is_set()
+
+    @rule()
+    def compare_versions(self) -> None:
+        run(self.inventory._read_version(), self._answer_all)
 
     def teardown(self) -> None:
         self._settle()

@@ -271,6 +271,20 @@ async def test_foreign_resources_are_known_but_never_visited(cluster: Cluster, c
     assert await waits(context) == []
 
 
+async def test_a_foreign_resource_listed_in_an_older_version_shows_that_the_cluster_was_restored(
+    cluster: Cluster, clock: Clock
+) -> None:
+    context = operator(cluster, clock)
+    body = cluster.add(THEIRS, team="b")
+    body["metadata"]["resourceVersion"] = "9"
+    for version, is_restored in (("9", False), ("10", False), ("8", True)):
+        body["metadata"]["resourceVersion"] = version
+        await shards.survey(context)
+        clock.now += 1
+
+        assert context.is_restored.is_set() is is_restored
+
+
 async def test_only_what_matters_of_a_foreign_status_is_kept(cluster: Cluster, clock: Clock) -> None:
     context = operator(cluster, clock)
     cluster.add(THEIRS, team="b", origin="Created")

@@ -53,6 +53,17 @@ def test_the_first_version_is_relevant(store: Store) -> None:
     assert KEY in store
 
 
+def test_the_latest_version_outlives_its_object(store: Store) -> None:
+    other = KEY._replace(name="other")
+    for key, version in ((KEY, "12"), (other, "9"), (KEY, "11"), (other, "opaque"), (other, None)):
+        store.upsert(key, body_of(key, version=version))
+    assert (store.version(KEY), store.version(other)) == (12, 0)
+
+    store.remove(KEY)
+
+    assert (store.version(KEY), store.latest) == (0, 12)
+
+
 def test_the_same_version_again_means_nothing(store: Store) -> None:
     store.upsert(KEY, body_of())
 
