@@ -218,7 +218,7 @@ def test_no_old_header_reaches_a_new_address_and_reordered_targets_are_what_the_
 def test_an_adopted_policy_has_the_header_that_the_spec_states(world: World, stated: Object) -> None:
     project = world.project_name()
     made = world.make_project(project)
-    world.make_policy(project, "ci", targets=[http_target(auth_header="Bearer by-hand")], description="by hand")
+    world.make_policy(project, "ci", targets=[http_target(auth_header="Bearer typed-by-hand")], description="by hand")
     before = world.harbor_policy(project, "ci")
     world.secret("ci", header="Bearer ours")
     world.policy("ci", None, projectName=project, creationPolicy="Adopt", targets=[http_target(**stated)])
@@ -313,7 +313,7 @@ def test_under_report_a_secret_that_is_touched_without_a_change_leaves_what_some
 ) -> None:
     world.secret("ci", header="Bearer one")
     project = declare(world, http_target(authHeaderFrom=header_from("ci")), driftPolicy="Report")
-    by_hand = change_in_ui(world, project, "ci", targets=[http_target(auth_header="Bearer by-hand")])
+    by_hand = change_in_ui(world, project, "ci", targets=[http_target(auth_header="Bearer typed-by-hand")])
     world.reason("WebhookPolicy", "ci", "DriftDetected")
     world.annotate("Secret", "ci", synced="now")
     touched = {"name": "ci", "resourceVersion": world.get("Secret", "ci")["metadata"]["resourceVersion"]}

@@ -91,7 +91,7 @@ class Edits:
         changes: Object = {
             "enabled": not policy.get("enabled", False),
             "event_types": self.luck.sample(EVENTS, 2),
-            "targets": [http_target(auth_header="Bearer by-hand")],
+            "targets": [http_target(auth_header="Bearer typed-by-hand")],
             "description": "by hand",
         }
         changed = self.luck.choice(sorted(changes))
