@@ -335,10 +335,11 @@ def test_two_targets_of_which_one_fails_count_by_event_and_are_written_once(own:
     for number in range(100):
         standing(own).happen(PUSH, project, tag=f"v{number}")
     found = until_count(own, 101)
-    seconds = time.monotonic() - began
     assert condition(found, "Delivering")["reason"] == "LastDeliveryFailed"
     written = [entry for entry in own.control_plane.writes(since=position) if entry.name == "ci"]
-    assert len(written) <= seconds / 2 + 1, f"{len(written)} writes in {seconds:.0f} s"
+    seconds = time.monotonic() - began
+    # The interval between two writes is 2 s here; one may belong to the event before, one to a changed condition.
+    assert len(written) <= seconds / 2 + 2, f"{len(written)} writes in {seconds:.0f} s"
     assert reasons(own) == ["DeliveryFailed"]
 
 
