@@ -50,10 +50,18 @@ class Window:
         self._is_throttled = False
         """Whether a 429 has come since there were no callers."""
         self._timer: asyncio.TimerHandle | None = None
+        self._is_awaited = False
+        """Whether a caller was refused since `on_room` was last called: nobody else needs to hear of room."""
 
     @property
     def is_open(self) -> bool:
         """Whether one more caller may begin."""
+        has_room = self._has_room
+        self._is_awaited = self._is_awaited or not has_room
+        return has_room
+
+    @property
+    def _has_room(self) -> bool:
         return self._callers < self._size and not self.pause.rest
 
     def enter(self) -> None:
@@ -131,5 +139,6 @@ class Window:
             self._notify()
 
     def _notify(self) -> None:
-        if self.is_open:
+        if self._is_awaited and self._has_room:
+            self._is_awaited = False
             self._on_room()

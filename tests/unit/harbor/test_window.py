@@ -219,6 +219,7 @@ async def test_a_pause_that_is_extended_is_reported_once_it_is_over() -> None:
 
     window.throttle(0.02)
     window.throttle(0.1)
+    assert not window.is_open  # so that somebody waits for it
 
     await asyncio.wait_for(reported.wait(), 5)
     assert states == [True]
